@@ -1,0 +1,440 @@
+"""The Agent kind: one supervised worker, one pod per replica."""
+
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import Field
+
+from mabeam.api.base import (
+    CRD_DEFAULT,
+    DNS_LABEL,
+    LIST_SET,
+    AnnotationMap,
+    Conditions,
+    Count,
+    JsonDict,
+    JsonValue,
+    KubeModel,
+    LabelMap,
+    LongText,
+    NonNegative,
+    ObjectMeta,
+    ObjectName,
+    Quantity,
+    Rule,
+    Seconds,
+    ShortText,
+    StatusModel,
+    Time,
+    list_map,
+    not_yet,
+    only_yet,
+)
+from mabeam.api.directive import AgentDirectives
+from mabeam.api.names import API_VERSION, MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT, RESERVED_LABELS, RESERVED_PREFIX
+
+
+class AgentRole(StrEnum):
+    """What an agent is for; Custom is named by `customRole`."""
+
+    COORDINATOR = "Coordinator"
+    EXECUTOR = "Executor"
+    EVALUATOR = "Evaluator"
+    OPTIMIZER = "Optimizer"
+    MONITOR = "Monitor"
+    CUSTOM = "Custom"
+
+
+class RestartStrategy(StrEnum):
+    """OTP restart types: which exits are followed by a restart."""
+
+    PERMANENT = "Permanent"
+    TRANSIENT = "Transient"
+    TEMPORARY = "Temporary"
+
+
+class SupervisionStrategy(StrEnum):
+    """OTP supervisor strategies: whom a failure takes along."""
+
+    ONE_FOR_ONE = "OneForOne"
+    ONE_FOR_ALL = "OneForAll"
+    REST_FOR_ONE = "RestForOne"
+
+
+class DesiredState(StrEnum):
+    """What the user wants of the agent."""
+
+    RUNNING = "Running"
+    STOPPED = "Stopped"
+
+
+class AgentState(StrEnum):
+    """What the agent is, in one word."""
+
+    REGISTERED = "Registered"
+    STARTING = "Starting"
+    RUNNING = "Running"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    FAILED = "Failed"
+    MIGRATING = "Migrating"
+
+
+class FailureCause(StrEnum):
+    """Why a pod ended, as the ledger tells it."""
+
+    NORMAL_EXIT = "NormalExit"
+    CRASH = "Crash"
+    OOM = "OOM"
+    HANG = "Hang"
+    IMAGE_ERROR = "ImageError"
+    CONFIG_ERROR = "ConfigError"
+    DELETED_BY_OTHER = "DeletedByOther"
+    REPORTED = "Reported"
+    EVICTED = "Evicted"
+    PREEMPTED = "Preempted"
+    NODE_LOST = "NodeLost"
+
+
+class ShutdownPolicy(StrEnum):
+    """Graceful: SIGTERM, then `timeoutSeconds`. Brutal: a grace of one second."""
+
+    GRACEFUL = "Graceful"
+    BRUTAL = "Brutal"
+
+
+class RecoveryStrategy(StrEnum):
+    """How a failed pod comes back."""
+
+    RESTART = "Restart"
+    RESCHEDULE = "Reschedule"
+    RESTORE_LAST_GOOD = "RestoreLastGood"
+
+
+class AgentEscalationPolicy(StrEnum):
+    """What an exhausted budget does. Ignore is not offered: a budget that is ignored is none."""
+
+    STOP = "Stop"
+    ESCALATE = "Escalate"
+
+
+class ReportSource(StrEnum):
+    """Where an agent's reports are read."""
+
+    POD = "Pod"
+    PROMETHEUS = "Prometheus"
+    NONE = "None"
+
+
+class NetworkPriority(StrEnum):
+    """Becomes bandwidth annotations on the pod."""
+
+    LOW = "Low"
+    NORMAL = "Normal"
+    HIGH = "High"
+
+
+class ConflictResolver(StrEnum):
+    """Which variable an agent obeys when two tell it different things."""
+
+    PRIORITY_BASED = "PriorityBased"
+    COMPROMISE = "Compromise"
+    LEADER_ELECTION = "LeaderElection"
+
+
+_RESERVED = ", ".join(f"'{label}'" for label in RESERVED_LABELS)
+
+
+def _unreserved(keys: Any) -> bool:
+    return all(key not in RESERVED_LABELS and not key.startswith(RESERVED_PREFIX) for key in keys or ())
+
+
+class TemplateMeta(KubeModel):
+    """Labels and annotations of the agent's pods; the operator's own keys are reserved."""
+
+    labels: LabelMap | None = None
+    annotations: AnnotationMap | None = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!has(self.labels) || self.labels.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in [{_RESERVED}]))",
+            f"`labels` must not set the operator's own keys ({RESERVED_PREFIX}*, {', '.join(RESERVED_LABELS)})",
+            lambda meta: _unreserved(meta.labels),
+        ),
+        Rule(
+            f"!has(self.annotations) || self.annotations.all(k, !k.startsWith('{RESERVED_PREFIX}'))",
+            f"`annotations` must not set the operator's own keys ({RESERVED_PREFIX}*)",
+            lambda meta: _unreserved(meta.annotations),
+        ),
+    )
+
+
+class PodTemplate(KubeModel):
+    """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
+
+    metadata: TemplateMeta | None = None
+    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+
+
+class Shutdown(KubeModel):
+    """How a pod is stopped (OTP's `shutdown`)."""
+
+    policy: ShutdownPolicy = ShutdownPolicy.GRACEFUL
+    timeout_seconds: Annotated[
+        int, Field(ge=1, le=86_400, description="Grace between SIGTERM and SIGKILL; OTP's default for a worker is 5 s.")
+    ] = 5
+
+
+class Backoff(KubeModel):
+    """The delay before a restart: none after a healthy spell, then exponential with jitter, capped."""
+
+    initial_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1
+    factor: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2
+    max_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 60
+    jitter: Annotated[
+        float, Field(ge=0, le=1, allow_inf_nan=False, description="Share of the delay it may vary by, either way.")
+    ] = 0.2
+    reset_after_seconds: Annotated[
+        float,
+        Field(
+            ge=0, le=86_400, allow_inf_nan=False, description="Health after which the next restart is immediate again."
+        ),
+    ] = 300
+
+
+class AgentFaultTolerance(KubeModel):
+    """The restart budget and what happens when it is spent (OTP's intensity and period)."""
+
+    max_failures: Annotated[
+        int, Field(ge=0, le=1000, description="The next counted failure inside the window exhausts the budget.")
+    ] = 3
+    failure_window_seconds: Annotated[int, Field(ge=1, le=604_800)] = 60
+    recovery_strategy: RecoveryStrategy = RecoveryStrategy.RESTART
+    escalation_policy: AgentEscalationPolicy = AgentEscalationPolicy.STOP
+    backoff: Backoff = Backoff()
+    probe_after_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
+    progress_timeout_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        only_yet("recovery_strategy", ("Restart",)),
+        only_yet("escalation_policy", ("Stop",)),
+        not_yet("probe_after_seconds"),
+        not_yet("progress_timeout_seconds"),
+    )
+
+
+class ResourceBounds(KubeModel):
+    """What ResourceAllocation may do with one resource."""
+
+    resource: Annotated[str, Field(max_length=63, min_length=1)]
+    min: Quantity | None = None
+    max: Quantity | None = None
+    weight: NonNegative = 1
+
+
+ResourceList = Annotated[dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=32)]
+
+
+class AgentResources(KubeModel):
+    """Requests and limits of the agent's main container."""
+
+    requests: ResourceList | None = None
+    limits: ResourceList | None = None
+    bounds: Annotated[
+        tuple[ResourceBounds, ...] | None, Field(max_length=32, json_schema_extra=list_map("resource"))
+    ] = None
+    cpu_weight: Annotated[float | None, Field(ge=0, le=10_000, allow_inf_nan=False)] = None
+    network_priority: NetworkPriority | None = None
+    rules: ClassVar[tuple[Rule, ...]] = (not_yet("bounds"), not_yet("cpu_weight"), not_yet("network_priority"))
+
+
+class Interface(KubeModel):
+    """One port on which the agent can be spoken to."""
+
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=15)]
+    port: Annotated[int, Field(ge=1, le=65_535)]
+    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+
+
+class Communication(KubeModel):
+    """How others reach the agent."""
+
+    interfaces: Annotated[tuple[Interface, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
+
+
+class Reports(KubeModel):
+    """Where and how often the agent's OpenMetrics report is read."""
+
+    source: ReportSource = ReportSource.POD
+    port: Annotated[int, Field(ge=1, le=65_535)] = REPORT_PORT
+    path: Annotated[str, Field(max_length=256, pattern=r"^/[^?#\s]*$")] = REPORT_PATH
+    period_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    query: Annotated[str | None, Field(max_length=4096, description="PromQL, with the source Prometheus.")] = None
+    rules: ClassVar[tuple[Rule, ...]] = (only_yet("source", ("Pod", "None")), not_yet("query"))
+
+
+class Preference(KubeModel):
+    """What the agent wants of a variable, as long as its own report does not say otherwise."""
+
+    variable: ObjectName
+    value: JsonValue = None
+    weight: Annotated[float | None, Field(ge=0, le=1e9, allow_inf_nan=False)] = None
+    bid: Annotated[float | None, Field(ge=0, le=1e9, allow_inf_nan=False)] = None
+    vote: Literal["Yes", "No", "Abstain"] | None = None
+    rules: ClassVar[tuple[Rule, ...]] = (not_yet("vote"),)
+
+
+class AgentSpec(KubeModel):
+    """What the user wants: exactly one of `module` (with `image`) or `template`, and by which OTP rules it is supervised."""
+
+    role: AgentRole = AgentRole.EXECUTOR
+    custom_role: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=63)] = None
+    capabilities: Annotated[
+        tuple[Annotated[str, Field(max_length=63, min_length=1)], ...], Field(max_length=64, json_schema_extra=LIST_SET)
+    ] = ()
+    module: Annotated[
+        str | None,
+        Field(
+            max_length=253,
+            pattern=r"^[A-Za-z_][A-Za-z0-9_.]*:[A-Za-z_][A-Za-z0-9_]*$",
+            description="`package.module:Class`, run by the agent SDK in `image`.",
+        ),
+    ] = None
+    image: Annotated[
+        str | None,
+        Field(
+            max_length=512,
+            min_length=1,
+            description="The image for `module`; default: the operator's stock runner image.",
+        ),
+    ] = None
+    template: PodTemplate | None = None
+    replicas: Annotated[int, Field(ge=0, le=100, json_schema_extra={CRD_DEFAULT: True})] = 1
+    desired_state: DesiredState = DesiredState.RUNNING
+    supervisor: ObjectName | None = None
+    restart_strategy: Annotated[RestartStrategy, Field(json_schema_extra={CRD_DEFAULT: True})] = (
+        RestartStrategy.PERMANENT
+    )
+    normal_exit_codes: Annotated[
+        tuple[Annotated[int, Field(ge=0, le=255)], ...],
+        Field(max_length=32, json_schema_extra=LIST_SET, description="Exit codes that are normal besides 0."),
+    ] = ()
+    start_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    supervision_strategy: SupervisionStrategy = SupervisionStrategy.ONE_FOR_ONE
+    shutdown: Shutdown = Shutdown()
+    fault_tolerance: AgentFaultTolerance = AgentFaultTolerance()
+    resources: AgentResources | None = None
+    communication: Communication | None = None
+    reports: Reports | None = None
+    preferences: Annotated[tuple[Preference, ...], Field(max_length=64, json_schema_extra=list_map("variable"))] = ()
+    conflict_resolution: Annotated[str, Field(max_length=63, min_length=1)] = ConflictResolver.PRIORITY_BASED
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "has(self.module) != has(self.template)",
+            "exactly one of `module` (a class for the agent SDK) or `template` (a pod template) must be set",
+            lambda spec: (spec.module is None) != (spec.template is None),
+        ),
+        Rule(
+            "!has(self.image) || has(self.module)",
+            "`image` goes with `module`; in a `template` the image belongs to its containers",
+            lambda spec: spec.image is None or spec.module is not None,
+        ),
+        Rule(
+            "(has(self.role) && self.role == 'Custom') == has(self.customRole)",
+            "`customRole` must be set if, and only if, `role` is Custom",
+            lambda spec: (spec.role is AgentRole.CUSTOM) == (spec.custom_role is not None),
+        ),
+        not_yet("supervisor"),
+        only_yet("supervision_strategy", ("OneForOne",)),
+        only_yet("conflict_resolution", ("PriorityBased",)),
+    )
+
+    @property
+    def role_name(self) -> str:
+        """The role as agents are told it."""
+        return self.custom_role or self.role.value
+
+
+class PodRecord(StatusModel):
+    """One ordinal's incarnation: the number is the intent, the rest what was seen of it."""
+
+    ordinal: Annotated[int, Field(ge=0, le=1000)]
+    name: ObjectName
+    incarnation: Annotated[int, Field(ge=0, le=2**31 - 1)]
+    state: AgentState = AgentState.STARTING
+    node: Annotated[str | None, Field(max_length=253)] = None
+    start_time: Time | None = None
+    spec_hash: Annotated[str | None, Field(max_length=64)] = None
+    next_restart_time: Time | None = None
+    reason: ShortText | None = None
+
+
+class Failure(StatusModel):
+    """One line of the ledger: what ended, when, why, where, and whether it spent budget."""
+
+    time: Time
+    ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
+    cause: FailureCause
+    exit_code: Annotated[int | None, Field(ge=-(2**31), le=2**31 - 1)] = None
+    reason: ShortText | None = None
+    message: LongText | None = None
+    pod: ObjectName | None = None
+    node: Annotated[str | None, Field(max_length=253)] = None
+    counted: bool = True
+    start_time: Time | None = None
+    released: bool | None = None
+
+
+class EffectiveAgent(StatusModel):
+    """What the operator acts on: the spec, as changed by directives (the spec itself belongs to the user)."""
+
+    replicas: Count = 1
+    desired_state: DesiredState = DesiredState.RUNNING
+    resources: Annotated[JsonDict, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
+
+
+LEDGER_LENGTH = 32
+
+
+class AgentStatus(StatusModel):
+    """What was decided and seen, written once per pass and only when it changed."""
+
+    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = -1
+    state: AgentState | None = None
+    conditions: Conditions = ()
+    role: ShortText | None = None
+    active: bool | None = None
+    pods: Annotated[tuple[PodRecord, ...], Field(max_length=200, json_schema_extra=list_map("ordinal"))] = ()
+    restarts: Count = 0
+    disruptions: Count = 0
+    replicas: Count = 0
+    ready_replicas: Count = 0
+    selector: Annotated[str | None, Field(max_length=256)] = None
+    spec_hash: Annotated[
+        str | None, Field(max_length=64, description="Hash of the spec but `replicas`: a change of it releases.")
+    ] = None
+    failures: Annotated[tuple[Failure, ...], Field(max_length=LEDGER_LENGTH)] = ()
+    parked_at: Time | None = None
+    released_by: Annotated[str | None, Field(max_length=1024)] = None
+    effective: EffectiveAgent | None = None
+    directives: AgentDirectives | None = None
+
+
+class Agent(KubeModel):
+    """One supervised worker (one pod per replica), restarted by Erlang/OTP rules within a failure budget."""
+
+    api_version: Literal["mabeam.dev/v1alpha1"] = API_VERSION
+    kind: Literal["Agent"] = "Agent"
+    metadata: ObjectMeta
+    spec: AgentSpec
+    status: AgentStatus = AgentStatus()
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"self.metadata.name.size() <= {MAX_NAME_LENGTH}",
+            f"`metadata.name` must be at most {MAX_NAME_LENGTH} characters: pod names and labels derive from it",
+            lambda agent: len(agent.metadata.name) <= MAX_NAME_LENGTH,
+        ),
+        Rule(
+            "!self.metadata.name.contains('.')",
+            "`metadata.name` must not contain a dot: pod host names derive from it",
+            lambda agent: "." not in agent.metadata.name,
+        ),
+    )

@@ -1,0 +1,187 @@
+"""The grammar the kinds share: frozen models in camelCase, times, quantities, conditions, and rules that are written once.
+
+A `Rule` is one validation said twice in the same line: as CEL for the apiserver and as Python for `mabeam plan` and for
+objects that were stored before the rule existed. `tests/api` holds both against the same corpus.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from typing import Annotated, Any, ClassVar, Self
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    WithJsonSchema,
+    model_validator,
+)
+from pydantic.alias_generators import to_camel
+from pydantic_core import PydanticCustomError
+
+JsonDict = dict[str, Any]
+
+# Marks a default that the CRD itself carries. Few do: a default in the CRD is a field in the stored object, so a diff for GitOps.
+CRD_DEFAULT = "x-crd-default"
+
+
+@dataclass(frozen=True)
+class Rule:
+    """One validation of a model: the CEL for the apiserver, the message that teaches, and the same judgement in Python."""
+
+    cel: str
+    message: str
+    holds: Callable[[Any], bool]
+
+
+def not_yet(field: str, wire: str | None = None) -> Rule:
+    """The rule that refuses a field whose behaviour has not landed; silence would be a lie."""
+    name = wire or to_camel(field)
+    return Rule(f"!has(self.{name})", f"`{name}` is not supported yet", lambda model: getattr(model, field) is None)
+
+
+def only_yet(field: str, allowed: tuple[str, ...], wire: str | None = None) -> Rule:
+    """The rule that refuses the values of an enum whose behaviour has not landed."""
+    name = wire or to_camel(field)
+    listed = ", ".join(f"'{value}'" for value in allowed)
+    return Rule(
+        f"!has(self.{name}) || self.{name} in [{listed}]",
+        f"this value of `{name}` is not supported yet; allowed now: {', '.join(allowed)}",
+        lambda model: getattr(model, field) is None or str(getattr(model, field)) in allowed,
+    )
+
+
+class KubeModel(BaseModel):
+    """A frozen piece of an API object: camelCase on the wire, unknown fields refused, `rules` checked after the fields."""
+
+    model_config = ConfigDict(
+        frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", use_enum_values=False
+    )
+    rules: ClassVar[tuple[Rule, ...]] = ()
+
+    @model_validator(mode="after")
+    def _obey_rules(self) -> Self:
+        for rule in self.rules:
+            if not rule.holds(self):
+                raise PydanticCustomError("rule", "{message}", {"message": rule.message})
+        return self
+
+    def to_wire(self) -> JsonDict:
+        """The JSON object as the apiserver would store it: camelCase, nothing that is None."""
+        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+
+
+class StatusModel(KubeModel):
+    """A piece of a status: an older or newer operator's extra fields are read past, never a crash."""
+
+    model_config = ConfigDict(extra="ignore")
+
+
+def _to_utc(value: datetime) -> datetime:
+    return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)).replace(microsecond=0)
+
+
+def format_time(value: datetime) -> str:
+    """RFC 3339 in UTC with whole seconds, as metav1.Time is written."""
+    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+# metav1.Time: whole seconds, which is also the resolution of supervisor.erl's restart window.
+Time = Annotated[datetime, AfterValidator(_to_utc), PlainSerializer(format_time, return_type=str)]
+
+QUANTITY_PATTERN = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+Quantity = Annotated[
+    str,
+    BeforeValidator(
+        lambda value: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+    ),
+    Field(pattern=QUANTITY_PATTERN, max_length=32),
+    WithJsonSchema(
+        {
+            "x-kubernetes-int-or-string": True,
+            "anyOf": [{"type": "integer"}, {"type": "string"}],
+            "pattern": QUANTITY_PATTERN,
+            "maxLength": 32,
+        }
+    ),
+]
+
+# A value is whatever the domain says: a number, a choice, an object. CEL cannot look inside; the operator can, and does.
+JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+
+# Bounds that keep every number exact in JSON and every sum finite.
+MAGNITUDE = 1e12
+Number = Annotated[float, Field(ge=-MAGNITUDE, le=MAGNITUDE, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, le=MAGNITUDE, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=0, le=2**31 - 1)]
+Seconds = Annotated[int, Field(ge=0, le=86_400)]
+
+DNS_LABEL = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?$"
+DNS_SUBDOMAIN = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$"
+ObjectName = Annotated[str, Field(pattern=DNS_SUBDOMAIN, min_length=1, max_length=253)]
+ParameterName = Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.-]*$", max_length=63)]
+ShortText = Annotated[str, Field(max_length=256)]
+LongText = Annotated[str, Field(max_length=1024)]
+LabelMap = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=63)]], Field(max_length=64)
+]
+AnnotationMap = Annotated[
+    dict[Annotated[str, Field(max_length=317)], Annotated[str, Field(max_length=4096)]], Field(max_length=64)
+]
+
+
+def list_map(*keys: str) -> JsonDict:
+    """Schema extras of a list that server-side apply merges by `keys`."""
+    return {"x-kubernetes-list-type": "map", "x-kubernetes-list-map-keys": list(keys)}
+
+
+LIST_SET: JsonDict = {"x-kubernetes-list-type": "set"}
+
+
+class ConditionStatus(StrEnum):
+    """metav1.ConditionStatus."""
+
+    TRUE = "True"
+    FALSE = "False"
+    UNKNOWN = "Unknown"
+
+
+class Condition(StatusModel):
+    """metav1.Condition."""
+
+    type: Annotated[str, Field(max_length=316)]
+    status: ConditionStatus
+    observed_generation: Annotated[int | None, Field(ge=0, le=2**53)] = None
+    last_transition_time: Time | None = None
+    reason: Annotated[str, Field(max_length=256)] = ""
+    message: Annotated[str, Field(max_length=2048)] = ""
+
+
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
+
+
+class OwnerReference(StatusModel):
+    """metav1.OwnerReference, as far as ownership is judged."""
+
+    kind: str
+    name: str
+    uid: str = ""
+    controller: bool = False
+
+
+class ObjectMeta(StatusModel):
+    """The part of metav1.ObjectMeta that is read here."""
+
+    name: str
+    namespace: str = "default"
+    uid: str = ""
+    generation: int = 1
+    resource_version: str = ""
+    creation_timestamp: Time | None = None
+    deletion_timestamp: Time | None = None
+    labels: Mapping[str, str] = {}
+    annotations: Mapping[str, str] = {}

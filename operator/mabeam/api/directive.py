@@ -1,0 +1,106 @@
+"""What agents are told: one shape, in a variable's status, in an agent's status and in `directives.json`."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import Field
+
+from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
+
+
+class DirectiveAction(StrEnum):
+    """The eleven things a variable can tell an agent."""
+
+    START = "Start"
+    STOP = "Stop"
+    RECONFIGURE = "Reconfigure"
+    MIGRATE = "Migrate"
+    SCALE_UP = "ScaleUp"
+    SCALE_DOWN = "ScaleDown"
+    CHANGE_ROLE = "ChangeRole"
+    UPDATE_COMMUNICATION = "UpdateCommunication"
+    ADJUST_PARAMETERS = "AdjustParameters"
+    ACTIVATE = "Activate"
+    ALLOCATE_RESOURCES = "AllocateResources"
+
+
+class DirectiveState(StrEnum):
+    """How far a directive has come. Issued → Delivered → Acknowledged | Refused | Expired."""
+
+    ISSUED = "Issued"
+    DELIVERED = "Delivered"
+    ACKNOWLEDGED = "Acknowledged"
+    REFUSED = "Refused"
+    EXPIRED = "Expired"
+
+
+class AgentDirective(StatusModel):
+    """One directive as the agent's own status carries it: who told it what, and how far that came."""
+
+    variable: ObjectName
+    action: DirectiveAction
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    timeout_seconds: NonNegative = 30
+    generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    issued_at: Time | None = None
+    state: DirectiveState = DirectiveState.ISSUED
+    reason: LongText | None = None
+
+
+class VariableDirective(StatusModel):
+    """One directive as the variable's status carries it."""
+
+    agent: ObjectName
+    action: DirectiveAction
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
+    timeout_seconds: NonNegative = 30
+    state: DirectiveState = DirectiveState.ISSUED
+    reason: LongText | None = None
+
+
+class Conflict(StatusModel):
+    """Two variables told this agent different things: who won, who lost, by which rule."""
+
+    parameter: ShortText
+    winner: ObjectName
+    loser: ObjectName
+    resolver: ShortText
+    message: LongText = ""
+
+
+class AgentDirectives(StatusModel):
+    """The agent's effective set: its generation, how far the processes applied it, and who lost a conflict."""
+
+    generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
+    items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
+    conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
+
+
+class VariableDirectives(StatusModel):
+    """Counts over all of a variable's directives, and the first hundred of them."""
+
+    issued: Count = 0
+    delivered: Count = 0
+    acknowledged: Count = 0
+    refused: Count = 0
+    expired: Count = 0
+    items: Annotated[tuple[VariableDirective, ...], Field(max_length=100)] = ()
+
+
+def directives_document(
+    agent: str, generation: int, role: str, active: bool, parameters: JsonDict, peers: list[JsonDict] | None = None
+) -> JsonDict:
+    """The content of `directives.json`: everything an agent's process is told (docs/agent-contract.md)."""
+    return {
+        "agent": agent,
+        "generation": generation,
+        "role": role,
+        "active": active,
+        "parameters": parameters,
+        "peers": peers or [],
+        "resources": {},
+        "proposals": [],
+    }

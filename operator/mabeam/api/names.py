@@ -1,0 +1,124 @@
+"""Every string a cluster sees: groups, labels, annotations, condition types and reasons, in one place."""
+
+from enum import StrEnum
+from typing import Final
+
+GROUP: Final = "mabeam.dev"
+VERSION: Final = "v1alpha1"
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+CATEGORY: Final = "mabeam"
+FIELD_MANAGER: Final = "mabeam"
+CONTROLLER: Final = "mabeam.dev/operator"
+
+# Pod and label names derive from an object's name (`<agent>-<ordinal>-<incarnation>` must stay within 63 characters).
+MAX_NAME_LENGTH: Final = 50
+
+# Labels that every child carries. Never copies of its owner's: a GitOps tool's tracking label must not travel.
+LABEL_NAME: Final = "app.kubernetes.io/name"
+LABEL_COMPONENT: Final = "app.kubernetes.io/component"
+LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
+LABEL_MANAGED_BY: Final = "app.kubernetes.io/managed-by"
+LABEL_AGENT: Final = "mabeam.dev/agent"
+LABEL_VARIABLE: Final = "mabeam.dev/variable"
+LABEL_ORDINAL: Final = "mabeam.dev/ordinal"
+LABEL_INCARNATION: Final = "mabeam.dev/incarnation"
+MANAGED_BY: Final = "mabeam"
+MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
+
+# A pod template may not set these: a forged selector label would hijack another agent's identity.
+RESERVED_LABELS: Final = (LABEL_NAME, LABEL_COMPONENT, LABEL_PART_OF, LABEL_MANAGED_BY)
+RESERVED_PREFIX: Final = "mabeam.dev/"
+
+ANNOTATION_RELEASE: Final = "mabeam.dev/release"
+ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
+ANNOTATION_GENERATION: Final = "mabeam.dev/directives-generation"
+ANNOTATION_NUDGE: Final = "mabeam.dev/directives-nudge"
+
+DIRECTIVES_DIR: Final = "/etc/mabeam"
+DIRECTIVES_KEY: Final = "directives.json"
+DIRECTIVES_VOLUME: Final = "mabeam-directives"
+MAIN_CONTAINER: Final = "agent"
+REPORT_PORT: Final = 9464
+REPORT_PATH: Final = "/metrics"
+REPORT_PORT_NAME: Final = "mabeam-report"
+
+
+def directives_config_map(agent: str) -> str:
+    """The name of the ConfigMap that holds an agent's effective directives."""
+    return f"{agent}-mabeam"
+
+
+def variable_config_map(variable: str) -> str:
+    """The name of the ConfigMap that holds all directives of a variable with more than its status can carry."""
+    return f"{variable}-mabeam-directives"
+
+
+def pod_name(agent: str, ordinal: int, incarnation: int) -> str:
+    """`<agent>-<ordinal>-<incarnation>`: the name is the idempotency key of one incarnation."""
+    return f"{agent}-{ordinal}-{incarnation}"
+
+
+class ConditionType(StrEnum):
+    """Condition types; Ready, Reconciling and Stalled are kstatus's, the rest are the domain's."""
+
+    ACCEPTED = "Accepted"
+    READY = "Ready"
+    RECONCILING = "Reconciling"
+    STALLED = "Stalled"
+    REPORTS_VALID = "ReportsValid"
+    AGENTS_RESOLVED = "AgentsResolved"
+    PAUSED = "Paused"
+
+
+class Reason(StrEnum):
+    """Reasons of conditions and Events: a documented, closed list (docs/architecture.md)."""
+
+    # Accepted
+    VALID = "Valid"
+    INVALID_SPEC = "InvalidSpec"
+    POD_REFUSED = "PodRefused"
+    # Agents
+    AGENT_REGISTERED = "AgentRegistered"
+    AGENT_STARTED = "AgentStarted"
+    AGENT_STOPPED = "AgentStopped"
+    AGENT_FAILED = "AgentFailed"
+    AGENT_RELEASED = "AgentReleased"
+    AGENT_DISRUPTED = "AgentDisrupted"
+    RUNNING = "Running"
+    STARTING = "Starting"
+    NOT_READY = "NotReady"
+    BACK_OFF = "BackOff"
+    UNSCHEDULABLE = "Unschedulable"
+    REPLACING = "Replacing"
+    WAITING_FOR_OLD_POD = "WaitingForOldPod"
+    NAME_TAKEN = "NameTaken"
+    STOPPING = "Stopping"
+    STOPPED = "Stopped"
+    COMPLETED = "Completed"
+    DISRUPTED = "Disrupted"
+    FAILED = "Failed"
+    AS_DESIRED = "AsDesired"
+    PROGRESSING = "Progressing"
+    RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
+    SPEC_CHANGED = "SpecChanged"
+    REPORTS_OK = "ReportsOk"
+    BAD_REPORT = "BadReport"
+    # Variables; the coordination errors of the design carry their own names
+    VARIABLE_REGISTERED = "VariableRegistered"
+    COORDINATION_COMPLETED = "CoordinationCompleted"
+    COORDINATION_FAILED = "CoordinationFailed"
+    ALL_RESOLVED = "AllResolved"
+    AGENTS_MISSING = "AgentsMissing"
+    CONVERGED = "Converged"
+    DELIVERING = "Delivering"
+    ADVISED = "Advised"
+    PAUSED = "Paused"
+    NOT_PAUSED = "NotPaused"
+    REFUSED = "Refused"
+    NO_OFFERS = "NoOffers"
+    RESERVE_NOT_MET = "ReserveNotMet"
+    TIMEOUT = "Timeout"
+    AGENT_UNAVAILABLE = "AgentUnavailable"
+    RESOURCE_EXHAUSTED = "ResourceExhausted"
+    INVALID_CONFIGURATION = "InvalidConfiguration"
+    UNSUPPORTED_COORDINATION_TYPE = "UnsupportedCoordinationType"

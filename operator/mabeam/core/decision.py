@@ -1,0 +1,62 @@
+"""What to do: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
+
+from dataclasses import dataclass, field
+from typing import Generic, Literal, TypeVar
+
+from mabeam.api.agent import AgentStatus
+from mabeam.api.base import JsonDict
+from mabeam.api.names import Reason
+from mabeam.api.variable import OrchestrationVariableStatus
+
+Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus)
+
+Verb = Literal["create", "apply", "patch", "delete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Effect:
+    """One write to the cluster; done in the order given, and the rest is left undone when one fails.
+
+    `create` answered 409 by an object of the same owner is success. `apply` replaces a ConfigMap's data and is guarded
+    by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`; `grace_seconds` goes with it.
+    """
+
+    verb: Verb
+    kind: Literal["Pod", "ConfigMap"]
+    namespace: str
+    name: str
+    reason: str
+    body: JsonDict = field(default_factory=dict)
+    uid: str | None = None
+    resource_version: str | None = None
+    grace_seconds: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One Event on the object the decision is about; sent only if the status write succeeded."""
+
+    reason: Reason
+    note: str
+    type: Literal["Normal", "Warning"] = "Normal"
+    action: str = "Reconcile"
+
+
+@dataclass(frozen=True)
+class Decision(Generic[Status]):
+    """The outcome of one pass.
+
+    `status` is the whole status as it should be; it is written only when it differs from what is stored, and
+    `status_reason` says in a word why. `requeue_after` is in seconds, None when only an event can change anything.
+    """
+
+    status: Status
+    status_reason: str
+    effects: tuple[Effect, ...] = ()
+    events: tuple[Event, ...] = ()
+    requeue_after: float | None = None
+
+
+def soonest(*delays: float | None) -> float | None:
+    """The shortest of the delays that are set, None when none is."""
+    return min((delay for delay in delays if delay is not None), default=None)

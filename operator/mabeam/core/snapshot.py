@@ -1,0 +1,102 @@
+"""What was seen: the facts one decision may rest on, parsed at the door and frozen.
+
+`observe` brings every fact always; the core never asks for more.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Literal
+
+from mabeam.api.agent import Agent
+from mabeam.api.base import JsonDict
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.reports import Report
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerFacts:
+    """The main container's state: what the kubelet last said of it, or `unknown` before it said anything."""
+
+    state: Literal["unknown", "waiting", "running", "terminated"] = "unknown"
+    reason: str | None = None
+    message: str | None = None
+    exit_code: int | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PodFacts:
+    """One pod of the agent, ownership already proven by the controller reference's uid."""
+
+    name: str
+    uid: str
+    ordinal: int
+    incarnation: int
+    phase: str = "Pending"
+    reason: str | None = None
+    message: str | None = None
+    node: str | None = None
+    ip: str | None = None
+    host_network: bool = False
+    created_at: datetime | None = None
+    scheduled_at: datetime | None = None
+    unschedulable: str | None = None
+    deleting: bool = False
+    ready: bool = False
+    main: ContainerFacts = ContainerFacts()
+    disruption: str | None = None
+    disrupted_at: datetime | None = None
+    spec_hash: str | None = None
+    generation: int = 0
+    nudge: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigMapFacts:
+    """The agent's directives ConfigMap: its document, and whether it is the operator's to write."""
+
+    name: str
+    uid: str
+    resource_version: str
+    ours: bool
+    document: JsonDict | None = None
+
+    @property
+    def generation(self) -> int:
+        """The generation the ConfigMap carries; 0 when it cannot be read."""
+        value = (self.document or {}).get("generation", 0)
+        return value if isinstance(value, int) else 0
+
+
+@dataclass(frozen=True)
+class AgentSnapshot:
+    """All that one pass over an Agent may know.
+
+    `invalid` is the reason why the spec could not be parsed (then `agent.spec` is not to be relied on); `refused` the
+    apiserver's own words on the last pod it would not take; `name_taken` the names held by another owner's pods;
+    `nodes` the names of the nodes that exist, None when nobody looked; `variables` every variable of the namespace
+    that selects the agent; `reports` the latest report by pod name.
+    """
+
+    agent: Agent
+    pods: tuple[PodFacts, ...] = ()
+    config_map: ConfigMapFacts | None = None
+    variables: tuple[OrchestrationVariable, ...] = ()
+    reports: Mapping[str, Report] = field(default_factory=dict)
+    nodes: frozenset[str] | None = None
+    refused: str | None = None
+    name_taken: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True)
+class VariableSnapshot:
+    """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
+
+    A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
+    """
+
+    variable: OrchestrationVariable
+    agents: tuple[Agent, ...] = ()
+    reports: Mapping[str, Report] = field(default_factory=dict)
