@@ -1,0 +1,28 @@
+"""The guest: what an agent needs inside its pod, and nothing of the operator.
+
+An agent is a class that takes an `Agent` and has a `run`; `mabeam-agent run module:Class` starts it:
+
+    from mabeam.agent import Agent, Directives
+
+    class Executor:
+        def __init__(self, agent: Agent) -> None:
+            self.agent = agent
+            self.temperature = 1.0
+
+        def on_directives(self, directives: Directives) -> None:        # returning is the acknowledgement
+            self.temperature = directives.number("temperature", self.temperature)
+
+        def run(self) -> None:                                          # or: async def run
+            while not self.agent.stopping.wait(0.1):
+                self.agent.perform(work(self.temperature))
+                self.agent.prefer("temperature", 0.4, weight=2)
+                self.agent.progress()
+
+The contract underneath, for any language, is docs/agent-contract.md.
+"""
+
+from mabeam.agent.agent import Agent
+from mabeam.agent.directives import Directives, Malformed, Peer, Proposal, Refused
+from mabeam.agent.identity import Identity
+
+__all__ = ["Agent", "Directives", "Identity", "Malformed", "Peer", "Proposal", "Refused"]

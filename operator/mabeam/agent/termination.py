@@ -1,0 +1,63 @@
+"""Termination: SIGTERM and SIGINT become one call, made from an ordinary thread.
+
+A Python signal handler runs in the main thread between two instructions, perhaps while that thread holds the lock of
+the very event the handler wants to set: a rare deadlock, and a lost shutdown. So the handler does nothing. The
+interpreter's own C handler writes the signal's number into a pipe, even while the main thread is inside a long call,
+and a thread that reads the pipe does the work.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterator
+from types import FrameType
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextlib.contextmanager
+def on_termination(callback: Callable[[], None]) -> Iterator[None]:
+    """Within the block, the first SIGTERM or SIGINT calls `callback` once; a second SIGINT is KeyboardInterrupt.
+
+    Only the main thread may receive signals in Python; entered in any other, this does nothing.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    interrupts = 0
+
+    def quiet(number: int, frame: FrameType | None) -> None:
+        # Somebody at a terminal who asks twice does not want to wait for the graceful end.
+        nonlocal interrupts
+        interrupts += number == signal.SIGINT
+        if interrupts > 1:
+            raise KeyboardInterrupt
+
+    reading, writing = os.pipe()
+    os.set_blocking(writing, False)
+    thread = threading.Thread(target=_listen, args=(reading, callback), name="mabeam-termination", daemon=True)
+    thread.start()
+    before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
+    before = {number: signal.signal(number, quiet) for number in SIGNALS}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        signal.set_wakeup_fd(before_fd)
+        os.close(writing)
+        thread.join(timeout=1)
+
+
+def _listen(reading: int, callback: Callable[[], None]) -> None:
+    """Call back at the first of our signals; end when the pipe is closed."""
+    called = False
+    with open(reading, "rb", buffering=0) as pipe:
+        # Other handlers of the program, for SIGCHLD say, are heard here too.
+        while received := pipe.read(64):
+            if not called and any(number in SIGNALS for number in received):
+                called = True
+                callback()
