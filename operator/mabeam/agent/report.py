@@ -6,6 +6,7 @@ on the time and on the number of connections. Nothing here is logged per request
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import socketserver
@@ -65,22 +66,20 @@ class ReportServer:
     def __init__(self, port: int, families: Callable[[], Families]) -> None:
         self.port = port
         self._render = exposition(families)
-        self._server: _Server | None = None
 
     def __enter__(self) -> ReportServer:
         """This server, listening; raises OSError when the port is taken."""
         self._server = _Server(self.port, self._render)
         self.port = self._server.server_address[1]
-        # The interval bounds how long closing takes, and with it how long a finished worker lingers.
-        threading.Thread(target=self._server.serve_forever, args=(0.1,), name="mabeam-report", daemon=True).start()
+        self._thread = threading.Thread(target=self._server.serve, name="mabeam-report", daemon=True)
+        self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        if self._server is not None:
-            self._server.shutdown()
-            self._server.server_close()
+        self._server.end()
+        self._thread.join(timeout=1)
 
 
 class _Server(ThreadingHTTPServer):
@@ -91,10 +90,24 @@ class _Server(ThreadingHTTPServer):
         self._render = render
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._told_too_large = False
+        self._ending = False
         # A pod's address may be of either family: one socket for both, where the kernel has IPv6 at all.
         both = socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if both else socket.AF_INET
         super().__init__(("::" if both else "0.0.0.0", port), _Request)  # noqa: S104  (scraped at the pod's IP)
+
+    def serve(self) -> None:
+        """Answer until the end. Not serve_forever: that wakes up several times a second to ask whether it may go on."""
+        while not self._ending:
+            self.handle_request()
+        self.server_close()
+
+    def end(self) -> None:
+        """Let `serve` return: a socket that listens no more wakes whoever waits for it."""
+        self._ending = True
+        # Where the system refuses (macOS does), the thread is a daemon and ends with the process.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
 
     def report(self) -> bytes:
         """The report of this moment."""

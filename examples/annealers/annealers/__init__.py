@@ -1,0 +1,1 @@
+"""A team of agents that anneal, judge, polish and crash: the example of MABEAM on Kubernetes."""
