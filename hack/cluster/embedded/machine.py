@@ -1,0 +1,123 @@
+"""What the machine must be able to do, and the Debian packages that are installed when they are missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+from embedded import cgroups, namespaces
+from embedded.errors import ClusterError, cannot_run_here
+from embedded.progress import step
+
+_CAP_SYS_RESOURCE = 24
+_CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
+
+# The command that shows that the package is there, and the package.
+_CONTROL_PLANE_PACKAGES = (("openssl", "openssl"), ("ip", "iproute2"), ("mount", "mount"), ("nsenter", "util-linux"))
+_NODE_PACKAGES = (
+    ("containerd", "containerd"),
+    ("ctr", "containerd"),
+    ("runc", "runc"),
+    ("iptables", "iptables"),
+    ("conntrack", "conntrack"),
+)
+
+
+def check() -> None:
+    """Nothing when the embedded cluster can run here; else the one error that says what is missing."""
+    if sys.platform != "linux":
+        raise cannot_run_here(f"The embedded Kubernetes needs Linux; this is {sys.platform}.")
+    if os.geteuid() != 0:
+        raise cannot_run_here(
+            "The embedded Kubernetes needs root: it makes network namespaces, mounts and cgroups. Run it with sudo."
+        )
+    _check_namespaces()
+    _check_cgroups()
+
+
+def _check_namespaces() -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            namespaces.unshare(namespaces.NEWNET | namespaces.NEWNS | namespaces.NEWPID)
+        except OSError as refused:
+            os.write(writer, str(refused).encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)
+    with open(reader, "rb") as pipe:
+        refusal = pipe.read().decode()
+    if refusal:
+        raise cannot_run_here(
+            f"The kernel refuses new network, mount and process namespaces ({refusal}). "
+            "Inside a container, give it the capabilities SYS_ADMIN and NET_ADMIN (for Docker: --privileged)."
+        )
+
+
+def _check_cgroups() -> None:
+    found = cgroups.hierarchies()
+    probe = cgroups.tracking(found).mount / f"mabeam-probe-{os.getpid()}"
+    try:
+        probe.mkdir()
+        probe.rmdir()
+    except OSError as refused:
+        raise cannot_run_here(f"cgroups cannot be made below {probe.parent} ({refused.strerror}).") from refused
+    if not cgroups.pure_version_2(found):
+        have = {controller for hierarchy in found for controller in hierarchy.controllers}
+        missing = {"cpu", "cpuset", "memory", "pids"} - have
+        if missing:
+            raise cannot_run_here(f"These cgroup controllers are not mounted: {', '.join(sorted(missing))}.")
+
+
+def install_packages(for_nodes: bool) -> None:
+    """Every needed command present; missing ones are installed from Debian, and the user is told."""
+    missing = missing_packages(for_nodes)
+    if not missing:
+        return
+    if not shutil.which("apt-get"):
+        raise cannot_run_here(
+            f"These programs are missing: {', '.join(missing)} (Debian's package names), and there is no apt-get here. "
+            "Install them with this system's package manager."
+        )
+    with step(f"install Debian packages: {' '.join(missing)}") as running:
+        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+        _apt(["apt-get", *patient, "update"], environment)
+        running.tick("installing")
+        _apt(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], environment)
+    still = missing_packages(for_nodes)
+    if still:
+        raise cannot_run_here(f"Installed, but still not usable: {', '.join(still)}.")
+
+
+def missing_packages(for_nodes: bool) -> list[str]:
+    wanted = _CONTROL_PLANE_PACKAGES + (_NODE_PACKAGES if for_nodes else ())
+    missing = {package: None for command, package in wanted if not shutil.which(command)}
+    if for_nodes and cni_plugins() is None:
+        missing["containernetworking-plugins"] = None
+    return list(missing)
+
+
+def cni_plugins() -> str | None:
+    """The directory with the network plugins, or None."""
+    return next((one for one in _CNI_DIRECTORIES if (Path(one) / "ptp").exists()), None)
+
+
+def may_lower_oom_score() -> bool:
+    """Whether this process has CAP_SYS_RESOURCE."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("CapEff:"):
+            return bool(int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+    return False
+
+
+def _apt(command: list[str], environment: dict[str, str]) -> None:
+    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    if ran.returncode != 0:
+        lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.startswith(("E:", "W:"))]
+        raise ClusterError(f"`{' '.join(command)}` failed: {'; '.join(lines[:4]) or f'exit {ran.returncode}'}")

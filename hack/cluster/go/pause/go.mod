@@ -1,0 +1,3 @@
+module mabeam.dev/cluster/pause
+
+go 1.21
