@@ -205,7 +205,7 @@ class AgentFaultTolerance(KubeModel):
     """The restart budget and what happens when it is spent (OTP's intensity and period)."""
 
     max_failures: Annotated[
-        int, Field(ge=0, le=1000, description="The next counted failure inside the window exhausts the budget.")
+        int, Field(ge=0, le=200, description="The next counted failure inside the window exhausts the budget.")
     ] = 3
     failure_window_seconds: Annotated[int, Field(ge=1, le=604_800)] = 60
     recovery_strategy: RecoveryStrategy = RecoveryStrategy.RESTART
@@ -391,7 +391,8 @@ class EffectiveAgent(StatusModel):
     resources: Annotated[JsonDict, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
 
 
-LEDGER_LENGTH = 32
+# Room for every failure a window can hold (`maxFailures` + 1), so that the budget is always judged on all of them.
+LEDGER_LENGTH = 256
 
 
 class AgentStatus(StatusModel):

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal
 
+from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.variable import OrchestrationVariable
@@ -44,6 +45,7 @@ class PodFacts:
     scheduled_at: datetime | None = None
     unschedulable: str | None = None
     deleting: bool = False
+    deletion_requested_at: datetime | None = None
     ready: bool = False
     main: ContainerFacts = ContainerFacts()
     disruption: str | None = None
@@ -70,12 +72,28 @@ class ConfigMapFacts:
         return value if isinstance(value, int) else 0
 
 
+@dataclass(frozen=True, slots=True)
+class PodRefused:
+    """The apiserver would not take the agent's pod: its own words, and whether it is time to ask again."""
+
+    message: str
+    retry: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PodDefaults:
+    """What the operator's settings add to a `module` pod that names no image."""
+
+    image: str = f"mabeam:{__version__}"
+    image_pull_policy: str = "IfNotPresent"
+
+
 @dataclass(frozen=True)
 class AgentSnapshot:
     """All that one pass over an Agent may know.
 
-    `invalid` is the reason why the spec could not be parsed (then `agent.spec` is not to be relied on); `refused` the
-    apiserver's own words on the last pod it would not take; `name_taken` the names held by another owner's pods;
+    `invalid` is the reason why the spec could not be parsed (then `agent.spec` is not to be relied on); `refused` what
+    the apiserver said of the last pod it would not take; `name_taken` the name of a pod that belongs to someone else;
     `nodes` the names of the nodes that exist, None when nobody looked; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name.
     """
@@ -86,8 +104,10 @@ class AgentSnapshot:
     variables: tuple[OrchestrationVariable, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     nodes: frozenset[str] | None = None
-    refused: str | None = None
-    name_taken: frozenset[str] = frozenset()
+    refused: PodRefused | None = None
+    name_taken: str | None = None
+    invalid: str | None = None
+    defaults: PodDefaults = PodDefaults()
 
 
 @dataclass(frozen=True)

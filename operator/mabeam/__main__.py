@@ -1,0 +1,6 @@
+"""`python -m mabeam`."""
+
+from mabeam.cli import main
+
+if __name__ == "__main__":
+    main()

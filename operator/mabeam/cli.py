@@ -1,0 +1,142 @@
+"""The command line: `mabeam run | crds | rbac | plan`. Heavy imports wait until a command needs them."""
+
+import json
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mabeam import __version__
+
+app = typer.Typer(
+    name="mabeam",
+    help="OTP supervision and multi-agent coordination for Kubernetes pods.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class Output(StrEnum):
+    """How a document is printed."""
+
+    JSON = "json"
+    YAML = "yaml"
+
+
+class Scope(StrEnum):
+    """Which of the operator's rights."""
+
+    WORKLOAD = "workload"
+    NODES = "nodes"
+    LEASE = "lease"
+    OUTSIDE = "outside"
+
+
+def _print(document: Any, output: Output) -> None:
+    if output is Output.JSON:
+        typer.echo(json.dumps(document, indent=2, sort_keys=False))
+    else:
+        typer.echo(dump_yaml(document), nl=False)
+
+
+def dump_yaml(document: Any) -> str:
+    """YAML in insertion order and without aliases, so that a diff shows what changed and nothing else."""
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    return yaml.dump(document, Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
+
+
+@app.callback(invoke_without_command=True)
+def _main(version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False) -> None:
+    if version:
+        typer.echo(f"mabeam {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+def run() -> None:
+    """Run the operator until it is told to stop; settings come from MABEAM_… variables (docs/install.md)."""
+    import asyncio
+
+    from kubernetes.aio.config import ConfigException
+
+    from mabeam.settings import BadSetting, from_environment
+    from mabeam.shell.run import run as run_operator
+
+    try:
+        code = asyncio.run(run_operator(from_environment()))
+    except (BadSetting, ConfigException) as problem:
+        typer.echo(f"mabeam: {problem}", err=True)
+        raise typer.Exit(2) from None
+    raise typer.Exit(code)
+
+
+@app.command()
+def crds(
+    directory: Annotated[Path | None, typer.Option("--directory", "-d", help="Write one file per CRD here instead of printing them.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
+) -> None:
+    """Print the CustomResourceDefinitions, generated from the models."""
+    from mabeam.api.crd import all_definitions
+
+    for definition in all_definitions():
+        if directory is not None:
+            directory.mkdir(parents=True, exist_ok=True)
+            (directory / f"{definition['metadata']['name']}.yaml").write_text(dump_yaml(definition))
+        elif output is Output.YAML:
+            typer.echo("---")
+            _print(definition, output)
+        else:
+            _print(definition, output)
+
+
+@app.command()
+def rbac(
+    scope: Annotated[Scope, typer.Option("--scope", "-s", help="Which rights: the namespaces' objects, nodes, the Lease, or reading reports from outside.")] = Scope.WORKLOAD,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
+) -> None:
+    """Print the RBAC rules the operator needs: least privilege, from the list beside the calls."""
+    from mabeam.shell import cluster
+
+    rules = {
+        Scope.WORKLOAD: cluster.WORKLOAD_RULES,
+        Scope.NODES: cluster.NODE_RULES,
+        Scope.LEASE: cluster.LEASE_RULES,
+        Scope.OUTSIDE: cluster.OUTSIDE_RULES,
+    }[scope]
+    _print({"rules": [rule.to_wire() for rule in rules]}, output)
+
+
+@app.command()
+def plan(
+    filename: Annotated[list[str], typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated.")],
+    now: Annotated[str | None, typer.Option("--now", help="The time of the pass, RFC 3339; default: the clock.")] = None,
+    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
+) -> None:
+    """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
+    from mabeam import plan as planning
+
+    try:
+        at = planning.parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
+        texts = [(name, sys.stdin.read() if name == "-" else Path(name).read_text()) for name in filename]
+        result = planning.plan(planning.read_world(texts), at)
+    except planning.BadWorld as problem:
+        typer.echo(f"mabeam plan: {problem}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as problem:
+        typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
+        raise typer.Exit(2) from None
+    _print(result, output)
+
+
+def main() -> None:
+    """The entry point of the `mabeam` command."""
+    app()

@@ -1,0 +1,73 @@
+"""The restart budget: supervisor.erl's sliding window, and the delay OTP does not have."""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from datetime import datetime, timedelta
+
+from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure
+
+LEDGER_FLOOR = 32
+
+
+def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, period_seconds: int) -> bool:
+    """Whether one more restart at `at` stays within `intensity` per `period_seconds`.
+
+    supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
+    there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
+    """
+    edge = at - timedelta(seconds=period_seconds)
+    return 1 + sum(1 for restart in restarts if restart >= edge) <= intensity
+
+
+def counted_times(ledger: Iterable[Failure]) -> list[datetime]:
+    """The times of the failures that still spend budget: counted, and not emptied out by a release."""
+    return [failure.time for failure in ledger if failure.counted and not failure.released]
+
+
+def failures_in_window(ledger: Iterable[Failure], at: datetime, period_seconds: int) -> int:
+    """How many counted failures lie inside the window that ends at `at`."""
+    edge = at - timedelta(seconds=period_seconds)
+    return sum(1 for time in counted_times(ledger) if time >= edge)
+
+
+def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Failure, ...]:
+    """The newest entries of the ledger, always enough of them to judge the budget."""
+    return tuple(ledger[-max(LEDGER_FLOOR, tolerance.max_failures + 1) :])
+
+
+def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) -> int:
+    """How many restarts of this ordinal came since its last healthy spell, the newest failure's own restart not included.
+
+    A fresh start (nothing before it, or a release) counts as healthy. Disruptions count here, though never against the
+    budget: a pod that is rejected over and over must not be replaced in a hot loop.
+    """
+    own = [failure for failure in ledger if failure.ordinal == ordinal]
+    count = 0
+    for index in range(len(own) - 1, 0, -1):
+        failure, before = own[index], own[index - 1]
+        if before.released or _ran_seconds(failure, before) >= reset_after_seconds:
+            break
+        count += 1
+    return count
+
+
+def _ran_seconds(failure: Failure, before: Failure) -> float:
+    # Without a recorded start the gap between two failures is the best bound there is on how long the second one ran.
+    since = failure.start_time or before.time
+    return (failure.time - since).total_seconds()
+
+
+def delay_seconds(backoff: Backoff, restarts: int, seed: str) -> float:
+    """The delay before a restart: 0 for the first after a healthy spell, then exponential, jittered, never above the cap.
+
+    The jitter is derived from `seed` (`uid:ordinal:incarnation`), so a second look at the same facts gives the same time.
+    """
+    if restarts <= 0:
+        return 0.0
+    try:
+        plain = backoff.initial_seconds * backoff.factor ** (restarts - 1)
+    except OverflowError:
+        plain = math.inf
+    unit = int.from_bytes(hashlib.sha256(seed.encode()).digest()[:8]) / 2**64
+    return min(min(plain, backoff.max_seconds) * (1 + backoff.jitter * (2 * unit - 1)), backoff.max_seconds)

@@ -1,0 +1,217 @@
+"""The bodies of what the operator creates: pods and ConfigMaps, with fixed labels and one explicit owner.
+
+Nothing of the owner's labels or annotations is copied: a GitOps tool that tracks by label would take the child for its own.
+"""
+
+import copy
+import hashlib
+import json
+from typing import Any, Final
+
+from mabeam.api.agent import Agent, AgentSpec, PodTemplate, ShutdownPolicy
+from mabeam.api.base import JsonDict
+from mabeam.api.names import (
+    ANNOTATION_GENERATION,
+    ANNOTATION_SPEC_HASH,
+    API_VERSION,
+    DIRECTIVES_DIR,
+    DIRECTIVES_KEY,
+    DIRECTIVES_VOLUME,
+    LABEL_AGENT,
+    LABEL_COMPONENT,
+    LABEL_INCARNATION,
+    LABEL_MANAGED_BY,
+    LABEL_NAME,
+    LABEL_ORDINAL,
+    LABEL_PART_OF,
+    MAIN_CONTAINER,
+    MANAGED_BY,
+    REPORT_PORT,
+    REPORT_PORT_NAME,
+    directives_config_map,
+    pod_name,
+)
+from mabeam.core.snapshot import PodDefaults
+
+# The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.
+SHAPING: Final = (
+    "role",
+    "custom_role",
+    "module",
+    "image",
+    "template",
+    "resources",
+    "communication",
+    "reports",
+    "shutdown",
+)
+
+# OTP's brutal_kill. Never 0: the API would forget a container that still runs.
+BRUTAL_GRACE_SECONDS: Final = 1
+
+_RESTRICTED_POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+_RESTRICTED_CONTAINER: Final = {
+    "allowPrivilegeEscalation": False,
+    "capabilities": {"drop": ["ALL"]},
+    "readOnlyRootFilesystem": True,
+}
+
+
+def digest(value: Any) -> str:
+    """Sixteen hex digits of the SHA-256 of a JSON value in canonical form."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+def pod_hash(spec: AgentSpec) -> str:
+    """The hash of what shapes the pod; the operator's own defaults are not in it, so an upgrade replaces nothing."""
+    return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(SHAPING)))
+
+
+def spec_hash(spec: AgentSpec) -> str:
+    """The hash of the spec but `replicas`: a change of it releases a parked or ended agent, a scaling does not."""
+    return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"replicas"}))
+
+
+def child_labels(component: str, agent: str | None = None) -> dict[str, str]:
+    """The fixed labels of a child; never its owner's."""
+    labels = {
+        LABEL_NAME: "mabeam",
+        LABEL_COMPONENT: component,
+        LABEL_PART_OF: "mabeam",
+        LABEL_MANAGED_BY: MANAGED_BY,
+    }
+    return labels | ({LABEL_AGENT: agent} if agent else {})
+
+
+def owner_reference(kind: str, name: str, uid: str) -> JsonDict:
+    """The controller reference of a child; without `blockOwnerDeletion`, so that no deletion ever waits for us."""
+    return {"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def directives_config_map_body(agent: Agent, document: JsonDict) -> JsonDict:
+    """The ConfigMap `<agent>-mabeam` that the agent's pods mount."""
+    return {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {
+            "name": directives_config_map(agent.metadata.name),
+            "namespace": agent.metadata.namespace,
+            "labels": child_labels("directives", agent.metadata.name),
+            "ownerReferences": [owner_reference("Agent", agent.metadata.name, agent.metadata.uid)],
+        },
+        "data": {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)},
+    }
+
+
+def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defaults: PodDefaults) -> JsonDict:
+    """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays."""
+    spec = agent.spec
+    name = pod_name(agent.metadata.name, ordinal, incarnation)
+    meta = spec.template.metadata if spec.template else None
+    pod_spec = _from_template(spec.template) if spec.template else _from_module(spec, defaults)
+    pod_spec["restartPolicy"] = "Never"
+    pod_spec.setdefault("automountServiceAccountToken", False)
+    if spec.template is None or "shutdown" in spec.model_fields_set:
+        pod_spec["terminationGracePeriodSeconds"] = _grace(spec)
+    else:
+        pod_spec.setdefault("terminationGracePeriodSeconds", _grace(spec))
+    volumes = pod_spec.setdefault("volumes", [])
+    volumes.append(
+        {"name": DIRECTIVES_VOLUME, "configMap": {"name": directives_config_map(agent.metadata.name), "optional": True}}
+    )
+    _equip(_main_container(pod_spec), agent, ordinal, incarnation)
+    annotations = dict((meta.annotations if meta else None) or {})
+    annotations[ANNOTATION_SPEC_HASH] = pod_hash(spec)
+    if generation:
+        annotations[ANNOTATION_GENERATION] = str(generation)
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": name,
+            "namespace": agent.metadata.namespace,
+            "labels": dict((meta.labels if meta else None) or {})
+            | child_labels("agent", agent.metadata.name)
+            | {LABEL_ORDINAL: str(ordinal), LABEL_INCARNATION: str(incarnation)},
+            "annotations": annotations,
+            "ownerReferences": [owner_reference("Agent", agent.metadata.name, agent.metadata.uid)],
+        },
+        "spec": pod_spec,
+    }
+
+
+def _grace(spec: AgentSpec) -> int:
+    return BRUTAL_GRACE_SECONDS if spec.shutdown.policy is ShutdownPolicy.BRUTAL else spec.shutdown.timeout_seconds
+
+
+def _from_template(template: PodTemplate) -> JsonDict:
+    return copy.deepcopy(template.spec)
+
+
+def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
+    container: JsonDict = {
+        "name": MAIN_CONTAINER,
+        "image": spec.image or defaults.image,
+        "command": ["mabeam-agent", "run", spec.module],
+        "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own, an emptyDir
+    }
+    if spec.image is None:
+        container["imagePullPolicy"] = defaults.image_pull_policy
+    return {
+        "containers": [container],
+        "securityContext": copy.deepcopy(_RESTRICTED_POD),
+        "volumes": [{"name": "tmp", "emptyDir": {}}],
+    }
+
+
+def main_container_name(spec: AgentSpec) -> str | None:
+    """The name of the container whose end is the agent's end: `agent`, else the first (None: the template has none)."""
+    if spec.template is None:
+        return MAIN_CONTAINER
+    containers = spec.template.spec.get("containers")
+    names = [c.get("name") for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
+    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+
+
+def _main_container(pod_spec: JsonDict) -> JsonDict:
+    containers = pod_spec.get("containers")
+    # A template without containers is refused by the apiserver, in its own words; here it must merely not crash.
+    candidates = [c for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
+    named = [c for c in candidates if c.get("name") == MAIN_CONTAINER]
+    return next(iter(named or candidates), {})
+
+
+def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) -> None:
+    """Give the main container its directives, its identity, its ports and its resources; the template's own words win."""
+    spec = agent.spec
+    mounts = container.setdefault("volumeMounts", [])
+    if not any(mount.get("mountPath") == DIRECTIVES_DIR for mount in mounts):
+        mounts.append({"name": DIRECTIVES_VOLUME, "mountPath": DIRECTIVES_DIR, "readOnly": True})
+    port = spec.reports.port if spec.reports else REPORT_PORT
+    env = container.setdefault("env", [])
+    known = {variable.get("name") for variable in env}
+    identity = {
+        "MABEAM_AGENT": agent.metadata.name,
+        "MABEAM_NAMESPACE": agent.metadata.namespace,
+        "MABEAM_POD": pod_name(agent.metadata.name, ordinal, incarnation),
+        "MABEAM_ORDINAL": str(ordinal),
+        "MABEAM_INCARNATION": str(incarnation),
+        "MABEAM_ROLE": spec.role_name,
+        "MABEAM_DIRECTIVES_DIR": DIRECTIVES_DIR,
+        "MABEAM_REPORT_PORT": str(port),
+    }
+    env.extend({"name": key, "value": value} for key, value in identity.items() if key not in known)
+    wanted = [(i.name, i.port, i.protocol) for i in spec.communication.interfaces] if spec.communication else []
+    if spec.template is None:
+        wanted.append((REPORT_PORT_NAME, port, "TCP"))
+    ports = container.setdefault("ports", [])
+    taken = {p.get("name") for p in ports}
+    ports.extend({"name": n, "containerPort": p, "protocol": proto} for n, p, proto in wanted if n not in taken)
+    if not ports:
+        del container["ports"]
+    if spec.resources is not None:
+        resources = container.setdefault("resources", {})
+        for side, amounts in (("requests", spec.resources.requests), ("limits", spec.resources.limits)):
+            if amounts:
+                resources[side] = dict(amounts) | resources.get(side, {})

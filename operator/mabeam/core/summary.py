@@ -1,0 +1,231 @@
+"""Records and pods → one state word and the conditions: what `kubectl get`, `kubectl wait`, Helm and Argo CD read."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+from mabeam.api.agent import Agent, AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
+from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.core import budget, lifecycle
+from mabeam.core.conditions import condition, settle
+from mabeam.core.decision import Decision, Event
+from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES
+from mabeam.core.snapshot import AgentSnapshot, PodFacts
+
+ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
+
+
+@dataclass(frozen=True, slots=True)
+class _Verdict:
+    """One line about the whole agent. `stalled` is the only "failed" (kstatus); `ready` also means as desired."""
+
+    state: AgentState
+    ready: bool
+    reason: str
+    message: str
+    stalled: bool = False
+
+
+def at_rest(records: Iterable[PodRecord]) -> bool:
+    """Whether every ordinal ended as it should, so that nobody is left to acknowledge anything."""
+    states = [record.state for record in records]
+    return bool(states) and all(state is AgentState.STOPPED for state in states)
+
+
+def invalid(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
+    """The decision on an Agent whose spec cannot be read: say so, and leave its pods as they are."""
+    before = snapshot.agent.status
+    verdict = _Verdict(
+        before.state or AgentState.REGISTERED, False, Reason.INVALID_SPEC, snapshot.invalid or "", stalled=True
+    )
+    status = before.model_copy(
+        update={
+            "observed_generation": snapshot.agent.metadata.generation,
+            "state": verdict.state,
+            "conditions": _conditions(snapshot, before, verdict, (), now, accepted=False),
+        }
+    )
+    events = (Event(Reason.INVALID_SPEC, verdict.message, "Warning"),) if not _known(before, verdict) else ()
+    return Decision(status, "invalid", (), events)
+
+
+def conclude(snapshot: AgentSnapshot, status: AgentStatus, problems: Sequence[str], now: datetime) -> AgentStatus:
+    """The status with its state word and its conditions, from the records in it and the pods that were seen."""
+    verdict = _verdict(snapshot, status, now)
+    accepted = snapshot.refused is None
+    return status.model_copy(
+        update={
+            "state": verdict.state,
+            "conditions": _conditions(snapshot, status, verdict, problems, now, accepted=accepted),
+        }
+    )
+
+
+def registered(before: AgentStatus) -> tuple[Event, ...]:
+    """The Event of an agent's first pass."""
+    if before.observed_generation >= 0:
+        return ()
+    return (Event(Reason.AGENT_REGISTERED, "accepted; its pods follow", action="Register"),)
+
+
+def status_reason(before: AgentStatus, after: AgentStatus) -> str:
+    """A word for why the status is written, for `mabeam plan` and the log."""
+    if before == after:
+        return "unchanged"
+    if after.parked_at is not None and before.parked_at is None:
+        return "parked"
+    if before.observed_generation < 0:
+        return "registered"
+    if len(after.failures) != len(before.failures) or after.restarts != before.restarts:
+        return "failed"
+    if [r.incarnation for r in after.pods] != [r.incarnation for r in before.pods]:
+        return "incarnated"
+    if after.state != before.state:
+        return str(after.state).lower()
+    return "directives" if after.directives != before.directives else "observed"
+
+
+def parked_message(agent: Agent, ledger: Sequence[Failure]) -> str:
+    """What a parked agent says of itself: how it came to it, and the two ways out."""
+    tolerance = agent.spec.fault_tolerance
+    last = ledger[-1]
+    count = budget.failures_in_window(ledger, last.time, tolerance.failure_window_seconds)
+    meta = agent.metadata
+    return (
+        f"{count} failures in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
+        f"Last: {describe(last)}. Fix it, then change the spec or: "
+        f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
+    )
+
+
+def describe(failure: Failure) -> str:
+    """A ledger entry in words."""
+    if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
+        return f"exit code {failure.exit_code}"
+    words = CAUSE_WORDS.get(failure.cause, str(failure.cause))
+    detail = (failure.message if failure.cause in START_CAUSES else None) or failure.reason
+    return f"{words} ({detail})" if detail else words
+
+
+def _verdict(snapshot: AgentSnapshot, status: AgentStatus, now: datetime) -> _Verdict:
+    agent = snapshot.agent
+    records = status.pods
+    wanted = agent.spec.replicas
+    if snapshot.refused is not None:
+        state = AgentState.RUNNING if status.ready_replicas else AgentState.REGISTERED
+        message = f"the apiserver refused the pod: {snapshot.refused.message}"
+        return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
+    if status.parked_at is not None:
+        message = parked_message(agent, status.failures) if status.failures else "parked"
+        return _Verdict(AgentState.FAILED, False, Reason.RESTART_BUDGET_EXHAUSTED, message, stalled=True)
+    stopping = [record for record in records if record.state is AgentState.STOPPING]
+    if agent.spec.desired_state is DesiredState.STOPPED or wanted == 0:
+        if stopping:
+            names = _names(stopping)
+            return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {names} to stop")
+        return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
+    own = [record for record in records if record.ordinal < wanted]
+    failed = [record for record in own if record.state is AgentState.FAILED]
+    if failed:
+        last = next((describe(f) for f in reversed(status.failures) if f.ordinal == failed[-1].ordinal), "unknown")
+        message = f"{_names(failed)} ended with {last}; {agent.spec.restart_strategy} agents are not restarted"
+        return _Verdict(AgentState.FAILED, False, Reason.FAILED, message, stalled=True)
+    alive = [record for record in own if record.state in ALIVE]
+    if not alive:
+        reason = next((record.reason for record in own if record.reason), Reason.COMPLETED)
+        return _Verdict(AgentState.STOPPED, True, reason, _REST_MESSAGES.get(reason, "ended, as desired"))
+    return _progress(snapshot, status, alive, now)
+
+
+_REST_MESSAGES: Final = {
+    Reason.COMPLETED: "completed; a spec change or a release starts it again",
+    Reason.DISRUPTED: "ended by a disruption, as a Temporary agent does; a spec change or a release starts it again",
+}
+
+
+def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecord], now: datetime) -> _Verdict:
+    """The verdict on an agent that should run: Running when all its records are, else the first one's trouble."""
+    pods = {pod.name: pod for pod in snapshot.pods}
+    starting = [record for record in alive if record.state is AgentState.STARTING]
+    total = len(alive)
+    if not starting:
+        unready = [r for r in alive if r.name not in pods or not lifecycle.is_ready(pods[r.name])]
+        if not unready:
+            return _Verdict(AgentState.RUNNING, True, Reason.RUNNING, f"{total}/{total} ready")
+        message = f"{total - len(unready)}/{total} ready; waiting for {_names(unready)}"
+        return _Verdict(AgentState.RUNNING, False, Reason.NOT_READY, message)
+    reason, message = _waiting_for(snapshot, starting[0], pods, now)
+    return _Verdict(AgentState.STARTING, False, reason, message)
+
+
+def _waiting_for(
+    snapshot: AgentSnapshot, record: PodRecord, pods: dict[str, PodFacts], now: datetime
+) -> tuple[str, str]:
+    pod = pods.get(record.name)
+    if record.next_restart_time is not None and record.next_restart_time > now:
+        last = next((f for f in reversed(snapshot.agent.status.failures) if f.ordinal == record.ordinal), None)
+        after = f" after {describe(last)}" if last else ""
+        return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
+    if snapshot.name_taken == record.name:
+        return Reason.NAME_TAKEN, f"a pod named {record.name} belongs to someone else; waiting for it to go"
+    if pod is not None and record.reason:
+        detail = f": {pod.main.message}" if pod.main.message else ""
+        return record.reason, f"{record.name} cannot start{detail}"
+    if pod is not None and pod.unschedulable:
+        return Reason.UNSCHEDULABLE, f"{record.name} cannot be scheduled: {pod.unschedulable}"
+    return Reason.STARTING, f"{record.name} is starting"
+
+
+def _names(records: Sequence[PodRecord]) -> str:
+    shown = ", ".join(record.name for record in records[:3])
+    return shown if len(records) <= 3 else f"{shown} and {len(records) - 3} more"
+
+
+def _conditions(
+    snapshot: AgentSnapshot,
+    status: AgentStatus,
+    verdict: _Verdict,
+    problems: Sequence[str],
+    now: datetime,
+    *,
+    accepted: bool,
+) -> tuple[object, ...]:
+    progressing = not verdict.ready and not verdict.stalled
+    reports = [problem for report in snapshot.reports.values() for problem in report.problems] + list(problems)
+    wanted = [
+        condition(
+            ConditionType.ACCEPTED,
+            accepted,
+            Reason.VALID if accepted else verdict.reason,
+            "" if accepted else verdict.message,
+        ),
+        condition(ConditionType.READY, verdict.ready, verdict.reason, verdict.message),
+        condition(
+            ConditionType.RECONCILING,
+            progressing,
+            verdict.reason if progressing else Reason.AS_DESIRED,
+            verdict.message if progressing else "",
+        ),
+        condition(
+            ConditionType.STALLED,
+            verdict.stalled,
+            verdict.reason if verdict.stalled else Reason.PROGRESSING if progressing else Reason.AS_DESIRED,
+            verdict.message if verdict.stalled else "",
+        ),
+    ]
+    known = any(c.type == ConditionType.REPORTS_VALID for c in status.conditions)
+    if reports:
+        wanted.append(
+            condition(ConditionType.REPORTS_VALID, False, Reason.BAD_REPORT, "; ".join(sorted(set(reports))[:4]))
+        )
+    elif known:
+        wanted.append(condition(ConditionType.REPORTS_VALID, True, Reason.REPORTS_OK))
+    return settle(status.conditions, wanted, snapshot.agent.metadata.generation, now)
+
+
+def _known(before: AgentStatus, verdict: _Verdict) -> bool:
+    return any(
+        c.type == ConditionType.READY and c.reason == verdict.reason and c.message == verdict.message
+        for c in before.conditions
+    )

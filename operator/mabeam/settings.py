@@ -1,0 +1,89 @@
+"""The operator's settings: the only reader of the environment. Every variable is `MABEAM_…`; docs/install.md lists them."""
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from mabeam import __version__
+
+
+class BadSetting(ValueError):
+    """A setting's text is not one of the values it may have; the message names it and says what is allowed."""
+
+
+def _flag(text: str) -> bool:
+    try:
+        return {"true": True, "1": True, "yes": True, "false": False, "0": False, "no": False}[text.lower()]
+    except KeyError:
+        raise ValueError("true or false") from None
+
+
+def _one_of(*allowed: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in allowed:
+            raise ValueError(" or ".join(allowed))
+        return text
+
+    return parse
+
+
+def _whole(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not text.isdigit() or not least <= int(text) <= most:
+            raise ValueError(f"a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(name.strip() for name in text.split(",") if name.strip())
+
+
+def _setting(parse: Callable[[str], Any], default: Any) -> Any:
+    return field(default=default, metadata={"parse": parse})
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What the operator runs with; `from_environment` fills it."""
+
+    log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info")
+    log_format: str = _setting(_one_of("plain", "json"), "plain")
+    watch_namespaces: tuple[str, ...] = _setting(_names, ())
+    runner_image: str = _setting(str, f"mabeam:{__version__}")
+    runner_image_pull_policy: str = _setting(_one_of("Always", "IfNotPresent", "Never"), "IfNotPresent")
+    http_port: int = _setting(_whole(0, 65_535), 8080)
+    leader_election: bool = _setting(_flag, True)
+    lease_namespace: str = _setting(str, "default")
+    lease_name: str = _setting(str, "mabeam")
+    lease_seconds: int = _setting(_whole(3, 600), 15)
+    identity: str = _setting(str, "")
+    resync_seconds: int = _setting(_whole(5, 3600), 30)
+    max_in_flight: int = _setting(_whole(1, 1024), 64)
+    workers: int = _setting(_whole(1, 256), 16)
+    scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
+    context: str = _setting(str, "")
+
+    @property
+    def holder(self) -> str:
+        """The identity under which this process holds the Lease."""
+        return self.identity or f"{socket.gethostname()}-{os.getpid()}"
+
+
+def from_environment(environment: Mapping[str, str] | None = None) -> Settings:
+    """The settings from `MABEAM_…` variables; raises `BadSetting` naming the variable and what is allowed."""
+    source = os.environ if environment is None else environment
+    values: dict[str, Any] = {}
+    for setting in fields(Settings):
+        variable = f"MABEAM_{setting.name.upper()}"
+        text = source.get(variable)
+        if text is None or text == "":
+            continue
+        try:
+            values[setting.name] = setting.metadata["parse"](text)
+        except ValueError as problem:
+            raise BadSetting(f"{variable} must be {problem}, not {text!r}") from None
+    return Settings(**values)

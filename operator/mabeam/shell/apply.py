@@ -1,0 +1,119 @@
+"""Decision → status, then effects in order, then Events; one status write per pass, none when nothing changed."""
+
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from mabeam.api.agent import AgentStatus
+from mabeam.api.base import JsonDict, ObjectMeta
+from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.core.decision import Decision, Effect
+from mabeam.shell.cache import Cache, Change
+from mabeam.shell.cluster import ApiError, Cluster
+from mabeam.shell.events import Recorder, Regarding
+from mabeam.shell.parse import owner_uid
+
+log = logging.getLogger("mabeam.apply")
+
+# What a POST of a pod may be answered when it is the pod's own fault; everything else is retried as the server's.
+POD_REFUSALS: Final = frozenset({400, 403, 413, 422})
+
+
+class PodNotTaken(Exception):
+    """The apiserver refused the pod; its own words."""
+
+
+class NameTaken(Exception):
+    """A pod of that name exists and belongs to someone else."""
+
+
+@dataclass
+class Applier:
+    """Carries decisions out. What the apiserver answers goes into the cache at once: a pass reads its own writes."""
+
+    cluster: Cluster
+    cache: Cache
+    recorder: Recorder
+    ring: Callable[[Change], None]
+
+    async def carry_out(
+        self,
+        kind: str,
+        meta: ObjectMeta,
+        before: AgentStatus | OrchestrationVariableStatus,
+        decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
+    ) -> bool:
+        """Whether the status was written. Raises ApiError, PodNotTaken or NameTaken with the rest left undone."""
+        patch = merge_patch(before.to_wire(), decision.status.to_wire())
+        written = bool(patch)
+        if written:
+            body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
+            log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
+            self._learn(kind, await self.cluster.patch_status(kind, meta.namespace, meta.name, body))
+        for effect in decision.effects:
+            await self._do(effect, meta)
+        if decision.events:
+            self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
+        return written
+
+    def _learn(self, kind: str, body: JsonDict) -> None:
+        change = self.cache.learn(kind, body)
+        if change is not None:
+            self.ring(change)
+
+    async def _do(self, effect: Effect, owner: ObjectMeta) -> None:
+        log.info("%s %s %s/%s (%s)", effect.verb, effect.kind, effect.namespace, effect.name, effect.reason)
+        match effect.verb:
+            case "create":
+                await self._create(effect, owner)
+            case "apply":
+                guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
+                body = {"metadata": guard, "data": effect.body.get("data", {})}
+                self._learn(effect.kind, await self.cluster.patch(effect.kind, effect.namespace, effect.name, body))
+            case "patch":
+                try:
+                    answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, effect.body)
+                except ApiError as error:
+                    if error.status != 404:  # a pod that is gone needs no annotation
+                        raise
+                else:
+                    self._learn(effect.kind, answer)
+            case "delete":
+                answer_or_none = await self.cluster.delete(
+                    effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
+                )
+                if answer_or_none is not None and answer_or_none.get("kind") == effect.kind:
+                    self._learn(effect.kind, answer_or_none)
+
+    async def _create(self, effect: Effect, owner: ObjectMeta) -> None:
+        try:
+            answer = await self.cluster.create(effect.kind, effect.namespace, effect.body)
+        except ApiError as error:
+            if error.status == 409 and error.reason == "AlreadyExists":
+                existing = await self.cluster.get(effect.kind, effect.namespace, effect.name)
+                kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
+                if existing is not None and owner_uid(existing, kind) == owner.uid:
+                    self._learn(effect.kind, existing)  # our own, from a pass that did not live to see the answer
+                    return
+                raise NameTaken(effect.name) from None
+            if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_going:
+                raise PodNotTaken(error.message) from None
+            raise
+        self._learn(effect.kind, answer)
+
+
+def merge_patch(before: JsonDict, after: JsonDict) -> JsonDict:
+    """The JSON merge patch (RFC 7386) that turns `before` into `after`; empty when they are the same."""
+    patch: JsonDict = dict.fromkeys((key for key in before if key not in after), None)
+    for key, value in after.items():
+        if key not in before:
+            patch[key] = value
+        elif isinstance(value, dict) and isinstance(before[key], dict):
+            inner = merge_patch(before[key], value)
+            if inner:
+                patch[key] = inner
+        elif before[key] != value:
+            patch[key] = value
+    return patch
+

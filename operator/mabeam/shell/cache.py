@@ -1,0 +1,187 @@
+"""What is known of the cluster: slim facts, never bodies, filled by watch events, own writes and the sweep.
+
+kopf's index is not used: it makes start-up quadratic and never forgets what was deleted while a watch was broken. Here an
+older word on an object never replaces a newer one, and `sweep` finds deletions that no watch told.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from mabeam.api.agent import Agent
+from mabeam.api.base import JsonDict
+from mabeam.api.names import LABEL_AGENT
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.snapshot import ConfigMapFacts, PodFacts
+from mabeam.shell.parse import ParsedAgent, ParsedVariable, owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
+from mabeam.shell.workqueue import Key
+
+AGENT: Final = "Agent"
+VARIABLE: Final = "OrchestrationVariable"
+WATCHED: Final = (AGENT, VARIABLE, "Pod", "ConfigMap", "Node")
+
+Where = tuple[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Version:
+    """Which object it is, and how new the last word on it."""
+
+    uid: str
+    resource_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class KnownPod:
+    """A pod and the agent whose name it carries; `owner` is the uid that proves it."""
+
+    pod: PodFacts
+    owner: str
+    agent: str
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What an event changed: the object before and after, for the doorbells to decide whom to wake."""
+
+    kind: str
+    where: Where
+    before: object | None
+    after: object | None
+
+
+@dataclass
+class Cache:
+    """The last word on every object; one event loop, so no locks."""
+
+    versions: dict[str, dict[Where, Version]] = field(default_factory=lambda: {kind: {} for kind in WATCHED})
+    agents: dict[Where, ParsedAgent] = field(default_factory=dict)
+    variables: dict[Where, ParsedVariable] = field(default_factory=dict)
+    variables_in: dict[str, set[str]] = field(default_factory=dict)
+    agents_in: dict[str, set[str]] = field(default_factory=dict)
+    pods: dict[Where, KnownPod] = field(default_factory=dict)
+    pods_of: dict[str, set[Where]] = field(default_factory=dict)
+    config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
+    nodes: set[str] = field(default_factory=set)
+
+    def learn(self, kind: str, body: JsonDict) -> Change | None:
+        """What a newer word on an object changed; None when it is not newer than what is known."""
+        meta = body.get("metadata") or {}
+        where = (str(meta.get("namespace") or ""), str(meta.get("name")))
+        version = Version(str(meta.get("uid")), _number(meta.get("resourceVersion")))
+        known = self.versions[kind].get(where)
+        if known is not None and known.uid == version.uid and known.resource_version >= version.resource_version:
+            return None
+        if known is not None and known.uid != version.uid and version.resource_version < known.resource_version:
+            return None  # a late word on an object whose name has a new bearer
+        self.versions[kind][where] = version
+        before = self._get(kind, where)
+        return Change(kind, where, before, self._put(kind, where, body))
+
+    def forget(self, kind: str, where: Where, uid: str | None = None) -> Change | None:
+        """The loss of an object; None when it is not known, or when its name has a new bearer already."""
+        known = self.versions[kind].get(where)
+        if known is None or (uid is not None and known.uid != uid):
+            return None
+        del self.versions[kind][where]
+        before = self._get(kind, where)
+        self._drop(kind, where)
+        return Change(kind, where, before, None)
+
+    def _get(self, kind: str, where: Where) -> object | None:
+        match kind:
+            case "Agent":
+                return self.agents.get(where)
+            case "OrchestrationVariable":
+                return self.variables.get(where)
+            case "Pod":
+                return self.pods.get(where)
+            case "ConfigMap":
+                return self.config_maps.get(where)
+            case _:
+                return where[1] if where[1] in self.nodes else None
+
+    def _put(self, kind: str, where: Where, body: JsonDict) -> object | None:
+        match kind:
+            case "Agent":
+                self.agents[where] = parse_agent(body)
+                self.agents_in.setdefault(where[0], set()).add(where[1])
+            case "OrchestrationVariable":
+                self.variables[where] = parse_variable(body)
+                self.variables_in.setdefault(where[0], set()).add(where[1])
+            case "Pod":
+                self._drop(kind, where)
+                pod, owner = parse_pod(body), owner_uid(body, AGENT)
+                if pod is not None and owner is not None:
+                    agent = str((body["metadata"].get("labels") or {}).get(LABEL_AGENT, ""))
+                    self.pods[where] = KnownPod(pod, owner, agent)
+                    self.pods_of.setdefault(owner, set()).add(where)
+            case "ConfigMap":
+                owner = owner_uid(body, AGENT) or owner_uid(body, VARIABLE) or ""
+                kind_of_owner = AGENT if owner_uid(body, AGENT) else VARIABLE
+                self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
+            case _:
+                self.nodes.add(where[1])
+        return self._get(kind, where)
+
+    def _drop(self, kind: str, where: Where) -> None:
+        match kind:
+            case "Agent":
+                self.agents.pop(where, None)
+                _discard(self.agents_in, where)
+            case "OrchestrationVariable":
+                self.variables.pop(where, None)
+                _discard(self.variables_in, where)
+            case "Pod":
+                known = self.pods.pop(where, None)
+                if known is not None:
+                    siblings = self.pods_of.get(known.owner, set())
+                    siblings.discard(where)
+                    if not siblings:
+                        self.pods_of.pop(known.owner, None)
+            case "ConfigMap":
+                self.config_maps.pop(where, None)
+            case _:
+                self.nodes.discard(where[1])
+
+    # --- questions ------------------------------------------------------------------------------------------------------
+
+    def pods_owned_by(self, agent: Agent) -> tuple[PodFacts, ...]:
+        """The agent's pods: those whose controller reference carries its uid; a label alone proves nothing."""
+        places = self.pods_of.get(agent.metadata.uid, ())
+        found = [self.pods[place] for place in places]
+        return tuple(sorted((known.pod for known in found), key=lambda pod: pod.name))
+
+    def variables_of(self, agent: Agent) -> tuple[OrchestrationVariable, ...]:
+        """Every readable variable of the agent's namespace that selects it, by name."""
+        namespace, labels = agent.metadata.namespace, agent.metadata.labels
+        found = (self.variables[namespace, name] for name in sorted(self.variables_in.get(namespace, ())))
+        return tuple(p.variable for p in found if p.invalid is None and p.variable.selects(agent.metadata.name, labels))
+
+    def agents_of(self, variable: OrchestrationVariable) -> tuple[ParsedAgent, ...]:
+        """Every agent of the variable's namespace that it selects, by name."""
+        namespace = variable.metadata.namespace
+        chosen = variable.spec.agents
+        names: Iterable[str] = self.agents_in.get(namespace, ()) if chosen.selector else chosen.names
+        found = [self.agents[namespace, name] for name in sorted(set(names)) if (namespace, name) in self.agents]
+        return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
+
+    def keys(self) -> list[Key]:
+        """The keys of everything there is to reconcile."""
+        agents = [Key(AGENT, *where) for where in self.agents]
+        return agents + [Key(VARIABLE, *where) for where in self.variables]
+
+
+def _discard(index: dict[str, set[str]], where: Where) -> None:
+    names = index.get(where[0])
+    if names is not None:
+        names.discard(where[1])
+        if not names:
+            del index[where[0]]
+
+
+def _number(resource_version: object) -> int:
+    # Comparable by KEP-5504; anything else sorts first, so that it never blocks a newer word.
+    text = str(resource_version or "")
+    return int(text) if text.isdigit() else 0
+

@@ -1,0 +1,295 @@
+"""The only room that talks to the cluster: the calls, the rights they need, the bound on how many fly at once.
+
+Authentication is the official client's (kubeconfig with its plug-ins, or the service account, whose token rotates). The
+requests themselves are plain aiohttp: a typed call costs three times the CPU, and the bodies are parsed at our own door.
+"""
+
+import asyncio
+import json
+import logging
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+import aiohttp
+from kubernetes.aio import config as kube_config
+from kubernetes.aio.client.configuration import Configuration
+
+from mabeam import __version__
+from mabeam.api.base import JsonDict
+from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
+
+log = logging.getLogger("mabeam.cluster")
+
+REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
+PAGE: Final = 500
+BUSY_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class PolicyRule:
+    """One RBAC rule, and the call that needs it."""
+
+    groups: tuple[str, ...]
+    resources: tuple[str, ...]
+    verbs: tuple[str, ...]
+
+    def to_wire(self) -> JsonDict:
+        """The rule as rbac.authorization.k8s.io/v1 has it."""
+        return {"apiGroups": list(self.groups), "resources": list(self.resources), "verbs": list(self.verbs)}
+
+
+# Least privilege, sorted; `mabeam rbac` prints them, the chart and the manifests hold generated copies.
+WORKLOAD_RULES: Final = (
+    PolicyRule(("",), ("configmaps",), ("create", "get", "list", "patch", "watch")),  # directives
+    PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
+    PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
+    PolicyRule((GROUP,), ("agents", "orchestrationvariables"), ("get", "list", "watch")),
+    PolicyRule((GROUP,), ("agents/status", "orchestrationvariables/status"), ("patch",)),  # the one status write
+)
+NODE_RULES: Final = (PolicyRule(("",), ("nodes",), ("list", "watch")),)  # fencing: is the old pod's node gone?
+LEASE_RULES: Final = (PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),)
+# Only an operator outside the cluster reads reports through the apiserver.
+OUTSIDE_RULES: Final = (PolicyRule(("",), ("pods/proxy",), ("get",)),)
+
+
+@dataclass(frozen=True, slots=True)
+class Resource:
+    """Where the apiserver keeps a kind."""
+
+    prefix: str
+    plural: str
+    selector: str | None = None
+    namespaced: bool = True
+
+    def path(self, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
+        """The URL path of a collection, an object or a subresource."""
+        parts = [self.prefix]
+        if namespace and self.namespaced:
+            parts += ["namespaces", namespace]
+        parts.append(self.plural)
+        parts += [part for part in (name, sub) if part]
+        return "/".join(parts)
+
+
+_MANAGED: Final = "app.kubernetes.io/managed-by=mabeam"
+RESOURCES: Final[Mapping[str, Resource]] = {
+    "Agent": Resource(f"/apis/{GROUP}/{VERSION}", "agents"),
+    "OrchestrationVariable": Resource(f"/apis/{GROUP}/{VERSION}", "orchestrationvariables"),
+    "Pod": Resource("/api/v1", "pods", _MANAGED),
+    "ConfigMap": Resource("/api/v1", "configmaps", _MANAGED),
+    "Node": Resource("/api/v1", "nodes", namespaced=False),
+    "Event": Resource("/apis/events.k8s.io/v1", "events"),
+    "Lease": Resource("/apis/coordination.k8s.io/v1", "leases"),
+}
+
+
+class ApiError(Exception):
+    """The apiserver's no: its status code, reason and own words."""
+
+    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
+        super().__init__(f"{status} {reason}: {message}")
+        self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
+
+    @property
+    def namespace_going(self) -> bool:
+        """Whether the namespace is being terminated: final, whatever is retried."""
+        return self.status == 403 and "because it is being terminated" in self.message
+
+
+class NotLeading(Exception):
+    """A write was about to happen without the Lease; it did not."""
+
+
+@dataclass(frozen=True)
+class Connection:
+    """How to reach the apiserver, however the user's credentials are kept."""
+
+    server: str
+    ssl_context: ssl.SSLContext
+    configuration: Configuration
+    in_cluster: bool
+    description: str
+
+    def session(self) -> aiohttp.ClientSession:
+        """A new HTTP session that authenticates every request with the credentials as they are at that moment."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context),
+            headers={"User-Agent": f"mabeam/{__version__}", "Accept": "application/json"},
+            middlewares=(self._authenticate,),
+        )
+
+    async def _authenticate(
+        self,
+        request: aiohttp.ClientRequest,
+        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
+    ) -> aiohttp.ClientResponse:
+        token = await self.configuration.get_api_key_with_prefix("BearerToken")
+        if token:
+            request.headers["Authorization"] = token
+        return await handler(request)
+
+
+async def connect(context: str | None = None) -> Connection:
+    """The connection from the service account when there is one, else from the kubeconfig; raises ConfigException."""
+    configuration = Configuration()
+    in_cluster = False
+    try:
+        if context:
+            raise kube_config.ConfigException("a context was asked for")
+        kube_config.load_incluster_config(client_configuration=configuration)
+        in_cluster = True
+    except kube_config.ConfigException:
+        await kube_config.load_kube_config(client_configuration=configuration, context=context or None)
+    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
+    if configuration.cert_file:
+        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
+    if not configuration.verify_ssl:
+        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
+    # Hand-made and older clusters have CA certificates that RFC 5280's strict reading refuses.
+    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    where = "the service account" if in_cluster else "the kubeconfig"
+    return Connection(configuration.host.rstrip("/"), tls, configuration, in_cluster, f"{configuration.host} ({where})")
+
+
+@dataclass
+class Cluster:
+    """The calls. At most `max_in_flight` at once; a write is refused locally while `may_write` says no."""
+
+    connection: Connection
+    max_in_flight: int = 64
+    may_write: Callable[[], bool] = lambda: True
+    observe_request: Callable[[str, str, int, float], None] = lambda verb, kind, status, seconds: None
+    _session: aiohttp.ClientSession | None = None
+    _flying: asyncio.Semaphore = field(init=False)
+
+    def __post_init__(self) -> None:
+        self._flying = asyncio.Semaphore(self.max_in_flight)
+
+    async def __aenter__(self) -> "Cluster":
+        self._session = self.connection.session()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._session is not None:
+            await self._session.close()
+
+    # --- reads ---------------------------------------------------------------------------------------------------------
+
+    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
+        """Every object of `kind` (all namespaces, or one), in pages of 500, from the apiserver's watch cache."""
+        resource = RESOURCES[kind]
+        parameters: dict[str, str] = {"limit": str(PAGE)}
+        if resource.selector:
+            parameters["labelSelector"] = resource.selector
+        while True:
+            page = await self._call("GET", kind, resource.path(namespace), parameters=parameters)
+            for item in page.get("items") or ():
+                yield item
+            going_on = (page.get("metadata") or {}).get("continue")
+            if not going_on:
+                return
+            parameters["continue"] = going_on
+
+    async def get(self, kind: str, namespace: str, name: str) -> JsonDict | None:
+        """The object, None when there is none of that name."""
+        try:
+            return await self._call("GET", kind, RESOURCES[kind].path(namespace, name))
+        except ApiError as error:
+            if error.status == 404:
+                return None
+            raise
+
+    async def read_report(self, namespace: str, pod: str, port: int, path: str, limit: int) -> bytes:
+        """At most `limit` + 1 bytes of a pod's report, fetched through the apiserver's pod proxy."""
+        url = f"{RESOURCES['Pod'].path(namespace, f'{pod}:{port}')}/proxy{path}"
+        session = self._require_session()
+        async with (
+            self._flying,
+            session.get(self.connection.server + url, timeout=aiohttp.ClientTimeout(total=2), allow_redirects=False) as response,
+        ):
+            if response.status != 200:
+                raise ApiError(response.status, "Report", f"HTTP {response.status} from {pod}")
+            return await response.content.read(limit + 1)
+
+    # --- writes --------------------------------------------------------------------------------------------------------
+
+    async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
+        """The object as created; raises ApiError (409 when the name is taken)."""
+        return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
+
+    async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        """The object after a JSON merge patch."""
+        return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name), body)
+
+    async def patch_status(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        """The object after a JSON merge patch of its status; `metadata.resourceVersion` in the body guards it (409)."""
+        return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name, "status"), body)
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str | None, grace_seconds: int | None) -> JsonDict | None:
+        """The dying object (or a Status), None when it was gone already or is another one by now."""
+        options: JsonDict = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
+        if uid:
+            options["preconditions"] = {"uid": uid}
+        if grace_seconds is not None:
+            options["gracePeriodSeconds"] = grace_seconds
+        try:
+            return await self._write("DELETE", kind, RESOURCES[kind].path(namespace, name), options)
+        except ApiError as error:
+            if error.status in (404, 409):
+                return None
+            raise
+
+    # --- the wire ------------------------------------------------------------------------------------------------------
+
+    def _require_session(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            raise RuntimeError("the cluster is used before it is entered")
+        return self._session
+
+    async def _write(self, verb: str, kind: str, path: str, body: JsonDict) -> JsonDict:
+        if not self.may_write():
+            raise NotLeading(f"{verb} {path}")
+        return await self._call(verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER})
+
+    async def _call(
+        self, verb: str, kind: str, path: str, *, body: JsonDict | None = None, parameters: dict[str, str] | None = None
+    ) -> JsonDict:
+        """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
+        content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+        data = None if body is None else json.dumps(body, separators=(",", ":")).encode()
+        for attempt in range(BUSY_TRIES):
+            started = asyncio.get_running_loop().time()
+            async with (
+                self._flying,
+                self._require_session().request(
+                    verb,
+                    self.connection.server + path,
+                    params=parameters,
+                    data=data,
+                    headers={"Content-Type": content_type} if data else None,
+                    timeout=REQUEST_TIMEOUT,
+                ) as response,
+            ):
+                raw = await response.read()
+            self.observe_request(verb, kind, response.status, asyncio.get_running_loop().time() - started)
+            if response.status < 400:
+                return json.loads(raw)  # type: ignore[no-any-return]
+            error = _error(response.status, raw, response.headers.get("Retry-After"))
+            if response.status != 429 or attempt == BUSY_TRIES - 1:
+                raise error
+            if not self.may_write() and verb != "GET":
+                raise NotLeading(f"{verb} {path}")
+            await asyncio.sleep(error.retry_after or 1)
+        raise AssertionError("unreachable")
+
+
+def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:
+    try:
+        document: Any = json.loads(raw)
+        reason, message = str(document.get("reason", "")), str(document.get("message", ""))
+    except (ValueError, AttributeError):
+        reason, message = "", raw[:256].decode(errors="replace")
+    seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
+    return ApiError(status, reason, message, seconds)

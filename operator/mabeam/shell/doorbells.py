@@ -1,0 +1,97 @@
+"""Whom a change wakes: the table from an object's change to the keys that must look again."""
+
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change, KnownPod
+from mabeam.shell.parse import ParsedAgent, ParsedVariable
+from mabeam.shell.workqueue import Key
+
+# An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
+COALESCE_SECONDS: Final = 1.0
+
+Wake = tuple[Key, float]
+
+
+def wakes(change: Change, cache: Cache) -> Iterator[Wake]:
+    """The keys to look at, each with the seconds it may wait."""
+    yield from _BY_KIND[change.kind](change, cache)
+
+
+def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
+    namespace, name = change.where
+    yield Key(AGENT, namespace, name), 0.0
+    before, after = change.before, change.after
+    was = before if isinstance(before, ParsedAgent) else None
+    now = after if isinstance(after, ParsedAgent) else None
+    told = was is None or now is None or _says(was) != _says(now)
+    answered = not told and _answers(was) != _answers(now)
+    if not told and not answered:
+        return
+    labels = [parsed.agent.metadata.labels for parsed in (was, now) if parsed is not None]
+    for variable_name in cache.variables_in.get(namespace, ()):
+        variable = cache.variables[namespace, variable_name]
+        if variable.invalid is None and any(variable.variable.selects(name, each) for each in labels):
+            yield Key(VARIABLE, namespace, variable_name), 0.0 if told else COALESCE_SECONDS
+
+
+def _says(parsed: ParsedAgent) -> object:
+    """What a negotiation hears of an agent at once."""
+    return parsed.invalid, parsed.agent.metadata.uid, parsed.agent.metadata.labels, parsed.agent.spec.preferences, parsed.agent.spec.reports
+
+
+def _answers(parsed: ParsedAgent | None) -> object:
+    """What a variable learns from an agent's status: how far its directives came, and whether the agent is at rest."""
+    return parsed and (parsed.agent.status.directives, parsed.agent.status.state)
+
+
+def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
+    namespace, name = change.where
+    yield Key(VARIABLE, namespace, name), 0.0
+    was, now = (parsed if isinstance(parsed, ParsedVariable) else None for parsed in (change.before, change.after))
+    if was is not None and now is not None and _tells(was) == _tells(now):
+        return
+    woken: set[str] = set()
+    for parsed in (was, now):
+        if parsed is not None and parsed.invalid is None:
+            woken |= {found.agent.metadata.name for found in cache.agents_of(parsed.variable)}
+    for agent in sorted(woken):
+        yield Key(AGENT, namespace, agent), 0.0
+
+
+def _tells(parsed: ParsedVariable) -> object:
+    """What an agent hears of a variable."""
+    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, parsed.variable.status.value
+
+
+def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
+    for known in (change.before, change.after):
+        if isinstance(known, KnownPod):
+            yield Key(AGENT, change.where[0], known.agent), 0.0
+
+
+def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:
+    namespace, name = change.where
+    owner_name = name.removesuffix("-mabeam")
+    if (namespace, owner_name) in cache.agents:
+        yield Key(AGENT, namespace, owner_name), 0.0
+    variable_name = name.partition("-mabeam-directives")[0]
+    if (namespace, variable_name) in cache.variables:
+        yield Key(VARIABLE, namespace, variable_name), 0.0
+
+
+def _of_node(change: Change, cache: Cache) -> Iterator[Wake]:
+    if change.after is not None:
+        return  # only a node's loss changes anything: it is the proof that its pods are gone
+    for (namespace, _), known in list(cache.pods.items()):
+        if known.pod.node == change.where[1]:
+            yield Key(AGENT, namespace, known.agent), 0.0
+
+
+_BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[Wake]]]] = {
+    "Agent": _of_agent,
+    "OrchestrationVariable": _of_variable,
+    "Pod": _of_pod,
+    "ConfigMap": _of_config_map,
+    "Node": _of_node,
+}

@@ -1,0 +1,102 @@
+"""Events on `events.k8s.io/v1`, aggregated: a repeated one becomes a series, a flood loses its oldest, nothing waits for them."""
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from mabeam.api.base import JsonDict
+from mabeam.api.names import API_VERSION, CONTROLLER
+from mabeam.core.decision import Event
+from mabeam.shell.cluster import ApiError, Cluster, NotLeading
+
+log = logging.getLogger("mabeam.events")
+
+SERIES_SECONDS: Final = 600.0
+QUEUE_LIMIT: Final = 1000
+MEMORY_LIMIT: Final = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Regarding:
+    """The object an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass
+class Recorder:
+    """Takes Events at once and posts them in the background."""
+
+    cluster: Cluster
+    instance: str
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(default_factory=lambda: asyncio.Queue(QUEUE_LIMIT))
+    _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
+    dropped: int = 0
+
+    def record(self, regarding: Regarding, events: tuple[Event, ...]) -> None:
+        """Queue Events; when the queue is full the oldest gives way (an Event is a courtesy, status is the truth)."""
+        for event in events:
+            if self._queue.full():
+                self._queue.get_nowait()
+                self.dropped += 1
+            self._queue.put_nowait((regarding, event, datetime.now(UTC)))
+
+    async def post_for_ever(self) -> None:
+        """Post what is queued, one after the other; failures are logged and dropped."""
+        while True:
+            regarding, event, when = await self._queue.get()
+            try:
+                await self._post(regarding, event, when)
+            except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
+                if not (isinstance(problem, ApiError) and problem.namespace_going):
+                    log.warning("event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem)
+
+    async def _post(self, regarding: Regarding, event: Event, when: datetime) -> None:
+        identity = f"{regarding.uid}|{event.type}|{event.reason}|{event.note}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        now = asyncio.get_running_loop().time()
+        name, count, last = self._series.pop(digest, ("", 0, 0.0))
+        stamp = when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if count and now - last < SERIES_SECONDS:
+            body = {"series": {"count": count + 1, "lastObservedTime": stamp}}
+            await self.cluster.patch("Event", regarding.namespace, name, body)
+            self._remember(digest, (name, count + 1, now))
+            return
+        name = f"{regarding.name}.{digest[:8]}{int(when.timestamp() * 1000):x}"
+        await self.cluster.create("Event", regarding.namespace, self._body(name, regarding, event, stamp))
+        self._remember(digest, (name, 1, now))
+
+    def _remember(self, digest: str, entry: tuple[str, int, float]) -> None:
+        self._series[digest] = entry
+        while len(self._series) > MEMORY_LIMIT:
+            self._series.popitem(last=False)
+
+    def _body(self, name: str, regarding: Regarding, event: Event, stamp: str) -> JsonDict:
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": regarding.namespace},
+            "eventTime": stamp,
+            "type": event.type,
+            "reason": str(event.reason),
+            "action": event.action,
+            "note": event.note[:1024],
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": regarding.kind,
+                "namespace": regarding.namespace,
+                "name": regarding.name,
+                "uid": regarding.uid,
+            },
+            "reportingController": CONTROLLER,
+            "reportingInstance": self.instance[:128],
+        }

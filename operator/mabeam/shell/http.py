@@ -1,0 +1,36 @@
+"""The operator's own HTTP: /healthz, /readyz, /metrics."""
+
+from collections.abc import Callable
+
+from aiohttp import web
+
+Check = Callable[[], list[str]]
+
+
+async def serve(port: int, alive: Check, ready: Check, metrics: Callable[[], bytes]) -> web.AppRunner:
+    """The running server; each check returns what is wrong, nothing when all is well."""
+
+    def probe(check: Check) -> Callable[[web.Request], "web.Response"]:
+        def answer(_: web.Request) -> web.Response:
+            wrong = check()
+            return web.Response(status=503 if wrong else 200, text="; ".join(wrong) or "ok")
+
+        return answer
+
+    def handler(answer: Callable[[web.Request], web.Response]):  # type: ignore[no-untyped-def]
+        async def handle(request: web.Request) -> web.Response:
+            return answer(request)
+
+        return handle
+
+    app = web.Application()
+    app.router.add_get("/healthz", handler(probe(alive)))
+    app.router.add_get("/readyz", handler(probe(ready)))
+    app.router.add_get(
+        "/metrics",
+        handler(lambda _: web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})),
+    )
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, None, port, reuse_address=True).start()
+    return runner

@@ -1,0 +1,224 @@
+"""The door: API objects as dicts come in, facts and frozen models go on; behind it there is no dict soup."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+from pydantic import ValidationError
+
+from mabeam.api.agent import Agent, AgentSpec, AgentStatus
+from mabeam.api.base import JsonDict, ObjectMeta
+from mabeam.api.names import (
+    ANNOTATION_GENERATION,
+    ANNOTATION_NUDGE,
+    ANNOTATION_SPEC_HASH,
+    API_VERSION,
+    DIRECTIVES_KEY,
+    LABEL_AGENT,
+    MAIN_CONTAINER,
+)
+from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
+from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
+
+MAX_PROBLEMS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAgent:
+    """An Agent, or why its spec cannot be read (then `agent.spec` is a placeholder)."""
+
+    agent: Agent
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedVariable:
+    """A variable, or why its spec cannot be read (then `variable.spec` is a placeholder)."""
+
+    variable: OrchestrationVariable
+    invalid: str | None = None
+
+
+def explain(error: ValidationError, root: str = "") -> str:
+    """The problems of a refused object in one line: each names its field, what is allowed and what was found."""
+    problems = []
+    for problem in error.errors(include_url=False)[:MAX_PROBLEMS]:
+        path = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(part for part in (root, path) if part)
+        found = problem.get("input")
+        shown = f" (found {json.dumps(found, default=str)[:80]})" if problem["type"] not in ("rule", "missing") else ""
+        problems.append(f"{where}: {problem['msg']}{shown}" if where else problem["msg"])
+    return "; ".join(problems)
+
+
+def parse_agent(body: JsonDict) -> ParsedAgent:
+    """The Agent in `body`. Never raises on a bad spec: the operator reports it, and must not stumble over it twice."""
+    meta = _meta(body)
+    status = _status(AgentStatus, body)
+    try:
+        spec = AgentSpec.model_validate(body.get("spec") or {})
+        return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
+    except ValidationError as error:
+        placeholder = AgentSpec(module="invalid:Invalid")
+        agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="Agent")
+        return ParsedAgent(agent, _invalid(error))
+
+
+def parse_variable(body: JsonDict) -> ParsedVariable:
+    """The variable in `body`; as with agents, a bad spec is a finding, not an exception."""
+    meta = _meta(body)
+    status = _status(OrchestrationVariableStatus, body)
+    try:
+        spec = OrchestrationVariableSpec.model_validate(body.get("spec") or {})
+        return ParsedVariable(OrchestrationVariable(metadata=meta, spec=spec, status=status))
+    except ValidationError as error:
+        placeholder = OrchestrationVariableSpec.model_validate({"agents": {"names": ["invalid"]}, "value": 0})
+        variable = OrchestrationVariable.model_construct(
+            metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="OrchestrationVariable"
+        )
+        return ParsedVariable(variable, _invalid(error))
+
+
+def _invalid(error: ValidationError) -> str:
+    return explain(error, "" if error.title in ("Agent", "OrchestrationVariable") else "spec")
+
+
+def _meta(body: JsonDict) -> ObjectMeta:
+    return ObjectMeta.model_validate(body.get("metadata") or {})
+
+
+def _status(model: Any, body: JsonDict) -> Any:
+    try:
+        return model.model_validate(body.get("status") or {})
+    except ValidationError:
+        # Someone else wrote nonsense into a status that has one writer: it is recomputed from the pods.
+        return model()
+
+
+def owner_uid(body: JsonDict, kind: str) -> str | None:
+    """The uid of the controller of that kind that owns the object; the only proof of ownership there is."""
+    for reference in (body.get("metadata") or {}).get("ownerReferences") or ():
+        if reference.get("kind") == kind and reference.get("controller") and reference.get("apiVersion") == API_VERSION:
+            return str(reference.get("uid", ""))
+    return None
+
+
+def instant(text: Any) -> datetime | None:
+    """An aware UTC time from RFC 3339 text (or what YAML made of it); None when there is none."""
+    if isinstance(text, datetime):
+        return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
+    if not isinstance(text, str) or not text:
+        return None
+    try:
+        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
+    except ValueError:
+        return None
+
+
+def parse_pod(body: JsonDict) -> PodFacts | None:
+    """The facts about a pod, None when its name is not `<agent>-<ordinal>-<incarnation>`."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    name = str(meta.get("name", ""))
+    _, _, tail = name.rpartition("-")
+    head, _, middle = name.rpartition("-")[0].rpartition("-")
+    if not head or not tail.isdigit() or not middle.isdigit():
+        return None
+    labelled = (meta.get("labels") or {}).get(LABEL_AGENT)
+    if labelled is not None and labelled != head:
+        return None
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    status: Mapping[str, Any] = body.get("status") or {}
+    annotations: Mapping[str, str] = meta.get("annotations") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    disrupted = conditions.get("DisruptionTarget") or {}
+    is_disrupted = disrupted.get("status") == "True"
+    deletion = instant(meta.get("deletionTimestamp"))
+    return PodFacts(
+        name=name,
+        uid=str(meta.get("uid", "")),
+        ordinal=int(middle),
+        incarnation=int(tail),
+        phase=status.get("phase") or "Pending",
+        reason=status.get("reason"),
+        message=status.get("message"),
+        node=spec.get("nodeName"),
+        ip=status.get("podIP"),
+        host_network=bool(spec.get("hostNetwork")),
+        created_at=instant(meta.get("creationTimestamp")),
+        scheduled_at=_scheduled_at(spec, status, scheduled, meta),
+        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        deleting=deletion is not None,
+        deletion_requested_at=deletion - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0) if deletion else None,
+        ready=_is_ready(status, conditions),
+        main=_main_container(spec, status),
+        disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
+        disrupted_at=instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
+        spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
+        generation=_whole(annotations.get(ANNOTATION_GENERATION)),
+        nudge=annotations.get(ANNOTATION_NUDGE),
+    )
+
+
+def _whole(text: str | None) -> int:
+    return int(text) if text and text.isdigit() else 0
+
+
+def _scheduled_at(
+    spec: Mapping[str, Any], status: Mapping[str, Any], scheduled: Mapping[str, Any], meta: Mapping[str, Any]
+) -> datetime | None:
+    if scheduled.get("status") == "True":
+        return instant(scheduled.get("lastTransitionTime")) or instant(status.get("startTime"))
+    if scheduled.get("status") == "False" or not spec.get("nodeName"):
+        return None
+    return instant(status.get("startTime")) or instant(meta.get("creationTimestamp"))
+
+
+def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    ready = conditions.get("Ready")
+    if ready is not None:
+        return bool(ready.get("status") == "True")
+    # A hand-written world may leave the condition out; the kubelet never does.
+    return status.get("phase") == "Running" and all(c.get("ready", True) for c in status.get("containerStatuses") or ())
+
+
+def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> ContainerFacts:
+    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
+    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
+    name = MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+    state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
+    if "terminated" in state:
+        ended = state["terminated"] or {}
+        return ContainerFacts(
+            "terminated",
+            ended.get("reason"),
+            ended.get("message"),
+            ended.get("exitCode", 0),
+            instant(ended.get("startedAt")),
+            instant(ended.get("finishedAt")),
+        )
+    if "running" in state:
+        return ContainerFacts("running", started_at=instant((state["running"] or {}).get("startedAt")))
+    if "waiting" in state:
+        waiting = state["waiting"] or {}
+        return ContainerFacts("waiting", waiting.get("reason"), waiting.get("message"))
+    return ContainerFacts()
+
+
+def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigMapFacts:
+    """The facts about a directives ConfigMap, `ours` when the object with uid `owner` controls it."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    text = (body.get("data") or {}).get(DIRECTIVES_KEY)
+    try:
+        document = json.loads(text) if text else None
+    except ValueError:
+        document = None
+    return ConfigMapFacts(
+        name=str(meta.get("name", "")),
+        uid=str(meta.get("uid", "")),
+        resource_version=str(meta.get("resourceVersion", "")),
+        ours=owner_uid(body, kind) == owner,
+        document=document if isinstance(document, dict) else None,
+    )

@@ -1,0 +1,153 @@
+"""observe → decide → apply, and the error policy; the same way for both kinds."""
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import aiohttp
+
+from mabeam.api.directive import DirectiveState
+from mabeam.core import coordination, supervision
+from mabeam.core.delivery import expects_reports
+from mabeam.core.objects import pod_hash
+from mabeam.core.snapshot import AgentSnapshot
+from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
+from mabeam.shell.cache import AGENT, Cache
+from mabeam.shell.cluster import ApiError, Cluster, NotLeading
+from mabeam.shell.observe import Observer
+from mabeam.shell.reports import Reports, target_of
+from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.workqueue import Key, WorkQueue
+
+log = logging.getLogger("mabeam.reconcile")
+
+# A namespace that is going takes everything in it along; looking again soon would only make noise.
+NAMESPACE_GOING_SECONDS = 30.0
+
+
+@dataclass
+class Reconciler:
+    """Workers that take keys from the queue and bring each object one pass further."""
+
+    cluster: Cluster
+    cache: Cache
+    queue: WorkQueue
+    observer: Observer
+    applier: Applier
+    reports: Reports
+    telemetry: Telemetry
+
+    async def work(self) -> None:
+        """Take keys until the queue closes; no failure ends a worker."""
+        while (key := await self.queue.get()) is not None:
+            started = asyncio.get_running_loop().time()
+            outcome = "ok"
+            try:
+                requeue = await (self._agent(key) if key.kind == AGENT else self._variable(key))
+                self.queue.forget(key)
+                if requeue is not None:
+                    self.queue.add_after(key, requeue)
+            except NotLeading:
+                outcome = "not-leading"
+            except Exception as problem:  # the error policy is the one place that must survive anything
+                outcome = "error"
+                await self._failed(key, problem)
+            finally:
+                seconds = asyncio.get_running_loop().time() - started
+                self.telemetry.reconciles.labels(key.kind, outcome).observe(seconds)
+                self.queue.done(key)
+
+    # --- one pass -------------------------------------------------------------------------------------------------------
+
+    async def _agent(self, key: Key) -> float | None:
+        snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
+        if snapshot is None:
+            return None
+        agent = snapshot.agent
+        decision = supervision.decide(snapshot, datetime.now(UTC))
+        self._follow(snapshot, decision.status.directives is not None)
+        try:
+            await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
+        except PodNotTaken as problem:
+            now = asyncio.get_running_loop().time()
+            delay = self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
+            self.queue.add(key)
+            return delay
+        if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
+            self.observer.refusals.accept(agent.metadata.uid)
+        for failure in decision.status.failures[len(agent.status.failures) :]:
+            self.telemetry.failures.labels(str(failure.cause)).inc()
+        return decision.requeue_after
+
+    async def _variable(self, key: Key) -> float | None:
+        seen = self.observer.variable(key.namespace, key.name)
+        if seen is None:
+            return None
+        snapshot, parsed = seen
+        variable = snapshot.variable
+        now = datetime.now(UTC)
+        if parsed.invalid is not None:
+            decision = coordination.invalid(snapshot, parsed.invalid, now)
+        else:
+            decision = coordination.decide(snapshot, now)
+        written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
+        if written and decision.status.round != variable.status.round:
+            session = decision.status.negotiation
+            self.telemetry.rounds.labels(str(session.strategy) if session else "None", session.state if session else "Completed").inc()
+        return decision.requeue_after
+
+    def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:
+        """Read the reports of agents that a variable uses, and in a hurry while an acknowledgement is awaited."""
+        agent = snapshot.agent
+        if not snapshot.variables and not told or not expects_reports(agent) or snapshot.invalid is not None:
+            self.reports.follow(agent, (), awaiting=False)
+            return
+        items = agent.status.directives.items if agent.status.directives else ()
+        awaiting = any(item.state in (DirectiveState.ISSUED, DirectiveState.DELIVERED) for item in items)
+        targets = [target for pod in snapshot.pods if (target := target_of(agent, pod)) is not None]
+        self.reports.follow(agent, targets, awaiting=awaiting)
+
+    # --- the error policy -----------------------------------------------------------------------------------------------
+
+    async def _failed(self, key: Key, problem: Exception) -> None:
+        if isinstance(problem, ApiError) and problem.namespace_going:
+            self.queue.add_after(key, NAMESPACE_GOING_SECONDS)
+            return
+        if isinstance(problem, ApiError) and problem.status == 404:
+            self.queue.retry(key)  # deleted under our hands: the watch or the sweep will tell
+            return
+        if isinstance(problem, ApiError) and problem.status == 409:
+            await self._refresh(key)
+            self.queue.retry(key)
+            return
+        if isinstance(problem, NameTaken):
+            parsed = self.cache.agents.get((key.namespace, key.name))
+            if parsed is not None:
+                self.observer.refusals.names_taken[parsed.agent.metadata.uid] = str(problem)
+            self.queue.retry(key, at_least=1.0)
+            return
+        at_least = problem.retry_after or 0.0 if isinstance(problem, ApiError) else 0.0
+        delay = self.queue.retry(key, at_least)
+        expected = isinstance(problem, ApiError | aiohttp.ClientError | TimeoutError | OSError)
+        log.log(
+            logging.WARNING if expected else logging.ERROR,
+            "%s failed and is tried again in %.1f s: %s",
+            key,
+            delay,
+            problem or type(problem).__name__,
+            exc_info=None if expected else problem,
+        )
+
+    async def _refresh(self, key: Key) -> None:
+        """A conflict means that the cache is behind: read the object and what it owns anew."""
+        try:
+            body = await self.cluster.get(key.kind, key.namespace, key.name)
+            if body is not None:
+                self.cache.learn(key.kind, body)
+            for name in (f"{key.name}-mabeam",) if key.kind == AGENT else ():
+                found = await self.cluster.get("ConfigMap", key.namespace, name)
+                if found is not None:
+                    self.cache.learn("ConfigMap", found)
+        except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
+            log.debug("%s could not be refreshed: %s", key, problem)

@@ -1,0 +1,236 @@
+"""The process: who is started, in which order, and what ends it."""
+
+import asyncio
+import json
+import logging
+import sys
+from collections.abc import Coroutine
+from typing import Any, Final
+
+import kopf
+
+from mabeam import __version__
+from mabeam.core.snapshot import PodDefaults
+from mabeam.settings import Settings
+from mabeam.shell import doorbells, handlers, http
+from mabeam.shell.apply import Applier
+from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change
+from mabeam.shell.cluster import Cluster, connect
+from mabeam.shell.events import Recorder
+from mabeam.shell.lease import Leader
+from mabeam.shell.observe import Observer, Refusals
+from mabeam.shell.reconcile import Reconciler
+from mabeam.shell.reports import Reports
+from mabeam.shell.sweep import Sweep
+from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.workqueue import Key, WorkQueue
+
+log = logging.getLogger("mabeam")
+
+STUCK_SECONDS: Final = 120.0
+LAG_PERIOD_SECONDS: Final = 0.5
+DRAIN_SECONDS: Final = 8.0
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to stderr; the framework speaks up only when something is wrong."""
+    stream = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    stream.setFormatter(_JsonLines() if settings.log_format == "json" else plain)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[stream], force=True)
+    if settings.log_level != "debug":
+        for noisy in ("kopf", "aiohttp.access"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class Process:
+    """The operator in one event loop; `run` returns its exit code."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.stop = asyncio.Event()
+        self.telemetry = Telemetry()
+        self.cache = Cache()
+        self.queue = WorkQueue()
+        self.leader = Leader(cluster, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds)
+        outside = not cluster.connection.in_cluster
+        through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
+        scraped = self.telemetry.scrapes
+        self.reports = Reports(cluster, through_apiserver, self._report_heard, lambda outcome: scraped.labels(outcome).inc())
+        self.recorder = Recorder(cluster, settings.holder)
+        self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces)
+        self.failed = False
+        cluster.observe_request = self.telemetry.observe_request
+        if settings.leader_election:
+            cluster.may_write = self._may_write
+
+    async def run(self) -> int:
+        """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
+        runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics)
+        background = [
+            self._guarded("queue timer", self.queue.keep_time()),
+            self._guarded("sweep", self.sweep.sweep_for_ever(self.settings.resync_seconds)),
+            self._guarded("reports", self.reports.read_for_ever()),
+            self._guarded("events", self.recorder.post_for_ever()),
+            self._guarded("loop watch", self._watch_loop()),
+        ]
+        if self.settings.leader_election:
+            background.append(self._guarded("lease", self.leader.hold_for_ever(), ends=True))
+        workers = asyncio.create_task(self._work())
+        registry = kopf.OperatorRegistry()
+        handlers.register(registry, self.cluster.connection, self._heard)
+        kopf_settings = kopf.OperatorSettings()
+        handlers.configure(kopf_settings)
+        try:
+            await kopf.operator(
+                registry=registry,
+                settings=kopf_settings,
+                standalone=True,
+                clusterwide=not self.settings.watch_namespaces,
+                namespaces=self.settings.watch_namespaces,
+                stop_flag=self.stop,
+            )
+        except Exception:
+            log.exception("the watches failed for good; the process ends, to be started again")
+            self.failed = True
+        finally:
+            await self._wind_up(workers, background, runner)
+        return 1 if self.failed else 0
+
+    async def _work(self) -> None:
+        """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
+        await self.sweep.synced.wait()
+        if self.settings.leader_election:
+            await self.leader.elected.wait()
+        self.telemetry.leading.set(1)
+        for key in self.cache.keys():
+            self.queue.add(key)
+        defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
+        reconciler = Reconciler(
+            self.cluster,
+            self.cache,
+            self.queue,
+            Observer(self.cache, self.reports, Refusals(), defaults),
+            Applier(self.cluster, self.cache, self.recorder, self._ring),
+            self.reports,
+            self.telemetry,
+        )
+        log.info("%d objects known, %d workers start", len(self.cache.keys()), self.settings.workers)
+        await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
+
+    async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]", runner: Any) -> None:
+        """Let passes in progress finish their writes, give the Lease away, end the rest."""
+        self.queue.close()
+        if not self.queue_was_served():
+            workers.cancel()
+        _, late = await asyncio.wait([workers], timeout=DRAIN_SECONDS)
+        for task in late:
+            task.cancel()
+        if self.settings.leader_election:
+            await self.leader.release()
+        for task in background:
+            task.cancel()
+        await asyncio.gather(workers, *background, return_exceptions=True)
+        await runner.cleanup()
+
+    def queue_was_served(self) -> bool:
+        """Whether the workers ever started."""
+        return self.sweep.synced.is_set() and (not self.settings.leader_election or self.leader.elected.is_set())
+
+    def _guarded(self, what: str, work: Coroutine[Any, Any, None], *, ends: bool = False) -> "asyncio.Task[None]":
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed; the process ends, to be started again", what)
+            if not self.stop.is_set():
+                self.failed = True
+                self.stop.set()
+
+        return asyncio.create_task(guarded(), name=what)
+
+    # --- what rings ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
+        meta = body["metadata"]
+        gone = event == "DELETED"
+        where = (meta.get("namespace") or "", meta["name"])
+        change = self.cache.forget(kind, where, meta.get("uid")) if gone else self.cache.learn(kind, body)
+        if change is not None:
+            self._ring(change)
+
+    def _swept(self, change: Change) -> None:
+        if self.sweep.synced.is_set():
+            self.telemetry.missed.labels(change.kind).inc()
+        self._ring(change)
+
+    def _ring(self, change: Change) -> None:
+        if change.kind == AGENT and change.after is None:
+            uid = getattr(getattr(change.before, "agent", None), "metadata", None)
+            if uid is not None:
+                self.reports.forget(uid.uid)
+        for key, delay in doorbells.wakes(change, self.cache):
+            self.queue.add_after(key, delay)
+
+    def _report_heard(self, namespace: str, name: str, acknowledged: bool, changed: bool) -> None:
+        if acknowledged:
+            self.queue.add(Key(AGENT, namespace, name))
+        if not changed:
+            return
+        parsed = self.cache.agents.get((namespace, name))
+        if parsed is not None:
+            for variable in self.cache.variables_of(parsed.agent):
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), 0.05)
+
+    # --- probes ----------------------------------------------------------------------------------------------------------
+
+    def _may_write(self) -> bool:
+        # The Lease itself is written before it is held; everything else only while it surely is.
+        return self.leader.may_write() or not self.leader.elected.is_set()
+
+    def _alive(self) -> list[str]:
+        wrong = [f"the watch of {kind} is silent" for kind in self.sweep.silent()]
+        if self.leader.elected.is_set() and self.queue.oldest_seconds() > STUCK_SECONDS:
+            wrong.append(f"a key has waited {self.queue.oldest_seconds():.0f} s for a worker")
+        return wrong
+
+    def _ready(self) -> list[str]:
+        age = asyncio.get_running_loop().time() - self.sweep.last_success
+        if not self.sweep.synced.is_set():
+            return ["the cluster has not been listed yet"]
+        limit = 3 * self.settings.resync_seconds + 15
+        return [f"the cluster could not be listed for {age:.0f} s"] if age > limit else []
+
+    def _metrics(self) -> bytes:
+        self.telemetry.depth.set(self.queue.depth())
+        self.telemetry.oldest.set(self.queue.oldest_seconds())
+        return self.telemetry.exposition()
+
+    async def _watch_loop(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            before = clock()
+            await asyncio.sleep(LAG_PERIOD_SECONDS)
+            self.telemetry.lag.set(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
+
+
+async def run(settings: Settings) -> int:
+    """The exit code of the operator's process."""
+    configure_logging(settings)
+    connection = await connect(settings.context)
+    log.info("mabeam %s on %s", __version__, connection.description)
+    async with Cluster(connection, settings.max_in_flight) as cluster:
+        return await Process(settings, cluster).run()

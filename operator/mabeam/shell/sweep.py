@@ -1,0 +1,82 @@
+"""Mark and sweep: a LIST now and then finds what the watches never told, above all deletions.
+
+kopf never synthesises a deletion it missed, so a pod that went away while a watch was broken would be believed in for ever.
+The LIST is answered from the apiserver's watch cache, in pages; it also fills the cache before the first decision.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+import aiohttp
+
+from mabeam.shell.cache import WATCHED, Cache, Change
+from mabeam.shell.cluster import ApiError, Cluster
+
+log = logging.getLogger("mabeam.sweep")
+
+# A LIST may be a moment older or newer than the watch: only what stays missed for two sweeps in a row is a silent watch.
+SILENT_SWEEPS: Final = 3
+
+
+@dataclass
+class Sweep:
+    """Compares the cluster with the cache, tells the difference, and knows when a watch has gone silent."""
+
+    cluster: Cluster
+    cache: Cache
+    heard: Callable[[Change], None]
+    namespaces: tuple[str, ...] = ()
+    synced: asyncio.Event = field(default_factory=asyncio.Event)
+    missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
+    last_success: float = 0.0
+
+    async def sweep_for_ever(self, period_seconds: float) -> None:
+        """Sweep at once and then every period; the first success sets `synced`."""
+        while True:
+            try:
+                await self.sweep()
+            except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
+                log.warning("the cluster could not be listed: %s", problem or type(problem).__name__)
+                await asyncio.sleep(2)
+                continue
+            self.last_success = asyncio.get_running_loop().time()
+            self.synced.set()
+            await asyncio.sleep(period_seconds)
+
+    async def sweep(self) -> None:
+        """One comparison of every watched kind; what the watches missed is learned or forgotten here."""
+        for kind in WATCHED:
+            missed = await self._sweep_kind(kind)
+            known_silent = self.missed_in_a_row[kind]
+            self.missed_in_a_row[kind] = known_silent + 1 if missed and self.synced.is_set() else 0
+            if missed and self.synced.is_set():
+                log.info("the sweep found %d changes of %s before their watch told", missed, kind)
+
+    def silent(self) -> list[str]:
+        """The kinds whose watch told nothing new for several sweeps while the cluster changed."""
+        return [kind for kind, count in self.missed_in_a_row.items() if count >= SILENT_SWEEPS]
+
+    async def _sweep_kind(self, kind: str) -> int:
+        known_before = dict(self.cache.versions[kind])
+        seen: dict[tuple[str, str], str] = {}
+        missed = 0
+        scopes: tuple[str | None, ...] = self.namespaces if self.namespaces and kind != "Node" else (None,)
+        for scope in scopes:
+            async for item in self.cluster.list_pages(kind, scope):
+                meta = item["metadata"]
+                seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
+                missed += self._tell(self.cache.learn(kind, item))
+        for where, version in known_before.items():
+            # Only what was known before the LIST began and is unchanged since: a newer word may have come by watch.
+            if seen.get(where) != version.uid and self.cache.versions[kind].get(where) == version:
+                missed += self._tell(self.cache.forget(kind, where, version.uid))
+        return missed
+
+    def _tell(self, change: Change | None) -> int:
+        if change is None:
+            return 0
+        self.heard(change)
+        return 1

@@ -1,0 +1,41 @@
+"""Metrics; the sole importer of the metrics library. Labels are bounded: kinds, verbs, outcomes, never names or uids."""
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
+from prometheus_client.platform_collector import PlatformCollector
+from prometheus_client.process_collector import ProcessCollector
+
+from mabeam import __version__
+
+_FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
+
+
+class Telemetry:
+    """The operator's own numbers."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        PlatformCollector(registry=self.registry)
+        Info("mabeam_build", "The operator's version.", registry=self.registry).info({"version": __version__})
+        self.reconciles = Histogram(
+            "mabeam_reconcile_duration_seconds", "Time of one pass.", ("kind", "outcome"), buckets=_FAST, registry=self.registry
+        )
+        self.requests = Histogram(
+            "mabeam_api_request_duration_seconds", "Time of one API request.", ("verb", "kind", "code"), buckets=_FAST, registry=self.registry
+        )
+        self.failures = Counter("mabeam_agent_failures", "Failures in agents' ledgers.", ("cause",), registry=self.registry)
+        self.rounds = Counter("mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry)
+        self.scrapes = Counter("mabeam_report_scrapes", "Reports read from agents' pods.", ("outcome",), registry=self.registry)
+        self.missed = Counter("mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry)
+        self.depth = Gauge("mabeam_workqueue_depth", "Keys waiting for a worker.", registry=self.registry)
+        self.oldest = Gauge("mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry)
+        self.lag = Gauge("mabeam_event_loop_lag_seconds", "How late the event loop's timers are.", registry=self.registry)
+        self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
+
+    def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
+        """Count one API request."""
+        self.requests.labels(verb, kind, str(code)).observe(seconds)
+
+    def exposition(self) -> bytes:
+        """All metrics in the Prometheus text format."""
+        return generate_latest(self.registry)
