@@ -81,7 +81,9 @@ def run() -> None:
 
 @app.command()
 def crds(
-    directory: Annotated[Path | None, typer.Option("--directory", "-d", help="Write one file per CRD here instead of printing them.")] = None,
+    directory: Annotated[
+        Path | None, typer.Option("--directory", "-d", help="Write one file per CRD here instead of printing them.")
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
     """Print the CustomResourceDefinitions, generated from the models."""
@@ -100,7 +102,14 @@ def crds(
 
 @app.command()
 def rbac(
-    scope: Annotated[Scope, typer.Option("--scope", "-s", help="Which rights: the namespaces' objects, nodes, the Lease, or reading reports from outside.")] = Scope.WORKLOAD,
+    scope: Annotated[
+        Scope,
+        typer.Option(
+            "--scope",
+            "-s",
+            help="Which rights: the namespaces' objects, nodes, the Lease, or reading reports from outside.",
+        ),
+    ] = Scope.WORKLOAD,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
     """Print the RBAC rules the operator needs: least privilege, from the list beside the calls."""
@@ -117,8 +126,13 @@ def rbac(
 
 @app.command()
 def plan(
-    filename: Annotated[list[str], typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated.")],
-    now: Annotated[str | None, typer.Option("--now", help="The time of the pass, RFC 3339; default: the clock.")] = None,
+    filename: Annotated[
+        list[str],
+        typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated."),
+    ],
+    now: Annotated[
+        str | None, typer.Option("--now", help="The time of the pass, RFC 3339; default: the clock.")
+    ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
     """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""

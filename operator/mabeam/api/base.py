@@ -31,9 +31,12 @@ CRD_DEFAULT = "x-crd-default"
 
 @dataclass(frozen=True)
 class Rule:
-    """One validation of a model: the CEL for the apiserver, the message that teaches, and the same judgement in Python."""
+    """One validation of a model: the CEL for the apiserver, the message that teaches, and the same judgement in Python.
 
-    cel: str
+    `cel` is None where CEL cannot see (a field of any type); then the operator alone refuses, as `Accepted=False`.
+    """
+
+    cel: str | None
     message: str
     holds: Callable[[Any], bool]
 

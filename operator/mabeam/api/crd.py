@@ -107,8 +107,10 @@ def _convert(node: JsonDict, defs: dict[str, JsonDict], models: dict[str, type[B
         schema["additionalProperties"] = _convert(node.get("additionalProperties") or {}, defs, models, f"{path}.*")
     if "items" in node:
         schema["items"] = _convert(node["items"], defs, models, f"{path}[]")
-    if model is not None and issubclass(model, KubeModel) and model.rules:
-        schema["x-kubernetes-validations"] = [{"rule": rule.cel, "message": rule.message} for rule in model.rules]
+    if model is not None and issubclass(model, KubeModel):
+        validations = [{"rule": rule.cel, "message": rule.message} for rule in model.rules if rule.cel]
+        if validations:
+            schema["x-kubernetes-validations"] = validations
     if crd_default is not None:
         schema["default"] = crd_default
     _check(schema, path)

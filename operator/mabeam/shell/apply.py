@@ -116,4 +116,3 @@ def merge_patch(before: JsonDict, after: JsonDict) -> JsonDict:
         elif before[key] != value:
             patch[key] = value
     return patch
-

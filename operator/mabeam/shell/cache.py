@@ -13,7 +13,15 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import LABEL_AGENT
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.snapshot import ConfigMapFacts, PodFacts
-from mabeam.shell.parse import ParsedAgent, ParsedVariable, owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
+from mabeam.shell.parse import (
+    ParsedAgent,
+    ParsedVariable,
+    owner_uid,
+    parse_agent,
+    parse_config_map,
+    parse_pod,
+    parse_variable,
+)
 from mabeam.shell.workqueue import Key
 
 AGENT: Final = "Agent"
@@ -184,4 +192,3 @@ def _number(resource_version: object) -> int:
     # Comparable by KEP-5504; anything else sorts first, so that it never blocks a newer word.
     text = str(resource_version or "")
     return int(text) if text.isdigit() else 0
-

@@ -207,7 +207,9 @@ class Cluster:
         session = self._require_session()
         async with (
             self._flying,
-            session.get(self.connection.server + url, timeout=aiohttp.ClientTimeout(total=2), allow_redirects=False) as response,
+            session.get(
+                self.connection.server + url, timeout=aiohttp.ClientTimeout(total=2), allow_redirects=False
+            ) as response,
         ):
             if response.status != 200:
                 raise ApiError(response.status, "Report", f"HTTP {response.status} from {pod}")
@@ -227,7 +229,9 @@ class Cluster:
         """The object after a JSON merge patch of its status; `metadata.resourceVersion` in the body guards it (409)."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name, "status"), body)
 
-    async def delete(self, kind: str, namespace: str, name: str, uid: str | None, grace_seconds: int | None) -> JsonDict | None:
+    async def delete(
+        self, kind: str, namespace: str, name: str, uid: str | None, grace_seconds: int | None
+    ) -> JsonDict | None:
         """The dying object (or a Status), None when it was gone already or is another one by now."""
         options: JsonDict = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
@@ -251,7 +255,9 @@ class Cluster:
     async def _write(self, verb: str, kind: str, path: str, body: JsonDict) -> JsonDict:
         if not self.may_write():
             raise NotLeading(f"{verb} {path}")
-        return await self._call(verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER})
+        return await self._call(
+            verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        )
 
     async def _call(
         self, verb: str, kind: str, path: str, *, body: JsonDict | None = None, parameters: dict[str, str] | None = None

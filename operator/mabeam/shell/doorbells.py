@@ -37,7 +37,13 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
 
 def _says(parsed: ParsedAgent) -> object:
     """What a negotiation hears of an agent at once."""
-    return parsed.invalid, parsed.agent.metadata.uid, parsed.agent.metadata.labels, parsed.agent.spec.preferences, parsed.agent.spec.reports
+    return (
+        parsed.invalid,
+        parsed.agent.metadata.uid,
+        parsed.agent.metadata.labels,
+        parsed.agent.spec.preferences,
+        parsed.agent.spec.reports,
+    )
 
 
 def _answers(parsed: ParsedAgent | None) -> object:

@@ -38,7 +38,9 @@ class Recorder:
 
     cluster: Cluster
     instance: str
-    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(default_factory=lambda: asyncio.Queue(QUEUE_LIMIT))
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(
+        default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
+    )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
     dropped: int = 0
 
@@ -58,7 +60,9 @@ class Recorder:
                 await self._post(regarding, event, when)
             except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
                 if not (isinstance(problem, ApiError) and problem.namespace_going):
-                    log.warning("event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem)
+                    log.warning(
+                        "event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem
+                    )
 
     async def _post(self, regarding: Regarding, event: Event, when: datetime) -> None:
         identity = f"{regarding.uid}|{event.type}|{event.reason}|{event.note}"

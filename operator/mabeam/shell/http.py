@@ -28,7 +28,9 @@ async def serve(port: int, alive: Check, ready: Check, metrics: Callable[[], byt
     app.router.add_get("/readyz", handler(probe(ready)))
     app.router.add_get(
         "/metrics",
-        handler(lambda _: web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})),
+        handler(
+            lambda _: web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
+        ),
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()

@@ -48,7 +48,9 @@ class Leader:
             elif self.elected.is_set() and not self.may_write():
                 log.error("the lease is lost; this process stops so that it writes nothing more")
                 return
-            await asyncio.sleep(max(0.1, self.seconds / 3 - (clock() - started)) if held or self.elected.is_set() else 1.0)
+            await asyncio.sleep(
+                max(0.1, self.seconds / 3 - (clock() - started)) if held or self.elected.is_set() else 1.0
+            )
 
     async def release(self) -> None:
         """Give the Lease away on a graceful stop, so that the next process need not wait for it to expire."""
@@ -58,7 +60,10 @@ class Leader:
         try:
             lease = await self.cluster.get("Lease", self.namespace, self.name)
             if lease and (lease.get("spec") or {}).get("holderIdentity") == self.identity:
-                body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": ""}}
+                body = {
+                    "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
+                    "spec": {"holderIdentity": ""},
+                }
                 await self.cluster.patch("Lease", self.namespace, self.name, body)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
             log.warning("the lease was not released: %s", problem)
@@ -71,7 +76,11 @@ class Leader:
                 return True
             spec: JsonDict = lease.get("spec") or {}
             holder, version = str(spec.get("holderIdentity") or ""), str(lease["metadata"]["resourceVersion"])
-            if holder and holder != self.identity and not self._expired(version, float(spec.get("leaseDurationSeconds") or 15), now):
+            if (
+                holder
+                and holder != self.identity
+                and not self._expired(version, float(spec.get("leaseDurationSeconds") or 15), now)
+            ):
                 return False
             if self.elected.is_set() and holder != self.identity:
                 return False  # someone took it over; what this process knew may be stale

@@ -101,4 +101,6 @@ class Observer:
             if space == namespace and map_name.startswith(prefix) and owner == parsed.variable.metadata.uid
         )
         reports = self.reports.of_agents(agents)
-        return VariableSnapshot(variable=parsed.variable, agents=agents, reports=reports, config_maps=config_maps), parsed
+        return VariableSnapshot(
+            variable=parsed.variable, agents=agents, reports=reports, config_maps=config_maps
+        ), parsed

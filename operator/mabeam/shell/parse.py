@@ -62,7 +62,9 @@ def parse_agent(body: JsonDict) -> ParsedAgent:
         return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
     except ValidationError as error:
         placeholder = AgentSpec(module="invalid:Invalid")
-        agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="Agent")
+        agent = Agent.model_construct(
+            metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="Agent"
+        )
         return ParsedAgent(agent, _invalid(error))
 
 
@@ -151,7 +153,9 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         scheduled_at=_scheduled_at(spec, status, scheduled, meta),
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
         deleting=deletion is not None,
-        deletion_requested_at=deletion - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0) if deletion else None,
+        deletion_requested_at=deletion - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
+        if deletion
+        else None,
         ready=_is_ready(status, conditions),
         main=_main_container(spec, status),
         disruption=str(disrupted.get("reason") or "") if is_disrupted else None,

@@ -94,7 +94,9 @@ class Reconciler:
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
-            self.telemetry.rounds.labels(str(session.strategy) if session else "None", session.state if session else "Completed").inc()
+            self.telemetry.rounds.labels(
+                str(session.strategy) if session else "None", session.state if session else "Completed"
+            ).inc()
         return decision.requeue_after
 
     def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:

@@ -36,7 +36,12 @@ class _JsonLines(logging.Formatter):
     """One JSON object a line, for log collectors."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {"time": self.formatTime(record), "level": record.levelname.lower(), "logger": record.name, "message": record.getMessage()}
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return json.dumps(line)
@@ -63,11 +68,15 @@ class Process:
         self.telemetry = Telemetry()
         self.cache = Cache()
         self.queue = WorkQueue()
-        self.leader = Leader(cluster, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds)
+        self.leader = Leader(
+            cluster, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
+        )
         outside = not cluster.connection.in_cluster
         through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
         scraped = self.telemetry.scrapes
-        self.reports = Reports(cluster, through_apiserver, self._report_heard, lambda outcome: scraped.labels(outcome).inc())
+        self.reports = Reports(
+            cluster, through_apiserver, self._report_heard, lambda outcome: scraped.labels(outcome).inc()
+        )
         self.recorder = Recorder(cluster, settings.holder)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces)
         self.failed = False
@@ -129,7 +138,9 @@ class Process:
         log.info("%d objects known, %d workers start", len(self.cache.keys()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
-    async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]", runner: Any) -> None:
+    async def _wind_up(
+        self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]", runner: Any
+    ) -> None:
         """Let passes in progress finish their writes, give the Lease away, end the rest."""
         self.queue.close()
         if not self.queue_was_served():

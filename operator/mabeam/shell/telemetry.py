@@ -18,18 +18,38 @@ class Telemetry:
         PlatformCollector(registry=self.registry)
         Info("mabeam_build", "The operator's version.", registry=self.registry).info({"version": __version__})
         self.reconciles = Histogram(
-            "mabeam_reconcile_duration_seconds", "Time of one pass.", ("kind", "outcome"), buckets=_FAST, registry=self.registry
+            "mabeam_reconcile_duration_seconds",
+            "Time of one pass.",
+            ("kind", "outcome"),
+            buckets=_FAST,
+            registry=self.registry,
         )
         self.requests = Histogram(
-            "mabeam_api_request_duration_seconds", "Time of one API request.", ("verb", "kind", "code"), buckets=_FAST, registry=self.registry
+            "mabeam_api_request_duration_seconds",
+            "Time of one API request.",
+            ("verb", "kind", "code"),
+            buckets=_FAST,
+            registry=self.registry,
         )
-        self.failures = Counter("mabeam_agent_failures", "Failures in agents' ledgers.", ("cause",), registry=self.registry)
-        self.rounds = Counter("mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry)
-        self.scrapes = Counter("mabeam_report_scrapes", "Reports read from agents' pods.", ("outcome",), registry=self.registry)
-        self.missed = Counter("mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry)
+        self.failures = Counter(
+            "mabeam_agent_failures", "Failures in agents' ledgers.", ("cause",), registry=self.registry
+        )
+        self.rounds = Counter(
+            "mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry
+        )
+        self.scrapes = Counter(
+            "mabeam_report_scrapes", "Reports read from agents' pods.", ("outcome",), registry=self.registry
+        )
+        self.missed = Counter(
+            "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
+        )
         self.depth = Gauge("mabeam_workqueue_depth", "Keys waiting for a worker.", registry=self.registry)
-        self.oldest = Gauge("mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry)
-        self.lag = Gauge("mabeam_event_loop_lag_seconds", "How late the event loop's timers are.", registry=self.registry)
+        self.oldest = Gauge(
+            "mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry
+        )
+        self.lag = Gauge(
+            "mabeam_event_loop_lag_seconds", "How late the event loop's timers are.", registry=self.registry
+        )
         self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
 
     def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
