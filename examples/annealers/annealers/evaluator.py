@@ -41,7 +41,7 @@ class Evaluator:
     def run(self) -> None:
         with _Server(self) as server:
             self.port = server.server_address[1]
-            threading.Thread(target=server.serve_forever, name="evaluator", daemon=True).start()
+            threading.Thread(target=server.serve_forever, args=(0.1,), name="evaluator", daemon=True).start()
             log.info("judging tours of %s on port %d", BERLIN52.name, self.port)
             while not self.agent.stopping.is_set():
                 # Without tours there is nothing to judge: waiting, not hanging.
@@ -77,6 +77,8 @@ class Evaluator:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    # With the default of 5 a small burst overflows the backlog, and TCP tries again only after a second.
+    request_queue_size = 64
 
     def __init__(self, evaluator: Evaluator) -> None:
         self.evaluator = evaluator

@@ -75,7 +75,7 @@ class Executor:
         if self._url is None or not self._schedule.due(length, now):
             return
         try:
-            wire.push(self._url, self.agent.identity.agent, self.annealer.best)
+            wire.push(self._url, self.agent.identity.agent or "executor", self.annealer.best)
         except (wire.Unreachable, wire.Rejected) as error:
             log.warning("tour of length %d not delivered: %s", length, error)
             self._schedule.failed(now)

@@ -34,7 +34,7 @@ class Polisher:
             return
         polished = two_opt(BERLIN52, tour)
         before, after = BERLIN52.length(tour), BERLIN52.length(polished)
-        wire.push(self._url, self.agent.identity.agent, polished)
+        wire.push(self._url, self.agent.identity.agent or "polisher", polished)
         self.agent.progress()
         self.agent.perform(BERLIN52.quality(after))
         log.info("polished a tour of length %d to %d", before, after)

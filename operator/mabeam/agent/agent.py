@@ -20,8 +20,8 @@ from mabeam.agent.report import ReportServer
 DEFAULT_DIRECTORY = Path("/etc/mabeam")
 DEFAULT_PORT = 9464
 
-# A swap is noticed within this time. The standard library has no inotify. One look costs 3 µs, waking up for it ten to a
-# hundred times that: half a percent of one core at worst (measured: docs/design/0003-agent-sdk.md).
+# A swap is noticed within this time. The standard library has no inotify. One look costs 3 µs, waking up for it up to a
+# hundred times that: less than half a percent of one core (measured: docs/design/0003-agent-sdk.md).
 POLL_SECONDS = 0.05
 
 Handler = Callable[[Directives], None]

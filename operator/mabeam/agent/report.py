@@ -85,6 +85,8 @@ class ReportServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
+    # With the default of 5 a small burst overflows the backlog, and TCP tries again only after a second.
+    request_queue_size = 4 * MAX_CONNECTIONS
 
     def __init__(self, port: int, render: Callable[[], bytes]) -> None:
         self._render = render

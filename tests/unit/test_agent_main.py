@@ -1,0 +1,334 @@
+"""`mabeam-agent run` as a process: what it starts, what it answers, and how it ends."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+DEADLINE = 30.0
+
+
+class Process:
+    """An agent running in a process of its own."""
+
+    def __init__(self, directory: Path, target: str, *options: str, **environment: str) -> None:
+        self.directory = directory
+        self._out = directory / "out.log"
+        self._err = directory / "err.log"
+        path = os.pathsep.join([str(ROOT / "operator"), str(directory)])
+        with self._out.open("w") as out, self._err.open("w") as err:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mabeam.agent.main", "run", target, *options],
+                cwd=directory,
+                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **environment},
+                stdout=out,
+                stderr=err,
+            )
+
+    @property
+    def out(self) -> str:
+        return self._out.read_text()
+
+    @property
+    def err(self) -> str:
+        return self._err.read_text()
+
+    def exit_code(self) -> int:
+        return self.process.wait(DEADLINE)
+
+    def says(self, text: str) -> None:
+        end = time.monotonic() + DEADLINE
+        while text not in self.out:
+            assert self.process.poll() is None, f"it ended: {self.out} {self.err}"
+            assert time.monotonic() < end, f"it never said {text!r}: {self.out} {self.err}"
+            time.sleep(0.01)
+
+    def report(self) -> str:
+        self.says("port ")
+        (port,) = re.findall(r"port (\d+)", self.out)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE) as response:
+            return str(response.read().decode())
+
+    def reports(self, line: str) -> None:
+        end = time.monotonic() + DEADLINE
+        while line not in (text := self.report()):
+            assert time.monotonic() < end, f"{line!r} was never in {text}"
+            time.sleep(0.02)
+
+    def tell(self, generation: int, **parameters: object) -> None:
+        self.publish(json.dumps({"generation": generation, "parameters": parameters}))
+
+    def publish(self, text: str) -> None:
+        (self.directory / "new.json").write_text(text)
+        (self.directory / "new.json").replace(self.directory / "directives.json")
+
+
+Start = Callable[..., Process]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start an agent whose module `worker` has this source."""
+    started: list[Process] = []
+
+    def run(source: str, target: str = "worker:Worker", **environment: str) -> Process:
+        (tmp_path / "worker.py").write_text(textwrap.dedent(source))
+        options = ("--port", "0", "--directives", str(tmp_path))
+        started.append(Process(tmp_path, target, *options, **environment))
+        return started[-1]
+
+    yield run
+    for process in started:
+        with contextlib.suppress(ProcessLookupError):
+            process.process.kill()
+        process.process.wait()
+
+
+LISTENER = """
+    from mabeam.agent import Refused
+
+    class Worker:
+        def __init__(self, agent):
+            self.agent = agent
+            print("port", agent.port)
+
+        def on_directives(self, directives):
+            if directives.number("temperature", 0) > 2:
+                raise Refused("too hot")
+            print("temperature", directives.parameters["temperature"])
+
+        def run(self):
+            print("running")
+            self.agent.stopping.wait()
+            print("stopping")
+"""
+
+LISTENER_IN_A_LOOP = """
+    import asyncio, threading
+
+    class Worker:
+        def __init__(self, agent):
+            self.agent = agent
+            print("port", agent.port)
+
+        async def on_directives(self, directives):
+            assert asyncio.get_running_loop() and threading.current_thread() is threading.main_thread()
+            print("temperature", directives.parameters["temperature"])
+
+        async def run(self):
+            print("running")
+            try:
+                await asyncio.Event().wait()
+            finally:
+                print("stopping", self.agent.stopping.is_set())
+"""
+
+
+def test_an_agent_applies_refuses_and_survives_malformed_directives(start: Start) -> None:
+    agent = start(LISTENER)
+    agent.says("running")
+    agent.reports("mabeam_applied_generation 0.0")
+    agent.tell(1, temperature=0.5)
+    agent.reports("mabeam_applied_generation 1.0")
+    assert "temperature 0.5" in agent.out
+    agent.tell(2, temperature=3)
+    agent.reports('mabeam_refused{generation="2",reason="too hot",variable=""} 1.0')
+    agent.reports("mabeam_applied_generation 1.0")
+    agent.publish("{")
+    agent.reports("mabeam_directives_malformed_total 1.0")
+    agent.tell(3, temperature=1)
+    agent.reports("mabeam_applied_generation 3.0")
+    assert "refused" not in agent.report()
+
+
+def test_directives_that_were_there_first_are_applied_before_run(start: Start, tmp_path: Path) -> None:
+    (tmp_path / "directives.json").write_text('{"generation": 9, "parameters": {"temperature": 1}}')
+    agent = start(LISTENER)
+    agent.says("running")
+    assert agent.out.index("temperature 1") < agent.out.index("running")
+    agent.reports("mabeam_applied_generation 9.0")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_lets_run_return_and_the_exit_is_normal(start: Start, number: int) -> None:
+    agent = start(LISTENER)
+    agent.says("running")
+    agent.process.send_signal(number)
+    assert agent.exit_code() == 0
+    assert "stopping" in agent.out
+    assert agent.err == ""
+
+
+def test_a_second_interrupt_ends_an_agent_that_ignores_the_first(start: Start) -> None:
+    agent = start(
+        """
+        import time
+
+        class Worker:
+            def __init__(self, agent):
+                self.agent = agent
+
+            def run(self):
+                print("running")
+                while True:
+                    time.sleep(0.01)
+                    if self.agent.stopping.is_set():
+                        print("deaf")
+        """
+    )
+    agent.says("running")
+    agent.process.send_signal(signal.SIGINT)
+    agent.says("deaf")
+    agent.process.send_signal(signal.SIGINT)
+    assert agent.exit_code() == 130
+
+
+def test_an_async_agent_hears_directives_in_its_loop_and_is_cancelled_by_sigterm(start: Start) -> None:
+    agent = start(LISTENER_IN_A_LOOP)
+    agent.says("running")
+    agent.tell(1, temperature=0.5)
+    agent.reports("mabeam_applied_generation 1.0")
+    agent.process.terminate()
+    assert agent.exit_code() == 0
+    assert "stopping True" in agent.out
+    assert agent.err == ""
+
+
+def test_an_async_agent_that_fails_exits_1(start: Start) -> None:
+    agent = start(
+        """
+        import asyncio
+
+        class Worker:
+            def __init__(self, agent):
+                pass
+
+            async def run(self):
+                raise asyncio.CancelledError("by nobody")
+        """
+    )
+    assert agent.exit_code() == 1
+
+
+ENDS = {
+    "return": 0,
+    "raise RuntimeError('on purpose')": 1,
+    "raise SystemExit(42)": 42,
+    "raise SystemExit": 0,
+    "raise SystemExit('in words')": 1,
+}
+
+
+@pytest.mark.parametrize(("statement", "code"), ENDS.items(), ids=ENDS)
+def test_how_run_ends_is_the_exit_code(start: Start, statement: str, code: int) -> None:
+    agent = start(
+        f"""
+        class Worker:
+            def __init__(self, agent):
+                pass
+
+            def run(self):
+                {statement}
+        """
+    )
+    assert agent.exit_code() == code
+    if "RuntimeError" in statement:
+        assert "Traceback" in agent.err
+        assert "RuntimeError: on purpose" in agent.err
+
+
+UNSTARTABLE = {
+    "worker": "expected module:Class, for example annealers.executor:Executor",
+    "absent.module:Worker": "no module 'absent'; looked in: ",
+    "worker:Absent": "worker has no such class; it has: Worker",
+    "worker:function": "expected a class with a method run",
+    "worker:Idle": "expected a class with a method run",
+    "broken:Worker": "importing broken failed: ModuleNotFoundError: No module named 'absent_dependency'",
+}
+
+
+@pytest.mark.parametrize(("target", "message"), UNSTARTABLE.items(), ids=UNSTARTABLE)
+def test_what_cannot_be_started_exits_2_with_one_line(start: Start, tmp_path: Path, target: str, message: str) -> None:
+    (tmp_path / "broken.py").write_text("import absent_dependency\n")
+    agent = start(
+        """
+        class Worker:
+            def run(self): ...
+
+        class Idle: ...
+
+        def function(): ...
+        """,
+        target,
+    )
+    assert agent.exit_code() == 2
+    assert message in agent.err
+    assert agent.err.count("\n") == 1
+
+
+def test_an_async_handler_needs_an_async_run(start: Start) -> None:
+    agent = start(
+        """
+        class Worker:
+            def __init__(self, agent): ...
+            async def on_directives(self, directives): ...
+            def run(self): ...
+        """
+    )
+    assert agent.exit_code() == 2
+    assert "so its run must be async too" in agent.err
+
+
+def test_a_bad_environment_exits_2_and_names_the_variable(start: Start) -> None:
+    agent = start(LISTENER, MABEAM_ORDINAL="first")
+    assert agent.exit_code() == 2
+    assert "MABEAM_ORDINAL must be a whole number" in agent.err
+
+
+def test_an_agent_knows_who_it_is(start: Start) -> None:
+    agent = start(
+        """
+        class Worker:
+            def __init__(self, agent):
+                print(agent.identity)
+
+            def run(self): ...
+        """,
+        MABEAM_AGENT="coder", MABEAM_NAMESPACE="team", MABEAM_POD="coder-1-4",
+        MABEAM_ORDINAL="1", MABEAM_INCARNATION="4", MABEAM_ROLE="Executor",
+    )  # fmt: skip
+    assert agent.exit_code() == 0
+    assert (
+        "Identity(agent='coder', namespace='team', pod='coder-1-4', ordinal=1, incarnation=4, role='Executor')"
+        in agent.out
+    )
+
+
+def test_starting_an_agent_imports_nothing_of_the_operator(start: Start) -> None:
+    agent = start(
+        """
+        import sys
+
+        class Worker:
+            def __init__(self, agent): ...
+
+            def run(self):
+                rooms = {name.split(".")[1] for name in sys.modules if name.startswith("mabeam.")}
+                print("rooms", sorted(rooms))
+                print("heavy", sorted({"asyncio", "pydantic", "kopf", "kubernetes", "aiohttp"} & set(sys.modules)))
+        """
+    )
+    assert agent.exit_code() == 0
+    assert "rooms ['agent']" in agent.out
+    assert "heavy []" in agent.out
