@@ -22,7 +22,6 @@ from mabeam.api.base import (
     ObjectName,
     Quantity,
     Rule,
-    Seconds,
     ShortText,
     StatusModel,
     Time,
@@ -31,7 +30,7 @@ from mabeam.api.base import (
     only_yet,
 )
 from mabeam.api.directive import AgentDirectives
-from mabeam.api.names import API_VERSION, MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT, RESERVED_LABELS, RESERVED_PREFIX
+from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT, RESERVED_LABELS, RESERVED_PREFIX
 
 
 class AgentRole(StrEnum):
@@ -422,7 +421,7 @@ class AgentStatus(StatusModel):
 class Agent(KubeModel):
     """One supervised worker (one pod per replica), restarted by Erlang/OTP rules within a failure budget."""
 
-    api_version: Literal["mabeam.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["mabeam.dev/v1alpha1"] = "mabeam.dev/v1alpha1"
     kind: Literal["Agent"] = "Agent"
     metadata: ObjectMeta
     spec: AgentSpec

@@ -123,7 +123,8 @@ def _without_null(node: JsonDict, path: str) -> JsonDict:
     branches = [branch for branch in node["anyOf"] if branch.get("type") != "null"]
     if len(branches) != 1:
         raise NotStructural(f"{path}: a union of shapes is not structural")
-    return {key: value for key, value in node.items() if key != "anyOf"} | branches[0]
+    rest: JsonDict = {key: value for key, value in node.items() if key != "anyOf"}
+    return rest | branches[0]
 
 
 def _check(schema: JsonDict, path: str) -> None:
@@ -183,6 +184,7 @@ def custom_resource_definition(
                 "shortNames": [short_name],
                 "singular": kind.lower(),
             },
+            "conversion": {"strategy": "None"},  # what the apiserver would add: applied equals live
             "scope": "Namespaced",
             "versions": [
                 {

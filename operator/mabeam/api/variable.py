@@ -31,7 +31,7 @@ from mabeam.api.base import (
     only_yet,
 )
 from mabeam.api.directive import DirectiveAction, VariableDirectives
-from mabeam.api.names import API_VERSION, MAX_NAME_LENGTH
+from mabeam.api.names import MAX_NAME_LENGTH
 
 
 class OrchestrationType(StrEnum):
@@ -517,7 +517,7 @@ class OrchestrationVariableStatus(StatusModel):
 class OrchestrationVariable(KubeModel):
     """One shared setting that a set of agents negotiates, is told, and acknowledges."""
 
-    api_version: Literal["mabeam.dev/v1alpha1"] = API_VERSION
+    api_version: Literal["mabeam.dev/v1alpha1"] = "mabeam.dev/v1alpha1"
     kind: Literal["OrchestrationVariable"] = "OrchestrationVariable"
     metadata: ObjectMeta
     spec: OrchestrationVariableSpec

@@ -35,7 +35,7 @@ class Refusals:
         """Remember a refusal; returns after how many seconds to ask again."""
         known = self.refused.get(uid)
         tries = known.tries + 1 if known is not None and known.spec_hash == spec_hash else 1
-        delay = min(FIRST_ASK_AGAIN_SECONDS * 2 ** min(tries - 1, 8), MAX_ASK_AGAIN_SECONDS)
+        delay = min(FIRST_ASK_AGAIN_SECONDS * float(1 << min(tries - 1, 8)), MAX_ASK_AGAIN_SECONDS)
         self.refused[uid] = Refusal(message, spec_hash, now + delay, tries)
         return delay
 

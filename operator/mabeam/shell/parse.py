@@ -62,9 +62,7 @@ def parse_agent(body: JsonDict) -> ParsedAgent:
         return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
     except ValidationError as error:
         placeholder = AgentSpec(module="invalid:Invalid")
-        agent = Agent.model_construct(
-            metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="Agent"
-        )
+        agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status)
         return ParsedAgent(agent, _invalid(error))
 
 
@@ -77,9 +75,7 @@ def parse_variable(body: JsonDict) -> ParsedVariable:
         return ParsedVariable(OrchestrationVariable(metadata=meta, spec=spec, status=status))
     except ValidationError as error:
         placeholder = OrchestrationVariableSpec.model_validate({"agents": {"names": ["invalid"]}, "value": 0})
-        variable = OrchestrationVariable.model_construct(
-            metadata=meta, spec=placeholder, status=status, api_version=API_VERSION, kind="OrchestrationVariable"
-        )
+        variable = OrchestrationVariable.model_construct(metadata=meta, spec=placeholder, status=status)
         return ParsedVariable(variable, _invalid(error))
 
 

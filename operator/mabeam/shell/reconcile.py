@@ -71,7 +71,7 @@ class Reconciler:
             await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
         except PodNotTaken as problem:
             now = asyncio.get_running_loop().time()
-            delay = self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
+            delay: float = self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
             self.queue.add(key)
             return delay
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
@@ -102,7 +102,7 @@ class Reconciler:
     def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:
         """Read the reports of agents that a variable uses, and in a hurry while an acknowledgement is awaited."""
         agent = snapshot.agent
-        if not snapshot.variables and not told or not expects_reports(agent) or snapshot.invalid is not None:
+        if (not snapshot.variables and not told) or not expects_reports(agent) or snapshot.invalid is not None:
             self.reports.follow(agent, (), awaiting=False)
             return
         items = agent.status.directives.items if agent.status.directives else ()

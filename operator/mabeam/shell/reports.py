@@ -90,7 +90,7 @@ class Reports:
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
-    _remembered: dict[str, dict[str, Remembered]] = field(default_factory=dict)
+    _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
     _hurry: dict[str, float] = field(default_factory=dict)
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
@@ -173,7 +173,8 @@ class Reports:
                     await slots.acquire()
                     task = asyncio.create_task(self._read_one(self._targets[uid]))
                     running.add(task)
-                    task.add_done_callback(lambda done: (running.discard(done), slots.release()))
+                    task.add_done_callback(running.discard)
+                    task.add_done_callback(lambda _: slots.release())
                 self._wakeup.clear()
                 try:
                     await asyncio.wait_for(self._wakeup.wait(), self._heap[0][0] - loop.time() if self._heap else None)

@@ -24,6 +24,7 @@ class Key(NamedTuple):
 
 FIRST_BACKOFF_SECONDS: Final = 0.1
 MAX_BACKOFF_SECONDS: Final = 60.0
+MAX_DOUBLINGS: Final = 16
 
 
 class WorkQueue:
@@ -68,7 +69,7 @@ class WorkQueue:
         """Come back to a failed `key` after an exponential backoff; returns the delay in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        delay = max(at_least, min(FIRST_BACKOFF_SECONDS * 2 ** min(count, 16), MAX_BACKOFF_SECONDS))
+        delay = max(at_least, min(FIRST_BACKOFF_SECONDS * float(1 << min(count, MAX_DOUBLINGS)), MAX_BACKOFF_SECONDS))
         self.add_after(key, delay)
         return delay
 

@@ -1,0 +1,125 @@
+# Everything a person or a CI does here has a name here. `make help` explains.
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+CLUSTER_TOOL := hack/cluster/cluster
+# The demo's cluster is yours to play with; the tests have one of their own, so that neither disturbs the other.
+DEMO_CLUSTER := mabeam
+TEST_CLUSTER := mabeam-test
+TEST_NODES ?= 2
+PYTEST ?= $(BIN)/pytest -q
+
+.PHONY: help
+help: ## Show this help
+	@awk 'BEGIN {FS = ":.*## "} /^## / {printf "\n\033[1m%s\033[0m\n", substr($$0, 4)} /^[a-z0-9-]+:.*## / {printf "  \033[36m%-14s\033[0m %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+## First things first
+.PHONY: demo
+demo: $(STAMP) ## Start a real Kubernetes, install the operator with helm, run a team of agents, and watch it work and fail
+	@$(BIN)/python -m examples.demo --cluster $(DEMO_CLUSTER)
+
+.PHONY: demo-down
+demo-down: ## End the demo's cluster; nothing of it stays on the machine but the cache of built tools
+	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
+
+.PHONY: test
+test: $(STAMP) check test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests
+
+## Every day
+.PHONY: venv
+venv: $(STAMP) ## Make the virtual environment with the locked dependencies
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@echo "· the virtual environment, from requirements/dev.txt"
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
+	@$(PYTHON) -m venv $(VENV)
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+.PHONY: check
+check: $(STAMP) lint types rooms verify ## Run every check that runs nothing: lint, types, rooms, generated files
+
+.PHONY: fmt
+fmt: $(STAMP) ## Format the code
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+.PHONY: lint
+lint: $(STAMP) ## Lint (ruff)
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+.PHONY: types
+types: $(STAMP) ## Check types (mypy --strict)
+	@$(BIN)/mypy
+
+.PHONY: rooms
+rooms: $(STAMP) ## Check who may import whom (import-linter)
+	@$(BIN)/lint-imports
+
+.PHONY: test-fast
+test-fast: $(STAMP) ## Run the tests that need no cluster (under 30 s)
+	@$(PYTEST) tests -m "not api and not e2e and not chart"
+
+.PHONY: test-api
+test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests -m api
+
+.PHONY: test-e2e
+test-e2e: $(STAMP) test-cluster ## Run the tests on real nodes and containers only
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests -m e2e
+
+.PHONY: generate
+generate: $(STAMP) ## Regenerate what comes from code: CRDs, RBAC, the chart's and the manifests' copies
+	@$(BIN)/python hack/generate.py
+
+.PHONY: verify
+verify: $(STAMP) ## Check that the generated files are current
+	@$(BIN)/python hack/generate.py --check
+
+.PHONY: lock
+lock: $(STAMP) ## Lock the dependencies anew (requirements/*.txt)
+	@$(BIN)/pip install --quiet pip-tools==7.6.2
+	@for set in run dev; do \
+	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+	    $$([ $$set = dev ] && echo "--extra dev --all-build-deps") --output-file requirements/$$set.txt pyproject.toml; \
+	done
+
+## Clusters and images
+.PHONY: cluster-up
+cluster-up: ## Start the demo's cluster: a real Kubernetes on this machine (or use yours: CLUSTER=current)
+	@$(CLUSTER_TOOL) up --name $(DEMO_CLUSTER)
+
+.PHONY: cluster-down
+cluster-down: demo-down ## The same as demo-down
+
+.PHONY: test-cluster
+test-cluster: ## Start the tests' cluster
+	@$(CLUSTER_TOOL) up --name $(TEST_CLUSTER) --nodes $(TEST_NODES)
+
+.PHONY: test-down
+test-down: ## End the tests' cluster
+	@$(CLUSTER_TOOL) down --name $(TEST_CLUSTER)
+
+.PHONY: image
+image: ## Build the image (with docker where there is one, else without)
+	@hack/image/build
+
+## Figures
+.PHONY: figures
+figures: $(STAMP) test-cluster ## Measure latencies, writes and memory on the tests' cluster (benchmarks/README.md)
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(BIN)/python -m benchmarks.figures
+
+## Tidying
+.PHONY: clean
+clean: ## Remove the virtual environment and the caches in this folder
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build operator/*.egg-info
