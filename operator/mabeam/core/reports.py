@@ -1,12 +1,29 @@
-"""What agents say: OpenMetrics text → `Report`; a hostile or broken report costs its own samples, nothing else."""
+"""What agents say: OpenMetrics text → `Report`; a hostile or broken report costs its own samples, nothing else.
 
-from collections.abc import Mapping
+A parser of our own, because the core imports nothing of the world: one line is one sample, and a line that is not
+well-formed is told and skipped. Nothing that a sample's value can change is in a problem's text: problems end up in a
+status, and a status does not tick.
+"""
+
+import math
+import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Any, Final
+
+MAX_BYTES: Final = 65_536
+MAX_SERIES: Final = 512
+MAX_PROBLEMS: Final = 16
+MAX_PROBLEM_LENGTH: Final = 160
+MAX_LABEL_LENGTH: Final = 256
+# How many report periods a good sample outlives the reports it is missing from.
+REMEMBERED_PERIODS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An agent's process would not apply what a variable told it."""
+    """An agent's process would not apply what a variable told it; an empty `variable` refuses the whole generation."""
 
     variable: str
     generation: int
@@ -15,10 +32,10 @@ class Refusal:
 
 @dataclass(frozen=True)
 class Report:
-    """One agent's word on itself: only finite, well-formed samples are in it; `problems` says what was dropped and why.
+    """One agent's word on itself: only finite, well-formed samples are in it; `problems` says what was dropped.
 
-    `performance` is by metric name, the unlabelled (primary) one under "". `numbers` are numeric preferences by variable;
-    `choices` are strengths by variable and choice.
+    `performance` is by metric name, the unlabelled (primary) one under "". `numbers` are numeric preferences by
+    variable; `choices` are strengths by variable and choice.
     """
 
     performance: Mapping[str, float] = field(default_factory=dict)
@@ -32,3 +49,286 @@ class Report:
     progress: float | None = None
     waiting_until: float | None = None
     problems: tuple[str, ...] = ()
+
+
+# --- parsing --------------------------------------------------------------------------------------------------------
+
+
+class _Bad(Exception):
+    """A sample that is dropped; its text is the problem's."""
+
+
+_NAME = re.compile(r"[a-zA-Z_:][a-zA-Z0-9_:]*+")
+# Possessive quantifiers: a hostile line is read once, never backtracked over.
+_LABEL = re.compile(r'[ \t]*+([a-zA-Z_][a-zA-Z0-9_]*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"[ \t]*+(,?)')
+_CLOSE = re.compile(r"[ \t]*+\}")
+# Value, timestamp, exemplar; the last two are read past.
+_TAIL = re.compile(r"[ \t]*+([^\s#]++)(?:[ \t]++[^\s#]++)?+(?:[ \t]++#.*+)?[ \t]*+$")
+_NUMBER = re.compile(r"[+-]?(?:[0-9]++(?:\.[0-9]*+)?|\.[0-9]++)(?:[eE][+-]?[0-9]++)?")
+_NOT_FINITE = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
+_ESCAPE = re.compile(r"\\(.)")
+_ESCAPED: Final = {"n": "\n"}
+
+
+def parse(text: str | bytes) -> Report:
+    """The report in the text: every well-formed sample of a known name, and the problems of the others.
+
+    Samples of other names are none of our business and are skipped unread; a text of more than 64 KiB is dropped whole.
+    """
+    raw = text.encode(errors="replace") if isinstance(text, str) else text
+    draft = _Draft()
+    if len(raw) > MAX_BYTES:
+        draft.problem("report larger than 64 KiB")
+        return draft.report()
+    # Split at line feeds alone: a label's value may hold any of the characters that `splitlines` splits at.
+    for number, line in enumerate(raw.decode(errors="replace").split("\n"), start=1):
+        _read_line(draft, number, line.strip(" \t\r"))
+    return draft.report()
+
+
+def _read_line(draft: "_Draft", number: int, line: str) -> None:
+    if not line or line.startswith("#"):
+        return
+    name = _NAME.match(line)
+    if name is None:
+        draft.problem(f"line {number} is not a sample")
+        return
+    take = METRICS.get(name.group())
+    if take is None:
+        return
+    draft.series += 1
+    if draft.series > MAX_SERIES:
+        draft.problem(f"more than {MAX_SERIES} series: the rest is dropped", always=True)
+        return
+    labels: dict[str, str] = {}
+    try:
+        end = _read_labels(line, name.end(), labels)
+        take(draft, labels, _read_value(line, end))
+    except _Bad as bad:
+        draft.problem(f"{_series(name.group(), labels)}: {bad}")
+
+
+def _read_labels(line: str, start: int, labels: dict[str, str]) -> int:
+    """Fill `labels`; returns where they end."""
+    if not line.startswith("{", start):
+        return start
+    position = start + 1
+    while (label := _LABEL.match(line, position)) is not None:
+        key, value, comma = label.groups()
+        if key in labels:
+            raise _Bad("malformed labels")
+        labels[key] = _ESCAPE.sub(lambda escape: _ESCAPED.get(escape.group(1), escape.group(1)), value)
+        position = label.end()
+        if not comma:
+            break
+    close = _CLOSE.match(line, position)
+    if close is None:
+        raise _Bad("malformed labels")
+    return close.end()
+
+
+def _read_value(line: str, start: int) -> float:
+    tail = _TAIL.match(line, start)
+    text = tail.group(1) if tail is not None else ""
+    number = float(text) if _NUMBER.fullmatch(text) else math.nan if _NOT_FINITE.fullmatch(text) else None
+    if number is None:
+        raise _Bad("malformed sample")
+    if not math.isfinite(number):
+        raise _Bad("not a finite number")
+    return number
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    """The series as a problem names it: the metric, and the variable or proposal it is about."""
+    about = next((f"{key}={labels[key][:64]!r}" for key in ("variable", "proposal") if key in labels), "")
+    return f"{name}{{{about}}}" if about else name
+
+
+@dataclass
+class _Draft:
+    """A report in the making; it never leaves this module."""
+
+    performance: dict[str, float] = field(default_factory=dict)
+    numbers: dict[str, float] = field(default_factory=dict)
+    choices: dict[str, dict[str, float]] = field(default_factory=dict)
+    weights: dict[str, float] = field(default_factory=dict)
+    bids: dict[str, float] = field(default_factory=dict)
+    ballots: dict[str, dict[str, float]] = field(default_factory=dict)
+    single: dict[str, float] = field(default_factory=dict)
+    refusals: list[Refusal] = field(default_factory=list)
+    series: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def problem(self, text: str, *, always: bool = False) -> None:
+        """Tell a problem once; `always` makes room for it among the bounded number that is kept."""
+        text = text[:MAX_PROBLEM_LENGTH]
+        if text in self.problems:
+            return
+        if len(self.problems) < MAX_PROBLEMS:
+            self.problems.append(text)
+        elif always:
+            self.problems[-1] = text
+
+    def report(self) -> Report:
+        applied = self.single.get("mabeam_applied_generation")
+        return Report(
+            performance=self.performance,
+            numbers=self.numbers,
+            choices=self.choices,
+            weights=self.weights,
+            bids=self.bids,
+            votes={proposal: _strongest(cast) for proposal, cast in self.ballots.items()},
+            applied_generation=None if applied is None else int(applied),
+            refusals=tuple(self.refusals),
+            progress=self.single.get("mabeam_progress_total"),
+            waiting_until=self.single.get("mabeam_waiting_until_seconds"),
+            problems=tuple(self.problems),
+        )
+
+
+def _strongest(strengths: Mapping[str, float]) -> str:
+    return min(strengths, key=lambda choice: (-strengths[choice], choice))
+
+
+def _label(labels: Mapping[str, str], key: str, *, least: int = 1) -> str:
+    value = labels.get(key)
+    if value is None or not least <= len(value) <= MAX_LABEL_LENGTH:
+        raise _Bad(f"label {key} is missing, empty or too long")
+    return value
+
+
+def _put(into: dict[str, float], key: str, value: float) -> None:
+    if key in into:
+        raise _Bad("given twice")
+    into[key] = value
+
+
+def _amount(value: float) -> float:
+    if value < 0:
+        raise _Bad("negative")
+    return value
+
+
+def _whole(value: float) -> float:
+    if value < 0 or value != int(value) or value > 2**53:
+        raise _Bad("not a whole number")
+    return value
+
+
+def _performance(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    _put(draft.performance, _label(labels, "metric") if labels.get("metric") else "", value)
+
+
+def _preference(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    variable = _label(labels, "variable")
+    if "value" in labels:
+        _put(draft.choices.setdefault(variable, {}), _label(labels, "value"), _amount(value))
+    else:
+        _put(draft.numbers, variable, value)
+
+
+def _weight(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    _put(draft.weights, _label(labels, "variable"), _amount(value))
+
+
+def _bid(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    _put(draft.bids, _label(labels, "variable"), _amount(value))
+
+
+def _vote(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    proposal, choice = _label(labels, "proposal"), _label(labels, "choice")
+    if _amount(value) > 0:
+        _put(draft.ballots.setdefault(proposal, {}), choice, value)
+
+
+def _refused(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
+    variable = _label(labels, "variable", least=0)
+    generation = labels.get("generation", "")
+    if not (generation.isascii() and generation.isdigit() and len(generation) <= 16):
+        raise _Bad("label generation is not a whole number")
+    if value > 0:
+        draft.refusals.append(Refusal(variable, int(generation), labels.get("reason", "")[:MAX_LABEL_LENGTH]))
+
+
+def _applied_generation(draft: _Draft, _: Mapping[str, str], value: float) -> None:
+    _put(draft.single, "mabeam_applied_generation", _whole(value))
+
+
+def _progress(draft: _Draft, _: Mapping[str, str], value: float) -> None:
+    _put(draft.single, "mabeam_progress_total", _amount(value))
+
+
+def _waiting_until(draft: _Draft, _: Mapping[str, str], value: float) -> None:
+    _put(draft.single, "mabeam_waiting_until_seconds", value)
+
+
+METRICS: Final[Mapping[str, Callable[[_Draft, Mapping[str, str], float], None]]] = {
+    "mabeam_performance": _performance,
+    "mabeam_preference": _preference,
+    "mabeam_preference_weight": _weight,
+    "mabeam_bid": _bid,
+    "mabeam_vote": _vote,
+    "mabeam_applied_generation": _applied_generation,
+    "mabeam_refused": _refused,
+    "mabeam_progress_total": _progress,
+    "mabeam_waiting_until_seconds": _waiting_until,
+}
+
+
+# --- remembering ----------------------------------------------------------------------------------------------------
+
+# The samples that outlive a bad report. `choices` are remembered per variable, whole: an agent that turns from one
+# choice to another must not be held to both. The price: a withdrawn preference is felt after three periods.
+_KEYED: Final = ("performance", "numbers", "choices", "weights", "bids", "votes")
+_SINGLE: Final = ("progress", "waiting_until")
+
+_Key = tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """An agent's last good samples with their times, and its newest report."""
+
+    newest: Report = field(default_factory=Report)
+    samples: Mapping[_Key, tuple[Any, datetime]] = field(default_factory=dict)
+    period_seconds: float = 5
+
+    def at(self, now: datetime) -> Report:
+        """The report to decide by: each sample's last good value, as long as it is no older than three periods.
+
+        Acknowledgement, refusals and problems are those of the newest report: an old "applied" is no answer.
+        """
+        kept = _kept(self.samples, now, self.period_seconds)
+        fields: dict[str, Any] = {name: {} for name in _KEYED}
+        for (name, key), value in kept.items():
+            if name in _SINGLE:
+                fields[name] = value[0]
+            else:
+                fields[name][key] = value[0]
+        return Report(
+            **fields,
+            applied_generation=self.newest.applied_generation,
+            refusals=self.newest.refusals,
+            problems=self.newest.problems,
+        )
+
+
+def remember(previous: Remembered | None, report: Report | None, now: datetime, period_seconds: float) -> Remembered:
+    """What is known of the agent after this scrape; `report` is None when there was nothing to read."""
+    before = previous or Remembered()
+    kept = _kept(before.samples, now, period_seconds)
+    fresh = {key: (value, now) for key, value in _samples(report).items()} if report is not None else {}
+    return Remembered(report if report is not None else before.newest, {**kept, **fresh}, period_seconds)
+
+
+def _samples(report: Report) -> dict[_Key, Any]:
+    keyed: dict[_Key, Any] = {(name, key): value for name in _KEYED for key, value in getattr(report, name).items()}
+    single = {(name, ""): getattr(report, name) for name in _SINGLE if getattr(report, name) is not None}
+    return {**keyed, **single}
+
+
+def _kept(
+    samples: Mapping[_Key, tuple[Any, datetime]], now: datetime, period_seconds: float
+) -> dict[_Key, tuple[Any, datetime]]:
+    limit = timedelta(seconds=REMEMBERED_PERIODS * period_seconds)
+    return {key: sample for key, sample in samples.items() if now - sample[1] <= limit}

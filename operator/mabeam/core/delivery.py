@@ -1,0 +1,331 @@
+"""The agent's side of coordination: one effective set of directives, one ConfigMap, and how far each directive came.
+
+Intent before act: a new generation is first a number in the agent's status, beside the parameters it stands for; the
+ConfigMap and the pods' annotations follow in the same pass. A later pass that finds the ConfigMap behind the status
+writes the very same generation again, so a crash (or a stale cache) between the two costs a repeated write, never a
+second generation.
+"""
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Final
+
+from mabeam.api.agent import Agent, ReportSource
+from mabeam.api.base import JsonDict
+from mabeam.api.directive import (
+    AgentDirective,
+    AgentDirectives,
+    DirectiveState,
+    directives_document,
+)
+from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
+from mabeam.core.decision import Effect, soonest
+from mabeam.core.effective import MAX_ITEMS, EffectiveSet, effective_set, same_order
+from mabeam.core.lifecycle import is_live
+from mabeam.core.objects import directives_config_map_body
+from mabeam.core.reports import Refusal, Report
+from mabeam.core.snapshot import AgentSnapshot, PodFacts
+
+# The kubelet's cache of the ConfigMap may lag the annotation that made it look; a second look is asked for after this.
+NUDGE_SECONDS: Final = 2
+NOT_DELIVERED: Final = "not delivered in time"
+NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
+
+
+def expects_reports(agent: Agent) -> bool:
+    """Whether the agent is expected to report: a `module` by default, a `template` when `spec.reports` says so."""
+    if agent.spec.reports is not None:
+        return agent.spec.reports.source is not ReportSource.NONE
+    return agent.spec.module is not None
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """The agent's `status.directives`, the writes that deliver them, when to look again, and what the user should know."""
+
+    directives: AgentDirectives | None
+    effects: tuple[Effect, ...] = ()
+    requeue_after: float | None = None
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one delivery rests on; it never leaves this module."""
+
+    snapshot: AgentSnapshot
+    ready_pods: tuple[PodFacts, ...]
+    wanted_down: bool
+    now: datetime
+
+    @property
+    def agent(self) -> Agent:
+        return self.snapshot.agent
+
+    @property
+    def before(self) -> AgentDirectives:
+        return self.agent.status.directives or AgentDirectives()
+
+    @property
+    def live_pods(self) -> tuple[PodFacts, ...]:
+        return tuple(pod for pod in self.snapshot.pods if is_live(pod) and not pod.deleting)
+
+    @property
+    def document(self) -> JsonDict:
+        """The document the ConfigMap holds; empty when there is none, or when it is not ours."""
+        held = self.snapshot.config_map
+        return held.document or {} if held is not None and held.ours else {}
+
+    @property
+    def held_generation(self) -> int:
+        held = self.snapshot.config_map
+        return held.generation if held is not None and held.ours else 0
+
+    @property
+    def foreign(self) -> bool:
+        return self.snapshot.config_map is not None and not self.snapshot.config_map.ours
+
+    @property
+    def answers(self) -> bool:
+        """Whether an acknowledgement can be waited for: not from an agent that rests, nor from one that never reports."""
+        return not self.wanted_down and expects_reports(self.agent)
+
+    @property
+    def stamp(self) -> datetime:
+        """Now, as a status can carry it."""
+        return self.now.replace(microsecond=0)
+
+    def remaining(self, moment: datetime, seconds: float) -> float:
+        """Seconds from now until so many seconds after the moment; 0 or less when that is over."""
+        return (moment + timedelta(seconds=seconds) - self.now).total_seconds()
+
+
+def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_down: bool, now: datetime) -> Delivery:
+    """The agent's directives as they stand, then the writes that bring them to its pods.
+
+    `ready_pods` are those whose main container runs and that are Ready; `wanted_down` says that the agent rests as
+    desired, so nobody is left to acknowledge. An agent that was never told anything has no directives and no ConfigMap.
+    """
+    run = _Pass(snapshot, ready_pods, wanted_down, now)
+    wanted = effective_set(snapshot.agent, snapshot.variables, run.before.items)
+    if not wanted.items and snapshot.agent.status.directives is None and not run.document:
+        return Delivery(None, problems=wanted.problems)
+    generation, write = _generation(run, wanted)
+    items = tuple(_advance(run, wanted, item, generation) for item in wanted.items)
+    directives = AgentDirectives(
+        generation=generation,
+        applied_generation=_applied_generation(run, generation),
+        items=items,
+        conflicts=wanted.conflicts[:MAX_ITEMS],
+    )
+    problems = wanted.problems
+    if run.foreign:
+        name = directives_config_map(snapshot.agent.metadata.name)
+        told = f"ConfigMap {name} belongs to someone else; delete or rename it, its agent cannot be told anything"
+        return Delivery(directives, (), _requeue(run, directives), (*problems, told))
+    effects = (*_config_map(run, wanted, generation, write), *_refresh(run, directives), *_nudge(run, directives))
+    return Delivery(directives, effects, _requeue(run, directives), problems)
+
+
+# --- the generation --------------------------------------------------------------------------------------------------
+
+
+def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
+    """The generation of the wanted set, and whether the ConfigMap must be written for it."""
+    content = _content(run.agent.spec.role_name, wanted.parameters)
+    if run.document and _content_of(run.document) == content:
+        return run.held_generation, False
+    before = run.before
+    intended = _content(run.agent.status.role or "", _told(before))
+    if before.generation > run.held_generation and intended == content:
+        return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
+    return max(run.held_generation, before.generation) + 1, True
+
+
+def _told(before: AgentDirectives) -> JsonDict:
+    """The parameters that the stored status stands for."""
+    lost = {(conflict.loser, conflict.parameter) for conflict in before.conflicts}
+    return {
+        parameter: value
+        for item in before.items
+        for parameter, value in item.parameters.items()
+        if (item.variable, parameter) not in lost
+    }
+
+
+def _content(role: str, parameters: JsonDict) -> JsonDict:
+    # `active` is True as long as no variable selects agents: an agent stopped by its user is not an idle one, and
+    # the pod that follows its next start must not read that it is.
+    return {"role": role, "active": True, "parameters": parameters}
+
+
+def _content_of(document: JsonDict) -> JsonDict:
+    return {key: document.get(key) for key in ("role", "active", "parameters")}
+
+
+# --- how far each directive came --------------------------------------------------------------------------------------
+
+
+def _advance(run: _Pass, wanted: EffectiveSet, item: AgentDirective, generation: int) -> AgentDirective:
+    """The directive with its state of this moment.
+
+    Acknowledged stays: a pod that starts later reads the same file before its agent's first step, and its first
+    reports (of a generation not applied yet) would make the state flap. Only a refusal or another order moves it.
+    """
+    old = next((i for i in run.before.items if i.variable == item.variable and same_order(i, item)), None)
+    was_lost = any(c.loser == item.variable and c.parameter in item.parameters for c in run.before.conflicts)
+    conflict = wanted.lost(item)
+    if old is None or was_lost != (conflict is not None):
+        item = item.model_copy(
+            update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
+        )
+    if conflict is not None:
+        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": conflict.message[:1024]})
+    state, reason = _state(run, item)
+    # While nobody runs, nobody can answer: the time to do so begins when somebody does.
+    asleep = run.wanted_down and state is not DirectiveState.ACKNOWLEDGED
+    issued_at = None if asleep else item.issued_at or run.stamp
+    return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
+
+
+def _state(run: _Pass, item: AgentDirective) -> tuple[DirectiveState, str | None]:
+    refusal = next((r for pod in run.ready_pods for r in _refusals(run, pod) if _refuses(run, pod, r, item)), None)
+    if refusal is not None:
+        return DirectiveState.REFUSED, (refusal.reason or "refused without a reason")[:1024]
+    if run.ready_pods and all(_applied(run, pod) >= item.generation for pod in run.ready_pods):
+        return DirectiveState.ACKNOWLEDGED, None
+    if item.state in (DirectiveState.ACKNOWLEDGED, DirectiveState.REFUSED):
+        return item.state, item.reason
+    delivered = item.state is DirectiveState.DELIVERED or item.reason == NOT_ACKNOWLEDGED or _is_delivered(run, item)
+    if run.answers and item.issued_at is not None and run.remaining(item.issued_at, item.timeout_seconds) <= 0:
+        return DirectiveState.EXPIRED, NOT_ACKNOWLEDGED if delivered else NOT_DELIVERED
+    return (DirectiveState.DELIVERED if delivered else DirectiveState.ISSUED), None
+
+
+def _is_delivered(run: _Pass, item: AgentDirective) -> bool:
+    """Whether the ConfigMap holds the directive and every ready pod was made to look."""
+    held = run.document.get("parameters")
+    in_map = isinstance(held, dict) and all(
+        parameter in held and held[parameter] == value for parameter, value in item.parameters.items()
+    )
+    looked = all(pod.generation >= item.generation for pod in run.ready_pods)
+    return in_map and run.held_generation >= item.generation and looked
+
+
+def _report(run: _Pass, pod: PodFacts) -> Report | None:
+    return run.snapshot.reports.get(pod.name)
+
+
+def _refusals(run: _Pass, pod: PodFacts) -> tuple[Refusal, ...]:
+    report = _report(run, pod)
+    return report.refusals if report is not None else ()
+
+
+def _applied(run: _Pass, pod: PodFacts) -> int:
+    """The generation the pod says it applied; -1 when it did not say."""
+    report = _report(run, pod)
+    return -1 if report is None or report.applied_generation is None else report.applied_generation
+
+
+def _refuses(run: _Pass, pod: PodFacts, refusal: Refusal, item: AgentDirective) -> bool:
+    """Whether the refusal is about this directive.
+
+    `directives.json` names parameters, not variables, so an agent may refuse by either name. A refusal of a whole
+    generation leaves in force what the pod had applied before.
+    """
+    if refusal.generation < item.generation:
+        return False
+    if not refusal.variable:
+        return _applied(run, pod) < item.generation
+    return refusal.variable == item.variable or refusal.variable in item.parameters
+
+
+def _applied_generation(run: _Pass, generation: int) -> int:
+    """The generation that all ready pods applied, as far as it is known; it never moves backwards.
+
+    A pod that has not reported yet leaves the last known one standing, and no pod can claim a generation to come.
+    """
+    reported = [_applied(run, pod) for pod in run.ready_pods]
+    known = min(reported) if reported and min(reported) >= 0 else 0
+    return min(max(run.before.applied_generation, known), generation)
+
+
+# --- the writes -------------------------------------------------------------------------------------------------------
+
+
+def _config_map(run: _Pass, wanted: EffectiveSet, generation: int, write: bool) -> tuple[Effect, ...]:
+    if not write:
+        return ()
+    meta = run.agent.metadata
+    document = directives_document(
+        meta.name, generation, run.agent.spec.role_name, active=True, parameters=wanted.parameters
+    )
+    body = directives_config_map_body(run.agent, document)
+    effect = Effect("create", "ConfigMap", meta.namespace, body["metadata"]["name"], "directives", body)
+    held = run.snapshot.config_map
+    return (effect if held is None else replace(effect, verb="apply", resource_version=held.resource_version),)
+
+
+def _refresh(run: _Pass, directives: AgentDirectives) -> tuple[Effect, ...]:
+    """Annotate the pods with the generation: a changed pod makes the kubelet refresh its volumes at once."""
+    generation = directives.generation
+    stale = (pod for pod in run.live_pods if pod.generation != generation)
+    return tuple(_annotate(run, pod, ANNOTATION_GENERATION, generation, "refresh") for pod in stale)
+
+
+def _nudge(run: _Pass, directives: AgentDirectives) -> tuple[Effect, ...]:
+    """Once per generation, make the kubelet of a pod that has not answered look again."""
+    since = _unanswered_since(run, directives)
+    if since is None or run.remaining(since, NUDGE_SECONDS) > 0:
+        return ()
+    generation = directives.generation
+    return tuple(
+        _annotate(run, pod, ANNOTATION_NUDGE, generation, "nudge") for pod in _to_nudge(run, generation, since)
+    )
+
+
+def _to_nudge(run: _Pass, generation: int, since: datetime) -> tuple[PodFacts, ...]:
+    """The pods that were annotated, have not answered, and are older than the directive: a younger one read it."""
+    return tuple(
+        pod
+        for pod in run.live_pods
+        if pod.generation == generation
+        and pod.nudge != str(generation)
+        and _applied(run, pod) < generation
+        and not (pod.created_at is not None and pod.created_at > since)
+    )
+
+
+def _unanswered_since(run: _Pass, directives: AgentDirectives) -> datetime | None:
+    """When the newest generation's directives were issued; None when all of them were answered."""
+    waiting = (DirectiveState.ISSUED, DirectiveState.DELIVERED, DirectiveState.EXPIRED)
+    times = [
+        item.issued_at
+        for item in directives.items
+        if item.generation == directives.generation and item.state in waiting and item.issued_at is not None
+    ]
+    return max(times, default=None)
+
+
+def _annotate(run: _Pass, pod: PodFacts, annotation: str, generation: int, reason: str) -> Effect:
+    body = {"metadata": {"annotations": {annotation: str(generation)}}}
+    return Effect("patch", "Pod", run.agent.metadata.namespace, pod.name, reason, body, uid=pod.uid)
+
+
+def _requeue(run: _Pass, directives: AgentDirectives) -> float | None:
+    """Seconds until the next deadline or nudge, whichever is sooner."""
+    delays: list[float | None] = []
+    open_states = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
+    if run.answers:
+        delays.extend(
+            run.remaining(item.issued_at, item.timeout_seconds)
+            for item in directives.items
+            if item.state in open_states and item.issued_at is not None
+        )
+    since = _unanswered_since(run, directives)
+    if since is not None and not run.foreign:
+        delay = run.remaining(since, NUDGE_SECONDS)
+        live = any(pod.nudge != str(directives.generation) for pod in run.live_pods)
+        if delay > 0 and live:
+            delays.append(delay)
+    return soonest(*(max(delay, 0.0) for delay in delays if delay is not None))

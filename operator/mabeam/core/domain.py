@@ -1,0 +1,141 @@
+"""What a value may be: bounds, grid and choices, in decimal arithmetic on each number's shortest text.
+
+0.1 is a tenth here, not the nearest binary fraction, so no decision ever shows 0.30000000000000004.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
+from typing import Any, Final
+
+from mabeam.api.base import MAGNITUDE
+from mabeam.api.variable import Domain, DomainType
+
+# Exact for every sum and product of numbers up to 1e12 with the 17 digits a float can show.
+CONTEXT: Final = Context(prec=60)
+_HALF: Final = Decimal("0.5")
+_LIMIT: Final = Decimal(repr(MAGNITUDE))
+
+
+def number(value: object) -> Decimal | None:
+    """The number as it is written; None when it is no finite number (true and false are none)."""
+    if isinstance(value, bool):
+        return None
+    if isinstance(value, int):
+        return Decimal(value)
+    if isinstance(value, float) and math.isfinite(value):
+        return Decimal(repr(value))
+    return None
+
+
+def plain(value: Any) -> str:
+    """The value in the fewest characters: 0.6, 3, small."""
+    if isinstance(value, Decimal):
+        value = float(value)
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def numeric(domain: Domain) -> bool:
+    """Whether the domain's values are numbers."""
+    return domain.type in (DomainType.NUMBER, DomainType.INTEGER)
+
+
+def bounds(domain: Domain) -> tuple[Decimal, Decimal]:
+    """The lowest and the highest number of the domain. An open side ends at 1e12, so that every sum stays finite.
+
+    Of an Integer domain they are whole; the first is above the second when no whole number lies between.
+    """
+    low = -_LIMIT if domain.minimum is None else Decimal(repr(domain.minimum))
+    high = _LIMIT if domain.maximum is None else Decimal(repr(domain.maximum))
+    if domain.type is DomainType.INTEGER:
+        return low.to_integral_value(ROUND_CEILING), high.to_integral_value(ROUND_FLOOR)
+    return low, high
+
+
+def clamp(domain: Domain, value: Decimal) -> Decimal:
+    """The domain's number nearest to the value; the step does not count, an offer may lie between two."""
+    low, high = bounds(domain)
+    # Bound first: a number of a thousand digits is bounded exactly, but cannot be rounded exactly.
+    value = min(max(value, low), high)
+    return _whole(value) if domain.type is DomainType.INTEGER else value
+
+
+def fit(domain: Domain, value: Decimal) -> float | int:
+    """The value as the domain has it: nearest step counted from `minimum` (else 0), ties up, last bound by the domain.
+
+    Where the grid overshoots the maximum, the bound wins over the grid.
+    """
+    low, high = bounds(domain)
+    whole = domain.type is DomainType.INTEGER
+    with localcontext(CONTEXT):
+        value = min(max(value, low), high)
+        if domain.step is not None:
+            origin = low if domain.minimum is not None else Decimal(0)
+            step = Decimal(repr(domain.step))
+            value = origin + _whole((value - origin) / step) * step
+        if whole:
+            value = _whole(value)
+        value = min(max(value, low), high)
+    return int(value) if whole else float(value) + 0.0  # + 0.0: never -0.0
+
+
+def _whole(value: Decimal) -> Decimal:
+    """The nearest whole number, ties up (toward plus infinity: -0.5 becomes 0)."""
+    return (value + _HALF).to_integral_value(ROUND_FLOOR)
+
+
+def adopt(domain: Domain, value: Any) -> Any:
+    """The value, fitted to the domain: None when no value of the domain corresponds to it."""
+    if not numeric(domain):
+        return value if value in (domain.choices or ()) else None
+    wanted = number(value)
+    return None if wanted is None or problem(domain) else fit(domain, wanted)
+
+
+def problem(domain: Domain) -> str | None:
+    """Why no value at all lies in the domain; None when some do."""
+    if not numeric(domain):
+        return None
+    low, high = bounds(domain)
+    return None if low <= high else f"no whole number lies between {plain(domain.minimum)} and {plain(domain.maximum)}"
+
+
+def _check_number(domain: Domain, value: Any) -> str | None:
+    wanted = number(value)
+    if wanted is None:
+        return f"must be a number{_range(domain)}"
+    low, high = bounds(domain)
+    return None if low <= wanted <= high else f"must lie in the domain: a number{_range(domain)}"
+
+
+def _check_integer(domain: Domain, value: Any) -> str | None:
+    wanted = number(value)
+    if wanted is None or wanted != wanted.to_integral_value():
+        return f"must be a whole number{_range(domain)}"
+    low, high = bounds(domain)
+    return None if low <= wanted <= high else f"must lie in the domain: a whole number{_range(domain)}"
+
+
+def _check_choice(domain: Domain, value: Any) -> str | None:
+    choices = domain.choices or ()
+    if isinstance(value, str) and value in choices:
+        return None
+    shown = ", ".join(choices[:10]) + (f" and {len(choices) - 10} more" if len(choices) > 10 else "")
+    return f"must be one of: {shown}"
+
+
+def _range(domain: Domain) -> str:
+    low = "" if domain.minimum is None else f" from {plain(domain.minimum)}"
+    return low if domain.maximum is None else f"{low} up to {plain(domain.maximum)}"
+
+
+CHECKS: Final[Mapping[DomainType, Callable[[Domain, Any], str | None]]] = {
+    DomainType.NUMBER: _check_number,
+    DomainType.INTEGER: _check_integer,
+    DomainType.CHOICE: _check_choice,
+}
+
+
+def check(domain: Domain, value: Any) -> str | None:
+    """What is wrong with a value somebody wrote, and what is allowed; None when it is a value of the domain."""
+    return CHECKS[domain.type](domain, value)

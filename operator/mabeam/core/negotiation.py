@@ -1,0 +1,302 @@
+"""Offers → one value. Pure arithmetic: the same offers in any order give the same outcome.
+
+Offers are sorted by agent and summed in decimals of 60 digits. An offer is bounded by the domain before it counts, so
+the worst a hostile agent can do is what an honest one with its weight could do at the edge of the domain.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from decimal import Decimal, localcontext
+from typing import Any, Final
+
+from mabeam.api.agent import Agent, Preference
+from mabeam.api.names import Reason
+from mabeam.api.variable import (
+    Aggregation,
+    Domain,
+    DomainType,
+    Negotiation,
+    NegotiationStrategy,
+    Offer,
+    OrchestrationVariable,
+    Payment,
+)
+from mabeam.core.domain import CONTEXT, clamp, fit, number, plain, problem
+from mabeam.core.reports import Report
+
+DEFAULT_WEIGHT: Final = 1.0
+# The share of the weight that TrimmedMean drops at either end.
+TRIMMED_SHARE: Final = Decimal("0.1")
+# With fewer offers there is no middle to keep.
+TRIMMED_LEAST: Final = 3
+TEXT_LENGTH: Final = 256
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the agents brought: offers by agent's name, and in words what was dropped."""
+
+    offers: tuple[Offer, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a round came to. Without a `value`, `rule` is the reason why; `error` blames the configuration.
+
+    `winner` and `payment` are an auction's.
+    """
+
+    rule: str
+    message: str
+    value: Any = None
+    winner: str | None = None
+    payment: float | None = None
+    error: Reason | None = None
+    offers: tuple[Offer, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+def negotiate(negotiation: Negotiation, domain: Domain, gathered: Gathered) -> Outcome:
+    """The outcome of one round over the gathered offers."""
+    impossible = problem(domain)
+    if impossible is not None:
+        outcome = Outcome(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
+    elif not gathered.offers:
+        outcome = Outcome(Reason.NO_OFFERS, "no agent has an offer")
+    else:
+        with localcontext(CONTEXT):
+            outcome = STRATEGIES[negotiation.strategy](negotiation, domain, gathered.offers)
+    return replace(outcome, offers=gathered.offers, dropped=gathered.dropped)
+
+
+# --- gathering --------------------------------------------------------------------------------------------------------
+
+
+def gather(variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]) -> Gathered:
+    """Each agent's offer: its static preference, field by field overruled by its report.
+
+    A reported weight or bid is capped by the variable; a static one is not, for who may write it may write the cap too.
+    """
+    offers: list[Offer] = []
+    dropped: list[str] = []
+    for agent in sorted(agents, key=lambda agent: agent.metadata.name):
+        name = agent.metadata.name
+        offer, told = _offer(variable, agent, reports.get(name, Report()))
+        dropped.extend(f"{name}: {text}"[:TEXT_LENGTH] for text in told)
+        if offer is not None:
+            offers.append(offer)
+    return Gathered(tuple(offers), tuple(dropped))
+
+
+def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tuple[Offer | None, list[str]]:
+    name, domain = variable.metadata.name, variable.spec.domain
+    negotiation = variable.spec.negotiation or Negotiation()
+    static = next((p for p in agent.spec.preferences if p.variable == name), Preference(variable=name))
+    reader = READERS[domain.type]
+    told: list[str] = []
+    source = "Report"
+    value = reader.reported(domain, report, name, told)
+    if value is None and static.value is not None:
+        source, value = "Spec", reader.static(domain, static.value, told)
+    if value is None:
+        return None, told
+    offered, clamped = reader.bounded(domain, value)
+    fields: dict[str, Any] = {"agent": agent.metadata.name, "value": offered, "source": source}
+    if clamped:
+        fields["clamped"] = True
+    if negotiation.strategy is NegotiationStrategy.AUCTION:
+        bid = _capped(report.bids.get(name), negotiation.max_bid, static.bid)
+        return (Offer(**fields, bid=bid), told) if bid is not None else (None, told)
+    weight = _capped(report.weights.get(name), negotiation.max_weight, static.weight)
+    return Offer(**fields, weight=DEFAULT_WEIGHT if weight is None else weight), told
+
+
+def _capped(reported: float | None, cap: float, static: float | None) -> float | None:
+    return static if reported is None else min(reported, cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How an offer for one type of domain is read: from a report, from a static preference, and how it is bounded.
+
+    The first two return None for nothing usable, and tell why in the list they are given.
+    """
+
+    reported: Callable[[Domain, Report, str, list[str]], Any]
+    static: Callable[[Domain, Any, list[str]], Any]
+    bounded: Callable[[Domain, Any], tuple[Any, bool]]
+
+
+def _reported_number(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    if variable in report.numbers:
+        return report.numbers[variable]
+    if variable in report.choices:
+        told.append("it reports a choice, but the domain wants a number")
+    return None
+
+
+def _static_number(domain: Domain, value: Any, told: list[str]) -> Any:
+    if number(value) is None:
+        told.append(f"its preference {value!r:.80} is not a number")
+        return None
+    return value
+
+
+def _bounded_number(domain: Domain, value: Any) -> tuple[Any, bool]:
+    wanted = number(value) or Decimal(0)
+    nearest = clamp(domain, wanted)
+    return (int(nearest) if domain.type is DomainType.INTEGER else float(nearest)), nearest != wanted
+
+
+def _reported_choice(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    strengths = report.choices.get(variable, {})
+    if not strengths and variable in report.numbers:
+        told.append("it reports a number, but the domain wants a choice")
+    choices = domain.choices or ()
+    told.extend(f"its choice {c!r:.80} is not in the domain" for c in sorted(strengths) if c not in choices)
+    # A strength of 0 is no preference. `max` keeps the first of equals: ties go by the domain's order.
+    wanted = [choice for choice in choices if strengths.get(choice, 0) > 0]
+    return max(wanted, key=lambda choice: strengths[choice], default=None)
+
+
+def _static_choice(domain: Domain, value: Any, told: list[str]) -> Any:
+    if not isinstance(value, str) or value not in (domain.choices or ()):
+        told.append(f"its choice {value!r:.80} is not in the domain")
+        return None
+    return value
+
+
+def _bounded_choice(domain: Domain, value: Any) -> tuple[Any, bool]:
+    return value, False
+
+
+_NUMBERS: Final = Reader(_reported_number, _static_number, _bounded_number)
+READERS: Final[Mapping[DomainType, Reader]] = {
+    DomainType.NUMBER: _NUMBERS,
+    DomainType.INTEGER: _NUMBERS,
+    DomainType.CHOICE: Reader(_reported_choice, _static_choice, _bounded_choice),
+}
+
+
+# --- weighted consensus -----------------------------------------------------------------------------------------------
+
+_Weighted = tuple[tuple[Decimal, Decimal], ...]
+"""Value and weight of each offer that has weight, in order of value."""
+
+
+def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> Outcome:
+    total = sum((_decimal(offer.weight) for offer in offers), Decimal(0))
+    if total == 0:
+        text = "the offers' total weight is 0; give at least one agent a weight above 0"
+        return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+    decide = _plurality if domain.type is DomainType.CHOICE else _aggregate
+    rule, value = decide(negotiation, domain, offers)
+    return Outcome(rule, f"{plain(value)} from {_count(offers, 'offer')}, total weight {plain(total)}", value)
+
+
+def _aggregate(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
+    weighted = sorted((_decimal(o.value), _decimal(o.weight)) for o in offers if _decimal(o.weight) > 0)
+    rule, value = AGGREGATIONS[negotiation.aggregation or Aggregation.MEAN](tuple(weighted), len(offers))
+    return rule, fit(domain, value)
+
+
+def _mean(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
+    """The minimiser of the weighted squared distances; between the least and the greatest offer, like all three."""
+    total = sum((weight for _, weight in weighted), Decimal(0))
+    return "WeightedMean", sum((value * weight for value, weight in weighted), Decimal(0)) / total
+
+
+def _median(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
+    """The lower weighted median: the least offer with at least half of the weight at or below it.
+
+    Always somebody's offer, and out of reach of any group with less than half of the weight (breakdown point 1/2).
+    """
+    half = sum((weight for _, weight in weighted), Decimal(0)) / 2
+    reached = Decimal(0)
+    for value, weight in weighted:
+        reached += weight
+        if reached >= half:
+            return "WeightedMedian", value
+    return "WeightedMedian", weighted[-1][0]
+
+
+def _trimmed_mean(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
+    """The mean of what remains when a tenth of the weight is dropped at either end; the Mean of fewer than 3 offers.
+
+    An offer that straddles the cut keeps the part of its weight inside (Stigler 1973): with unit weights and a count
+    that 10 divides this is the textbook's trimmed mean, and it never jumps when a weight grows.
+    """
+    if count < TRIMMED_LEAST:
+        return _mean(weighted, count)
+    total = sum((weight for _, weight in weighted), Decimal(0))
+    cut = total * TRIMMED_SHARE
+    kept: list[tuple[Decimal, Decimal]] = []
+    start = Decimal(0)
+    for value, weight in weighted:
+        inside = min(start + weight, total - cut) - max(start, cut)
+        if inside > 0:
+            kept.append((value, inside))
+        start += weight
+    return "TrimmedMean", _mean(tuple(kept), count)[1]
+
+
+AGGREGATIONS: Final[Mapping[Aggregation, Callable[[_Weighted, int], tuple[str, Decimal]]]] = {
+    Aggregation.MEAN: _mean,
+    Aggregation.MEDIAN: _median,
+    Aggregation.TRIMMED_MEAN: _trimmed_mean,
+}
+
+
+def _plurality(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
+    """The choice with the most weight behind it; of equals the first in the domain's order (`max` keeps the first)."""
+    behind = {choice: Decimal(0) for choice in domain.choices or ()}
+    for offer in offers:
+        behind[offer.value] += _decimal(offer.weight)
+    return "WeightedPlurality", max(behind, key=lambda choice: behind[choice])
+
+
+# --- auction ----------------------------------------------------------------------------------------------------------
+
+
+def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> Outcome:
+    reserve = _decimal(negotiation.reserve_price)
+    ranked = sorted(offers, key=lambda offer: (-_decimal(offer.bid), offer.agent))
+    qualified = [offer for offer in ranked if _decimal(offer.bid) >= reserve]
+    if not qualified:
+        return Outcome(Reason.RESERVE_NOT_MET, f"no bid reached the reserve of {plain(reserve)}")
+    winner = qualified[0]
+    second = _decimal(qualified[1].bid) if len(qualified) > 1 else reserve
+    payment = negotiation.payment or Payment.FIRST_PRICE
+    pays = PAYMENTS[payment](_decimal(winner.bid), second, reserve)
+    value = winner.value if domain.type is DomainType.CHOICE else fit(domain, _decimal(winner.value))
+    told = f"{plain(value)} won by {winner.agent}, who pays {plain(pays)}, among {_count(qualified, 'qualifying bid')}"
+    return Outcome(payment, told, value, winner.agent, float(pays))
+
+
+def _first_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
+    return own
+
+
+def _second_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
+    """Vickrey 1961: what the winner pays does not depend on its own bid, so bidding the true worth is dominant."""
+    return max(second, reserve)
+
+
+PAYMENTS: Final[Mapping[Payment, Callable[[Decimal, Decimal, Decimal], Decimal]]] = {
+    Payment.FIRST_PRICE: _first_price,
+    Payment.SECOND_PRICE: _second_price,
+}
+
+STRATEGIES: Final[Mapping[NegotiationStrategy, Callable[[Negotiation, Domain, tuple[Offer, ...]], Outcome]]] = {
+    NegotiationStrategy.WEIGHTED_CONSENSUS: _consensus,
+    NegotiationStrategy.AUCTION: _auction,
+}
+
+
+def _decimal(value: float | None) -> Decimal:
+    return number(value) or Decimal(0)
+
+
+def _count(things: Sequence[object], noun: str) -> str:
+    return f"{len(things)} {noun}" if len(things) == 1 else f"{len(things)} {noun}s"
