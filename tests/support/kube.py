@@ -1,0 +1,95 @@
+"""kubectl for tests: the real one, on the tests' cluster, with deadlines instead of sleeps."""
+
+import json
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+JsonDict = dict[str, Any]
+
+
+class Refused(AssertionError):
+    """kubectl said no; its words."""
+
+
+def required(variable: str) -> str:
+    """The value of an environment variable that `make test` sets; fails, rather than skips, without it."""
+    value = os.environ.get(variable)
+    if not value:
+        raise AssertionError(f"{variable} is not set: this test needs the tests' cluster; run `make test`, or see `make help`")
+    return value
+
+
+@dataclass(frozen=True)
+class Kube:
+    """One namespace of a real cluster."""
+
+    namespace: str
+
+    def run(self, *arguments: str, stdin: str | None = None, check: bool = True, timeout: float = 60) -> str:
+        """What kubectl printed; raises Refused with its words when it failed."""
+        done = subprocess.run(
+            [required("MABEAM_TEST_KUBECTL"), "-n", self.namespace, *arguments],
+            input=stdin,
+            capture_output=True,
+            text=True,
+            timeout=timeout,
+            check=False,
+        )
+        if check and done.returncode != 0:
+            raise Refused(done.stderr.strip() or done.stdout.strip())
+        return done.stdout
+
+    def apply(self, *objects: JsonDict) -> None:
+        """Apply objects as a user would."""
+        document = {"apiVersion": "v1", "kind": "List", "items": list(objects)}
+        self.run("apply", "-f", "-", stdin=json.dumps(document))
+
+    def get(self, kind: str, name: str) -> JsonDict:
+        """The object; raises Refused when there is none."""
+        found: JsonDict = json.loads(self.run("get", kind, name, "-o", "json"))
+        return found
+
+    def find(self, kind: str, name: str) -> JsonDict | None:
+        """The object, None when there is none."""
+        text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
+        return json.loads(text) if text.strip() else None
+
+    def list(self, kind: str, selector: str = "") -> list[JsonDict]:
+        """The objects of a kind."""
+        found: JsonDict = json.loads(self.run("get", kind, "-o", "json", *(["-l", selector] if selector else [])))
+        return list(found["items"])
+
+
+def until(what: str, look: Callable[[], Any], seconds: float = 60) -> Any:
+    """What `look` returned once it was truthy; fails after the deadline, saying what was awaited and last seen."""
+    deadline = time.monotonic() + seconds
+    while True:
+        seen = look()
+        if seen:
+            return seen
+        if time.monotonic() > deadline:
+            raise AssertionError(f"not within {seconds} s: {what} (last seen: {seen!r})")
+        time.sleep(0.1)
+
+
+@contextmanager
+def namespace(name: str, labels: dict[str, str] | None = None) -> Iterator[Kube]:
+    """A namespace of its own for a test, deleted without waiting when the test is over."""
+    kube = Kube(name)
+    meta = {"name": name, "labels": labels or {}}
+    Kube("default").apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    try:
+        yield kube
+    finally:
+        Kube("default").run("delete", "namespace", name, "--wait=false", check=False)
+
+
+def condition(obj: JsonDict, type_: str) -> JsonDict:
+    """A condition of an object's status; empty when it is not there."""
+    conditions = (obj.get("status") or {}).get("conditions") or []
+    return next((c for c in conditions if c["type"] == type_), {})
