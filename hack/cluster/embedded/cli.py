@@ -9,10 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from embedded import current, images, status, teardown
-from embedded.cluster import Cluster, up
+from embedded.cluster import Cluster
 from embedded.errors import ClusterError
 from embedded.layout import DEFAULT_NAME, MAX_NODES, cache_root, known_clusters, layout
 from embedded.progress import say, step
+from embedded.starter import up
 from embedded.tools import TOOLS, Toolbox
 
 _DESCRIPTION = """\
@@ -20,7 +21,7 @@ A real Kubernetes on this Linux machine, without a container engine and without 
 Go modules, run in a network namespace of its own, and taken away without a trace.
 """
 _EPILOG = """\
-CLUSTER=current   use the cluster of your current kubeconfig context instead; `up` and `down` then start and stop nothing
+CLUSTER=current   use the cluster of your current kubeconfig context; `up` and `down` then start and stop nothing
 MABEAM_CACHE=DIR  where binaries and clusters are kept (default: ~/.cache/mabeam)
 
 Components, for `pid` and `logs`: etcd, kube-apiserver, kube-controller-manager, kube-scheduler, kube-proxy, kwok,
@@ -73,7 +74,7 @@ def _parser() -> argparse.ArgumentParser:
     one.set_defaults(run=_kubeconfig)
 
     one = commands.add_parser("load-image", parents=[named], help="import image archives into every node")
-    one.add_argument("archive", nargs="+", help="a tar file as `docker save` or `buildah push docker-archive:` writes it")
+    one.add_argument("archive", nargs="+", help="a tar file as `docker save` writes it")
     one.set_defaults(run=_load_image)
 
     one = commands.add_parser("bin", help="print the path of a built tool, building it if needed")
@@ -101,11 +102,9 @@ def _with_rest_separated(arguments: Sequence[str]) -> list[str]:
     if not given or given[0] not in ("kubectl", "exec"):
         return given
     position = 1
-    while position < len(given) and (given[position].startswith(("--name", "--node")) or given[position] in ("-h", "--help")):
-        if given[position] in ("-h", "--help") and given[0] == "kubectl":
-            break
-        position += 1 if "=" in given[position] or given[position] in ("-h", "--help") else 2
-    if given[position : position + 1] == ["--"]:
+    while position < len(given) and given[position].split("=")[0] in ("--name", "--node"):
+        position += 1 if "=" in given[position] else 2
+    if given[position : position + 1] == ["--"] or (given[0] == "exec" and given[position:] == ["--help"]):
         return given
     return [*given[:position], "--", *given[position:]]
 

@@ -141,11 +141,11 @@ def kube_proxy(plan: Plan) -> list[str]:
     return [plan.binary("kube-proxy"), f"--config={plan.rendered('kube-proxy.json')}", "--hostname-override=node-1"]
 
 
-def kwok(plan: Plan, source: Path) -> list[str]:
+def kwok(plan: Plan) -> list[str]:
     return [
         plan.binary("kwok"),
         f"--kubeconfig={plan.user('kwok')}",
-        f"--config={source / 'kwok' / 'stages.yaml'}",
+        f"--config={plan.rendered('kwok-stages.yaml')}",
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         f"--cidr={plan.subnets.kwok_pods}",
@@ -171,8 +171,8 @@ def kubelet(node: str, number: int, plan: Plan) -> list[str]:
     ]
 
 
-def cluster_files(plan: Plan) -> dict[str, str]:
-    """The configuration files of the control plane and of kube-proxy, by name."""
+def cluster_files(plan: Plan, source: Path) -> dict[str, str]:
+    """The configuration files that belong to no single node, by name; `source` holds the ones not rendered here."""
     proxy = {
         "apiVersion": "kubeproxy.config.k8s.io/v1alpha1",
         "kind": "KubeProxyConfiguration",
@@ -195,6 +195,8 @@ def cluster_files(plan: Plan) -> dict[str, str]:
     return {
         "audit-policy.json": _json(_AUDIT_POLICY),
         "kube-proxy.json": _json(proxy),
+        # Copied, so that a second clone with the same pins starts the same command line.
+        "kwok-stages.yaml": (source / "kwok" / "stages.yaml").read_text(),
         "resolv.conf": f"nameserver {plan.subnets.dns_ip}\n",
     }
 

@@ -19,7 +19,7 @@ from embedded.errors import ClusterError
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 
 
-def write_archive(target: Path, tag: str, files: Mapping[str, Path], entrypoint: list[str], user: str = "65532") -> None:
+def write_archive(target: Path, tag: str, files: Mapping[str, Path], entrypoint: list[str]) -> None:
     """An image archive as `docker save` writes it, holding just those static files; the same bytes every time."""
     layer = io.BytesIO()
     with tarfile.open(fileobj=layer, mode="w") as tar:
@@ -29,7 +29,7 @@ def write_archive(target: Path, tag: str, files: Mapping[str, Path], entrypoint:
     config: dict[str, Any] = {
         "architecture": _ARCHITECTURES.get(platform.machine(), platform.machine()),
         "os": "linux",
-        "config": {"Entrypoint": entrypoint, "User": user, "WorkingDir": "/"},
+        "config": {"Entrypoint": entrypoint, "User": "65532", "WorkingDir": "/"},
         "rootfs": {"type": "layers", "diff_ids": ["sha256:" + hashlib.sha256(content).hexdigest()]},
     }
     config_bytes = json.dumps(config).encode()

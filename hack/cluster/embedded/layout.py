@@ -114,7 +114,7 @@ class Layout:
             return None
         except (ValueError, TypeError) as broken:
             raise ClusterError(
-                f"{self.shape_file} is damaged ({broken}): run `hack/cluster/cluster down --name {self.name}`, then `up`."
+                f"{self.shape_file} is damaged ({broken}): run `cluster down --name {self.name}`, then `up`."
             ) from broken
 
     def write_shape(self, shape: Shape) -> None:
@@ -129,9 +129,10 @@ def layout(name: str, cache: Path | None = None) -> Layout:
 def known_clusters(cache: Path) -> list[str]:
     """The names of all clusters that have state, sorted."""
     try:
-        return sorted(entry.name for entry in (cache / "clusters").iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        entries = list((cache / "clusters").iterdir())
     except FileNotFoundError:
         return []
+    return sorted(entry.name for entry in entries if entry.is_dir() and not entry.name.startswith("."))
 
 
 def node_names(count: int) -> list[str]:

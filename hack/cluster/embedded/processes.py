@@ -30,7 +30,28 @@ class Record:
 
     @property
     def alive(self) -> bool:
+        """True while the process runs; one that is already dying has given up its namespaces."""
+        try:
+            os.readlink(f"/proc/{self.pid}/ns/mnt")
+        except OSError:
+            return False
         return start_time(self.pid) == self.start
+
+    def wait_gone(self, timeout: float = 20.0) -> bool:
+        """True once no thread of the process is left that could hold a port, a lock or a mount."""
+        deadline = time.monotonic() + timeout
+        while self._lingers():
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.02)
+        return True
+
+    def _lingers(self) -> bool:
+        fields = _stat(self.pid)
+        if not fields or int(fields[19]) != self.start:
+            return False
+        # A zombie's other threads may still be on their way out, and hold its files until then.
+        return fields[0] not in ("Z", "X") or int(fields[17]) > 1
 
     @property
     def stopped(self) -> bool:
@@ -90,17 +111,15 @@ class Registry:
         if start is not None:
             write_atomically(self._file(component), json.dumps({"pid": pid, "start": start, "argv": list(argv)}))
 
-    def kill(self, component: str, timeout: float = 10.0) -> None:
-        """The daemon is gone; nothing happens when it was already."""
-        record = self.alive(component)
+    def kill(self, component: str) -> None:
+        """The daemon is gone and holds nothing any more; so it is when it was dying already."""
+        record = self.get(component)
         if record is None:
             return
-        os.kill(record.pid, signal.SIGKILL)
-        deadline = time.monotonic() + timeout
-        while record.alive:
-            if time.monotonic() > deadline:
-                raise ClusterError(f"{component} (process {record.pid}) does not die; see `ps -o stat= {record.pid}`.")
-            time.sleep(0.02)
+        if record.alive:
+            os.kill(record.pid, signal.SIGKILL)
+        if not record.wait_gone():
+            raise ClusterError(f"{component} (process {record.pid}) does not die; see `ps -o stat= {record.pid}`.")
 
 
 @dataclass(frozen=True)

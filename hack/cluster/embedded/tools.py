@@ -73,6 +73,7 @@ FAMILIES = (
     ),
     Family("etcd", {"etcd": "go.etcd.io/etcd/server/v3"}),
     Family("pause", {"pause": "mabeam.dev/cluster/pause"}),
+    Family("probe", {"probe": "mabeam.dev/cluster/probe"}),
     Family("kwok", {"kwok": "sigs.k8s.io/kwok/cmd/kwok"}, {"sigs.k8s.io/kwok/pkg/consts.Version": KWOK}),
     Family("helm", {"helm": "helm.sh/helm/v3/cmd/helm"}, _helm_variables()),
 )
@@ -136,12 +137,12 @@ class Toolbox:
         target = self.path(tools[0]).parent
         target.mkdir(parents=True, exist_ok=True)
         names = tools[0] if len(tools) == 1 else f"{len(tools)} tools of {family.name}"
-        with step(f"build {names} , {place}") as running:
-            with tempfile.TemporaryDirectory(prefix=".build-", dir=self.cache / "bin") as scratch:
-                for package_tools in _by_output_name(family, tools):
-                    self._go_build(family, package_tools, Path(scratch), running)
-                for tool in tools:
-                    (Path(scratch) / tool).replace(target / tool)
+        scratch_directory = tempfile.TemporaryDirectory(prefix=".build-", dir=self.cache / "bin")
+        with step(f"build {names}, {place}") as running, scratch_directory as scratch:
+            for package_tools in _by_output_name(family, tools):
+                self._go_build(family, package_tools, Path(scratch), running)
+            for tool in tools:
+                (Path(scratch) / tool).replace(target / tool)
 
     def _go_build(self, family: Family, tools: list[str], scratch: Path, running: Step) -> None:
         output = f"{scratch}/" if len(tools) > 1 else str(scratch / tools[0])

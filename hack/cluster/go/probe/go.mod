@@ -1,0 +1,3 @@
+module mabeam.dev/cluster/probe
+
+go 1.21
