@@ -13,7 +13,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from mabeam.agent import Agent, Directives, Peer
 from mabeam.agent.answers import FAMILIES
+from mabeam.agent.directives import parse as parse_directives
+from mabeam.agent.report import exposition
+from mabeam.api.directive import directives_document
+from mabeam.core.reports import Refusal, parse
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 PAGE = (Path(__file__).parents[2] / "docs" / "agent-contract.md").read_text()
@@ -89,3 +94,34 @@ def test_the_page_names_every_sample_that_the_sdk_reports() -> None:
     reported = {f"{name}_total" if family.type == "counter" else name for name, family in FAMILIES.items()}
     # The one that is the SDK's own affair: the operator does not read it.
     assert reported - {"mabeam_directives_malformed_total"} == documented
+
+
+def test_the_operator_understands_every_answer_of_the_sdk() -> None:
+    agent = Agent(port=0)
+    agent.prefer("temperature", 0.4, weight=2)
+    agent.prefer("model", {"small": 1, "large": 0.3})
+    agent.bid("gpu", 3)
+    agent.vote("temperature-3", "Yes")
+    agent.perform(0.93)
+    agent.perform(0.2, metric="loss")
+    agent.progress(1e17)
+    agent.waiting(30)
+    agent.refuse(Directives(generation=7), 'no "GPU"\nhere', variable="gpu")
+    agent.applied(Directives(generation=7))
+    report = parse(exposition(agent._answers.families)())
+    assert report.problems == ()
+    assert report.numbers == {"temperature": 0.4}
+    assert report.choices == {"model": {"small": 1, "large": 0.3}}
+    assert report.weights == {"temperature": 2}
+    assert report.bids == {"gpu": 3}
+    assert report.votes == {"temperature-3": "Yes"}
+    assert report.performance == {"": 0.93, "loss": 0.2}
+    assert (report.progress, report.applied_generation) == (1e17, 7)
+    assert report.waiting_until is not None
+    assert report.refusals == (Refusal("gpu", 7, 'no "GPU"\nhere'),)
+
+
+def test_the_sdk_understands_what_the_operator_tells() -> None:
+    document = directives_document("coder", 7, "Executor", True, {"temperature": 0.6}, [{"name": "reviewer"}])
+    told = parse_directives(json.dumps(document), Directives())
+    assert told == Directives("coder", 7, "Executor", True, {"temperature": 0.6}, (Peer("reviewer"),))
