@@ -48,6 +48,7 @@ class PodFacts:
     deletion_requested_at: datetime | None = None
     ready: bool = False
     main: ContainerFacts = ContainerFacts()
+    others_running: bool = False
     disruption: str | None = None
     disrupted_at: datetime | None = None
     spec_hash: str | None = None
@@ -57,7 +58,7 @@ class PodFacts:
 
 @dataclass(frozen=True, slots=True)
 class ConfigMapFacts:
-    """The agent's directives ConfigMap: its document, and whether it is the operator's to write."""
+    """A ConfigMap of directives, an agent's or a variable's: its document, and whether it is the operator's to write."""
 
     name: str
     uid: str
@@ -115,8 +116,10 @@ class VariableSnapshot:
     """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
 
     A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
+    `config_maps` are those that hold the directives of a variable with more than its status can carry.
     """
 
     variable: OrchestrationVariable
     agents: tuple[Agent, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
+    config_maps: tuple[ConfigMapFacts, ...] = ()
