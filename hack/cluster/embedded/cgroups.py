@@ -13,6 +13,7 @@ from embedded.errors import cannot_run_here
 
 # Where the daemons of the cluster sit. Version 2 wants processes in leaves only, so never the parent itself.
 DAEMONS = "daemons"
+NEEDED = frozenset({"cpu", "cpuset", "memory", "pids"})
 
 
 @dataclass(frozen=True)
@@ -79,6 +80,13 @@ def create(path: str) -> None:
             directory.mkdir(exist_ok=True)
         if hierarchy.version == 2:
             _hand_down(directory)
+    if pure_version_2(hierarchies()):
+        missing = NEEDED - set((directory / "cgroup.controllers").read_text().split())
+        if missing:
+            raise cannot_run_here(
+                f"These cgroup controllers are not handed down to {directory}: {', '.join(sorted(missing))}. "
+                "Inside a container, run it with a cgroup namespace of its own whose root holds no processes."
+            )
 
 
 def _hand_down(directory: Path) -> None:

@@ -230,6 +230,8 @@ def _exec(options: argparse.Namespace) -> int:
 
 
 def _existing(name: str) -> Cluster:
+    if current.selected():
+        raise ClusterError("CLUSTER=current: this command is about the embedded cluster only; unset CLUSTER for it.")
     where = layout(name)
     shape = where.read_shape()
     if shape is None or not where.kubeconfig.exists():

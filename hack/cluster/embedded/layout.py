@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -100,7 +101,10 @@ class Layout:
     @property
     def cgroup(self) -> str:
         """The cgroup, relative to the root of every hierarchy, under which all processes of the cluster are."""
-        return f"/mabeam.{self.name}"
+        if self.cache == cache_root({"HOME": os.environ.get("HOME", "")}):
+            return f"/mabeam.{self.name}"
+        # Another cache may hold a cluster of the same name, and it must not be taken for this one.
+        return f"/mabeam.{self.name}.{hashlib.sha256(str(self.cache).encode()).hexdigest()[:8]}"
 
     def node(self, name: str) -> Path:
         return self.state / "nodes" / name

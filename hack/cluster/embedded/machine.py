@@ -69,7 +69,7 @@ def _check_cgroups() -> None:
         raise cannot_run_here(f"cgroups cannot be made below {probe.parent} ({refused.strerror}).") from refused
     if not cgroups.pure_version_2(found):
         have = {controller for hierarchy in found for controller in hierarchy.controllers}
-        missing = {"cpu", "cpuset", "memory", "pids"} - have
+        missing = cgroups.NEEDED - have
         if missing:
             raise cannot_run_here(f"These cgroup controllers are not mounted: {', '.join(sorted(missing))}.")
 

@@ -333,7 +333,7 @@ class _Starter:
         running = Step(title)
         while why:
             for component in watched:
-                if (self.registry.get(component) is not None) and self.registry.alive(component) is None:
+                if self.registry.alive(component) is None:
                     raise ClusterError(f"{component} ended while it was waited for. {self._log_tail(component)}")
             if time.monotonic() > deadline:
                 raise ClusterError(

@@ -22,7 +22,6 @@ def down(where: Layout) -> list[str]:
     if not where.state.exists() and not traces(where, None):
         say(f"There is no cluster '{where.name}'.")
         _remove_state(where)
-        where.lock.unlink(missing_ok=True)
         return []
     with exclusive(where), step(f"cluster '{where.name}' taken down"):
         shape = _shape(where)
@@ -31,10 +30,8 @@ def down(where: Layout) -> list[str]:
             network.disconnect(Subnets(shape.slot))
         cgroups.remove(where.cgroup)
         _remove_state(where)
-        left = traces(where, shape)
-    if not left:
-        where.lock.unlink(missing_ok=True)
-    return left
+        # The lock file stays: whoever waits for it would otherwise hold another file than the next who comes.
+        return traces(where, shape)
 
 
 def traces(where: Layout, shape: Shape | None) -> list[str]:

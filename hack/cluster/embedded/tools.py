@@ -146,7 +146,7 @@ class Toolbox:
 
     def _go_build(self, family: Family, tools: list[str], scratch: Path, running: Step) -> None:
         output = f"{scratch}/" if len(tools) > 1 else str(scratch / tools[0])
-        command = ["go", "build", "-v", *_BUILD_FLAGS, "-ldflags", family.ldflags, "-o", output]
+        command = [go_command(), "build", "-v", *_BUILD_FLAGS, "-ldflags", family.ldflags, "-o", output]
         command += [family.packages[tool] for tool in tools]
         log = scratch / "log"
         with open(log, "wb") as out:
@@ -177,15 +177,20 @@ class Toolbox:
         return self._go_version
 
 
+def go_command() -> str:
+    """The go program, or an empty text; also found where Go's own installer puts it, which sudo's PATH leaves out."""
+    return shutil.which("go") or shutil.which("go", path="/usr/local/go/bin:/usr/lib/go/bin") or ""
+
+
 def go_version() -> str:
     """What `go env GOVERSION` says, for example go1.26.8."""
-    if not shutil.which("go"):
+    if not go_command():
         raise cannot_run_here(
             "The `go` command is missing: the embedded Kubernetes is built from pinned Go modules. "
             "Install Go 1.26 or newer and put it on PATH."
         )
     # The answer must not depend on the directory: a go.mod there may ask for another toolchain.
-    ran = subprocess.run(["go", "env", "GOVERSION"], cwd="/", capture_output=True, text=True)
+    ran = subprocess.run([go_command(), "env", "GOVERSION"], cwd="/", capture_output=True, text=True)
     if ran.returncode != 0 or not ran.stdout.strip():
         raise cannot_run_here(f"`go env GOVERSION` failed: {ran.stderr.strip() or 'no message'}.")
     return ran.stdout.strip()
