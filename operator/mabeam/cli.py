@@ -66,14 +66,13 @@ def run() -> None:
     """Run the operator until it is told to stop; settings come from MABEAM_… variables (docs/install.md)."""
     import asyncio
 
-    from kubernetes.aio.config import ConfigException
-
     from mabeam.settings import BadSetting, from_environment
+    from mabeam.shell.cluster import NoCluster
     from mabeam.shell.run import run as run_operator
 
     try:
         code = asyncio.run(run_operator(from_environment()))
-    except (BadSetting, ConfigException) as problem:
+    except (BadSetting, NoCluster) as problem:
         typer.echo(f"mabeam: {problem}", err=True)
         raise typer.Exit(2) from None
     raise typer.Exit(code)

@@ -25,8 +25,8 @@ def main() -> int:
     parser.add_argument("--cluster", required=True)
     name = parser.parse_args().cluster
     try:
-        archive = output_of(IMAGE)
         tag = output_of(IMAGE, "--print-tag")
+        archive = output_of(IMAGE, "--tag", tag)
         subprocess.run([CLUSTER, "load-image", "--name", name, archive], check=True, stdout=sys.stderr)
         variables = {
             "KUBECONFIG": output_of(CLUSTER, "kubeconfig", "--name", name),

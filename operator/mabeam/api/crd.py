@@ -57,7 +57,8 @@ def structural_schema(model: type[BaseModel]) -> JsonDict:
     if "metadata" in document["properties"]:  # the apiserver's own; a CRD may only say that it is an object
         document["properties"] |= dict.fromkeys(("apiVersion", "kind"), {"type": "string", "maxLength": 63})
         document["properties"]["metadata"] = {"type": "object", _PRESERVE: True}
-    return _convert(document, document.get("$defs", {}), {c.__name__: c for c in _models_of(model)}, model.__name__)
+    models = {found.__name__: found for found in _models_of(model)}
+    return _convert(document, document.get("$defs", {}), models, model.__name__)
 
 
 def _models_of(model: type[BaseModel]) -> set[type[BaseModel]]:
@@ -120,7 +121,7 @@ def _convert(node: JsonDict, defs: dict[str, JsonDict], models: dict[str, type[B
 def _without_null(node: JsonDict, path: str) -> JsonDict:
     if "anyOf" not in node or node.get(_INT_OR_STRING):
         return node
-    branches = [branch for branch in node["anyOf"] if branch.get("type") != "null"]
+    branches: list[JsonDict] = [branch for branch in node["anyOf"] if branch.get("type") != "null"]
     if len(branches) != 1:
         raise NotStructural(f"{path}: a union of shapes is not structural")
     rest: JsonDict = {key: value for key, value in node.items() if key != "anyOf"}

@@ -92,8 +92,11 @@ TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
 
 def is_terminal(pod: PodFacts) -> bool:
-    """Whether every container of the pod has ended for good."""
-    return pod.phase in TERMINAL_PHASES
+    """Whether every container of the pod has ended for good.
+
+    The kubelet tells of the container before it tells of the phase; with `restartPolicy: Never` the former is enough.
+    """
+    return pod.phase in TERMINAL_PHASES or (pod.main.state == "terminated" and not pod.others_running)
 
 
 def is_live(pod: PodFacts) -> bool:

@@ -1,6 +1,6 @@
 """Records and pods → one state word and the conditions: what `kubectl get`, `kubectl wait`, Helm and Argo CD read."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
@@ -52,7 +52,7 @@ def invalid(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
 
 def conclude(snapshot: AgentSnapshot, status: AgentStatus, problems: Sequence[str], now: datetime) -> AgentStatus:
     """The status with its state word and its conditions, from the records in it and the pods that were seen."""
-    verdict = _verdict(snapshot, status, now)
+    verdict = _verdict(snapshot, status)
     accepted = snapshot.refused is None
     return status.model_copy(
         update={
@@ -108,7 +108,7 @@ def describe(failure: Failure) -> str:
     return f"{words} ({detail})" if detail else words
 
 
-def _verdict(snapshot: AgentSnapshot, status: AgentStatus, now: datetime) -> _Verdict:
+def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
     agent = snapshot.agent
     records = status.pods
     wanted = agent.spec.replicas
@@ -135,16 +135,16 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus, now: datetime) -> _Ve
     if not alive:
         reason = next((record.reason for record in own if record.reason), Reason.COMPLETED)
         return _Verdict(AgentState.STOPPED, True, reason, _REST_MESSAGES.get(reason, "ended, as desired"))
-    return _progress(snapshot, status, alive, now)
+    return _progress(snapshot, status, alive)
 
 
-_REST_MESSAGES: Final = {
+_REST_MESSAGES: Final[Mapping[str, str]] = {
     Reason.COMPLETED: "completed; a spec change or a release starts it again",
     Reason.DISRUPTED: "ended by a disruption, as a Temporary agent does; a spec change or a release starts it again",
 }
 
 
-def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecord], now: datetime) -> _Verdict:
+def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecord]) -> _Verdict:
     """The verdict on an agent that should run: Running when all its records are, else the first one's trouble."""
     pods = {pod.name: pod for pod in snapshot.pods}
     starting = [record for record in alive if record.state is AgentState.STARTING]
@@ -155,15 +155,15 @@ def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecor
             return _Verdict(AgentState.RUNNING, True, Reason.RUNNING, f"{total}/{total} ready")
         message = f"{total - len(unready)}/{total} ready; waiting for {_names(unready)}"
         return _Verdict(AgentState.RUNNING, False, Reason.NOT_READY, message)
-    reason, message = _waiting_for(snapshot, starting[0], pods, now)
+    reason, message = _waiting_for(snapshot, starting[0], pods)
     return _Verdict(AgentState.STARTING, False, reason, message)
 
 
-def _waiting_for(
-    snapshot: AgentSnapshot, record: PodRecord, pods: dict[str, PodFacts], now: datetime
-) -> tuple[str, str]:
+def _waiting_for(snapshot: AgentSnapshot, record: PodRecord, pods: dict[str, PodFacts]) -> tuple[str, str]:
     pod = pods.get(record.name)
-    if record.next_restart_time is not None and record.next_restart_time > now:
+    if (
+        record.next_restart_time is not None
+    ):  # told until it runs: a message that turns with the clock is a write too many
         last = next((f for f in reversed(snapshot.agent.status.failures) if f.ordinal == record.ordinal), None)
         after = f" after {describe(last)}" if last else ""
         return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
@@ -171,10 +171,17 @@ def _waiting_for(
         return Reason.NAME_TAKEN, f"a pod named {record.name} belongs to someone else; waiting for it to go"
     if pod is not None and record.reason:
         detail = f": {pod.main.message}" if pod.main.message else ""
-        return record.reason, f"{record.name} cannot start{detail}"
+        return record.reason, _first_words(snapshot, record.reason, f"{record.name} cannot start{detail}")
     if pod is not None and pod.unschedulable:
-        return Reason.UNSCHEDULABLE, f"{record.name} cannot be scheduled: {pod.unschedulable}"
+        message = f"{record.name} cannot be scheduled: {pod.unschedulable}"
+        return Reason.UNSCHEDULABLE, _first_words(snapshot, Reason.UNSCHEDULABLE, message)
     return Reason.STARTING, f"{record.name} is starting"
+
+
+def _first_words(snapshot: AgentSnapshot, reason: str, message: str) -> str:
+    """What was first said of this trouble: the kubelet and the scheduler word it anew at every try, a status must not tick."""
+    ready = next((c for c in snapshot.agent.status.conditions if c.type == ConditionType.READY), None)
+    return ready.message if ready is not None and ready.reason == reason else message
 
 
 def _names(records: Sequence[PodRecord]) -> str:

@@ -117,7 +117,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "pods": tuple(run.records[ordinal] for ordinal in sorted(run.records)),
             "restarts": run.restarts,
             "disruptions": run.disruptions,
-            "replicas": sum(1 for pod in snapshot.pods if lifecycle.is_live(pod) and not pod.deleting),
+            "replicas": sum(1 for record in run.records.values() if record.state in summary.ALIVE),
             "ready_replicas": len(ready),
             "selector": f"{LABEL_AGENT}={agent.metadata.name}",
             "spec_hash": objects.spec_hash(agent.spec),

@@ -98,6 +98,10 @@ class ApiError(Exception):
         return self.status == 403 and "because it is being terminated" in self.message
 
 
+class NoCluster(Exception):
+    """There is neither a service account nor a usable kubeconfig."""
+
+
 class NotLeading(Exception):
     """A write was about to happen without the Lease; it did not."""
 
@@ -132,7 +136,7 @@ class Connection:
 
 
 async def connect(context: str | None = None) -> Connection:
-    """The connection from the service account when there is one, else from the kubeconfig; raises ConfigException."""
+    """The connection from the service account when there is one, else from the kubeconfig; raises NoCluster."""
     configuration = Configuration()
     in_cluster = False
     try:
@@ -141,7 +145,10 @@ async def connect(context: str | None = None) -> Connection:
         kube_config.load_incluster_config(client_configuration=configuration)
         in_cluster = True
     except kube_config.ConfigException:
-        await kube_config.load_kube_config(client_configuration=configuration, context=context or None)
+        try:
+            await kube_config.load_kube_config(client_configuration=configuration, context=context or None)
+        except kube_config.ConfigException as problem:
+            raise NoCluster(f"no cluster: not in a pod, and the kubeconfig cannot be used: {problem}") from None
     tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
     if configuration.cert_file:
         tls.load_cert_chain(configuration.cert_file, configuration.key_file)

@@ -4,6 +4,8 @@ from collections.abc import Callable
 
 from aiohttp import web
 
+from mabeam.settings import BadSetting
+
 Check = Callable[[], list[str]]
 
 
@@ -34,5 +36,9 @@ async def serve(port: int, alive: Check, ready: Check, metrics: Callable[[], byt
     )
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
-    await web.TCPSite(runner, None, port, reuse_address=True).start()
+    try:
+        await web.TCPSite(runner, None, port, reuse_address=True).start()
+    except OSError as problem:
+        await runner.cleanup()
+        raise BadSetting(f"MABEAM_HTTP_PORT: port {port} cannot be listened on: {problem.strerror}") from None
     return runner

@@ -1,7 +1,7 @@
 """The door: API objects as dicts come in, facts and frozen models go on; behind it there is no dict soup."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
@@ -154,6 +154,7 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         else None,
         ready=_is_ready(status, conditions),
         main=_main_container(spec, status),
+        others_running=_others_running(spec, status),
         disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
         disrupted_at=instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
         spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
@@ -184,10 +185,24 @@ def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
     return status.get("phase") == "Running" and all(c.get("ready", True) for c in status.get("containerStatuses") or ())
 
 
+def _main_name(spec: Mapping[str, Any], statuses: Iterable[Any]) -> str | None:
+    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
+    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+
+
+def _others_running(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether a sidecar still runs, or may still start."""
+    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
+    main = _main_name(spec, statuses)
+    sidecars = [s for name, s in statuses.items() if name != main]
+    return any(
+        "terminated" not in (s.get("state") or {}) for s in (*sidecars, *(status.get("initContainerStatuses") or ()))
+    )
+
+
 def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> ContainerFacts:
     statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
-    name = MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+    name = _main_name(spec, statuses)
     state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
     if "terminated" in state:
         ended = state["terminated"] or {}
