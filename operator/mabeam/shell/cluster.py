@@ -42,7 +42,7 @@ class PolicyRule:
 
 # Least privilege, sorted; `mabeam rbac` prints them, the chart and the manifests hold generated copies.
 WORKLOAD_RULES: Final = (
-    PolicyRule(("",), ("configmaps",), ("create", "get", "list", "patch", "watch")),  # directives
+    PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives
     PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
     PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
     PolicyRule((GROUP,), ("agents", "orchestrationvariables"), ("get", "list", "watch")),
