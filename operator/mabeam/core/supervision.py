@@ -5,8 +5,8 @@
 pass reads the number back from the cluster and acts. So a crash between any two writes converges to the same end.
 """
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
@@ -21,13 +21,14 @@ from mabeam.api.agent import (
     FailureCause,
     PodRecord,
     RestartStrategy,
-    ShutdownPolicy,
 )
-from mabeam.api.names import ANNOTATION_RELEASE, LABEL_AGENT, Reason, pod_name
+from mabeam.api.names import ANNOTATION_RELEASE, LABEL_AGENT, Reason
 from mabeam.core import budget, lifecycle, objects, summary
-from mabeam.core.decision import Decision, Effect, Event, soonest
+from mabeam.core.acts import act, same_intent
+from mabeam.core.decision import Decision, Event, soonest
 from mabeam.core.delivery import deliver
 from mabeam.core.lifecycle import Ending, ExitKind
+from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_record, roll, stored_records
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 
@@ -54,31 +55,14 @@ POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], Verdict]] = {
     (ExitKind.DISRUPTION, RestartStrategy.TEMPORARY): Verdict.END,
 }
 
+RELEASE_LENGTH: Final = 1024
+
 # How a record rests once its exit leads to no restart.
 RESTING: Final[Mapping[Verdict, tuple[AgentState, Reason]]] = {
     Verdict.DONE: (AgentState.STOPPED, Reason.COMPLETED),
     Verdict.END: (AgentState.STOPPED, Reason.DISRUPTED),
     Verdict.FAIL: (AgentState.FAILED, Reason.FAILED),
 }
-
-
-@dataclass
-class _Pass:
-    """The working set of one pass; it never leaves this module."""
-
-    snapshot: AgentSnapshot
-    now: datetime
-    ledger: list[Failure]
-    records: dict[int, PodRecord] = field(default_factory=dict)
-    restarts: int = 0
-    disruptions: int = 0
-    parked_at: datetime | None = None
-    effects: list[Effect] = field(default_factory=list)
-    events: list[Event] = field(default_factory=list)
-    requeue: float | None = None
-
-    def wake(self, at: datetime) -> None:
-        self.requeue = soonest(self.requeue, max(0.0, (at - self.now).total_seconds()))
 
 
 def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
@@ -92,21 +76,21 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     if snapshot.invalid is not None:
         return summary.invalid(snapshot, now)
     wanted_down = agent.spec.desired_state is DesiredState.STOPPED
-    run = _Pass(snapshot, now, list(before.failures), {}, before.restarts, before.disruptions, before.parked_at)
+    run = Pass(snapshot, now, list(before.failures), {}, before.restarts, before.disruptions, before.parked_at)
     released = _release(run)
-    stored = {record.ordinal: record for record in before.pods}
-    pods = _by_ordinal(snapshot.pods)
+    stored = stored_records(snapshot)
+    pods = by_ordinal(snapshot.pods)
     for ordinal in sorted({*stored, *pods, *range(agent.spec.replicas)}):
         own = pods.get(ordinal, ())
         wanted = ordinal < agent.spec.replicas and not wanted_down and run.parked_at is None
-        record = _next_record(run, ordinal, stored.get(ordinal), own, wanted, released)
+        record = next_record(run, ordinal, stored.get(ordinal), own, wanted, released)
         if record is not None:
             run.records[ordinal] = record
     _judge_endings(run, stored, pods)
-    _roll(run, pods)
+    roll(run, pods)
     for ordinal, record in run.records.items():
-        if _same_intent(record, stored.get(ordinal)):
-            _act(run, record, pods.get(ordinal, ()))
+        if same_intent(record, stored.get(ordinal)):
+            act(run, record, pods.get(ordinal, ()))
     ready = tuple(pod for pod in snapshot.pods if _is_current(run, pod) and lifecycle.is_ready(pod))
     delivery = deliver(snapshot, ready, wanted_down or summary.at_rest(run.records.values()), now)
     status = before.model_copy(
@@ -123,7 +107,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "spec_hash": objects.spec_hash(agent.spec),
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
-            "released_by": agent.metadata.annotations.get(ANNOTATION_RELEASE) or before.released_by,
+            "released_by": _asked_release(agent) or before.released_by,
             "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
             "directives": delivery.directives,
         }
@@ -138,14 +122,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     )
 
 
-def _by_ordinal(pods: tuple[PodFacts, ...]) -> dict[int, tuple[PodFacts, ...]]:
-    found: dict[int, tuple[PodFacts, ...]] = {}
-    for pod in sorted(pods, key=lambda pod: (pod.ordinal, pod.incarnation)):
-        found[pod.ordinal] = (*found.get(pod.ordinal, ()), pod)
-    return found
-
-
-def _is_current(run: _Pass, pod: PodFacts) -> bool:
+def _is_current(run: Pass, pod: PodFacts) -> bool:
     record = run.records.get(pod.ordinal)
     return record is not None and record.incarnation == pod.incarnation
 
@@ -153,9 +130,9 @@ def _is_current(run: _Pass, pod: PodFacts) -> bool:
 # --- release: the budget window is emptied, the ledger keeps its history -------------------------------------------------
 
 
-def _release(run: _Pass) -> bool:
+def _release(run: Pass) -> bool:
     agent, before = run.snapshot.agent, run.snapshot.agent.status
-    asked = agent.metadata.annotations.get(ANNOTATION_RELEASE)
+    asked = _asked_release(agent)
     by_annotation = bool(asked) and asked != before.released_by
     if not by_annotation and not spec_changed(agent):
         return False
@@ -167,6 +144,11 @@ def _release(run: _Pass) -> bool:
     return True
 
 
+def _asked_release(agent: Agent) -> str:
+    """The annotation's value, as much of it as a status can remember; an annotation may be far longer."""
+    return agent.metadata.annotations.get(ANNOTATION_RELEASE, "")[:RELEASE_LENGTH]
+
+
 def spec_changed(agent: Agent) -> bool:
     """Whether the spec, `replicas` apart, is another than the one the stored status was decided for."""
     before = agent.status
@@ -175,82 +157,16 @@ def spec_changed(agent: Agent) -> bool:
     return 0 <= before.observed_generation < agent.metadata.generation
 
 
-# --- records: what each ordinal should be ---------------------------------------------------------------------------------
-
-
-def _next_record(
-    run: _Pass, ordinal: int, stored: PodRecord | None, pods: tuple[PodFacts, ...], wanted: bool, released: bool
-) -> PodRecord | None:
-    newest = max((pod.incarnation for pod in pods), default=0)
-    if stored is None:
-        if not wanted:
-            return _adopted(run, ordinal, newest, AgentState.STOPPING) if pods else None
-        return _adopted(run, ordinal, max(newest, 1), AgentState.STARTING)
-    if newest > stored.incarnation:  # a status that lost its memory: the pods are the better witness
-        stored = _adopted(run, ordinal, newest, stored.state)
-    if not wanted:
-        return _stopping(run, stored, pods)
-    if stored.state in summary.ALIVE:
-        fresh = released and stored.next_restart_time is not None
-        return stored.model_copy(update={"next_restart_time": None}) if fresh else stored
-    if released or not _ended_on_its_own(run, stored):
-        return _incarnate(run, stored, None)
-    return stored
-
-
-def _ended_on_its_own(run: _Pass, record: PodRecord) -> bool:
-    """Whether a resting record rests because its process ended, rather than because the user stopped it."""
-    if record.state is AgentState.STOPPING:
-        return False
-    if record.reason is not None:
-        return record.reason != Reason.STOPPED
-    effective = run.snapshot.agent.status.effective
-    stopped_by_user = effective is not None and effective.desired_state is DesiredState.STOPPED
-    return not stopped_by_user and run.snapshot.agent.spec.restart_strategy is not RestartStrategy.PERMANENT
-
-
-def _adopted(run: _Pass, ordinal: int, incarnation: int, state: AgentState) -> PodRecord:
-    name = pod_name(run.snapshot.agent.metadata.name, ordinal, incarnation)
-    return PodRecord(
-        ordinal=ordinal,
-        name=name,
-        incarnation=incarnation,
-        state=state,
-        spec_hash=objects.pod_hash(run.snapshot.agent.spec),
-    )
-
-
-def _incarnate(run: _Pass, record: PodRecord, next_restart_time: datetime | None) -> PodRecord:
-    """The intent to start anew: the number goes up; everything else about the pod is still to be seen."""
-    fresh = _adopted(run, record.ordinal, record.incarnation + 1, AgentState.STARTING)
-    return fresh.model_copy(update={"next_restart_time": next_restart_time})
-
-
-def _stopping(run: _Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord | None:
-    scaled_away = record.ordinal >= run.snapshot.agent.spec.replicas
-    if record.state in summary.ALIVE:
-        record = record.model_copy(update={"state": AgentState.STOPPING, "next_restart_time": None, "reason": None})
-        if any(lifecycle.is_live(pod) for pod in pods):
-            return record
-    if scaled_away:
-        return None if not pods else record.model_copy(update={"state": AgentState.STOPPING})
-    if record.state is AgentState.STOPPING and not any(lifecycle.is_live(pod) for pod in pods):
-        return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
-    if record.state is not AgentState.STOPPING and run.snapshot.agent.spec.desired_state is DesiredState.STOPPED:
-        return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
-    return record
-
-
 # --- endings: the table, then the budget ----------------------------------------------------------------------------------
 
 
-def _judge_endings(run: _Pass, stored: Mapping[int, PodRecord], pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
+def _judge_endings(run: Pass, stored: Mapping[int, PodRecord], pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
     """Find the incarnations that ended, in the order they did, and let the table and the budget decide on each."""
     found: list[tuple[datetime, int, Ending, PodFacts | None]] = []
     for ordinal, record in run.records.items():
         if record.state not in summary.ALIVE:
             continue
-        current = next((pod for pod in pods.get(ordinal, ()) if pod.incarnation == record.incarnation), None)
+        current = current_pod(record, pods.get(ordinal, ()))
         ended = _ending_of(run, record, stored.get(ordinal), current)
         if ended is not None:
             found.append((ended.time, ordinal, ended, current))
@@ -268,7 +184,7 @@ def _judge_endings(run: _Pass, stored: Mapping[int, PodRecord], pods: Mapping[in
                 )
 
 
-def _ending_of(run: _Pass, record: PodRecord, stored: PodRecord | None, current: PodFacts | None) -> Ending | None:
+def _ending_of(run: Pass, record: PodRecord, stored: PodRecord | None, current: PodFacts | None) -> Ending | None:
     if current is not None:
         return lifecycle.ending(current, run.snapshot.agent.spec, run.now)
     was_running = stored is not None and stored.state is AgentState.RUNNING and stored.incarnation == record.incarnation
@@ -281,7 +197,7 @@ def _ending_of(run: _Pass, record: PodRecord, stored: PodRecord | None, current:
     return Ending(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, run.now)
 
 
-def _judge(run: _Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) -> None:
+def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) -> None:
     spec = run.snapshot.agent.spec
     tolerance = spec.fault_tolerance
     verdict = POLICY[ended.kind, spec.restart_strategy]
@@ -309,8 +225,10 @@ def _judge(run: _Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) -
     run.disruptions += ended.kind is ExitKind.DISRUPTION
     if verdict in RESTING:
         _rest(run, record, verdict)
+        note = f"{record.name}: {ended}; {spec.restart_strategy} is not restarted"
+        failed = verdict is Verdict.FAIL
         run.events.append(
-            Event(Reason.AGENT_FAILED, f"{record.name}: {ended}; {spec.restart_strategy} is not restarted", "Warning")
+            Event(Reason.AGENT_FAILED if failed else Reason.AGENT_DISRUPTED, note, "Warning" if failed else "Normal")
         )
     elif within:
         run.restarts += counted
@@ -323,14 +241,14 @@ def _judge(run: _Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) -
         )
 
 
-def _rest(run: _Pass, record: PodRecord, verdict: Verdict) -> None:
+def _rest(run: Pass, record: PodRecord, verdict: Verdict) -> None:
     state, reason = RESTING[verdict]
     run.records[record.ordinal] = record.model_copy(
         update={"state": state, "reason": reason, "next_restart_time": None}
     )
 
 
-def _restart(run: _Pass, record: PodRecord, failure: Failure, ended: Ending) -> None:
+def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> None:
     agent = run.snapshot.agent
     tolerance = agent.spec.fault_tolerance
     run_of_failures = budget.streak(run.ledger, record.ordinal, tolerance.backoff.reset_after_seconds)
@@ -338,18 +256,19 @@ def _restart(run: _Pass, record: PodRecord, failure: Failure, ended: Ending) -> 
     delay = budget.delay_seconds(tolerance.backoff, run_of_failures, seed)
     # Rounded up to metav1.Time's whole seconds: a delay may come out longer than asked for, never shorter.
     ceiled = (run.now + timedelta(seconds=delay + 0.999999)).replace(microsecond=0) if delay else None
-    run.records[record.ordinal] = _incarnate(run, record, ceiled)
-    when = f"in {round(delay)} s" if ceiled else "now"
+    run.records[record.ordinal] = incarnate(run, record, ceiled)
+    when = f"in {math.ceil(delay)} s" if ceiled else "now"
     if failure.counted:
         used = budget.failures_in_window(run.ledger, failure.time, tolerance.failure_window_seconds)
-        note = f"{record.name}: {ended}; restart {used} of {tolerance.max_failures} in {tolerance.failure_window_seconds} s, {when}"
+        window = tolerance.failure_window_seconds
+        note = f"{record.name}: {ended}; restart {used} of {tolerance.max_failures} in {window} s, {when}"
         kind = "Normal" if failure.cause is FailureCause.NORMAL_EXIT else "Warning"
         run.events.append(Event(Reason.AGENT_FAILED, note, kind))  # type: ignore[arg-type]
     else:
         run.events.append(Event(Reason.AGENT_DISRUPTED, f"{record.name}: {ended}; replaced {when}, not counted"))
 
 
-def _seen(run: _Pass, record: PodRecord, pod: PodFacts) -> PodRecord:
+def _seen(run: Pass, record: PodRecord, pod: PodFacts) -> PodRecord:
     """The record with what its pod shows; Running once it was ready, and from then on as long as it runs."""
     node = pod.node or record.node
     if record.state is AgentState.RUNNING or not lifecycle.is_ready(pod):
@@ -372,91 +291,3 @@ def _seen(run: _Pass, record: PodRecord, pod: PodFacts) -> PodRecord:
             "reason": None,
         }
     )
-
-
-# --- a changed spec: one ordinal at a time, uncounted ----------------------------------------------------------------------
-
-
-def _roll(run: _Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
-    """Give stale ordinals a new incarnation: those that do not run at once, those that run one at a time.
-
-    A pod's own annotation says which spec it was made from; the record says it for one that is not made yet.
-    """
-    wanted = objects.pod_hash(run.snapshot.agent.spec)
-    healthy_stale: list[PodRecord] = []
-    settled = True
-    for ordinal, record in run.records.items():
-        if record.state not in summary.ALIVE:
-            continue
-        current = next((pod for pod in pods.get(ordinal, ()) if pod.incarnation == record.incarnation), None)
-        made_from = (current.spec_hash if current else None) or record.spec_hash or wanted
-        if made_from == wanted:
-            run.records[ordinal] = (
-                record if record.spec_hash == wanted else record.model_copy(update={"spec_hash": wanted})
-            )
-            settled = settled and current is not None and lifecycle.is_ready(current)
-        elif current is None:
-            run.records[ordinal] = record.model_copy(update={"spec_hash": wanted})
-            settled = False
-        elif lifecycle.is_ready(current):
-            healthy_stale.append(record)
-        else:
-            run.records[ordinal] = _incarnate(run, record, None)
-            settled = False
-    if healthy_stale and settled:
-        first = healthy_stale[0]
-        run.records[first.ordinal] = _incarnate(run, first, None)
-        run.events.append(Event(Reason.REPLACING, f"{first.name} is replaced: the spec changed; not counted"))
-
-
-# --- acts: only on intents that are already stored --------------------------------------------------------------------------
-
-
-def _same_intent(record: PodRecord, stored: PodRecord | None) -> bool:
-    if stored is None or record.incarnation != stored.incarnation:
-        return False
-    return record.state == stored.state or {record.state, stored.state} == summary.ALIVE
-
-
-def _act(run: _Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> None:
-    alive = record.state in summary.ALIVE
-    current = next((pod for pod in pods if pod.incarnation == record.incarnation), None)
-    older = tuple(pod for pod in pods if pod is not current)
-    doomed = [pod for pod in pods if lifecycle.is_live(pod) and not (alive and pod is current)]
-    for pod in doomed:
-        if not pod.deleting:
-            run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
-    for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
-        run.effects.append(_delete(run, pod, "newer-log-kept"))
-    if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
-        return
-    if record.next_restart_time is not None and record.next_restart_time > run.now:
-        run.wake(record.next_restart_time)
-        return
-    if run.snapshot.refused is not None and not run.snapshot.refused.retry:
-        return
-    agent = run.snapshot.agent
-    generation = agent.status.directives.generation if agent.status.directives else 0
-    body = objects.pod_body(agent, record.ordinal, record.incarnation, generation, run.snapshot.defaults)
-    run.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
-
-
-def _spent(record: PodRecord, current: PodFacts | None, older: tuple[PodFacts, ...], replicas: int) -> list[PodFacts]:
-    """Ended pods whose logs nobody needs: all but the newest of an ordinal, and all of one that was scaled away."""
-    ended = [
-        pod for pod in (*older, *((current,) if current else ())) if lifecycle.is_terminal(pod) and not pod.deleting
-    ]
-    return ended if record.ordinal >= replicas else ended[:-1]
-
-
-def _may_still_run(run: _Pass, pod: PodFacts) -> bool:
-    """Fencing: a pod that is being deleted may run until it is gone, or until its node is."""
-    nodes = run.snapshot.nodes
-    return nodes is None or pod.node is None or pod.node in nodes
-
-
-def _delete(run: _Pass, pod: PodFacts, reason: str) -> Effect:
-    agent = run.snapshot.agent
-    brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
-    grace = objects.BRUTAL_GRACE_SECONDS if brutal else None
-    return Effect("delete", "Pod", agent.metadata.namespace, pod.name, reason, uid=pod.uid, grace_seconds=grace)

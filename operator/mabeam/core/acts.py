@@ -1,0 +1,59 @@
+"""Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
+
+from mabeam.api.agent import PodRecord, ShutdownPolicy
+from mabeam.core import lifecycle, objects, summary
+from mabeam.core.decision import Effect
+from mabeam.core.ordinals import Pass, current_pod
+from mabeam.core.snapshot import PodFacts
+
+
+def same_intent(record: PodRecord, stored: PodRecord | None) -> bool:
+    """Whether the record wants of its pods what the stored one wanted: only then may anything be done to them."""
+    if stored is None or record.incarnation != stored.incarnation:
+        return False
+    return record.state == stored.state or {record.state, stored.state} == summary.ALIVE
+
+
+def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> None:
+    """Add the writes that bring the ordinal's pods to what its record says: deletions first, then the creation."""
+    alive = record.state in summary.ALIVE
+    current = current_pod(record, pods)
+    older = tuple(pod for pod in pods if pod is not current)
+    doomed = [pod for pod in pods if lifecycle.is_live(pod) and not (alive and pod is current)]
+    for pod in doomed:
+        if not pod.deleting:
+            run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
+    for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
+        run.effects.append(_delete(run, pod, "newer-log-kept"))
+    if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
+        return
+    if record.next_restart_time is not None and record.next_restart_time > run.now:
+        run.wake(record.next_restart_time)
+        return
+    if run.snapshot.refused is not None and not run.snapshot.refused.retry:
+        return
+    agent = run.snapshot.agent
+    generation = agent.status.directives.generation if agent.status.directives else 0
+    body = objects.pod_body(agent, record.ordinal, record.incarnation, generation, run.snapshot.defaults)
+    run.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _spent(record: PodRecord, current: PodFacts | None, older: tuple[PodFacts, ...], replicas: int) -> list[PodFacts]:
+    """Ended pods whose logs nobody needs: all but the newest of an ordinal, and all of one that was scaled away."""
+    ended = [
+        pod for pod in (*older, *((current,) if current else ())) if lifecycle.is_terminal(pod) and not pod.deleting
+    ]
+    return ended if record.ordinal >= replicas else ended[:-1]
+
+
+def _may_still_run(run: Pass, pod: PodFacts) -> bool:
+    """Fencing: a pod that is being deleted may run until it is gone, or until its node is."""
+    nodes = run.snapshot.nodes
+    return nodes is None or pod.node is None or pod.node in nodes
+
+
+def _delete(run: Pass, pod: PodFacts, reason: str) -> Effect:
+    agent = run.snapshot.agent
+    brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
+    grace = objects.BRUTAL_GRACE_SECONDS if brutal else None
+    return Effect("delete", "Pod", agent.metadata.namespace, pod.name, reason, uid=pod.uid, grace_seconds=grace)
