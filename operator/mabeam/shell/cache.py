@@ -6,7 +6,7 @@ older word on an object never replaces a newer one, and `sweep` finds deletions 
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
@@ -29,6 +29,7 @@ VARIABLE: Final = "OrchestrationVariable"
 WATCHED: Final = (AGENT, VARIABLE, "Pod", "ConfigMap", "Node")
 
 Where = tuple[str, str]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,7 @@ class Cache:
     pods: dict[Where, KnownPod] = field(default_factory=dict)
     pods_of: dict[str, set[Where]] = field(default_factory=dict)
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
+    config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
     nodes: set[str] = field(default_factory=set)
 
     def learn(self, kind: str, body: JsonDict) -> Change | None:
@@ -127,6 +129,8 @@ class Cache:
             case "ConfigMap":
                 owner = owner_uid(body, AGENT) or owner_uid(body, VARIABLE) or ""
                 kind_of_owner = AGENT if owner_uid(body, AGENT) else VARIABLE
+                self._drop(kind, where)
+                self.config_maps_of.setdefault(owner, set()).add(where)
                 self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
             case _:
                 self.nodes.add(where[1])
@@ -136,19 +140,18 @@ class Cache:
         match kind:
             case "Agent":
                 self.agents.pop(where, None)
-                _discard(self.agents_in, where)
+                _discard(self.agents_in, *where)
             case "OrchestrationVariable":
                 self.variables.pop(where, None)
-                _discard(self.variables_in, where)
+                _discard(self.variables_in, *where)
             case "Pod":
-                known = self.pods.pop(where, None)
-                if known is not None:
-                    siblings = self.pods_of.get(known.owner, set())
-                    siblings.discard(where)
-                    if not siblings:
-                        self.pods_of.pop(known.owner, None)
+                pod = self.pods.pop(where, None)
+                if pod is not None:
+                    _discard(self.pods_of, pod.owner, where)
             case "ConfigMap":
-                self.config_maps.pop(where, None)
+                held = self.config_maps.pop(where, None)
+                if held is not None:
+                    _discard(self.config_maps_of, held[1], where)
             case _:
                 self.nodes.discard(where[1])
 
@@ -159,6 +162,11 @@ class Cache:
         places = self.pods_of.get(agent.metadata.uid, ())
         found = [self.pods[place] for place in places]
         return tuple(sorted((known.pod for known in found), key=lambda pod: pod.name))
+
+    def config_maps_owned_by(self, variable: OrchestrationVariable) -> tuple[ConfigMapFacts, ...]:
+        """The ConfigMaps that hold a variable's directives."""
+        places = self.config_maps_of.get(variable.metadata.uid, ())
+        return tuple(self.config_maps[place][0] for place in sorted(places))
 
     def variables_of(self, agent: Agent) -> tuple[OrchestrationVariable, ...]:
         """Every readable variable of the agent's namespace that selects it, by name."""
@@ -174,18 +182,18 @@ class Cache:
         found = [self.agents[namespace, name] for name in sorted(set(names)) if (namespace, name) in self.agents]
         return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
 
-    def keys(self) -> list[Key]:
+    def everything(self) -> list[Key]:
         """The keys of everything there is to reconcile."""
         agents = [Key(AGENT, *where) for where in self.agents]
         return agents + [Key(VARIABLE, *where) for where in self.variables]
 
 
-def _discard(index: dict[str, set[str]], where: Where) -> None:
-    names = index.get(where[0])
-    if names is not None:
-        names.discard(where[1])
-        if not names:
-            del index[where[0]]
+def _discard(index: dict[str, set[T]], key: str, member: T) -> None:
+    members = index.get(key)
+    if members is not None:
+        members.discard(member)
+        if not members:
+            del index[key]
 
 
 def _number(resource_version: object) -> int:

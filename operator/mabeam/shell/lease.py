@@ -49,7 +49,7 @@ class Leader:
                 log.error("the lease is lost; this process stops so that it writes nothing more")
                 return
             await asyncio.sleep(
-                max(0.1, self.seconds / 3 - (clock() - started)) if held or self.elected.is_set() else 1.0
+                max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0
             )
 
     async def release(self) -> None:

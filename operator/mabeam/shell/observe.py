@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mabeam.api.names import directives_config_map, variable_config_map
+from mabeam.api.names import directives_config_map
 from mabeam.core.objects import pod_hash
 from mabeam.core.snapshot import AgentSnapshot, PodDefaults, PodRefused, VariableSnapshot
 from mabeam.shell.cache import Cache
@@ -94,12 +94,7 @@ class Observer:
         if parsed is None:
             return None
         agents = tuple(found.agent for found in self.cache.agents_of(parsed.variable) if found.invalid is None)
-        prefix = variable_config_map(name)
-        config_maps = tuple(
-            facts
-            for (space, map_name), (facts, owner) in sorted(self.cache.config_maps.items())
-            if space == namespace and map_name.startswith(prefix) and owner == parsed.variable.metadata.uid
-        )
+        config_maps = self.cache.config_maps_owned_by(parsed.variable)
         reports = self.reports.of_agents(agents)
         return VariableSnapshot(
             variable=parsed.variable, agents=agents, reports=reports, config_maps=config_maps

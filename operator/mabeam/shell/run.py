@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import signal
 import sys
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -79,6 +80,7 @@ class Process:
         )
         self.recorder = Recorder(cluster, settings.holder)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces)
+        self.refusals = Refusals()
         self.failed = False
         cluster.observe_request = self.telemetry.observe_request
         if settings.leader_election:
@@ -95,21 +97,26 @@ class Process:
             self._guarded("loop watch", self._watch_loop()),
         ]
         if self.settings.leader_election:
-            background.append(self._guarded("lease", self.leader.hold_for_ever(), ends=True))
-        workers = asyncio.create_task(self._work())
+            background.append(self._guarded("lease", self.leader.hold_for_ever()))
+        workers = self._guarded("workers", self._work())
+        for signal_ in (signal.SIGTERM, signal.SIGINT):  # until kopf takes them over
+            asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
         registry = kopf.OperatorRegistry()
         handlers.register(registry, self.cluster.connection, self._heard)
         kopf_settings = kopf.OperatorSettings()
         handlers.configure(kopf_settings)
         try:
-            await kopf.operator(
-                registry=registry,
-                settings=kopf_settings,
-                standalone=True,
-                clusterwide=not self.settings.watch_namespaces,
-                namespaces=self.settings.watch_namespaces,
-                stop_flag=self.stop,
-            )
+            # kopf looks once which kinds exist; a kind that comes later would never be watched.
+            await self._either(self.sweep.synced.wait(), self.stop.wait())
+            if not self.stop.is_set():
+                await kopf.operator(
+                    registry=registry,
+                    settings=kopf_settings,
+                    standalone=True,
+                    clusterwide=not self.settings.watch_namespaces,
+                    namespaces=self.settings.watch_namespaces,
+                    stop_flag=self.stop,
+                )
         except Exception:
             log.exception("the watches failed for good; the process ends, to be started again")
             self.failed = True
@@ -123,25 +130,26 @@ class Process:
         if self.settings.leader_election:
             await self.leader.elected.wait()
         self.telemetry.leading.set(1)
-        for key in self.cache.keys():
+        for key in self.cache.everything():
             self.queue.add(key)
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
         reconciler = Reconciler(
             self.cluster,
             self.cache,
             self.queue,
-            Observer(self.cache, self.reports, Refusals(), defaults),
+            Observer(self.cache, self.reports, self.refusals, defaults),
             Applier(self.cluster, self.cache, self.recorder, self._ring),
             self.reports,
             self.telemetry,
         )
-        log.info("%d objects known, %d workers start", len(self.cache.keys()), self.settings.workers)
+        log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
     async def _wind_up(
         self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]", runner: Any
     ) -> None:
         """Let passes in progress finish their writes, give the Lease away, end the rest."""
+        self.stop.set()
         self.queue.close()
         if not self.queue_was_served():
             workers.cancel()
@@ -159,7 +167,13 @@ class Process:
         """Whether the workers ever started."""
         return self.sweep.synced.is_set() and (not self.settings.leader_election or self.leader.elected.is_set())
 
-    def _guarded(self, what: str, work: Coroutine[Any, Any, None], *, ends: bool = False) -> "asyncio.Task[None]":
+    async def _either(self, *waits: Coroutine[Any, Any, Any]) -> None:
+        tasks = [asyncio.create_task(wait) for wait in waits]
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        for task in tasks:
+            task.cancel()
+
+    def _guarded(self, what: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         async def guarded() -> None:
             try:
                 await work
@@ -177,6 +191,7 @@ class Process:
 
     def _heard(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
         meta = body["metadata"]
+        self.sweep.told.add(kind)
         gone = event == "DELETED"
         where = (meta.get("namespace") or "", meta["name"])
         change = self.cache.forget(kind, where, meta.get("uid")) if gone else self.cache.learn(kind, body)
@@ -193,6 +208,7 @@ class Process:
             uid = getattr(getattr(change.before, "agent", None), "metadata", None)
             if uid is not None:
                 self.reports.forget(uid.uid)
+                self.refusals.accept(uid.uid)
         for key, delay in doorbells.wakes(change, self.cache):
             self.queue.add_after(key, delay)
 
@@ -221,9 +237,9 @@ class Process:
     def _ready(self) -> list[str]:
         age = asyncio.get_running_loop().time() - self.sweep.last_success
         if not self.sweep.synced.is_set():
-            return ["the cluster has not been listed yet"]
+            return [f"the cluster has not been listed yet: {self.sweep.problem}"]
         limit = 3 * self.settings.resync_seconds + 15
-        return [f"the cluster could not be listed for {age:.0f} s"] if age > limit else []
+        return [f"the cluster could not be listed for {age:.0f} s: {self.sweep.problem}"] if age > limit else []
 
     def _metrics(self) -> bytes:
         self.telemetry.depth.set(self.queue.depth())

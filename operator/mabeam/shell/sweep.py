@@ -17,7 +17,7 @@ from mabeam.shell.cluster import ApiError, Cluster
 
 log = logging.getLogger("mabeam.sweep")
 
-# A LIST may be a moment older or newer than the watch: only what stays missed for two sweeps in a row is a silent watch.
+# A LIST may be a moment ahead of the watch. A watch is silent when several sweeps in a row find changes and it told nothing.
 SILENT_SWEEPS: Final = 3
 
 
@@ -31,7 +31,9 @@ class Sweep:
     namespaces: tuple[str, ...] = ()
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
+    told: set[str] = field(default_factory=set)
     last_success: float = 0.0
+    problem: str = "not listed yet"
 
     async def sweep_for_ever(self, period_seconds: float) -> None:
         """Sweep at once and then every period; the first success sets `synced`."""
@@ -39,7 +41,10 @@ class Sweep:
             try:
                 await self.sweep()
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-                log.warning("the cluster could not be listed: %s", problem or type(problem).__name__)
+                self.problem = str(problem) or type(problem).__name__
+                if isinstance(problem, ApiError) and problem.status == 404:
+                    self.problem += " (are the CRDs installed?)"
+                log.warning("the cluster could not be listed: %s", self.problem)
                 await asyncio.sleep(2)
                 continue
             self.last_success = asyncio.get_running_loop().time()
@@ -50,8 +55,9 @@ class Sweep:
         """One comparison of every watched kind; what the watches missed is learned or forgotten here."""
         for kind in WATCHED:
             missed = await self._sweep_kind(kind)
-            known_silent = self.missed_in_a_row[kind]
-            self.missed_in_a_row[kind] = known_silent + 1 if missed and self.synced.is_set() else 0
+            silent = missed and kind not in self.told and self.synced.is_set()
+            self.missed_in_a_row[kind] = self.missed_in_a_row[kind] + 1 if silent else 0
+            self.told.discard(kind)
             if missed and self.synced.is_set():
                 log.info("the sweep found %d changes of %s before their watch told", missed, kind)
 
