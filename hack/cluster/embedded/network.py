@@ -118,16 +118,32 @@ def host_networks() -> list[str]:
     return found
 
 
-def link_exists(name: str) -> bool:
-    return subprocess.run(["ip", "link", "show", name], capture_output=True).returncode == 0
+def link_exists(name: str, owner: str) -> bool:
+    """Whether the host has that link, and it belongs to the cluster whose state is in `owner`."""
+    alias = _link_owner(name)
+    return alias is not None and alias in ("", owner)
 
 
-def connect(subnets: Subnets, sandbox_pid: int, inside: list[str]) -> None:
+def _link_owner(name: str) -> str | None:
+    """The directory that the link was marked with, an empty text when with none; None when there is no such link."""
+    shown = subprocess.run(["ip", "-json", "link", "show", name], capture_output=True, text=True)
+    if shown.returncode != 0:
+        return None
+    links = json.loads(shown.stdout or "[]")
+    return str(links[0].get("ifalias", "")) if links else None
+
+
+def connect(subnets: Subnets, owner: str, sandbox_pid: int, inside: list[str]) -> None:
     """The host's end of the link up and routed; `inside` is the command prefix that enters the cluster's network."""
-    if link_exists(subnets.host_link):
+    if link_exists(subnets.host_link, owner):
         _ip(["link", "delete", subnets.host_link])
+    elif stranger := _link_owner(subnets.host_link):
+        raise ClusterError(
+            f"The addresses of this cluster are now used by the one in {stranger}. Take either of them down, then `up`."
+        )
     _ip(["link", "add", subnets.host_link, "type", "veth", "peer", "name", subnets.inner_link,
          "netns", str(sandbox_pid)])  # fmt: skip
+    _ip(["link", "set", subnets.host_link, "alias", owner])
     _ip(["address", "add", f"{subnets.host_ip}/24", "dev", subnets.host_link])
     _ip(["link", "set", subnets.host_link, "up"])
     _ip(["link", "set", "lo", "up"], inside)
@@ -144,9 +160,9 @@ def add_node_address(subnets: Subnets, number: int, inside: list[str]) -> None:
     _ip(["address", "replace", f"{subnets.node_ip(number)}/24", "dev", subnets.inner_link], inside)
 
 
-def disconnect(subnets: Subnets) -> None:
-    """No link and so no route left on the host."""
-    if link_exists(subnets.host_link):
+def disconnect(subnets: Subnets, owner: str) -> None:
+    """No link of this cluster and so no route of it left on the host."""
+    if link_exists(subnets.host_link, owner):
         subprocess.run(["ip", "link", "delete", subnets.host_link], capture_output=True)
 
 

@@ -175,7 +175,7 @@ class _Starter:
 
     def _sandbox(self) -> None:
         if self._keeps_running(SANDBOX, self._keeper(SANDBOX)):
-            if network.link_exists(self.subnets.host_link):
+            if network.link_exists(self.subnets.host_link, str(self.where.state)):
                 return
         else:
             with step("network namespace, cgroups and link to the host"):
@@ -187,7 +187,7 @@ class _Starter:
                 start_sandbox(self.registry, daemon, lambda: None, network_of=None)
                 self.changed = True
         inside = self._inside()
-        network.connect(self.subnets, self._pid(SANDBOX), inside)
+        network.connect(self.subnets, str(self.where.state), self._pid(SANDBOX), inside)
         for number, _ in enumerate(self.cluster.nodes, 1):
             network.add_node_address(self.subnets, number, inside)
         # Without a limit on refusals: each of a burst of look-ups must fail at once.
@@ -352,7 +352,8 @@ class _Starter:
             lines = path.read_text(errors="replace").strip().splitlines()[-4:]
         except OSError:
             lines = []
-        return f"The end of {path}:\n  " + ("\n  ".join(line[:300] for line in lines) or "(empty)")
+        end = f"The end of {path}:\n  " + ("\n  ".join(line[:300] for line in lines) or "(empty)")
+        return _advice(end) + end
 
 
 def _make_mount_points(where: Layout) -> None:
@@ -370,6 +371,18 @@ def _furnish_node(directory: Path) -> None:
     namespaces.private_directory("/var/log", directory / "log")
     for place in _MOUNT_POINTS:
         namespaces.private_directory(place)
+
+
+def _advice(log: str) -> str:
+    """A sentence on the failures that are the machine's and not the program's; empty for all others."""
+    if "inotify_init: too many open files" in log:
+        return (
+            "The machine's limit of inotify instances is used up: take another cluster down, "
+            "or raise it with `sysctl fs.inotify.max_user_instances=1024`. "
+        )
+    if "no space left on device" in log:
+        return "The disk is full. "
+    return ""
 
 
 def _socket_missing(sandbox: int) -> str:

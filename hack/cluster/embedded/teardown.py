@@ -27,7 +27,7 @@ def down(where: Layout) -> list[str]:
         shape = _shape(where)
         _kill_everything(where, shape)
         if shape is not None:
-            network.disconnect(Subnets(shape.slot))
+            network.disconnect(Subnets(shape.slot), str(where.state))
         cgroups.remove(where.cgroup)
         _remove_state(where)
         # The lock file stays: whoever waits for it would otherwise hold another file than the next who comes.
@@ -38,7 +38,7 @@ def traces(where: Layout, shape: Shape | None) -> list[str]:
     """One line for everything of the cluster that can still be found on the machine."""
     found = [f"process {pid}: {_command(pid)}" for pid in sorted(_processes(where, shape))]
     found += [f"cgroup {directory}" for directory in cgroups.directories(where.cgroup)]
-    if shape is not None and network.link_exists(Subnets(shape.slot).host_link):
+    if shape is not None and network.link_exists(Subnets(shape.slot).host_link, str(where.state)):
         found.append(f"network link {Subnets(shape.slot).host_link}")
     mounts = Path("/proc/self/mountinfo").read_text().splitlines()
     found += [f"mount {line.split()[4]}" for line in mounts if line.split()[4].startswith(f"{where.state}/")]
