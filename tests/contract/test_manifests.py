@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import re
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -23,6 +24,13 @@ needs_kubectl = pytest.mark.chart
 Document = dict[str, Any]
 
 
+class Yaml(yaml.SafeLoader):
+    """YAML as Kubernetes reads it: 1e-09, as kustomize writes it, is a number."""
+
+
+Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
+
+
 @cache
 def tool(name: str) -> str:
     """The path of a tool that hack/cluster builds."""
@@ -34,7 +42,7 @@ def built(folder: Path) -> list[Document]:
     """What kustomize makes of a folder."""
     answer = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False)
     assert answer.returncode == 0, answer.stderr
-    return list(yaml.safe_load_all(answer.stdout))
+    return list(yaml.load_all(answer.stdout, Yaml))
 
 
 def chart() -> list[Document]:
