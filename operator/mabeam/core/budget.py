@@ -4,10 +4,14 @@ import hashlib
 import math
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
+from typing import Final
 
-from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure
+from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure, FailureCause
 
-LEDGER_FLOOR = 32
+LEDGER_FLOOR: Final = 32
+
+# Waiting for an image is not health, however long it took.
+NEVER_RAN: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
 
 
 def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, period_seconds: int) -> bool:
@@ -53,6 +57,8 @@ def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) 
 
 
 def _ran_seconds(failure: Failure, before: Failure) -> float:
+    if failure.cause in NEVER_RAN:
+        return 0.0
     # Without a recorded start the gap between two failures is the best bound there is on how long the second one ran.
     since = failure.start_time or before.time
     return (failure.time - since).total_seconds()

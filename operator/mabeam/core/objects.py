@@ -63,13 +63,16 @@ def digest(value: Any) -> str:
 
 
 def pod_hash(spec: AgentSpec) -> str:
-    """The hash of what shapes the pod; the operator's own defaults are not in it, so an upgrade replaces nothing."""
-    return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, include=set(SHAPING)))
+    """The hash of what shapes the pod; no default is in it, the operator's or a field's, so an upgrade replaces nothing."""
+    return digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(SHAPING)))
 
 
 def spec_hash(spec: AgentSpec) -> str:
-    """The hash of the spec but `replicas`: a change of it releases a parked or ended agent, a scaling does not."""
-    return digest(spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude={"replicas"}))
+    """The hash of the spec but `replicas`: a change of it releases a parked or ended agent, a scaling does not.
+
+    A field that a later version adds is at its default in every older object, so it changes no hash.
+    """
+    return digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"}))
 
 
 def child_labels(component: str, agent: str | None = None) -> dict[str, str]:

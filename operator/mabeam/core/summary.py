@@ -155,33 +155,36 @@ def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecor
             return _Verdict(AgentState.RUNNING, True, Reason.RUNNING, f"{total}/{total} ready")
         message = f"{total - len(unready)}/{total} ready; waiting for {_names(unready)}"
         return _Verdict(AgentState.RUNNING, False, Reason.NOT_READY, message)
-    reason, message = _waiting_for(snapshot, starting[0], pods)
+    reason, message = _waiting_for(snapshot, status, starting[0], pods)
     return _Verdict(AgentState.STARTING, False, reason, message)
 
 
-def _waiting_for(snapshot: AgentSnapshot, record: PodRecord, pods: dict[str, PodFacts]) -> tuple[str, str]:
+def _waiting_for(
+    snapshot: AgentSnapshot, status: AgentStatus, record: PodRecord, pods: Mapping[str, PodFacts]
+) -> tuple[str, str]:
     pod = pods.get(record.name)
-    if (
-        record.next_restart_time is not None
-    ):  # told until it runs: a message that turns with the clock is a write too many
-        last = next((f for f in reversed(snapshot.agent.status.failures) if f.ordinal == record.ordinal), None)
-        after = f" after {describe(last)}" if last else ""
-        return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
     if snapshot.name_taken == record.name:
         return Reason.NAME_TAKEN, f"a pod named {record.name} belongs to someone else; waiting for it to go"
     if pod is not None and record.reason:
         detail = f": {pod.main.message}" if pod.main.message else ""
-        return record.reason, _first_words(snapshot, record.reason, f"{record.name} cannot start{detail}")
+        return record.reason, _first_words(snapshot, record, record.reason, f"cannot start{detail}")
     if pod is not None and pod.unschedulable:
-        message = f"{record.name} cannot be scheduled: {pod.unschedulable}"
-        return Reason.UNSCHEDULABLE, _first_words(snapshot, Reason.UNSCHEDULABLE, message)
+        words = f"cannot be scheduled: {pod.unschedulable}"
+        return Reason.UNSCHEDULABLE, _first_words(snapshot, record, Reason.UNSCHEDULABLE, words)
+    if record.next_restart_time is not None:
+        # Told until it runs: a message that turns with the clock is a write too many.
+        last = next((f for f in reversed(status.failures) if f.ordinal == record.ordinal), None)
+        after = f" after {describe(last)}" if last else ""
+        return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
     return Reason.STARTING, f"{record.name} is starting"
 
 
-def _first_words(snapshot: AgentSnapshot, reason: str, message: str) -> str:
-    """What was first said of this trouble: the kubelet and the scheduler word it anew at every try, a status must not tick."""
+def _first_words(snapshot: AgentSnapshot, record: PodRecord, reason: str, words: str) -> str:
+    """What was first said of this pod's trouble: the kubelet words it anew at every try, and a status must not tick."""
     ready = next((c for c in snapshot.agent.status.conditions if c.type == ConditionType.READY), None)
-    return ready.message if ready is not None and ready.reason == reason else message
+    if ready is not None and ready.reason == reason and ready.message.startswith(f"{record.name} "):
+        return ready.message
+    return f"{record.name} {words}"
 
 
 def _names(records: Sequence[PodRecord]) -> str:

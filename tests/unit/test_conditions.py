@@ -1,0 +1,36 @@
+"""Conditions: who says what since when."""
+
+from mabeam.api.base import ConditionStatus
+from mabeam.api.names import ConditionType
+from mabeam.core.conditions import condition, settle
+from support.builders import at
+
+
+def test_a_condition_holds_does_not_or_is_unknown() -> None:
+    assert [condition(ConditionType.READY, holds, "R").status for holds in (True, False, None)] == [
+        ConditionStatus.TRUE,
+        ConditionStatus.FALSE,
+        ConditionStatus.UNKNOWN,
+    ]
+
+
+def test_the_time_of_a_condition_moves_only_with_its_status() -> None:
+    first = settle((), [condition(ConditionType.READY, False, "Starting")], 1, at(0))
+    same = settle(first, [condition(ConditionType.READY, False, "BackOff", "later")], 2, at(10))
+    turned = settle(same, [condition(ConditionType.READY, True, "Running")], 2, at(20))
+    assert [c[0].last_transition_time for c in (first, same, turned)] == [at(0), at(0), at(20)]
+    assert (same[0].reason, same[0].message, same[0].observed_generation) == ("BackOff", "later", 2)
+
+
+def test_a_condition_without_a_time_gets_one() -> None:
+    bare = [condition(ConditionType.READY, True, "Running")]
+    assert settle(bare, bare, 1, at(5))[0].last_transition_time == at(5)
+
+
+def test_conditions_nobody_wants_any_more_are_left_out() -> None:
+    before = settle((), [condition(ConditionType.PAUSED, True, "Paused")], 1, at(0))
+    assert [c.type for c in settle(before, [condition(ConditionType.READY, True, "R")], 1, at(1))] == ["Ready"]
+
+
+def test_a_message_is_cut_to_what_a_condition_can_hold() -> None:
+    assert len(condition(ConditionType.READY, True, "R", "x" * 9999).message) == 2048
