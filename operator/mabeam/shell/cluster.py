@@ -25,6 +25,8 @@ log = logging.getLogger("mabeam.cluster")
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
 PAGE: Final = 500
 BUSY_TRIES: Final = 5
+# Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
+LEASE: Final = "Lease"
 
 
 @dataclass(frozen=True, slots=True)
@@ -260,7 +262,7 @@ class Cluster:
         return self._session
 
     async def _write(self, verb: str, kind: str, path: str, body: JsonDict) -> JsonDict:
-        if not self.may_write():
+        if kind != LEASE and not self.may_write():
             raise NotLeading(f"{verb} {path}")
         return await self._call(
             verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
@@ -292,7 +294,7 @@ class Cluster:
             error = _error(response.status, raw, response.headers.get("Retry-After"))
             if response.status != 429 or attempt == BUSY_TRIES - 1:
                 raise error
-            if not self.may_write() and verb != "GET":
+            if verb != "GET" and kind != LEASE and not self.may_write():
                 raise NotLeading(f"{verb} {path}")
             await asyncio.sleep(error.retry_after or 1)
         raise AssertionError("unreachable")
@@ -303,6 +305,6 @@ def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:
         document: Any = json.loads(raw)
         reason, message = str(document.get("reason", "")), str(document.get("message", ""))
     except (ValueError, AttributeError):
-        reason, message = "", raw[:256].decode(errors="replace")
+        reason, message = "", raw[:256].decode(errors="replace").strip()
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
     return ApiError(status, reason, message, seconds)
