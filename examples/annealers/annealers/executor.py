@@ -45,6 +45,7 @@ class Executor:
         if temperature <= 0:
             raise Refused(f"temperature {temperature} is not above 0")
         self.temperature = temperature
+        log.info("temperature %g (directives of generation %d)", temperature, directives.generation)
 
     def run(self) -> None:
         log.info("annealing %s, tours go to %s", BERLIN52.name, self._url or "nobody: no evaluator was told")
