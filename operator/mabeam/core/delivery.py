@@ -131,15 +131,18 @@ def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_do
 
 
 def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
-    """The generation of the wanted set, and whether the ConfigMap must be written for it."""
+    """The generation of the wanted set, and whether the ConfigMap must be written for it. It never moves backwards.
+
+    A ConfigMap older than the status is no witness, even when it holds just this: the newer one may be on its way.
+    """
+    before, held = run.before, run.held_generation
     content = _content(run.agent.spec.role_name, wanted.parameters)
-    if run.document and _content_of(run.document) == content:
-        return run.held_generation, False
-    before = run.before
+    if held >= before.generation and run.document and _content_of(run.document) == content:
+        return held, False
     intended = _content(run.agent.status.role or "", _told(before))
-    if before.generation > run.held_generation and intended == content:
+    if before.generation > held and intended == content:
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
-    return max(run.held_generation, before.generation) + 1, True
+    return max(held, before.generation) + 1, True
 
 
 def _told(before: AgentDirectives) -> JsonDict:

@@ -222,7 +222,8 @@ def _performance(draft: _Draft, labels: Mapping[str, str], value: float) -> None
 def _preference(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
     variable = _label(labels, "variable")
     if "value" in labels:
-        _put(draft.choices.setdefault(variable, {}), _label(labels, "value"), _amount(value))
+        choice, strength = _label(labels, "value"), _amount(value)
+        _put(draft.choices.setdefault(variable, {}), choice, strength)
     else:
         _put(draft.numbers, variable, value)
 

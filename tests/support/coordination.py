@@ -1,0 +1,270 @@
+"""Variables and teams for tests: `a_variable(negotiation={})`, `told_agent("a", an_item())`, `Team(...)`.
+
+A `Team` is a namespace in memory: variables, agents, their pods, ConfigMaps and reports. Statuses are kept as the JSON
+an apiserver would hand out, so one that does not survive its own serialisation is found here.
+"""
+
+import copy
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from mabeam.api.agent import Agent
+from mabeam.api.base import JsonDict
+from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
+from mabeam.api.variable import Domain, Offer, OrchestrationVariable, OrchestrationVariableStatus
+from mabeam.core import coordination
+from mabeam.core.decision import Decision, Effect, Event
+from mabeam.core.delivery import Delivery, deliver
+from mabeam.core.reports import Refusal, Report
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
+
+from support.builders import START, a_pod, agent_body, an_agent, stamp
+
+UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}
+SIZES: JsonDict = {"type": "Choice", "choices": ["small", "medium", "large"]}
+
+
+def variable_body(
+    name: str = "temperature",
+    agents: Sequence[str] = ("a",),
+    *,
+    labels: Mapping[str, str] | None = None,
+    created: str | None = stamp(0),
+    generation: int = 1,
+    status: JsonDict | None = None,
+    **spec: Any,
+) -> JsonDict:
+    """A variable as the apiserver would store it; further fields of the spec by their wire names."""
+    chosen: JsonDict = {"names": list(agents)} if agents else {}
+    if labels is not None:
+        chosen["selector"] = {"matchLabels": dict(labels)}
+    fallback: JsonDict = {} if "negotiation" in spec or "value" in spec else {"value": 0.5}
+    return {
+        "apiVersion": API_VERSION,
+        "kind": "OrchestrationVariable",
+        "metadata": {
+            "name": name,
+            "namespace": "team",
+            "uid": f"uid-of-{name}",
+            "generation": generation,
+            "creationTimestamp": created,
+        },
+        "spec": {"agents": chosen, **fallback, **spec},
+        "status": status or {"observedGeneration": -1},
+    }
+
+
+def a_variable(name: str = "temperature", agents: Sequence[str] = ("a",), **words: Any) -> OrchestrationVariable:
+    """The same, parsed."""
+    return OrchestrationVariable.model_validate(variable_body(name, agents, **words))
+
+
+def a_decided(name: str = "temperature", value: Any = 0.6, agents: Sequence[str] = ("a",), **words: Any) -> Any:
+    """A variable with a value in force."""
+    return a_variable(name, agents, status={"observedGeneration": 1, "value": value, "round": 1}, **words)
+
+
+def prefers(value: Any = None, variable: str = "temperature", **words: Any) -> JsonDict:
+    """A static preference."""
+    return {"variable": variable, **({} if value is None else {"value": value}), **words}
+
+
+def offering(name: str, value: Any = None, **words: Any) -> Agent:
+    """An agent with a static preference for `temperature`."""
+    return an_agent(name, preferences=[prefers(value, **words)])
+
+
+def an_offer(agent: str, value: Any, weight: float | None = 1, bid: float | None = None) -> Offer:
+    """An offer as `gather` makes it."""
+    return Offer(agent=agent, value=value, weight=weight, bid=bid)
+
+
+def a_domain(**words: Any) -> Domain:
+    """A domain, by its wire names."""
+    return Domain.model_validate(words)
+
+
+def an_item(variable: str = "temperature", state: str = "Issued", value: Any = 0.6, **words: Any) -> JsonDict:
+    """A directive in an agent's status."""
+    return {
+        "variable": variable,
+        "action": "AdjustParameters",
+        "parameters": {variable: value},
+        "timeoutSeconds": 30,
+        "generation": 1,
+        "issuedAt": stamp(0),
+        "state": state,
+        **words,
+    }
+
+
+def told_agent(name: str = "a", *items: JsonDict, conflicts: Sequence[JsonDict] = (), **words: Any) -> Agent:
+    """An agent that runs, with directives in its status."""
+    status: JsonDict = {"observedGeneration": 1, "state": "Running", "role": "Executor", "readyReplicas": 1}
+    if items:
+        generation = max(item["generation"] for item in items)
+        status["directives"] = {"generation": generation, "items": list(items), "conflicts": list(conflicts)}
+    status.update(words.pop("status", {}))
+    return an_agent(name, status=status, **words)
+
+
+def a_map(name: str = "a", generation: int = 1, *, ours: bool = True, role: str = "Executor", **parameters: Any) -> Any:
+    """The ConfigMap of an agent's directives, with these parameters."""
+    document = {"agent": name, "generation": generation, "role": role, "active": True, "parameters": parameters}
+    return ConfigMapFacts(directives_config_map(name), f"uid-of-map-{name}", "7", ours, document)
+
+
+def applied(generation: int, *refusals: Refusal, **words: Any) -> Report:
+    """A report of what is in force."""
+    return Report(applied_generation=generation, refusals=refusals, **words)
+
+
+def condition_of(status: Any, type_: str) -> tuple[str, str, str]:
+    """Status, reason and message of a condition."""
+    found = next(c for c in status.conditions if c.type == type_)
+    return str(found.status), found.reason, found.message
+
+
+@dataclass
+class Team:
+    """A namespace: `look`s at its variables and agents by the operator's own passes, and carries out what they decide.
+
+    `hears` says which agents' processes apply what is delivered, at once; the others are silent.
+    """
+
+    variables: dict[str, JsonDict]
+    agents: dict[str, JsonDict]
+    now: datetime = START
+    hears: bool = True
+    said: dict[str, Report] = field(default_factory=dict)
+    pods: dict[str, PodFacts] = field(default_factory=dict)
+    applied_by: dict[str, int] = field(default_factory=dict)
+    maps: dict[str, ConfigMapFacts] = field(default_factory=dict)
+    effects: list[Effect] = field(default_factory=list)
+    events: list[Event] = field(default_factory=list)
+    status_writes: int = 0
+    lose_effects: bool = False
+
+    @classmethod
+    def of(cls, variable: JsonDict, *agents: JsonDict, **words: Any) -> "Team":
+        """A team of running agents around one variable."""
+        named = {body["metadata"]["name"]: body for body in agents}
+        team = cls({variable["metadata"]["name"]: variable}, named, **words)
+        for name in named:
+            team.pods[f"{name}-0-1"] = a_pod(f"{name}-0-1")
+            named[name]["status"] = {
+                "observedGeneration": 1,
+                "state": "Running",
+                "role": named[name]["spec"].get("role", "Executor"),
+                "readyReplicas": 1,
+            }
+        return team
+
+    def variable(self, name: str = "temperature") -> OrchestrationVariable:
+        """The variable as it is stored."""
+        return OrchestrationVariable.model_validate(copy.deepcopy(self.variables[name]))
+
+    def agent(self, name: str) -> Agent:
+        """The agent as it is stored."""
+        return Agent.model_validate(copy.deepcopy(self.agents[name]))
+
+    def parameters(self, agent: str) -> JsonDict:
+        """What the agent's processes read."""
+        held = self.maps.get(directives_config_map(agent))
+        return (held.document or {}).get("parameters", {}) if held else {}
+
+    def ready(self, name: str = "temperature") -> tuple[str, str, str]:
+        """The variable's condition Ready."""
+        return condition_of(self.variable(name).status, "Ready")
+
+    def pass_variable(self, name: str = "temperature") -> Decision[OrchestrationVariableStatus]:
+        """One pass over a variable, carried out."""
+        variable = self.variable(name)
+        agents = tuple(a for a in map(self.agent, self.agents) if variable.selects(a.metadata.name, a.metadata.labels))
+        prefix = f"{name}-mabeam-directives"
+        maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
+        reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
+        decision = coordination.decide(VariableSnapshot(variable, agents, reports, maps), self.now)
+        if decision.status != variable.status:
+            self.status_writes += 1
+            self.variables[name]["status"] = json.loads(json.dumps(decision.status.to_wire()))
+            self.events.extend(decision.events)
+        self._carry_out(decision.effects)
+        return decision
+
+    def pass_agent(self, name: str) -> Delivery:
+        """One delivery to an agent, carried out."""
+        agent = self.agent(name)
+        variables = tuple(
+            v for v in map(self.variable, self.variables) if v.selects(agent.metadata.name, agent.metadata.labels)
+        )
+        pods = tuple(pod for pod in self.pods.values() if pod.name.rsplit("-", 2)[0] == name)
+        reports = {pod.name: applied(self.applied_by[pod.name]) for pod in pods if pod.name in self.applied_by}
+        snapshot = AgentSnapshot(
+            agent, pods, self.maps.get(directives_config_map(name)), variables=variables, reports=reports
+        )
+        ready = tuple(pod for pod in pods if pod.ready)
+        delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now)
+        if delivery.directives != agent.status.directives:
+            self.status_writes += 1
+            assert delivery.directives is not None
+            wire = json.loads(json.dumps(delivery.directives.to_wire()))
+            self.agents[name].setdefault("status", {})["directives"] = wire
+        self._carry_out(delivery.effects)
+        return delivery
+
+    def settle(self, most: int = 20) -> int:
+        """Passes until nothing changes any more; how many rounds of passes that took."""
+        for count in range(most):
+            before = self.status_writes, len(self.effects)
+            for name in self.variables:
+                self.pass_variable(name)
+            for name in self.agents:
+                self.pass_agent(name)
+            if before == (self.status_writes, len(self.effects)):
+                return count
+        raise AssertionError(f"still busy after {most} rounds")
+
+    def wait(self, seconds: float) -> None:
+        """Let time pass."""
+        self.now += timedelta(seconds=seconds)
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
+        if self.lose_effects:
+            return
+        for effect in effects:
+            self.effects.append(effect)
+            _DO[effect.verb](self, effect)
+
+    def _write_map(self, effect: Effect) -> None:
+        held = self.maps.get(effect.name)
+        assert (held is None) == (effect.verb == "create"), f"{effect.verb} of a ConfigMap that is {held}"
+        assert held is None or held.resource_version == effect.resource_version, "a write over somebody else's"
+        version = str(int(held.resource_version) + 1 if held else 1)
+        document = json.loads(effect.body["data"][DIRECTIVES_KEY])
+        self.maps[effect.name] = ConfigMapFacts(effect.name, f"uid-of-{effect.name}", version, True, document)
+
+    def _delete_map(self, effect: Effect) -> None:
+        del self.maps[effect.name]
+
+    def _annotate(self, effect: Effect) -> None:
+        [(key, value)] = effect.body["metadata"]["annotations"].items()
+        pod = self.pods[effect.name]
+        is_generation = key == ANNOTATION_GENERATION
+        self.pods[effect.name] = replace(pod, generation=int(value)) if is_generation else replace(pod, nudge=value)
+        if self.hears:
+            held = self.maps[directives_config_map(pod.name.rsplit("-", 2)[0])]
+            self.applied_by[pod.name] = held.generation
+
+
+_DO = {
+    "create": Team._write_map,
+    "apply": Team._write_map,
+    "delete": Team._delete_map,
+    "patch": Team._annotate,
+}
+
+__all__ = ["agent_body"]

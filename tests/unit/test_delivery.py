@@ -1,0 +1,518 @@
+"""The agent's side: one set of directives, one ConfigMap, and how far each directive came."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from datetime import datetime
+from typing import Any
+
+import pytest
+from mabeam.api.agent import Agent
+from mabeam.api.directive import DirectiveAction, DirectiveState
+from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
+from mabeam.core.conflict import RESOLVERS
+from mabeam.core.decision import Effect
+from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED, Delivery, deliver, expects_reports
+from mabeam.core.effective import INSTRUCTIONS, MAX_ITEMS, instruct, timeout_seconds
+from mabeam.core.reports import Refusal, Report
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
+from support.builders import START, a_pod, an_agent, at, exited, stamp
+from support.coordination import (
+    Team,
+    a_decided,
+    a_map,
+    a_variable,
+    agent_body,
+    an_item,
+    applied,
+    told_agent,
+    variable_body,
+)
+
+REST = {"template": {"spec": {"containers": []}}}
+POD = a_pod("a-0-1", generation=1)
+
+
+def delivery(
+    agent: Agent,
+    *variables: OrchestrationVariable,
+    pods: tuple[PodFacts, ...] = (),
+    config_map: ConfigMapFacts | None = None,
+    reports: Mapping[str, Report] | None = None,
+    wanted_down: bool = False,
+    now: datetime = START,
+) -> Delivery:
+    snapshot = AgentSnapshot(agent, pods, config_map, variables=variables, reports=reports or {})
+    return deliver(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
+
+
+def items(result: Delivery) -> dict[str, tuple[str, int]]:
+    assert result.directives is not None
+    return {item.variable: (str(item.state), item.generation) for item in result.directives.items}
+
+
+def state(result: Delivery) -> str:
+    assert result.directives is not None
+    [item] = result.directives.items
+    return str(item.state)
+
+
+def writes(result: Delivery) -> list[tuple[str, str, str]]:
+    return [(effect.verb, effect.kind, effect.name) for effect in result.effects]
+
+
+def document(effect: Effect) -> str:
+    text: str = effect.body["data"]["directives.json"]
+    return text
+
+
+# --- tables and small words -------------------------------------------------------------------------------------------
+
+
+def test_every_type_that_passes_the_door_has_an_instruction() -> None:
+    assert set(INSTRUCTIONS) == {OrchestrationType.PARAMETER}
+
+
+def test_a_parameter_variable_sets_the_parameter_it_names_or_its_own_name() -> None:
+    told = instruct(a_variable(parameter="temp"), 0.4)
+    assert told is not None
+    assert (told.action, told.parameters) == (DirectiveAction.ADJUST_PARAMETERS, {"temp": 0.4})
+    assert instruct(a_variable(), None) is None
+
+
+def test_an_agent_has_half_a_minute_to_answer_unless_the_variable_says_otherwise() -> None:
+    assert timeout_seconds(a_variable(), DirectiveAction.ADJUST_PARAMETERS) == 30
+    assert timeout_seconds(a_variable(), DirectiveAction.ALLOCATE_RESOURCES) == 5
+    assert timeout_seconds(a_variable(constraints={"timeoutSeconds": 7}), DirectiveAction.ALLOCATE_RESOURCES) == 7
+
+
+def test_modules_report_by_default_and_templates_when_they_say_so() -> None:
+    assert expects_reports(an_agent())
+    assert not expects_reports(an_agent(reports={"source": "None"}))
+    assert not expects_reports(an_agent(**REST))
+    assert expects_reports(an_agent(**REST, reports={}))
+    assert not expects_reports(an_agent(**REST, reports={"source": "None"}))
+
+
+# --- the first directive ----------------------------------------------------------------------------------------------
+
+
+def test_an_agent_that_was_never_told_anything_has_no_directives_and_no_config_map() -> None:
+    assert delivery(told_agent(), pods=(POD,)) == Delivery(None)
+    assert delivery(told_agent(), a_variable(), pods=(POD,)) == Delivery(None)
+
+
+def test_the_first_directive_creates_the_config_map_and_then_annotates_the_pods() -> None:
+    result = delivery(told_agent(), a_decided(value=0.6), pods=(a_pod("a-0-1"),))
+    assert items(result) == {"temperature": ("Issued", 1)}
+    assert writes(result) == [("create", "ConfigMap", "a-mabeam"), ("patch", "Pod", "a-0-1")]
+    create, patch = result.effects
+    assert create.body["metadata"]["ownerReferences"] == [
+        {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Agent", "name": "a", "uid": "uid-of-a", "controller": True}
+    ]
+    assert document(create) == (
+        '{"active": true, "agent": "a", "generation": 1, "parameters": {"temperature": 0.6}, "peers": [], '
+        '"proposals": [], "resources": {}, "role": "Executor"}'
+    )
+    assert patch.body == {"metadata": {"annotations": {ANNOTATION_GENERATION: "1"}}}
+
+
+def test_pods_that_are_going_or_gone_are_not_annotated() -> None:
+    pods = (a_pod("a-0-1", exited(1)), a_pod("a-0-2", deleting=True), a_pod("a-0-3"))
+    result = delivery(told_agent(), a_decided(), pods=pods)
+    assert writes(result)[1:] == [("patch", "Pod", "a-0-3")]
+
+
+def test_a_changed_value_is_the_next_generation_and_replaces_the_config_map() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged", value=0.6))
+    result = delivery(agent, a_decided(value=0.7), pods=(POD,), config_map=a_map(temperature=0.6), now=at(90))
+    assert items(result) == {"temperature": ("Issued", 2)}
+    assert writes(result) == [("apply", "ConfigMap", "a-mabeam"), ("patch", "Pod", "a-0-1")]
+    assert result.effects[0].resource_version == "7"
+    assert result.directives is not None
+    assert result.directives.items[0].issued_at == at(90)
+
+
+def test_a_changed_role_is_the_next_generation_and_changes_no_directive() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged"), role="Monitor")
+    result = delivery(agent, a_decided(), pods=(POD,), config_map=a_map(temperature=0.6), reports={"a-0-1": applied(1)})
+    assert result.directives is not None
+    assert result.directives.generation == 2
+    assert items(result) == {"temperature": ("Acknowledged", 1)}
+    assert '"role": "Monitor"' in document(result.effects[0])
+
+
+def test_a_generation_that_was_decided_but_not_written_is_written_as_it_is() -> None:
+    """The operator died between the status and the ConfigMap, or its cache is behind."""
+    agent = told_agent("a", an_item(generation=2, value=0.7))
+    result = delivery(agent, a_decided(value=0.7), pods=(POD,), config_map=a_map(generation=1, temperature=0.6))
+    assert items(result) == {"temperature": ("Issued", 2)}
+    assert '"generation": 2' in document(result.effects[0])
+
+
+def test_a_config_map_older_than_the_status_is_no_witness_even_when_it_holds_what_is_wanted() -> None:
+    """0.6, then 0.7 (its write is lost, or not seen yet), then 0.6 again: a third generation, never back to the first."""
+    agent = told_agent("a", an_item(generation=2, value=0.7))
+    result = delivery(agent, a_decided(value=0.6), pods=(POD,), config_map=a_map(generation=1, temperature=0.6))
+    assert items(result) == {"temperature": ("Issued", 3)}
+    assert '"generation": 3' in document(result.effects[0])
+
+
+def test_a_config_map_that_somebody_deleted_is_written_again() -> None:
+    agent = told_agent("a", an_item(generation=4, state="Acknowledged"))
+    result = delivery(agent, a_decided(), pods=(replace(POD, generation=4),))
+    assert writes(result) == [("create", "ConfigMap", "a-mabeam")]
+    assert items(result) == {"temperature": ("Acknowledged", 4)}
+
+
+def test_a_config_map_that_somebody_edited_is_put_right_under_a_new_generation() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged"))
+    result = delivery(agent, a_decided(), pods=(POD,), config_map=a_map(temperature=99))
+    assert writes(result)[0] == ("apply", "ConfigMap", "a-mabeam")
+    assert '"generation": 2' in document(result.effects[0])
+
+
+def test_somebody_elses_config_map_is_left_alone_and_told() -> None:
+    foreign = a_map(generation=40, ours=False)
+    result = delivery(told_agent(), a_decided(), pods=(POD,), config_map=foreign)
+    assert writes(result) == []
+    assert items(result) == {"temperature": ("Issued", 1)}
+    assert result.problems == (
+        "ConfigMap a-mabeam belongs to someone else; delete or rename it, its agent cannot be told anything",
+    )
+    again = delivery(told_agent("a", an_item()), a_decided(), pods=(POD,), config_map=foreign, now=at(1))
+    assert items(again) == {"temperature": ("Issued", 1)}
+
+
+# --- what each variable contributes ------------------------------------------------------------------------------------
+
+
+def test_a_variable_that_no_longer_selects_the_agent_takes_its_parameters_along() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged"))
+    result = delivery(agent, pods=(POD,), config_map=a_map(temperature=0.6))
+    assert items(result) == {}
+    assert '"parameters": {}' in document(result.effects[0])
+    elsewhere = delivery(agent, a_decided(agents=("b",)), pods=(POD,), config_map=a_map(temperature=0.6))
+    assert elsewhere == result
+
+
+def test_a_variable_that_is_being_deleted_takes_its_parameters_along() -> None:
+    body = variable_body(status={"observedGeneration": 1, "value": 0.6})
+    body["metadata"]["deletionTimestamp"] = stamp(5)
+    going = OrchestrationVariable.model_validate(body)
+    result = delivery(told_agent("a", an_item()), going, pods=(POD,), config_map=a_map(temperature=0.6))
+    assert items(result) == {}
+
+
+@pytest.mark.parametrize("quiet", [{"mode": "Advise"}, {"paused": True}])
+def test_a_variable_that_is_quiet_leaves_what_it_told_and_tells_nothing_new(quiet: dict[str, Any]) -> None:
+    agent = told_agent("a", an_item(value=0.6, state="Acknowledged"))
+    result = delivery(agent, a_decided(value=0.9, **quiet), pods=(POD,), config_map=a_map(temperature=0.6))
+    assert items(result) == {"temperature": ("Acknowledged", 1)}
+    assert result.effects == ()
+    assert delivery(told_agent(), a_decided(value=0.9, **quiet), pods=(POD,)) == Delivery(None)
+
+
+def test_a_variable_that_was_not_looked_at_yet_changes_nothing() -> None:
+    """Its status was lost, or it was just created again under its old name."""
+    agent = told_agent("a", an_item(state="Acknowledged"))
+    result = delivery(agent, a_variable(), pods=(POD,), config_map=a_map(temperature=0.6))
+    assert items(result) == {"temperature": ("Acknowledged", 1)}
+    assert result.effects == ()
+
+
+def test_priority_and_timeout_change_without_a_new_generation() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged"))
+    variable = a_decided(priority=9, constraints={"timeoutSeconds": 5})
+    result = delivery(agent, variable, pods=(POD,), config_map=a_map(temperature=0.6))
+    assert result.effects == ()
+    assert result.directives is not None
+    [item] = result.directives.items
+    assert (item.priority, item.timeout_seconds, item.state) == (9, 5, DirectiveState.ACKNOWLEDGED)
+
+
+def test_another_variables_change_leaves_an_acknowledged_directive_alone() -> None:
+    agent = told_agent("a", an_item(state="Acknowledged"))
+    result = delivery(
+        agent, a_decided(), a_decided("top-p", 0.9), pods=(POD,), config_map=a_map(temperature=0.6), now=at(50)
+    )
+    assert items(result) == {"temperature": ("Acknowledged", 1), "top-p": ("Issued", 2)}
+
+
+def test_at_most_as_many_variables_as_a_status_carries_are_obeyed_and_that_is_told() -> None:
+    variables = [a_decided(f"v{i:02}", i, priority=i) for i in range(MAX_ITEMS + 3)]
+    result = delivery(told_agent(), *variables)
+    assert result.directives is not None
+    assert len(result.directives.items) == MAX_ITEMS
+    assert "v00" not in items(result)
+    assert result.problems == ("67 variables select this agent; it obeys the first 64 by priority",)
+
+
+# --- conflicts ----------------------------------------------------------------------------------------------------------
+
+
+HOT = a_decided("hot", 0.9, parameter="temperature", priority=5)
+COOL = a_decided("cool", 0.1, parameter="temperature", priority=1)
+
+
+def test_the_loser_of_a_conflict_is_refused_with_the_winners_name_and_recorded() -> None:
+    result = delivery(told_agent(), COOL, HOT, pods=(POD,))
+    assert items(result) == {"cool": ("Refused", 1), "hot": ("Issued", 1)}
+    assert result.directives is not None
+    assert result.directives.items[0].reason == "variable hot sets temperature: its priority 5 is above 1"
+    assert [(c.winner, c.loser, c.resolver) for c in result.directives.conflicts] == [("hot", "cool", "PriorityBased")]
+    assert '"parameters": {"temperature": 0.9}' in document(result.effects[0])
+
+
+def test_the_loser_is_issued_anew_when_the_winner_goes() -> None:
+    agent = told_agent(
+        "a",
+        an_item("cool", "Refused", parameters={"temperature": 0.1}),
+        an_item("hot", "Acknowledged", parameters={"temperature": 0.9}),
+        conflicts=[{"parameter": "temperature", "winner": "hot", "loser": "cool", "resolver": "PriorityBased"}],
+    )
+    result = delivery(
+        agent, COOL, pods=(POD,), config_map=a_map(temperature=0.9), reports={"a-0-1": applied(1)}, now=at(60)
+    )
+    assert items(result) == {"cool": ("Issued", 2)}
+    assert result.directives is not None
+    assert result.directives.items[0].issued_at == at(60)
+    assert result.directives.conflicts == ()
+
+
+def test_a_winner_that_now_loses_is_refused() -> None:
+    agent = told_agent("a", an_item("cool", "Acknowledged", parameters={"temperature": 0.1}))
+    result = delivery(agent, COOL, HOT, pods=(POD,), config_map=a_map(temperature=0.1), reports={"a-0-1": applied(1)})
+    assert items(result) == {"cool": ("Refused", 2), "hot": ("Issued", 2)}
+
+
+def test_every_resolver_an_agent_may_name_is_in_the_table() -> None:
+    assert str(an_agent().spec.conflict_resolution) in RESOLVERS
+
+
+# --- how far it came ----------------------------------------------------------------------------------------------------
+
+
+def seen(
+    *reports: Report | None,
+    pods: tuple[PodFacts, ...] | None = None,
+    now: float = 1,
+    wanted_down: bool = False,
+    item: dict[str, Any] | None = None,
+    agent: dict[str, Any] | None = None,
+    config_map: ConfigMapFacts | None = None,
+) -> Delivery:
+    """One directive of generation 1 in the ConfigMap, and what the pods say of it."""
+    pods = pods if pods is not None else tuple(a_pod(f"a-{i}-1", generation=1) for i in range(len(reports)))
+    heard = {pod.name: report for pod, report in zip(pods, reports, strict=False) if report is not None}
+    return delivery(
+        told_agent("a", an_item(**(item or {})), **(agent or {})),
+        a_decided(),
+        pods=pods,
+        config_map=config_map or a_map(temperature=0.6),
+        reports=heard,
+        wanted_down=wanted_down,
+        now=at(now),
+    )
+
+
+def test_it_is_delivered_once_the_config_map_holds_it_and_every_ready_pod_was_told() -> None:
+    assert state(seen(None)) == "Delivered"
+    assert state(seen(None, pods=(a_pod("a-0-1", generation=0),))) == "Issued"
+    assert state(seen(pods=())) == "Delivered"
+    assert state(seen(None, config_map=a_map(generation=0, temperature=0.6))) == "Issued"
+
+
+def test_it_is_acknowledged_when_all_ready_pods_applied_it() -> None:
+    assert state(seen(applied(1))) == "Acknowledged"
+    assert state(seen(applied(3), applied(1))) == "Acknowledged"
+    assert state(seen(applied(1), applied(0))) == "Delivered"
+    assert state(seen(applied(1), None)) == "Delivered"
+    assert state(seen(Report())) == "Delivered"
+
+
+def test_nobody_ready_acknowledges_nothing() -> None:
+    assert state(seen(applied(1), pods=(a_pod("a-0-1", ready=False, generation=1),))) == "Delivered"
+
+
+def test_a_pod_that_is_new_does_not_make_an_acknowledged_directive_flap() -> None:
+    assert state(seen(None, item={"state": "Acknowledged"})) == "Acknowledged"
+    assert state(seen(applied(0), item={"state": "Acknowledged"})) == "Acknowledged"
+
+
+def test_a_refusal_is_kept_with_its_reason() -> None:
+    result = seen(applied(1, Refusal("temperature", 1, "too hot")))
+    assert state(result) == "Refused"
+    assert result.directives is not None
+    assert result.directives.items[0].reason == "too hot"
+
+
+def test_one_replica_that_refuses_is_a_refusal() -> None:
+    assert state(seen(applied(1), applied(0, Refusal("temperature", 1, "no")))) == "Refused"
+
+
+def test_a_refusal_of_an_older_generation_is_about_something_else() -> None:
+    assert state(seen(applied(2, Refusal("temperature", 1, "no")), item={"generation": 2})) == "Acknowledged"
+
+
+def test_a_refusal_may_name_the_parameter_because_that_is_what_the_file_names() -> None:
+    agent = told_agent("a", an_item(parameters={"temp": 0.6}))
+    result = delivery(
+        agent,
+        a_decided(parameter="temp"),
+        pods=(POD,),
+        config_map=a_map(temp=0.6),
+        reports={"a-0-1": applied(0, Refusal("temp", 1, "no"))},
+    )
+    assert state(result) == "Refused"
+
+
+def test_a_refused_generation_leaves_in_force_what_was_applied_before() -> None:
+    """The whole of generation 2 is refused; what came in generation 1 was applied and still is."""
+    agent = told_agent("a", an_item(state="Acknowledged"), an_item("top-p", value=0.9, generation=2))
+    result = delivery(
+        agent,
+        a_decided(),
+        a_decided("top-p", 0.9),
+        pods=(replace(POD, generation=2),),
+        config_map=a_map(generation=2, temperature=0.6, **{"top-p": 0.9}),
+        reports={"a-0-1": applied(1, Refusal("", 2, "broken handler"))},
+    )
+    assert items(result) == {"temperature": ("Acknowledged", 1), "top-p": ("Refused", 2)}
+
+
+def test_an_agent_that_changes_its_mind_acknowledges_what_it_refused() -> None:
+    assert state(seen(applied(1), item={"state": "Refused", "reason": "no"})) == "Acknowledged"
+    assert state(seen(applied(0), item={"state": "Refused", "reason": "no"})) == "Refused"
+
+
+def test_it_expires_when_nobody_answers_in_time_and_says_how_far_it_came() -> None:
+    assert state(seen(None, now=29)) == "Delivered"
+    late = seen(None, now=30, item={"state": "Delivered"})
+    assert late.directives is not None
+    assert (late.directives.items[0].state, late.directives.items[0].reason) == ("Expired", NOT_ACKNOWLEDGED)
+    never = seen(None, now=30, pods=(a_pod("a-0-1", generation=0),))
+    assert never.directives is not None
+    assert (never.directives.items[0].state, never.directives.items[0].reason) == ("Expired", NOT_DELIVERED)
+
+
+def test_a_late_answer_is_an_answer() -> None:
+    result = seen(applied(1), now=500, item={"state": "Expired", "reason": NOT_ACKNOWLEDGED})
+    assert state(result) == "Acknowledged"
+    assert result.directives is not None
+    assert result.directives.items[0].reason is None
+
+
+def test_an_expired_directive_stays_expired_in_silence() -> None:
+    result = seen(None, now=500, item={"state": "Expired", "reason": NOT_ACKNOWLEDGED}, pods=(replace(POD, nudge="1"),))
+    assert state(result) == "Expired"
+    assert result.requeue_after is None
+    assert result.effects == ()
+
+
+def test_an_agent_that_rests_or_never_reports_is_not_waited_for() -> None:
+    assert state(seen(pods=(), now=500, wanted_down=True)) == "Delivered"
+    assert state(seen(None, now=500, agent={"reports": {"source": "None"}})) == "Delivered"
+    assert state(seen(None, now=500, agent=REST)) == "Delivered"
+
+
+def test_the_time_to_answer_begins_when_somebody_runs() -> None:
+    asleep = seen(pods=(), now=5, wanted_down=True)
+    assert asleep.directives is not None
+    assert asleep.directives.items[0].issued_at is None
+    awake = seen(None, now=9000, item={"state": "Delivered", "issuedAt": None})
+    assert state(awake) == "Delivered"
+    assert awake.directives is not None
+    assert awake.directives.items[0].issued_at == at(9000)
+
+
+def test_the_applied_generation_is_the_least_of_the_ready_pods_and_never_moves_back() -> None:
+    def generation(*reports: Report | None, before: int = 0) -> int:
+        agent = told_agent("a", an_item(generation=5))
+        known = agent.status.directives
+        assert known is not None
+        status = agent.status.model_copy(update={"directives": known.model_copy(update={"applied_generation": before})})
+        pods = tuple(a_pod(f"a-{i}-1", generation=5) for i in range(len(reports)))
+        result = delivery(
+            agent.model_copy(update={"status": status}),
+            a_decided(),
+            pods=pods,
+            config_map=a_map(generation=5, temperature=0.6),
+            reports={pod.name: report for pod, report in zip(pods, reports, strict=True) if report is not None},
+        )
+        assert result.directives is not None
+        return result.directives.applied_generation
+
+    assert generation(applied(3), applied(5)) == 3
+    assert generation(applied(3), None, before=2) == 2
+    assert generation(before=4) == 4
+    assert generation(applied(0), before=4) == 4
+    assert generation(applied(999)) == 5
+
+
+# --- waking up and nudging ----------------------------------------------------------------------------------------------
+
+
+def test_it_looks_again_for_the_nudge_and_then_for_the_deadline() -> None:
+    assert seen(None, now=0.5).requeue_after == 1.5
+    assert seen(None, now=10, pods=(replace(POD, nudge="1"),)).requeue_after == 20
+    assert seen(applied(1)).requeue_after is None
+
+
+def test_a_pod_that_has_not_answered_after_two_seconds_is_nudged_once() -> None:
+    result = seen(None, now=2)
+    assert [effect.body for effect in result.effects] == [{"metadata": {"annotations": {ANNOTATION_NUDGE: "1"}}}]
+    assert seen(None, now=3, pods=(replace(POD, nudge="1"),)).effects == ()
+
+
+def test_only_the_replica_that_has_not_answered_is_nudged() -> None:
+    assert [effect.name for effect in seen(applied(1), applied(0), now=2).effects] == ["a-1-1"]
+
+
+def test_a_pod_younger_than_the_directive_is_not_nudged() -> None:
+    assert seen(None, now=2, pods=(replace(POD, created_at=at(1)),)).effects == ()
+
+
+def test_an_agent_that_never_reports_is_nudged_once_too() -> None:
+    assert len(seen(None, now=2, agent=REST).effects) == 1
+
+
+def test_a_pod_of_an_older_generation_is_annotated_before_it_is_nudged() -> None:
+    [effect] = seen(None, now=60, pods=(a_pod("a-0-1", generation=0),)).effects
+    assert effect.reason == "refresh"
+
+
+# --- the whole way --------------------------------------------------------------------------------------------------------
+
+
+def test_a_value_travels_to_its_agents_and_back_in_a_few_passes() -> None:
+    team = Team.of(variable_body(agents=("a", "b"), value=0.5), agent_body("a"), agent_body("b"))
+    assert team.settle() <= 4
+    assert team.parameters("a") == team.parameters("b") == {"temperature": 0.5}
+    assert team.ready() == ("True", "Converged", "2/2 applied")
+
+
+def test_an_operator_that_dies_after_the_status_write_starts_no_second_generation() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team.pass_variable()
+    team.lose_effects = True
+    team.pass_agent("a")
+    team.lose_effects = False
+    team.settle()
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    assert directives.generation == 1
+    assert team.ready()[:2] == ("True", "Converged")
+
+
+def test_after_everything_is_said_there_is_silence() -> None:
+    team = Team.of(variable_body(agents=("a", "b"), value=0.5), agent_body("a"), agent_body("b"), hears=False)
+    team.settle()
+    for _ in range(100):
+        team.wait(1)
+        team.settle()
+    written, done = team.status_writes, len(team.effects)
+    team.wait(10_000)
+    team.settle()
+    assert (team.status_writes, len(team.effects)) == (written, done)
+    assert team.ready()[1] == "Timeout"
