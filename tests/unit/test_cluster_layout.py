@@ -14,6 +14,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "hack" / "cluster"))
 from embedded.errors import ClusterError
 from embedded.layout import Layout, Shape, cache_root, checked_name, known_clusters
 from embedded.network import SLOTS, Subnets, free_slot
+from embedded.starter import wanted_shape
 
 
 def test_slots_share_no_address() -> None:
@@ -90,3 +91,21 @@ def test_damaged_shape_names_the_cure(tmp_path: Path, content: str) -> None:
     where.shape_file.write_text(content)
     with pytest.raises(ClusterError, match="down --name mabeam"):
         where.read_shape()
+
+
+def test_a_new_cluster_has_one_node() -> None:
+    assert wanted_shape("x", None, None, None).nodes == 1
+    assert wanted_shape("x", None, 0, 5) == Shape(slot=-1, nodes=0, kwok=5)
+    assert wanted_shape("x", None, 0, None).control_plane_only
+
+
+def test_up_without_arguments_repairs_what_was_asked_for_before() -> None:
+    old = Shape(slot=2, nodes=3, kwok=10)
+    assert wanted_shape("x", old, None, None) == old
+    assert wanted_shape("x", old, 4, None) == Shape(slot=2, nodes=4, kwok=10)
+
+
+@pytest.mark.parametrize(("nodes", "kwok"), [(2, None), (0, None), (None, 9)])
+def test_up_does_not_shrink(nodes: int | None, kwok: int | None) -> None:
+    with pytest.raises(ClusterError, match="down --name x"):
+        wanted_shape("x", Shape(slot=2, nodes=3, kwok=10), nodes, kwok)

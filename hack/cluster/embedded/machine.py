@@ -6,12 +6,15 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 from embedded import cgroups, namespaces
 from embedded.errors import ClusterError, cannot_run_here
-from embedded.progress import step
+from embedded.progress import Step, step
 
+_CAP_NET_ADMIN = 12
 _CAP_SYS_RESOURCE = 24
 _CNI_DIRECTORIES = ("/usr/lib/cni", "/opt/cni/bin", "/usr/libexec/cni")
 
@@ -52,9 +55,11 @@ def _check_namespaces() -> None:
     os.waitpid(child, 0)
     with open(reader, "rb") as pipe:
         refusal = pipe.read().decode()
+    if not refusal and not _has_capability(_CAP_NET_ADMIN):
+        refusal = "CAP_NET_ADMIN is missing"
     if refusal:
         raise cannot_run_here(
-            f"The kernel refuses new network, mount and process namespaces ({refusal}). "
+            f"The kernel refuses namespaces with a network of their own ({refusal}). "
             "Inside a container, give it the capabilities SYS_ADMIN and NET_ADMIN (for Docker: --privileged)."
         )
 
@@ -87,9 +92,8 @@ def install_packages(for_nodes: bool) -> None:
     with step(f"install Debian packages: {' '.join(missing)}") as running:
         environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-        _apt(["apt-get", *patient, "update"], environment)
-        running.tick("installing")
-        _apt(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], environment)
+        _apt(["apt-get", *patient, "update"], environment, running)
+        _apt(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], environment, running)
     still = missing_packages(for_nodes)
     if still:
         raise cannot_run_here(f"Installed, but still not usable: {', '.join(still)}.")
@@ -109,15 +113,26 @@ def cni_plugins() -> str | None:
 
 
 def may_lower_oom_score() -> bool:
-    """Whether this process has CAP_SYS_RESOURCE."""
+    """Whether the kernel lets this process set any OOM score."""
+    return _has_capability(_CAP_SYS_RESOURCE)
+
+
+def _has_capability(number: int) -> bool:
     for line in Path("/proc/self/status").read_text().splitlines():
         if line.startswith("CapEff:"):
-            return bool(int(line.split()[1], 16) >> _CAP_SYS_RESOURCE & 1)
+            return bool(int(line.split()[1], 16) >> number & 1)
     return False
 
 
-def _apt(command: list[str], environment: dict[str, str]) -> None:
-    ran = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
-    if ran.returncode != 0:
-        lines = [line for line in (ran.stderr + ran.stdout).splitlines() if line.startswith(("E:", "W:"))]
-        raise ClusterError(f"`{' '.join(command)}` failed: {'; '.join(lines[:4]) or f'exit {ran.returncode}'}")
+def _apt(command: list[str], environment: dict[str, str], running: Step) -> None:
+    with tempfile.TemporaryFile("w+") as output:
+        process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+        )
+        while process.poll() is None:
+            time.sleep(0.2)
+            running.tick("apt-get update" if command[-1] == "update" else "apt-get install")
+        output.seek(0)
+        lines = [line.strip() for line in output if line.startswith(("E:", "W:"))]
+    if process.returncode != 0:
+        raise ClusterError(f"`{' '.join(command)}` failed: {'; '.join(lines[:4]) or f'exit {process.returncode}'}")

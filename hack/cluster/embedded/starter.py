@@ -34,10 +34,16 @@ def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
     if nodes is not None and not 0 <= nodes <= MAX_NODES:
         raise ClusterError(f"--nodes {nodes}: a cluster has at most {MAX_NODES} real nodes; use --kwok for many.")
     with exclusive(where):
-        shape = _wanted_shape(where, nodes, kwok)
+        old = where.read_shape()
+        shape = wanted_shape(where.name, old, nodes, kwok)
         machine.install_packages(for_nodes=shape.nodes > 0)
         wanted = [*CONTROL_PLANE, *(NODES if shape.nodes else ()), *(["kwok"] if shape.kwok else [])]
         binaries = Toolbox(where.cache).ensure(wanted)
+        # Noted only now: what could not even be built leaves no cluster that would have to be taken down.
+        if old is None:
+            shape = _claim_slot(where, shape)
+        elif shape != old:
+            where.write_shape(shape)
         plan = Plan(
             where,
             Subnets(shape.slot),
@@ -52,27 +58,28 @@ def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
     return cluster
 
 
-def _wanted_shape(where: Layout, nodes: int | None, kwok: int | None) -> Shape:
-    """The recorded shape, grown to what is asked; for a new cluster, a free slot is taken."""
-    old = where.read_shape()
+def wanted_shape(name: str, old: Shape | None, nodes: int | None, kwok: int | None) -> Shape:
+    """What was asked for, with the recorded shape for what was not; a cluster grows but never shrinks."""
     if old is None:
-        clusters = where.cache / "clusters"
-        with open(clusters / ".lock", "a") as handle:
-            fcntl.flock(handle, fcntl.LOCK_EX)
-            others = (layout(name, where.cache).read_shape() for name in known_clusters(where.cache))
-            slot = network.free_slot([one.slot for one in others if one], network.host_networks())
-            shape = Shape(slot=slot, nodes=1 if nodes is None else nodes, kwok=kwok or 0)
-            where.write_shape(shape)
-        return shape
+        return Shape(slot=-1, nodes=1 if nodes is None else nodes, kwok=kwok or 0)
     grown = Shape(old.slot, old.nodes if nodes is None else nodes, old.kwok if kwok is None else kwok)
     if grown.nodes < old.nodes or grown.kwok < old.kwok:
         raise ClusterError(
-            f"The cluster '{where.name}' has {old.nodes} nodes and {old.kwok} fake ones; `up` only adds. "
-            f"Run `hack/cluster/cluster down --name {where.name}` first for a smaller one."
+            f"The cluster '{name}' has {old.nodes} real and {old.kwok} fake nodes; `up` only adds. "
+            f"Run `hack/cluster/cluster down --name {name}` first for a smaller one."
         )
-    if grown != old:
-        where.write_shape(grown)
     return grown
+
+
+def _claim_slot(where: Layout, shape: Shape) -> Shape:
+    """The shape with a free slot, recorded before anyone else can take the same."""
+    with open(where.cache / "clusters" / ".lock", "a") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        others = (layout(name, where.cache).read_shape() for name in known_clusters(where.cache))
+        slot = network.free_slot([one.slot for one in others if one], network.host_networks())
+        claimed = Shape(slot, shape.nodes, shape.kwok)
+        where.write_shape(claimed)
+    return claimed
 
 
 class _Starter:
