@@ -1,0 +1,265 @@
+"""Agents for the tests: small Python programs in the project's own image, and what one asks of them.
+
+No shell anywhere: what a container does is the text of its program.
+"""
+
+import json
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from support.kube import JsonDict, Kube, Refused, condition, required, until
+
+# Long enough for a machine whose two cores start a dozen containers at once.
+PATIENCE = 150
+
+STAY = """
+import signal, sys, time
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+print("here", flush=True)
+while True:
+    time.sleep(60)
+"""
+
+# Process 1 of a container that installs no handler: SIGTERM does not reach it.
+DEAF = """
+import time
+while True:
+    time.sleep(60)
+"""
+
+HUNGRY = """
+hoard = [b"x" * (8 << 20) for _ in range(64)]
+raise SystemExit("there was room for all of it")
+"""
+
+# Applies `temperature`, reports, and does what /tmp/word tells it: a preference, or one of the ways to report badly.
+SPEAK = """
+import json, os, signal, sys, threading, time
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+state = {"applied": 0, "temperature": None, "refused": ""}
+LIMIT = float(os.environ.get("REFUSE_ABOVE", "inf"))
+
+def word():
+    try:
+        with open("/tmp/word") as file:
+            return file.read().strip()
+    except FileNotFoundError:
+        return os.environ.get("WORD", "")
+
+def obey():
+    try:
+        with open("/etc/mabeam/directives.json") as file:
+            told = json.load(file)
+    except (OSError, ValueError):
+        return
+    generation, value = told["generation"], told["parameters"].get("temperature")
+    if isinstance(value, (int, float)) and value > LIMIT:
+        state["refused"] = f'mabeam_refused{{variable="temperature",generation="{generation}",reason="too hot for me"}} 1'
+    else:
+        if value != state["temperature"]:
+            print("applied", generation, value, time.time(), flush=True)
+        state.update(temperature=value, refused="")
+    state["applied"] = generation
+
+class Report(BaseHTTPRequestHandler):
+    def do_GET(self):
+        said = word()
+        lines = [f"echo_temperature {state['temperature']}", state["refused"]]
+        if said != "silent":
+            lines.append(f"mabeam_applied_generation {state['applied']}")
+        if said == "malformed":
+            lines.append('mabeam_preference{variable="temperature" 0.1')
+        elif said == "oversized":
+            lines += ["# " + "x" * 78 for _ in range(1000)]
+        elif said not in ("", "silent"):
+            lines.append(f'mabeam_preference{{variable="temperature"}} {said}')
+        body = "\\n".join([*filter(None, lines), "# EOF", ""]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+threading.Thread(target=ThreadingHTTPServer(("", 9464), Report).serve_forever, daemon=True).start()
+while True:
+    obey()
+    time.sleep(0.02)
+"""
+
+
+def ends(code: int, incarnations: str = "1") -> str:
+    """A program that exits with `code` in the incarnations that the expression allows (`True`: always), else stays."""
+    which = "True" if incarnations == "always" else f"incarnation in ({incarnations},)"
+    return (
+        "import os, sys\n"
+        'incarnation = int(os.environ["MABEAM_INCARNATION"])\n'
+        f'print("last words of incarnation", incarnation, flush=True)\nif {which}:\n    sys.exit({code})\n{STAY}'
+    )
+
+
+def container(program: str, *, name: str = "agent", env: Mapping[str, str] | None = None, **fields: Any) -> JsonDict:
+    """A container of the project's image that runs the program, as Pod Security asks for it."""
+    return {
+        "name": name,
+        "image": required("MABEAM_TEST_IMAGE"),
+        "imagePullPolicy": "IfNotPresent",
+        "command": ["python3", "-c", program],
+        "env": [{"name": key, "value": value} for key, value in (env or {}).items()],
+        "securityContext": {
+            "allowPrivilegeEscalation": False,
+            "capabilities": {"drop": ["ALL"]},
+            "readOnlyRootFilesystem": True,
+        },
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
+        **fields,
+    }
+
+
+def template(*containers: JsonDict, **fields: Any) -> JsonDict:
+    """A pod template of these containers."""
+    security = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    spec = {"containers": list(containers), "securityContext": security, "volumes": [{"name": "tmp", "emptyDir": {}}]}
+    return {"spec": spec | fields}
+
+
+def agent(
+    name: str,
+    program: str = STAY,
+    *,
+    restart: str = "Permanent",
+    labels: Mapping[str, str] | None = None,
+    env: Mapping[str, str] | None = None,
+    **spec: Any,
+) -> JsonDict:
+    """An Agent of one container; further fields of the spec by their wire names (`template` for more than that)."""
+    spec.setdefault("template", template(container(program, env=env)))
+    spec.setdefault("shutdown", {"timeoutSeconds": 5})
+    return {
+        "apiVersion": "mabeam.dev/v1alpha1",
+        "kind": "Agent",
+        "metadata": {"name": name, "labels": dict(labels or {})},
+        "spec": {"restartStrategy": restart, **spec},
+    }
+
+
+def speaker(name: str, *, preferences: Any = (), env: Mapping[str, str] | None = None, **spec: Any) -> JsonDict:
+    """An Agent that applies `temperature` and reports."""
+    reports = {"source": "Pod", "periodSeconds": 2}
+    return agent(name, SPEAK, env=env, reports=reports, preferences=list(preferences), **spec)
+
+
+def variable(name: str, agents: list[str], **spec: Any) -> JsonDict:
+    """An OrchestrationVariable over these agents."""
+    return {
+        "apiVersion": "mabeam.dev/v1alpha1",
+        "kind": "OrchestrationVariable",
+        "metadata": {"name": name},
+        "spec": {"agents": {"names": agents}, **spec},
+    }
+
+
+# --- what is seen of them ---------------------------------------------------------------------------------------------
+
+
+def status(kube: Kube, name: str) -> JsonDict:
+    """The Agent's status, with the zeros that the wire leaves out."""
+    found: JsonDict = kube.get("mba", name).get("status") or {}
+    return {"state": None, "pods": [], "failures": [], "restarts": 0, "disruptions": 0, **found}
+
+
+def reached(kube: Kube, name: str, what: str, look: Callable[[JsonDict], Any], seconds: float = PATIENCE) -> JsonDict:
+    """The Agent's status, once `look` finds in it what is awaited."""
+    last: JsonDict = {}
+
+    def check() -> bool:
+        last.clear()
+        last.update(status(kube, name))
+        return bool(look(last))
+
+    try:
+        until(f"{name}: {what}", check, seconds)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; status: {json.dumps(last)}") from None
+    return last
+
+
+def is_ready(status: JsonDict) -> bool:
+    """Whether the condition Ready is True."""
+    return condition({"status": status}, "Ready").get("status") == "True"
+
+
+def running(kube: Kube, name: str, incarnation: int | None = None, ordinal: int = 0) -> JsonDict:
+    """The Agent's status, once it is Ready (and its ordinal has come to that incarnation)."""
+
+    def look(seen: JsonDict) -> bool:
+        records = [r for r in seen.get("pods", []) if r["ordinal"] == ordinal]
+        there = incarnation is None or (bool(records) and records[0]["incarnation"] == incarnation)
+        return there and seen.get("state") == "Running" and is_ready(seen)
+
+    return reached(kube, name, f"Running in incarnation {incarnation or 'any'}", look)
+
+
+def failures(status: JsonDict) -> list[tuple[str, int | None, bool]]:
+    """The ledger in short: cause, exit code, whether it was counted."""
+    return [(f["cause"], f.get("exitCode"), f["counted"]) for f in status.get("failures", [])]
+
+
+def report(kube: Kube, pod: str) -> str:
+    """The process's own report, read through the apiserver; empty while it does not answer."""
+    path = f"/api/v1/namespaces/{kube.namespace}/pods/{pod}:9464/proxy/metrics"
+    try:
+        return kube.run("get", "--raw", path)
+    except Refused:
+        return ""
+
+
+def execute(kube: Kube, pod: str, program: str) -> str:
+    """What a Python program printed inside the pod."""
+    return kube.run("exec", pod, "-c", "agent", "--", "python3", "-c", program)
+
+
+def say(kube: Kube, pod: str, word: str) -> None:
+    """Tell a speaker what to report from now on."""
+    execute(kube, pod, f"open('/tmp/word', 'w').write({word!r})")
+
+
+def evict(kube: Kube, pod: str) -> None:
+    """Ask for the pod's eviction, as a drain does."""
+    body = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": pod, "namespace": kube.namespace}}
+    path = f"/api/v1/namespaces/{kube.namespace}/pods/{pod}/eviction"
+    kube.run("create", "--raw", path, "-f", "-", stdin=json.dumps(body))
+
+
+@contextmanager
+def watched(kube: Kube, kind: str, selector: str = "") -> Iterator[Callable[[], list[tuple[str, JsonDict]]]]:
+    """Every change of a kind from now on, as the apiserver tells it: call what is given for (event, object) so far."""
+    command = [required("MABEAM_TEST_KUBECTL"), "-n", kube.namespace, "get", kind, "--watch", "--output-watch-events"]
+    if selector:
+        command += ["-l", selector]
+    with tempfile.TemporaryFile("w+") as file:
+        process = subprocess.Popen([*command, "-o", "json"], stdout=file, text=True)
+
+        def events() -> list[tuple[str, JsonDict]]:
+            file.seek(0)
+            text, decoder, found, at = file.read(), json.JSONDecoder(), [], 0
+            while (at := len(text) - len(text[at:].lstrip())) < len(text):
+                try:
+                    event, at = decoder.raw_decode(text, at)
+                except ValueError:
+                    break  # half an object: the rest is still to come
+                found.append((event["type"], event["object"]))
+            file.seek(0, 2)
+            return found
+
+        try:
+            until("the watch tells what there is", lambda: events() or not kube.list(kind, selector), 30)
+            yield events
+        finally:
+            process.terminate()
+            process.wait(10)

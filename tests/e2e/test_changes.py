@@ -1,0 +1,58 @@
+"""What a user changes while agents run: the spec, the number of replicas; one ordinal at a time, and nobody is blamed."""
+
+import pytest
+from e2e.agents import PATIENCE, STAY, agent, container, failures, is_ready, reached, running, template, watched
+from support.kube import JsonDict, Kube
+
+
+def twins(word: str) -> JsonDict:
+    return agent("twins", template=template(container(STAY, env={"WORD": word})), replicas=2)
+
+
+@pytest.fixture(scope="module")
+def twins_up(kube: Kube) -> Kube:
+    kube.apply(twins("old"), agent("crowd"))
+    reached(kube, "twins", "two ready", lambda s: s.get("readyReplicas") == 2)
+    return kube
+
+
+def test_a_changed_spec_replaces_one_ordinal_at_a_time_and_counts_nothing(twins_up: Kube) -> None:
+    with watched(twins_up, "pod", "mabeam.dev/agent=twins") as pods:
+        twins_up.apply(twins("new"))
+        seen = reached(
+            twins_up,
+            "twins",
+            "both replaced and ready",
+            lambda s: [r["incarnation"] for r in s["pods"]] == [2, 2] and s.get("readyReplicas") == 2 and is_ready(s),
+        )
+        told = pods()
+    assert (failures(seen), seen["restarts"]) == ([], 0)
+    for name in ("twins-0-2", "twins-1-2"):
+        containers = twins_up.get("pod", name)["spec"]["containers"]
+        assert {"name": "WORD", "value": "new"} in containers[0]["env"]
+    ready: set[str] = set()
+    fewest = 2
+    for event, pod in told:
+        name = pod["metadata"]["name"]
+        is_up = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
+        going = event == "DELETED" or "deletionTimestamp" in pod["metadata"]
+        before = len(ready)
+        ready = ready | {name} if is_up and not going else ready - {name}
+        if before == 2 or fewest < 2:  # from the moment the watch has told of both
+            fewest = min(fewest, len(ready))
+    assert fewest == 1
+    assert {pod["metadata"]["name"] for _, pod in told} == {"twins-0-1", "twins-1-1", "twins-0-2", "twins-1-2"}
+
+
+def test_kubectl_scale_adds_and_takes_away_without_blame(twins_up: Kube) -> None:
+    running(twins_up, "crowd", incarnation=1)
+    twins_up.run("scale", "mba/crowd", "--replicas=3")
+    seen = reached(twins_up, "crowd", "three ready", lambda s: s.get("readyReplicas") == 3 and is_ready(s))
+    assert [record["incarnation"] for record in seen["pods"]] == [1, 1, 1]
+    twins_up.run("scale", "mba/crowd", "--replicas=1")
+    seen = reached(
+        twins_up, "crowd", "one left", lambda s: [r["ordinal"] for r in s["pods"]] == [0] and is_ready(s), PATIENCE
+    )
+    assert (seen["pods"][0]["incarnation"], seen["restarts"], failures(seen)) == (1, 0, [])
+    left = [pod["metadata"]["name"] for pod in twins_up.list("pod", "mabeam.dev/agent=crowd")]
+    assert left == ["crowd-0-1"]
