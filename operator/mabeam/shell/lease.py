@@ -48,15 +48,12 @@ class Leader:
             elif self.elected.is_set() and not self.may_write():
                 log.error("the lease is lost; this process stops so that it writes nothing more")
                 return
-            await asyncio.sleep(
-                max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0
-            )
+            await asyncio.sleep(max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0)
 
     async def release(self) -> None:
         """Give the Lease away on a graceful stop, so that the next process need not wait for it to expire."""
         if not self.elected.is_set() or not self.may_write():
             return
-        self._renewed_at = float("-inf")
         try:
             lease = await self.cluster.get("Lease", self.namespace, self.name)
             if lease and (lease.get("spec") or {}).get("holderIdentity") == self.identity:
@@ -67,6 +64,8 @@ class Leader:
                 await self.cluster.patch("Lease", self.namespace, self.name, body)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
             log.warning("the lease was not released: %s", problem)
+        finally:
+            self._renewed_at = float("-inf")
 
     async def _try(self, now: float) -> bool:
         try:

@@ -89,47 +89,51 @@ class Process:
     async def run(self) -> int:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
         runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics)
+        self._heed_signals()
         background = [
             self._guarded("queue timer", self.queue.keep_time()),
             self._guarded("sweep", self.sweep.sweep_for_ever(self.settings.resync_seconds)),
             self._guarded("reports", self.reports.read_for_ever()),
             self._guarded("events", self.recorder.post_for_ever()),
             self._guarded("loop watch", self._watch_loop()),
+            self._guarded("watches", self._watch()),
         ]
         if self.settings.leader_election:
             background.append(self._guarded("lease", self.leader.hold_for_ever()))
         workers = self._guarded("workers", self._work())
-        for signal_ in (signal.SIGTERM, signal.SIGINT):  # until kopf takes them over
-            asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
-        registry = kopf.OperatorRegistry()
-        handlers.register(registry, self.cluster.connection, self._heard)
-        kopf_settings = kopf.OperatorSettings()
-        handlers.configure(kopf_settings)
-        try:
-            # kopf looks once which kinds exist; a kind that comes later would never be watched.
-            await self._either(self.sweep.synced.wait(), self.stop.wait())
-            if not self.stop.is_set():
-                await kopf.operator(
-                    registry=registry,
-                    settings=kopf_settings,
-                    standalone=True,
-                    clusterwide=not self.settings.watch_namespaces,
-                    namespaces=self.settings.watch_namespaces,
-                    stop_flag=self.stop,
-                )
-        except Exception:
-            log.exception("the watches failed for good; the process ends, to be started again")
-            self.failed = True
-        finally:
-            await self._wind_up(workers, background, runner)
+        await self.stop.wait()
+        await self._wind_up(workers, background)
+        await runner.cleanup()
         return 1 if self.failed else 0
+
+    def _heed_signals(self) -> None:
+        for signal_ in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
+
+    async def _watch(self) -> None:
+        """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
+
+        It takes the signals when it starts, and gives them back: at the end it would wait for every task that is not its
+        own, and then cancel the workers in the middle of a write.
+        """
+        await self.sweep.synced.wait()
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        handlers.register(registry, self.cluster.connection, self._heard, self._heed_signals)
+        handlers.configure(settings)
+        await kopf.operator(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self.settings.watch_namespaces,
+            namespaces=self.settings.watch_namespaces,
+        )
 
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
         await self.sweep.synced.wait()
         if self.settings.leader_election:
             await self.leader.elected.wait()
-        self.telemetry.leading.set(1)
+        self.telemetry.lead()
         for key in self.cache.everything():
             self.queue.add(key)
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
@@ -145,33 +149,17 @@ class Process:
         log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
-    async def _wind_up(
-        self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]", runner: Any
-    ) -> None:
-        """Let passes in progress finish their writes, give the Lease away, end the rest."""
-        self.stop.set()
+    async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
+        """Let passes in progress finish their writes, end the rest, and then give the Lease away."""
         self.queue.close()
-        if not self.queue_was_served():
-            workers.cancel()
-        _, late = await asyncio.wait([workers], timeout=DRAIN_SECONDS)
-        for task in late:
-            task.cancel()
-        if self.settings.leader_election:
-            await self.leader.release()
-        for task in background:
+        if not self.telemetry.leads:
+            workers.cancel()  # they wait for the Lease, or for the first LIST
+        await asyncio.wait([workers], timeout=DRAIN_SECONDS)
+        for task in (workers, *background):
             task.cancel()
         await asyncio.gather(workers, *background, return_exceptions=True)
-        await runner.cleanup()
-
-    def queue_was_served(self) -> bool:
-        """Whether the workers ever started."""
-        return self.sweep.synced.is_set() and (not self.settings.leader_election or self.leader.elected.is_set())
-
-    async def _either(self, *waits: Coroutine[Any, Any, Any]) -> None:
-        tasks = [asyncio.create_task(wait) for wait in waits]
-        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        for task in tasks:
-            task.cancel()
+        if self.settings.leader_election:
+            await self.leader.release()  # last: nothing renews it, and nothing is written after it
 
     def _guarded(self, what: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         async def guarded() -> None:

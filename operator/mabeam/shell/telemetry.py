@@ -52,6 +52,13 @@ class Telemetry:
         )
         self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
 
+    leads = False
+
+    def lead(self) -> None:
+        """This process decides from now on."""
+        self.leads = True
+        self.leading.set(1)
+
     def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
         """Count one API request."""
         self.requests.labels(verb, kind, str(code)).observe(seconds)
