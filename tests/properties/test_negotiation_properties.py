@@ -12,8 +12,8 @@ from mabeam.api.variable import Domain, Negotiation, Offer
 from mabeam.core import domain as domains
 from mabeam.core.negotiation import Gathered, Outcome, gather, negotiate
 from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report, parse
-from support.builders import an_agent
-from support.coordination import SIZES, Team, a_domain, a_variable, agent_body, an_offer, prefers, variable_body
+from support.builders import agent_body, an_agent
+from support.coordination import SIZES, Team, a_domain, a_variable, an_offer, prefers, variable_body
 
 NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 VALUES = st.one_of(

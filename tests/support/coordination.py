@@ -21,7 +21,7 @@ from mabeam.core.delivery import Delivery, deliver
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
 
-from support.builders import START, a_pod, agent_body, an_agent, stamp
+from support.builders import START, a_pod, an_agent, stamp
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}
 SIZES: JsonDict = {"type": "Choice", "choices": ["small", "medium", "large"]}
@@ -266,5 +266,3 @@ _DO = {
     "delete": Team._delete_map,
     "patch": Team._annotate,
 }
-
-__all__ = ["agent_body"]

@@ -17,12 +17,11 @@ from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 from mabeam.core.verdict import FAILURES
-from support.builders import START, an_agent, at
+from support.builders import START, agent_body, an_agent, at
 from support.coordination import (
     SIZES,
     Team,
     a_variable,
-    agent_body,
     an_item,
     condition_of,
     offering,

@@ -16,13 +16,12 @@ from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED, Delivery, deli
 from mabeam.core.effective import INSTRUCTIONS, MAX_ITEMS, instruct, timeout_seconds
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
-from support.builders import START, a_pod, an_agent, at, exited, stamp
+from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
 from support.coordination import (
     Team,
     a_decided,
     a_map,
     a_variable,
-    agent_body,
     an_item,
     applied,
     told_agent,
