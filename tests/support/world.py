@@ -140,7 +140,10 @@ class World:
     def settle(self) -> None:
         """Passes (and a prompt kubelet's doings) until nothing is left to do; time stands still."""
         for _ in range(PATIENCE):
+            deaths = self.deaths
             wrote = self.pass_once()
+            if self.deaths > deaths:
+                continue  # it comes back to the very world it left
             moved = self._kubelet() if self.prompt else False
             if not wrote and not moved:
                 return

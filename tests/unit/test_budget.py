@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-
 from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure, FailureCause
 from mabeam.core.budget import (
     LEDGER_FLOOR,
