@@ -74,8 +74,18 @@ class KubeModel(BaseModel):
         return self
 
     def to_wire(self) -> JsonDict:
-        """The JSON object as the apiserver would store it: camelCase, nothing that is None."""
-        return self.model_dump(mode="json", by_alias=True, exclude_none=True)
+        """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest."""
+        wire: JsonDict = _shortest(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+        return wire
+
+
+def _shortest(value: Any) -> Any:
+    """The value with every whole float as an integer, as the apiserver gives it back: 30, not 30.0."""
+    if isinstance(value, dict):
+        return {key: _shortest(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_shortest(inner) for inner in value]
+    return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
 class StatusModel(KubeModel):
