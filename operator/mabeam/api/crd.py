@@ -55,7 +55,7 @@ def structural_schema(model: type[BaseModel]) -> JsonDict:
     """The OpenAPI v3 structural schema of `model`, every list, map, string and number bounded; raises `NotStructural`."""
     document = model.model_json_schema(by_alias=True, mode="validation")
     if "metadata" in document["properties"]:  # the apiserver's own; a CRD may only say that it is an object
-        document["properties"] |= dict.fromkeys(("apiVersion", "kind"), {"type": "string", "maxLength": 63})
+        document["properties"] |= {key: {"type": "string", "maxLength": 63} for key in ("apiVersion", "kind")}
         document["properties"]["metadata"] = {"type": "object", _PRESERVE: True}
     models = {found.__name__: found for found in _models_of(model)}
     return _convert(document, document.get("$defs", {}), models, model.__name__)

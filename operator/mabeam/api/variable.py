@@ -169,7 +169,8 @@ class Domain(KubeModel):
             lambda d: (d.type is DomainType.CHOICE) == (d.choices is not None),
         ),
         Rule(
-            "!has(self.type) || self.type in ['Number', 'Integer'] || !(has(self.minimum) || has(self.maximum) || has(self.step))",
+            "!has(self.type) || self.type in ['Number', 'Integer'] ||"
+            " !(has(self.minimum) || has(self.maximum) || has(self.step))",
             "`minimum`, `maximum` and `step` go with the types Number and Integer",
             lambda d: (
                 d.type in (DomainType.NUMBER, DomainType.INTEGER)
