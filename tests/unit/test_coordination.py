@@ -323,7 +323,10 @@ def test_a_changed_spec_member_or_static_preference_starts_a_round_at_once() -> 
     assert (team.variable().status.round, team.variable().status.value) == (4, 0.5)
 
 
-@pytest.mark.parametrize("change", [{"priority": 7}, {"mode": "Active"}, {"parameter": "temp"}])
+WRITTEN_OUT = {"negotiation": {"maxWeight": 10, "periodSeconds": 15}}
+
+
+@pytest.mark.parametrize("change", [{"priority": 7}, {"mode": "Active"}, {"parameter": "temp"}, WRITTEN_OUT])
 def test_what_bears_on_no_value_starts_no_round(change: dict[str, Any]) -> None:
     team = wanting(0.2, 0.4)
     team.settle()

@@ -221,9 +221,8 @@ def _unheard(run: _Pass) -> bool:
 
 def _trigger(run: _Pass) -> Any:
     """What starts a round at once."""
-    spec = run.variable.spec
-    own = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(_NOT_INPUTS))
-    if spec.negotiation is None:
+    own = _spec_inputs(run)
+    if run.variable.spec.negotiation is None:
         return own
     members = {
         agent.metadata.name: [
@@ -234,6 +233,13 @@ def _trigger(run: _Pass) -> Any:
         for agent in run.agents
     }
     return [own, members, [offer.agent for offer in run.gathered.offers]]
+
+
+def _spec_inputs(run: _Pass) -> Any:
+    """The part of the spec that bears on the value. Defaults are left out: an upgrade that adds one starts no round."""
+    return run.variable.spec.model_dump(
+        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude=set(_NOT_INPUTS)
+    )
 
 
 def _hash(value: Any) -> str:
@@ -255,7 +261,6 @@ def _record(run: _Pass, trigger: str) -> OrchestrationVariableStatus:
     value, rule, message = _in_force(run, outcome)
     number = before.round + 1
     changed = value != before.value
-    own = spec.model_dump(mode="json", by_alias=True, exclude_none=True, exclude=set(_NOT_INPUTS))
     return before.model_copy(
         update={
             "value": value,
@@ -265,7 +270,7 @@ def _record(run: _Pass, trigger: str) -> OrchestrationVariableStatus:
             "last_decision": LastDecision(
                 time=run.now,
                 rule=rule,
-                inputs_hash=_hash([own, [offer.to_wire() for offer in outcome.offers]]),
+                inputs_hash=_hash([_spec_inputs(run), [offer.to_wire() for offer in outcome.offers]]),
                 trigger_hash=trigger,
                 message=message[:1024],
             ),
