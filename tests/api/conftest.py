@@ -29,7 +29,9 @@ def crds() -> None:
             f"{plural} established",
             lambda plural=plural: any(
                 c["type"] == "Established" and c["status"] == "True"
-                for c in json.loads(cluster.run("get", "crd", f"{plural}.mabeam.dev", "-o", "json"))["status"]["conditions"]
+                for c in json.loads(cluster.run("get", "crd", f"{plural}.mabeam.dev", "-o", "json"))["status"][
+                    "conditions"
+                ]
             ),
         )
 

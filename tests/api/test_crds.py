@@ -18,7 +18,12 @@ KINDS = {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable}
 
 def agent(name: str = "a", **spec: Any) -> dict[str, Any]:
     whole = {"module": "examples.echo:Echo"} | spec
-    return {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Agent", "metadata": {"name": name}, "spec": {k: v for k, v in whole.items() if v is not None}}
+    return {
+        "apiVersion": "mabeam.dev/v1alpha1",
+        "kind": "Agent",
+        "metadata": {"name": name},
+        "spec": {k: v for k, v in whole.items() if v is not None},
+    }
 
 
 def variable(name: str = "v", **spec: Any) -> dict[str, Any]:
@@ -64,7 +69,9 @@ SOUND = {
     "a variable with a selector": variable(agents={"selector": {"matchLabels": {"team": "alpha"}}}),
     "an auction": variable(negotiation={"strategy": "Auction", "payment": "SecondPrice", "reservePrice": 1}),
     "a choice": variable(domain={"type": "Choice", "choices": ["a", "b"]}, value="a"),
-    "a bounded number": variable(domain={"minimum": 0, "maximum": 2, "step": 0.05}, value=1, priority=-3, mode="Advise", paused=True),
+    "a bounded number": variable(
+        domain={"minimum": 0, "maximum": 2, "step": 0.05}, value=1, priority=-3, mode="Advise", paused=True
+    ),
 }
 # What is refused, and what the message must say: the field, and what is allowed.
 UNSOUND = {
@@ -76,9 +83,15 @@ UNSOUND = {
     "a supervisor": (agent(supervisor="team"), "`supervisor` is not supported yet"),
     "a group strategy": (agent(supervisionStrategy="OneForAll"), "`supervisionStrategy` is not supported yet"),
     "another resolver": (agent(conflictResolution="Compromise"), "`conflictResolution` is not supported yet"),
-    "an escalation": (agent(faultTolerance={"escalationPolicy": "Escalate"}), "`escalationPolicy` is not supported yet"),
+    "an escalation": (
+        agent(faultTolerance={"escalationPolicy": "Escalate"}),
+        "`escalationPolicy` is not supported yet",
+    ),
     "a probe": (agent(faultTolerance={"probeAfterSeconds": 5}), "`probeAfterSeconds` is not supported yet"),
-    "a progress timeout": (agent(faultTolerance={"progressTimeoutSeconds": 5}), "`progressTimeoutSeconds` is not supported yet"),
+    "a progress timeout": (
+        agent(faultTolerance={"progressTimeoutSeconds": 5}),
+        "`progressTimeoutSeconds` is not supported yet",
+    ),
     "resource bounds": (agent(resources={"bounds": [{"resource": "memory"}]}), "`bounds` is not supported yet"),
     "a Prometheus": (agent(reports={"source": "Prometheus"}), "`source` is not supported yet"),
     "a vote": (agent(preferences=[{"variable": "t", "vote": "Yes"}]), "`vote` is not supported yet"),
@@ -100,10 +113,19 @@ UNSOUND = {
     "a domain upside down": (variable(domain={"minimum": 2, "maximum": 1}), "`minimum` must not be above `maximum`"),
     "choices without the type": (variable(domain={"choices": ["a"]}), "`choices` must be set"),
     "a choice without choices": (variable(domain={"type": "Choice"}), "`choices` must be set"),
-    "steps of a choice": (variable(domain={"type": "Choice", "choices": ["a"], "step": 1}), "go with the types Number and Integer"),
+    "steps of a choice": (
+        variable(domain={"type": "Choice", "choices": ["a"], "step": 1}),
+        "go with the types Number and Integer",
+    ),
     "an object": (variable(domain={"type": "Object"}), "`type` is not supported yet"),
-    "an aggregation in an auction": (variable(negotiation={"strategy": "Auction", "aggregation": "Mean"}), "`aggregation` goes with"),
-    "a payment without an auction": (variable(negotiation={"payment": "FirstPrice"}), "`payment` and `reservePrice` go with"),
+    "an aggregation in an auction": (
+        variable(negotiation={"strategy": "Auction", "aggregation": "Mean"}),
+        "`aggregation` goes with",
+    ),
+    "a payment without an auction": (
+        variable(negotiation={"payment": "FirstPrice"}),
+        "`payment` and `reservePrice` go with",
+    ),
     "consensus": (variable(consensus={}), "`consensus` is not supported yet"),
     "a function": (variable(function={"cel": "1"}), "`function` is not supported yet"),
     "adaptation": (variable(adaptation={}), "`adaptation` is not supported yet"),
@@ -145,7 +167,9 @@ def test_a_fresh_object_is_not_taken_for_a_reconciled_one(kube: Kube) -> None:
     kube.apply(agent("unseen", desiredState="Stopped"))
     assert kube.get("mba", "unseen")["metadata"]["generation"] == 1
     # An operator may run on this cluster; what matters is the default that the apiserver itself put there.
-    created = json.loads(kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(agent("unseen2"))))
+    created = json.loads(
+        kube.run("create", "--dry-run=server", "-o", "json", "-f", "-", stdin=json.dumps(agent("unseen2")))
+    )
     assert created["status"] == {"observedGeneration": -1}
 
 

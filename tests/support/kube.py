@@ -20,7 +20,9 @@ def required(variable: str) -> str:
     """The value of an environment variable that `make test` sets; fails, rather than skips, without it."""
     value = os.environ.get(variable)
     if not value:
-        raise AssertionError(f"{variable} is not set: this test needs the tests' cluster; run `make test`, or see `make help`")
+        raise AssertionError(
+            f"{variable} is not set: this test needs the tests' cluster; run `make test`, or see `make help`"
+        )
     return value
 
 
