@@ -1,7 +1,7 @@
 """The Agent kind: one supervised worker, one pod per replica."""
 
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -9,13 +9,11 @@ from mabeam.api.base import (
     CRD_DEFAULT,
     DNS_LABEL,
     LIST_SET,
-    AnnotationMap,
     Conditions,
     Count,
     JsonDict,
     JsonValue,
     KubeModel,
-    LabelMap,
     LongText,
     NonNegative,
     ObjectMeta,
@@ -30,7 +28,8 @@ from mabeam.api.base import (
     only_yet,
 )
 from mabeam.api.directive import AgentDirectives
-from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT, RESERVED_LABELS, RESERVED_PREFIX
+from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
+from mabeam.api.template import PodTemplate
 
 
 class AgentRole(StrEnum):
@@ -139,39 +138,6 @@ class ConflictResolver(StrEnum):
     PRIORITY_BASED = "PriorityBased"
     COMPROMISE = "Compromise"
     LEADER_ELECTION = "LeaderElection"
-
-
-_RESERVED = ", ".join(f"'{label}'" for label in RESERVED_LABELS)
-
-
-def _unreserved(keys: Any) -> bool:
-    return all(key not in RESERVED_LABELS and not key.startswith(RESERVED_PREFIX) for key in keys or ())
-
-
-class TemplateMeta(KubeModel):
-    """Labels and annotations of the agent's pods; the operator's own keys are reserved."""
-
-    labels: LabelMap | None = None
-    annotations: AnnotationMap | None = None
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            f"!has(self.labels) || self.labels.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in [{_RESERVED}]))",
-            f"`labels` must not set the operator's own keys ({RESERVED_PREFIX}*, {', '.join(RESERVED_LABELS)})",
-            lambda meta: _unreserved(meta.labels),
-        ),
-        Rule(
-            f"!has(self.annotations) || self.annotations.all(k, !k.startsWith('{RESERVED_PREFIX}'))",
-            f"`annotations` must not set the operator's own keys ({RESERVED_PREFIX}*)",
-            lambda meta: _unreserved(meta.annotations),
-        ),
-    )
-
-
-class PodTemplate(KubeModel):
-    """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
-
-    metadata: TemplateMeta | None = None
-    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
 
 
 class Shutdown(KubeModel):

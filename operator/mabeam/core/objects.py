@@ -8,7 +8,7 @@ import hashlib
 import json
 from typing import Any, Final
 
-from mabeam.api.agent import Agent, AgentSpec, PodTemplate, ShutdownPolicy
+from mabeam.api.agent import Agent, AgentSpec, ShutdownPolicy
 from mabeam.api.base import JsonDict
 from mabeam.api.names import (
     ANNOTATION_GENERATION,
@@ -31,6 +31,7 @@ from mabeam.api.names import (
     directives_config_map,
     pod_name,
 )
+from mabeam.api.template import PodTemplate
 from mabeam.core.snapshot import PodDefaults
 
 # The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.

@@ -1,0 +1,40 @@
+"""The pod template of an agent that brings its own pods: any PodSpec, but none of the operator's own keys."""
+
+from typing import Annotated, Any, ClassVar
+
+from pydantic import Field
+
+from mabeam.api.base import AnnotationMap, KubeModel, LabelMap, Rule
+from mabeam.api.names import RESERVED_LABELS, RESERVED_PREFIX
+
+_RESERVED = ", ".join(f"'{label}'" for label in RESERVED_LABELS)
+
+
+def _unreserved(keys: Any) -> bool:
+    return all(key not in RESERVED_LABELS and not key.startswith(RESERVED_PREFIX) for key in keys or ())
+
+
+class TemplateMeta(KubeModel):
+    """Labels and annotations of the agent's pods; the operator's own keys are reserved."""
+
+    labels: LabelMap | None = None
+    annotations: AnnotationMap | None = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            f"!has(self.labels) || self.labels.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in [{_RESERVED}]))",
+            f"`labels` must not set the operator's own keys ({RESERVED_PREFIX}*, {', '.join(RESERVED_LABELS)})",
+            lambda meta: _unreserved(meta.labels),
+        ),
+        Rule(
+            f"!has(self.annotations) || self.annotations.all(k, !k.startsWith('{RESERVED_PREFIX}'))",
+            f"`annotations` must not set the operator's own keys ({RESERVED_PREFIX}*)",
+            lambda meta: _unreserved(meta.annotations),
+        ),
+    )
+
+
+class PodTemplate(KubeModel):
+    """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
+
+    metadata: TemplateMeta | None = None
+    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
