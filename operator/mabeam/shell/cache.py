@@ -4,6 +4,7 @@ kopf's index is not used: it makes start-up quadratic and never forgets what was
 older word on an object never replaces a newer one, and `sweep` finds deletions that no watch told.
 """
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -23,6 +24,8 @@ from mabeam.shell.parse import (
     parse_variable,
 )
 from mabeam.shell.workqueue import Key
+
+log = logging.getLogger("mabeam.cache")
 
 AGENT: Final = "Agent"
 VARIABLE: Final = "OrchestrationVariable"
@@ -86,7 +89,13 @@ class Cache:
             return None  # a late word on an object whose name has a new bearer
         self.versions[kind][where] = version
         before = self._get(kind, where)
-        return Change(kind, where, before, self._put(kind, where, body))
+        try:
+            after = self._put(kind, where, body)
+        except Exception:  # one object that cannot be read must not end the process that all others need
+            log.exception("%s %s/%s cannot be read and is passed over until it changes", kind, *where)
+            self._drop(kind, where)
+            after = None
+        return Change(kind, where, before, after)
 
     def forget(self, kind: str, where: Where, uid: str | None = None) -> Change | None:
         """The loss of an object; None when it is not known, or when its name has a new bearer already."""

@@ -222,7 +222,13 @@ class Cluster:
         ):
             if response.status != 200:
                 raise ApiError(response.status, "Report", f"HTTP {response.status} from {pod}")
-            return await response.content.read(limit + 1)
+            raw = bytearray()
+            # A single read() hands out what has arrived, not what was sent.
+            async for part in response.content.iter_any():
+                raw += part
+                if len(raw) > limit:
+                    break
+            return bytes(raw[: limit + 1])
 
     # --- writes --------------------------------------------------------------------------------------------------------
 

@@ -50,6 +50,7 @@ class Reconciler:
                     self.queue.add_after(key, requeue)
             except NotLeading:
                 outcome = "not-leading"
+                self.queue.retry(key)  # a late renewal may still come; without one the process ends
             except Exception as problem:  # the error policy is the one place that must survive anything
                 outcome = "error"
                 await self._failed(key, problem)

@@ -72,6 +72,7 @@ def _is_safe(ip: str) -> bool:
         address = ipaddress.ip_address(ip)
     except ValueError:
         return False
+    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 is the node's loopback too
     return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
