@@ -109,7 +109,7 @@ def stalled(status: JsonDict) -> bool:
     return condition({"status": status}, "Stalled").get("status") == "True"
 
 
-# --- the table -----------------------------------------------------------------------------------------------------------
+# --- the table -------------------------------------------------------------------------------------------------------
 
 
 def test_a_permanent_agent_that_exits_normally_is_restarted_and_counted(started: Kube) -> None:
@@ -168,7 +168,7 @@ def test_a_pod_that_somebody_deletes_counts_as_a_failure(started: Kube) -> None:
     assert stalled(seen)
 
 
-# --- what the kubelet does ---------------------------------------------------------------------------------------------------
+# --- what the kubelet does -------------------------------------------------------------------------------------------
 
 
 def test_a_process_that_eats_more_than_its_limit_ran_out_of_memory(started: Kube) -> None:
@@ -233,7 +233,7 @@ def test_the_last_words_of_a_failed_pod_can_still_be_read(started: Kube) -> None
     assert "last words of incarnation 1" in started.run("logs", "exit3-temporary-0-1", "-c", "agent")
 
 
-# --- the budget ----------------------------------------------------------------------------------------------------------------
+# --- the budget ------------------------------------------------------------------------------------------------------
 
 
 def test_an_agent_is_parked_after_exactly_one_failure_more_than_it_may_have(started: Kube) -> None:
@@ -272,7 +272,7 @@ def test_restarts_wait_longer_and_longer_except_the_first(started: Kube) -> None
     assert waited[2] >= 4
 
 
-# --- stops -----------------------------------------------------------------------------------------------------------------------
+# --- stops -----------------------------------------------------------------------------------------------------------
 
 
 def test_an_agent_is_stopped_and_started_by_its_user_without_a_failure(started: Kube) -> None:

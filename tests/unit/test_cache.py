@@ -181,3 +181,29 @@ def test_there_is_a_key_for_each_agent_and_each_variable() -> None:
     cache.learn(VARIABLE, variable_body("v", ["a"]))
     cache.learn("Pod", a_pod(2))
     assert cache.everything() == [Key(AGENT, "team", "a"), Key(VARIABLE, "team", "v")]
+
+
+def test_an_object_that_cannot_be_read_is_passed_over_until_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    cache = Cache()
+    cache.learn(AGENT, an_agent(1))
+    cache.learn("Pod", a_pod(2))
+    poison = a_pod(3)
+    poison["spec"]["containers"] = ["no container"]
+    change = cache.learn("Pod", poison)
+    assert change is not None
+    assert change.after is None
+    assert pods_of_a(cache) == []
+    assert "Pod team/a-0-1 cannot be read" in caplog.text
+    assert cache.learn("Pod", poison) is None
+    cache.learn("Pod", a_pod(4))
+    assert pods_of_a(cache) == ["a-0-1"]
+
+
+@pytest.mark.parametrize("text", ["²", "٣", "-1", "9" * 5000, "", "7 "])
+def test_a_generation_that_a_stranger_wrote_on_a_pod_is_read_as_none(text: str) -> None:
+    cache = Cache()
+    cache.learn(AGENT, an_agent(1))
+    body = a_pod(2)
+    body["metadata"]["annotations"] = {"mabeam.dev/directives-generation": text}
+    cache.learn("Pod", body)
+    assert [pod.generation for pod in cache.pods_owned_by(cache.agents[HERE].agent)] == [0]

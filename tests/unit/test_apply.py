@@ -1,0 +1,289 @@
+"""What carries decisions out: the status first, then each effect, and nothing more after the first that fails."""
+
+import asyncio
+import copy
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mabeam.api.agent import AgentState
+from mabeam.api.base import JsonDict
+from mabeam.api.names import Reason
+from mabeam.core.decision import Decision, Effect, Event
+from mabeam.core.objects import owner_reference
+from mabeam.shell.apply import Applier, NameTaken, PodNotTaken, merge_patch
+from mabeam.shell.cache import AGENT, Cache, Change
+from mabeam.shell.cluster import ApiError, NotLeading
+from support.builders import agent_body
+
+# --- merge patches ---------------------------------------------------------------------------------------------------------
+
+# RFC 7386 cannot express null, and a status holds none: `to_wire` leaves them out.
+SCALARS = st.booleans() | st.integers() | st.text(max_size=3)
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=4),
+    max_leaves=12,
+)
+DOCUMENTS = st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)
+
+
+def patched(target: Any, patch: Any) -> Any:
+    """RFC 7386, section 2, word for word."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            result.pop(name, None)
+        else:
+            result[name] = patched(result.get(name), value)
+    return result
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_a_merge_patch_turns_the_one_into_the_other(before: JsonDict, after: JsonDict) -> None:
+    untouched = copy.deepcopy((before, after))
+    assert patched(before, merge_patch(before, after)) == after
+    assert (before, after) == untouched
+
+
+@given(DOCUMENTS)
+def test_a_merge_patch_between_equals_is_empty(document: JsonDict) -> None:
+    assert merge_patch(document, copy.deepcopy(document)) == {}
+
+
+@given(DOCUMENTS, DOCUMENTS)
+def test_a_merge_patch_names_nothing_that_did_not_change(before: JsonDict, after: JsonDict) -> None:
+    changed = {key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...)}
+    assert merge_patch(before, after).keys() == changed
+
+
+# --- carrying out ------------------------------------------------------------------------------------------------------------
+
+
+class FakeCluster:
+    """Remembers every call; answers with what was put, or with the trouble that was set for the verb."""
+
+    def __init__(self) -> None:
+        self.calls: list[tuple[str, str]] = []
+        self.bodies: list[JsonDict] = []
+        self.trouble: dict[str, Exception] = {}
+        self.existing: JsonDict | None = None
+
+    def _call(self, verb: str, kind: str, body: JsonDict) -> JsonDict:
+        self.calls.append((verb, kind))
+        self.bodies.append(body)
+        if verb in self.trouble:
+            raise self.trouble[verb]
+        return body
+
+    async def patch_status(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        self._call("status", kind, body)
+        return answered(status=body["status"])
+
+    async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
+        return self._call("create", kind, body)
+
+    async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        self._call("patch", kind, body)
+        return a_pod_body()
+
+    async def delete(self, kind: str, namespace: str, name: str, uid: str | None, grace: int | None) -> JsonDict | None:
+        return self._call("delete", kind, {"uid": uid, "grace": grace})
+
+    async def get(self, kind: str, namespace: str, name: str) -> JsonDict | None:
+        self.calls.append(("get", kind))
+        return self.existing
+
+
+class Recorder:
+    def __init__(self) -> None:
+        self.events: list[Event] = []
+
+    def record(self, regarding: object, events: tuple[Event, ...]) -> None:
+        self.events.extend(events)
+
+
+class Bench:
+    """An Applier between fakes, and an agent in its cache."""
+
+    def __init__(self) -> None:
+        self.cluster, self.recorder, self.cache = FakeCluster(), Recorder(), Cache()
+        self.rung: list[Change] = []
+        self.applier = Applier(self.cluster, self.cache, self.recorder, self.rung.append)  # type: ignore[arg-type]
+        self.cache.learn(AGENT, answered(version=1))
+        self.agent = self.cache.agents["team", "a"].agent
+
+    def decision(self, *effects: Effect, changed: bool = True) -> Decision[Any]:
+        status = self.agent.status
+        if changed:
+            status = status.model_copy(update={"state": AgentState.RUNNING, "observed_generation": 1})
+        return Decision(status, "running", effects, (Event(Reason.AGENT_STARTED, "runs"),))
+
+    def carry_out(self, decision: Decision[Any]) -> bool:
+        agent = self.agent
+        return asyncio.run(self.applier.carry_out(AGENT, agent.metadata, agent.status, decision))
+
+
+def answered(version: int = 2, **words: Any) -> JsonDict:
+    body = agent_body(**words)
+    body["metadata"]["resourceVersion"] = str(version)
+    return body
+
+
+def a_pod_body(owner: str = "uid-of-a") -> JsonDict:
+    return {
+        "kind": "Pod",
+        "metadata": {
+            "name": "a-0-1",
+            "namespace": "team",
+            "uid": "pod-uid",
+            "resourceVersion": "7",
+            "ownerReferences": [owner_reference("Agent", "a", owner)],
+        },
+        "spec": {"containers": [{"name": "agent"}]},
+        "status": {"phase": "Pending"},
+    }
+
+
+CREATE = Effect("create", "Pod", "team", "a-0-1", "start", a_pod_body())
+DELETE = Effect("delete", "Pod", "team", "a-0-0", "superseded", uid="old", grace_seconds=1)
+ANNOTATE = Effect("patch", "Pod", "team", "a-0-1", "refresh", {"metadata": {"annotations": {"k": "v"}}})
+
+
+def test_the_status_is_written_before_anything_is_done() -> None:
+    bench = Bench()
+    assert bench.carry_out(bench.decision(DELETE, CREATE)) is True
+    assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod"), ("create", "Pod")]
+    assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
+
+
+def test_the_status_write_is_guarded_by_the_version_it_was_decided_on_and_says_only_what_changed() -> None:
+    bench = Bench()
+    bench.carry_out(bench.decision())
+    (body,) = bench.cluster.bodies
+    assert body == {
+        "metadata": {"resourceVersion": "1"},
+        "status": {"state": "Running", "observedGeneration": 1},
+    }
+
+
+@pytest.mark.parametrize("trouble", [ApiError(409, "Conflict", "newer"), ApiError(500, "", ""), NotLeading("PATCH")])
+def test_nothing_is_done_after_a_status_write_that_failed(trouble: Exception) -> None:
+    bench = Bench()
+    bench.cluster.trouble["status"] = trouble
+    with pytest.raises(type(trouble)):
+        bench.carry_out(bench.decision(DELETE, CREATE))
+    assert bench.cluster.calls == [("status", "Agent")]
+    assert bench.recorder.events == []
+    assert bench.rung == []
+
+
+def test_nothing_is_done_after_an_effect_that_failed() -> None:
+    bench = Bench()
+    bench.cluster.trouble["delete"] = ApiError(500, "InternalError", "etcd")
+    with pytest.raises(ApiError):
+        bench.carry_out(bench.decision(DELETE, CREATE))
+    assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod")]
+
+
+def test_no_status_is_written_when_nothing_changed_and_effects_are_done_all_the_same() -> None:
+    bench = Bench()
+    assert bench.carry_out(bench.decision(CREATE, changed=False)) is False
+    assert bench.cluster.calls == [("create", "Pod")]
+
+
+def test_a_pass_reads_its_own_writes() -> None:
+    bench = Bench()
+    bench.carry_out(bench.decision(CREATE))
+    assert bench.cache.agents["team", "a"].agent.status.state is AgentState.RUNNING
+    assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
+    assert [change.kind for change in bench.rung] == ["Agent", "Pod"]
+
+
+def refused_create(code: int, reason: str = "", message: str = "no") -> Bench:
+    bench = Bench()
+    bench.cluster.trouble["create"] = ApiError(code, reason, message)
+    return bench
+
+
+def test_a_pod_that_is_there_already_and_is_ours_counts_as_created() -> None:
+    bench = refused_create(409, "AlreadyExists")
+    bench.cluster.existing = a_pod_body()
+    assert bench.carry_out(bench.decision(CREATE)) is True
+    assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
+
+
+@pytest.mark.parametrize(
+    "existing",
+    [a_pod_body("uid-of-another"), a_pod_body() | {"metadata": {"name": "a-0-1", "namespace": "team"}}, None],
+    ids=["another agent's", "nobody's", "gone again"],
+)
+def test_a_name_that_someone_else_has_is_told(existing: JsonDict | None) -> None:
+    bench = refused_create(409, "AlreadyExists")
+    bench.cluster.existing = existing
+    with pytest.raises(NameTaken, match="a-0-1"):
+        bench.carry_out(bench.decision(CREATE, ANNOTATE))
+    assert ("patch", "Pod") not in bench.cluster.calls
+    assert bench.cache.pods_owned_by(bench.agent) == ()
+
+
+@pytest.mark.parametrize("code", [400, 403, 413, 422])
+def test_a_pod_the_apiserver_does_not_take_is_told_in_its_own_words(code: int) -> None:
+    bench = refused_create(code, "Invalid", "spec.containers: Required value")
+    with pytest.raises(PodNotTaken, match=r"spec\.containers: Required value"):
+        bench.carry_out(bench.decision(CREATE))
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            403,
+            'pods "a-0-1" is forbidden: unable to create new content in namespace team because it is being terminated',
+        ),
+        (500, "etcd"),
+        (429, "busy"),
+        (409, "the object has been modified"),
+    ],
+)
+def test_what_is_not_the_pods_fault_is_not_blamed_on_it(code: int, message: str) -> None:
+    bench = refused_create(code, "SomeReason", message)
+    with pytest.raises(ApiError) as error:
+        bench.carry_out(bench.decision(CREATE))
+    assert error.value.status == code
+
+
+def test_a_config_map_that_is_refused_is_no_matter_of_the_pod() -> None:
+    bench = refused_create(422, "Invalid")
+    with pytest.raises(ApiError):
+        bench.carry_out(bench.decision(replace(CREATE, kind="ConfigMap")))
+
+
+def test_a_pod_that_went_away_needs_no_annotation() -> None:
+    bench = Bench()
+    bench.cluster.trouble["patch"] = ApiError(404, "NotFound", "")
+    assert bench.carry_out(bench.decision(ANNOTATE, CREATE)) is True
+    assert bench.cluster.calls[-1] == ("create", "Pod")
+
+
+def test_a_deletion_names_the_uid_and_the_grace() -> None:
+    bench = Bench()
+    bench.carry_out(bench.decision(DELETE))
+    assert bench.cluster.bodies[-1] == {"uid": "old", "grace": 1}
+
+
+def test_a_config_map_is_replaced_only_as_it_was_seen() -> None:
+    bench = Bench()
+    body = {"data": {"directives.json": "{}"}, "metadata": {"name": "a-mabeam"}}
+    effect = Effect("apply", "ConfigMap", "team", "a-mabeam", "directives", body, resource_version="5")
+    apply: Callable[..., Any] = bench.carry_out
+    apply(bench.decision(effect))
+    assert bench.cluster.bodies[-1] == {
+        "metadata": {"resourceVersion": "5"},
+        "data": {"directives.json": "{}"},
+    }

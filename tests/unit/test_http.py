@@ -1,0 +1,301 @@
+"""HTTP both ways, over loopback: the probes the operator serves, and the manners of the requests it makes."""
+
+import asyncio
+import json
+import socket
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+
+import aiohttp
+import pytest
+from aiohttp import web
+from kubernetes.aio.client.configuration import Configuration
+from mabeam.settings import BadSetting
+from mabeam.shell.cluster import BUSY_TRIES, ApiError, Cluster, Connection, NotLeading
+from mabeam.shell.http import serve
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+# --- what is served -----------------------------------------------------------------------------------------------------------
+
+
+async def ask(port: int, path: str) -> tuple[int, str]:
+    async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{port}{path}") as answer:
+        return answer.status, await answer.text()
+
+
+def port_of(runner: web.AppRunner) -> int:
+    return int(runner.addresses[0][1])
+
+
+def test_the_probes_say_ok_or_what_is_wrong() -> None:
+    wrong: list[str] = []
+
+    async def main() -> None:
+        runner = await serve(0, lambda: wrong, lambda: ["not listed yet"], lambda: b"mabeam_leader 1.0\n")
+        try:
+            port = port_of(runner)
+            assert await ask(port, "/healthz") == (200, "ok")
+            assert await ask(port, "/readyz") == (503, "not listed yet")
+            wrong.extend(["the watch of Pod is silent", "a key has waited"])
+            assert await ask(port, "/healthz") == (503, "the watch of Pod is silent; a key has waited")
+            assert await ask(port, "/metrics") == (200, "mabeam_leader 1.0\n")
+            assert (await ask(port, "/else"))[0] == 404
+        finally:
+            await runner.cleanup()
+
+    asyncio.run(main())
+
+
+def test_a_port_that_is_taken_is_told_by_the_settings_name() -> None:
+    with socket.socket() as taken:
+        taken.bind(("", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        with pytest.raises(BadSetting, match=f"MABEAM_HTTP_PORT: port {port} cannot be listened on"):
+            asyncio.run(serve(port, list, list, bytes))
+
+
+# --- what is asked --------------------------------------------------------------------------------------------------------------
+
+
+@asynccontextmanager
+async def a_cluster(handler: Handler, max_in_flight: int = 64) -> AsyncIterator[Cluster]:
+    """A Cluster whose apiserver is the handler."""
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", handler)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        server = f"http://127.0.0.1:{port_of(runner)}"
+        connection = Connection(server, ssl.create_default_context(), Configuration(), False, "a test")
+        async with Cluster(connection, max_in_flight) as cluster:
+            yield cluster
+    finally:
+        await runner.cleanup()
+
+
+def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The naps that are taken from now on, none of which takes time."""
+    taken: list[float] = []
+    sleep = asyncio.sleep
+
+    async def nap(seconds: float) -> None:
+        if seconds:
+            taken.append(seconds)
+        await sleep(0)
+
+    monkeypatch.setattr("mabeam.shell.cluster.asyncio.sleep", nap)
+    return taken
+
+
+def busy(times: int, **headers: str) -> tuple[Handler, list[str]]:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.method)
+        if len(asked) <= times:
+            return web.json_response({"reason": "TooManyRequests", "message": "slow down"}, status=429, headers=headers)
+        return web.json_response({"kind": "Pod"})
+
+    return handler, asked
+
+
+def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = naps(monkeypatch)
+    handler, asked = busy(2, **{"Retry-After": "7"})
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            assert await cluster.create("Pod", "team", {}) == {"kind": "Pod"}
+
+    asyncio.run(main())
+    assert asked == ["POST"] * 3
+    assert taken == [7, 7]
+
+
+@pytest.mark.parametrize("word", ["soon", "-1", "1.5", None])
+def test_a_busy_server_that_says_no_time_is_given_a_second(word: str | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = naps(monkeypatch)
+    handler, _ = busy(1, **({"Retry-After": word} if word else {}))
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            await cluster.create("Pod", "team", {})
+
+    asyncio.run(main())
+    assert taken == [1]
+
+
+def test_a_server_that_stays_busy_is_left_in_peace_for_the_queue_to_come_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps(monkeypatch)
+    handler, asked = busy(100, **{"Retry-After": "2"})
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(ApiError) as error:
+                await cluster.create("Pod", "team", {})
+            assert (error.value.status, error.value.retry_after) == (429, 2)
+
+    asyncio.run(main())
+    assert len(asked) == BUSY_TRIES
+
+
+def test_the_lease_that_is_lost_while_a_busy_server_is_waited_for_stops_the_write(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    naps(monkeypatch)
+    handler, asked = busy(100)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            cluster.may_write = lambda: not asked
+            with pytest.raises(NotLeading):
+                await cluster.create("Pod", "team", {})
+
+    asyncio.run(main())
+    assert len(asked) == 1
+
+
+def test_without_the_lease_nothing_is_written_but_the_lease_and_everything_can_be_read() -> None:
+    handler, asked = busy(0)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            cluster.may_write = lambda: False
+            for write in (
+                cluster.create("Pod", "team", {}),
+                cluster.patch("Pod", "team", "a", {}),
+                cluster.patch_status("Agent", "team", "a", {}),
+                cluster.delete("Pod", "team", "a", None, None),
+                cluster.create("Event", "team", {}),
+            ):
+                with pytest.raises(NotLeading):
+                    await write
+            assert asked == []
+            await cluster.get("Pod", "team", "a")
+            await cluster.patch("Lease", "team", "mabeam", {})
+
+    asyncio.run(main())
+    assert asked == ["GET", "PATCH"]
+
+
+@pytest.mark.parametrize("limit", [1, 5])
+def test_no_more_requests_fly_at_once_than_are_allowed(limit: int) -> None:
+    flying, most = 0, 0
+
+    async def handler(_: web.Request) -> web.Response:
+        nonlocal flying, most
+        flying += 1
+        most = max(most, flying)
+        await asyncio.sleep(0.01)
+        flying -= 1
+        return web.json_response({})
+
+    async def main() -> None:
+        async with a_cluster(handler, limit) as cluster:
+            await asyncio.gather(*(cluster.create("Pod", "team", {}) for _ in range(20)))
+
+    asyncio.run(main())
+    assert most == limit
+
+
+def test_a_busy_server_is_waited_for_outside_of_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    naps(monkeypatch)
+    handler, _ = busy(1)
+
+    async def main() -> None:
+        async with a_cluster(handler, 1) as cluster, asyncio.timeout(5):
+            await asyncio.gather(cluster.create("Pod", "team", {}), cluster.create("Pod", "team", {}))
+
+    asyncio.run(main())
+
+
+def test_a_request_says_who_writes_and_how() -> None:
+    seen: list[tuple[str, str, dict[str, str], str, object]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        body = json.loads(await request.text() or "null")
+        content = request.headers.get("Content-Type", "")
+        seen.append((request.method, request.path, dict(request.query), content, body))
+        assert request.headers["User-Agent"].startswith("mabeam/")
+        return web.json_response({})
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            await cluster.patch_status("Agent", "team", "a", {"status": {}})
+            await cluster.delete("Pod", "team", "a-0-1", "uid", 1)
+
+    asyncio.run(main())
+    path = "/apis/mabeam.dev/v1alpha1/namespaces/team/agents/a/status"
+    manager = {"fieldManager": "mabeam"}
+    assert seen[0] == ("PATCH", path, manager, "application/merge-patch+json", {"status": {}})
+    assert seen[1][:2] == ("DELETE", "/api/v1/namespaces/team/pods/a-0-1")
+    options = seen[1][4]
+    assert isinstance(options, dict)
+    assert (options["preconditions"], options["gracePeriodSeconds"]) == ({"uid": "uid"}, 1)
+
+
+def test_a_list_is_read_page_by_page() -> None:
+    asked: list[dict[str, str]] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(dict(request.query))
+        page = int(request.query.get("continue", "0"))
+        going_on = {"continue": str(page + 1)} if page < 2 else {}
+        return web.json_response({"items": [{"page": page}], "metadata": going_on})
+
+    async def main() -> list[object]:
+        async with a_cluster(handler) as cluster:
+            return [item async for item in cluster.list_pages("Pod")]
+
+    assert asyncio.run(main()) == [{"page": 0}, {"page": 1}, {"page": 2}]
+    assert [query.get("continue") for query in asked] == [None, "1", "2"]
+    assert {query["labelSelector"] for query in asked} == {"app.kubernetes.io/managed-by=mabeam"}
+    assert {query["limit"] for query in asked} == {"500"}
+
+
+@pytest.mark.parametrize("status", [404, 409])
+def test_what_is_gone_or_another_one_by_now_counts_as_deleted(status: int) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.json_response({"reason": "x"}, status=status)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            assert await cluster.delete("Pod", "team", "a-0-1", "uid", None) is None
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("body", ["<html>a proxy</html>", "[]", ""])
+def test_an_error_that_is_not_the_apiservers_is_told_all_the_same(body: str) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(status=502, text=body)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(ApiError) as error:
+                await cluster.create("Pod", "team", {})
+            assert error.value.status == 502
+
+    asyncio.run(main())
+
+
+def test_a_report_through_the_apiserver_is_read_to_its_end_and_not_beyond_the_limit() -> None:
+    async def handler(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse()
+        await response.prepare(request)
+        for _ in range(4):
+            await response.write(b"0123456789")
+            await asyncio.sleep(0.02)
+        return response
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            assert await cluster.read_report("team", "a-0-1", 9464, "/metrics", 100) == b"0123456789" * 4
+            assert len(await cluster.read_report("team", "a-0-1", 9464, "/metrics", 25)) == 26
+
+    asyncio.run(main())

@@ -1,0 +1,156 @@
+"""Mark and sweep: what no watch told is found by a LIST, and what a watch told meanwhile is not taken back."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from mabeam.api.base import JsonDict
+from mabeam.shell.cache import AGENT, WATCHED, Cache, Change
+from mabeam.shell.cluster import ApiError
+from mabeam.shell.sweep import SILENT_SWEEPS, Sweep
+from support.builders import agent_body
+
+
+def an_agent(name: str, version: int, uid: str | None = None) -> JsonDict:
+    body = agent_body(name)
+    body["metadata"] |= {"resourceVersion": str(version), "uid": uid or f"uid-of-{name}"}
+    return body
+
+
+class Apiserver:
+    """Lists what it holds; `meanwhile` happens while it is asked."""
+
+    def __init__(self) -> None:
+        self.items: dict[str, list[JsonDict]] = {kind: [] for kind in WATCHED}
+        self.asked: list[tuple[str, str | None]] = []
+        self.meanwhile: Callable[[], object] = lambda: None
+        self.trouble: list[Exception] = []
+
+    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
+        self.asked.append((kind, namespace))
+        if self.trouble:
+            raise self.trouble.pop()
+        for item in self.items[kind]:
+            yield item
+        if kind == AGENT:
+            self.meanwhile()
+
+
+class House:
+    def __init__(self, *names: str, namespaces: tuple[str, ...] = ()) -> None:
+        self.api, self.cache, self.heard = Apiserver(), Cache(), list[Change]()
+        self.sweep = Sweep(self.api, self.cache, self.heard.append, namespaces)  # type: ignore[arg-type]
+        for version, name in enumerate(names, start=1):
+            self.cache.learn(AGENT, an_agent(name, version))
+            self.api.items[AGENT].append(an_agent(name, version))
+
+    def run(self) -> list[tuple[str, str, bool]]:
+        """What a sweep told: the kind, the name, and whether the object is gone."""
+        self.heard.clear()
+        asyncio.run(self.sweep.sweep())
+        return [(change.kind, change.where[1], change.after is None) for change in self.heard]
+
+
+def test_a_sweep_over_what_is_known_tells_nothing() -> None:
+    assert House("a", "b").run() == []
+
+
+def test_a_deletion_that_no_watch_told_is_found() -> None:
+    house = House("a", "b")
+    del house.api.items[AGENT][0]
+    assert house.run() == [(AGENT, "a", True)]
+    assert ("team", "a") not in house.cache.agents
+    assert house.run() == []
+
+
+def test_a_change_that_no_watch_told_is_found() -> None:
+    house = House("a")
+    house.api.items[AGENT] = [an_agent("a", 9), an_agent("new", 10)]
+    assert house.run() == [(AGENT, "a", False), (AGENT, "new", False)]
+    assert house.run() == []
+
+
+def test_an_object_whose_name_has_a_new_bearer_is_learned_as_the_new_one() -> None:
+    house = House("a")
+    house.api.items[AGENT] = [an_agent("a", 9, uid="second")]
+    assert house.run() == [(AGENT, "a", False)]
+    assert house.cache.agents["team", "a"].agent.metadata.uid == "second"
+
+
+def test_what_a_watch_told_while_the_list_was_under_way_is_not_taken_back() -> None:
+    house = House("a", "b")
+    house.api.items[AGENT] = [an_agent("b", 2)]
+    # `a` was changed and `c` was made after the apiserver had answered: both live.
+    house.api.meanwhile = lambda: [house.cache.learn(AGENT, an_agent(name, 50)) for name in ("a", "c")]
+    assert house.run() == []
+    assert {name for _, name in house.cache.agents} == {"a", "b", "c"}
+
+
+def test_an_old_list_does_not_bring_an_old_word_back() -> None:
+    house = House("a")
+    house.cache.learn(AGENT, an_agent("a", 90))
+    assert house.run() == []
+    assert house.cache.versions[AGENT]["team", "a"].resource_version == 90
+
+
+def test_every_watched_kind_is_swept_and_nodes_are_not_of_a_namespace() -> None:
+    house = House(namespaces=("red", "blue"))
+    house.run()
+    expected = [(kind, space) for kind in WATCHED if kind != "Node" for space in ("red", "blue")]
+    assert house.api.asked == [*expected, ("Node", None)]
+
+
+def sweep_and_find_something(house: House, version: int) -> None:
+    house.api.items[AGENT] = [an_agent("a", version)]
+    assert len(house.run()) == 1
+
+
+def test_a_watch_that_tells_nothing_while_the_cluster_changes_is_silent() -> None:
+    house = House("a")
+    house.sweep.synced.set()
+    for version in range(10, 10 + SILENT_SWEEPS):
+        assert house.sweep.silent() == []
+        sweep_and_find_something(house, version)
+    assert house.sweep.silent() == [AGENT]
+    house.run()
+    assert house.sweep.silent() == []
+
+
+def test_a_watch_that_is_merely_behind_is_not_silent() -> None:
+    house = House("a")
+    house.sweep.synced.set()
+    for version in range(10, 20):
+        house.sweep.told.add(AGENT)
+        sweep_and_find_something(house, version)
+        assert house.sweep.silent() == []
+
+
+def test_a_quiet_cluster_is_no_silent_watch() -> None:
+    house = House("a")
+    house.sweep.synced.set()
+    for _ in range(10):
+        house.run()
+    assert house.sweep.silent() == []
+
+
+@pytest.mark.parametrize("trouble", [ApiError(503, "", "busy"), TimeoutError(), ConnectionRefusedError("no")])
+def test_a_list_that_fails_is_tried_again_and_synced_means_that_one_succeeded(
+    trouble: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    house = House()
+    house.api.trouble = [trouble]
+    naps: list[float] = []
+
+    async def nap(seconds: float) -> None:
+        naps.append(seconds)
+        assert house.sweep.synced.is_set() == (len(naps) > 1)
+        if len(naps) > 1:
+            raise asyncio.CancelledError
+
+    async def main() -> None:
+        monkeypatch.setattr("mabeam.shell.sweep.asyncio.sleep", nap)
+        with pytest.raises(asyncio.CancelledError):
+            await house.sweep.sweep_for_ever(30)
+
+    asyncio.run(main())
+    assert naps == [2, 30]
