@@ -154,7 +154,9 @@ def spec_changed(agent: Agent) -> bool:
     before = agent.status
     if before.spec_hash is not None:
         return before.spec_hash != objects.spec_hash(agent.spec)
-    return 0 <= before.observed_generation < agent.metadata.generation
+    # A status from before there was a hash: a new generation is a changed spec, unless it can be a mere scaling.
+    scaled = before.effective is not None and before.effective.replicas != agent.spec.replicas
+    return 0 <= before.observed_generation < agent.metadata.generation and not scaled
 
 
 # --- endings: the table, then the budget ----------------------------------------------------------------------------------
