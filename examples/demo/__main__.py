@@ -1,0 +1,202 @@
+"""`python -m examples.demo --cluster NAME`, which is what `make demo` runs. Exit code 0 only when every promise held."""
+
+import argparse
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from examples.demo import faults, setup, team
+from examples.demo.demo import TEAM_FILE, Demo
+from examples.demo.errors import Unmet, Unusable
+from examples.demo.page import Page
+from examples.demo.tools import Tools, in_use, proxied
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: its title, what it shows, what Kubernetes alone lacks, and the work."""
+
+    title: str
+    shows: str
+    why: str
+    run: Callable[[Demo], None]
+
+
+GROUND = (
+    "A cluster, and the operator in it",
+    "Starts a Kubernetes on this machine (or uses yours), builds the image, installs the operator with helm.",
+)
+STEPS = (
+    Step(
+        "A team starts",
+        "Three annealers, an evaluator and a polisher look for the shortest round trip through 52 places in Berlin.",
+        "it would take a Deployment, a Job and a script that tells one kind of ending from the other.",
+        team.start,
+    ),
+    Step(
+        "They agree on a temperature",
+        "Each annealer reports the temperature it would like. The operator makes one number of their wishes, delivers it,"
+        " and each process acknowledges that it is in force.",
+        "a ConfigMap reaches pods after up to a minute, and nobody learns whether a process ever read it.",
+        team.agree,
+    ),
+    Step(
+        "A preference changes",
+        "A fourth annealer joins that likes it hot, and gets a weight of 12: a new value is decided and in force at once.",
+        "nothing decides between the wishes of pods.",
+        team.change_a_preference,
+    ),
+    Step(
+        "An agent is killed",
+        "Its process gets SIGKILL. A Permanent agent comes back as the next incarnation, and the ledger says what happened.",
+        "a container is restarted without limit or record; a bare pod is not restarted at all when somebody deletes it.",
+        faults.kill_an_agent,
+    ),
+    Step(
+        "One that finishes stays down",
+        "The polisher is Transient: exit 0 means done. Any other end would have been a failure, and a restart.",
+        "a Deployment would restart it for ever; a Job would, but cannot live beside the team under the same rules.",
+        team.finished_stays_down,
+    ),
+    Step(
+        "One that keeps crashing is parked",
+        "Two failures in a minute are forgiven, the third is not: the agent is left alone, and says how to release it.",
+        "CrashLoopBackOff tries again for ever; a Job's backoffLimit has no window: old failures count for ever.",
+        faults.budget_runs_out,
+    ),
+    Step(
+        "The operator is killed while it restarts an agent",
+        "Every restart is a number in the cluster before it is a pod. So a successor finishes the work, and does none twice.",
+        "Deployments survive this too; the point is that the ledger, the budget and the incarnations do as well.",
+        faults.kill_the_operator,
+    ),
+    Step(
+        "What the team found",
+        "All that time the annealers went on. The evaluator knows the best tour; the demo computes its length again.",
+        "",
+        team.tours,
+    ),
+    Step(
+        "Nothing hangs on the way out",
+        "helm uninstall first, then the namespace, with nobody left to clean up. Then everything is put back.",
+        "operators with finalizers leave namespaces Terminating for ever when they go first.",
+        setup.leave,
+    ),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """The exit code: 0 all promises held, 1 one did not, 2 wrong usage or unusable, 130 interrupted."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _terminate)
+    page = Page(record=options.save_svg is not None)
+    rows: list[tuple[str, float, bool]] = []
+    began = time.monotonic()
+    code = 1
+    try:
+        _run(page, options, rows)
+        code = 0
+    except Unmet as problem:
+        page.unmet(problem)
+    except Unusable as problem:
+        page.error(str(problem))
+        code = 2
+    except KeyboardInterrupt:
+        page.error(
+            "interrupted; what there is was left as it is. `make demo` begins anew, `make demo-down` ends it all."
+        )
+        code = 130
+    page.summary(rows, time.monotonic() - began)
+    if code == 1:
+        page.note("One expectation did not hold; everything was left as it is, so that you can look.")
+    if options.save_svg is not None:
+        page.save(options.save_svg)
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("python -m examples.demo", description=__doc__)
+    parser.add_argument(
+        "--cluster", default="mabeam", help="the embedded cluster's name; CLUSTER=current uses yours instead"
+    )
+    parser.add_argument("--namespace", default="annealers", help="the team's namespace (default: %(default)s)")
+    parser.add_argument(
+        "--image", default=os.environ.get("IMAGE", ""), help="an image that the cluster can pull (or IMAGE=…)"
+    )
+    parser.add_argument("--from", type=int, default=1, choices=range(1, len(STEPS) + 1), dest="first", metavar="STEP",
+                        help="begin with this step, on what a former run left (0 is always done)")  # fmt: skip
+    parser.add_argument("--picture", type=Path, help="where the best tour is drawn (default: build/berlin52.svg)")
+    parser.add_argument("--save-svg", type=Path, metavar="FILE", help="also write all that is printed as a picture")
+    return parser
+
+
+def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, bool]]) -> None:
+    page.opening(
+        "MABEAM on Kubernetes: a supervisor and a coordinator for teams of pods",
+        [
+            f"{len(STEPS) + 1} steps, about two minutes; every ✓ is checked, nothing is simulated. Ctrl-C ends it at any time."
+        ],
+    )
+    tools = Tools(options.cluster, in_use(os.environ))
+    page.step(0, *GROUND, "")
+    with _timed(GROUND[0], rows):
+        tools, image = setup.prepare(page, tools, options.namespace, options.image)
+    with proxied(tools) as api:
+        demo = Demo(page, tools, api, options.namespace, image, setup.picture_file(options.picture))
+        for number, step in enumerate(STEPS, start=1):
+            if number < options.first:
+                continue
+            page.step(number, step.title, step.shows, step.why)
+            with _timed(step.title, rows):
+                step.run(demo)
+        farewell(demo)
+
+
+class _timed:  # noqa: N801 - read as a word: with timed(…)
+    """Adds a step's row to the summary, whatever becomes of the step."""
+
+    def __init__(self, title: str, rows: list[tuple[str, float, bool]]) -> None:
+        self.title, self.rows, self.began = title, rows, time.monotonic()
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: type[BaseException] | None, *rest: object) -> None:
+        self.rows.append((self.title, time.monotonic() - self.began, kind is None))
+
+
+def farewell(demo: Demo) -> None:
+    """What to try next, in commands that work as they stand."""
+    demo.page.note("\nEverything held. The cluster is yours; try, from this folder:")
+    for command, what in (
+        (demo.look("get mba,mov"), "the team and its temperature"),
+        (demo.look("get mov temperature -w"), "follow the value (Ctrl-C ends it)"),
+        (demo.look("delete pod -l mabeam.dev/agent=executor-a"), "kill one: it comes back"),
+        (demo.look("get events"), "what happened, and why"),
+        (demo.look("port-forward service/annealers-evaluator 8080"), "then open http://localhost:8080"),
+    ):
+        demo.page.note(f"  {command:<78}  # {what}")
+    if demo.tools.current:
+        demo.page.note(
+            f"Take it away: kubectl delete ns {demo.namespace}; helm uninstall mabeam -n mabeam-system (docs/install.md)"
+        )
+    else:
+        down = (
+            "make demo-down"
+            if demo.tools.cluster == "mabeam"
+            else f"hack/cluster/cluster down --name {demo.tools.cluster}"
+        )
+        demo.page.note(f"The team is {TEAM_FILE}. Take it all away: {down}")
+
+
+def _terminate(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    sys.exit(main())

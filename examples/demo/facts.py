@@ -1,0 +1,136 @@
+"""What API objects, logs and reports say: pure functions, so that the demo's judgement can be tested without a cluster."""
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+JsonDict = dict[str, Any]
+
+_TEMPERATURE = re.compile(r"temperature (?P<value>[0-9.]+) \(directives of generation (?P<generation>\d+)\)")
+_APPLIED = re.compile(r"^mabeam_applied_generation (?P<generation>[0-9.e+]+)", re.MULTILINE)
+_RELEASE = re.compile(r"kubectl annotate .*$", re.DOTALL)
+
+
+def status_of(obj: Mapping[str, Any]) -> JsonDict:
+    """An object's status, empty when it has none."""
+    return dict(obj.get("status") or {})
+
+
+def condition(obj: Mapping[str, Any], kind: str) -> JsonDict:
+    """A condition, empty when it is not there."""
+    conditions = status_of(obj).get("conditions") or []
+    return next((dict(one) for one in conditions if one["type"] == kind), {})
+
+
+def state_of(obj: Mapping[str, Any]) -> str:
+    """An agent's state word."""
+    return str(status_of(obj).get("state") or "not seen yet")
+
+
+def is_ready(obj: Mapping[str, Any]) -> bool:
+    """Whether the operator has seen the newest spec, and calls the object Ready."""
+    ready = condition(obj, "Ready")
+    newest = (obj.get("metadata") or {}).get("generation")
+    return ready.get("status") == "True" and ready.get("observedGeneration") == newest
+
+
+def failures_of(agent: Mapping[str, Any]) -> list[JsonDict]:
+    """An agent's ledger, oldest entry first."""
+    return list(status_of(agent).get("failures") or [])
+
+
+def current_pod(agent: Mapping[str, Any]) -> str:
+    """The name of the pod that stands for the agent's first replica now; empty when there is none yet."""
+    pods = status_of(agent).get("pods") or []
+    return str(pods[0].get("name") or "") if pods else ""
+
+
+def incarnation(agent: Mapping[str, Any]) -> int:
+    """How often the first replica was given a pod."""
+    pods = status_of(agent).get("pods") or []
+    return int(pods[0]["incarnation"]) if pods else 0
+
+
+@dataclass(frozen=True)
+class Obeyed:
+    """What a process itself says: the temperature it works at, and the generation that told it."""
+
+    temperature: float
+    generation: int
+
+
+def obeyed(log: str) -> Obeyed | None:
+    """The newest temperature in a process's log, None when there is none."""
+    found = list(_TEMPERATURE.finditer(log))
+    return Obeyed(float(found[-1]["value"]), int(found[-1]["generation"])) if found else None
+
+
+def first_obeyed(log: str) -> Obeyed | None:
+    """The first temperature a process was told."""
+    found = _TEMPERATURE.search(log)
+    return Obeyed(float(found["value"]), int(found["generation"])) if found else None
+
+
+def applied_generation(report: str) -> int:
+    """The generation that a process's report acknowledges; 0 for none."""
+    found = _APPLIED.search(report)
+    return int(float(found["generation"])) if found else 0
+
+
+def release_command(message: str) -> str | None:
+    """The command a parked agent's message gives to release it."""
+    found = _RELEASE.search(message)
+    return found[0].strip() if found else None
+
+
+@dataclass(frozen=True)
+class Track:
+    """What must not be lost or doubled of an agent: incarnation, ledger, counted restarts, and its live pods by uid."""
+
+    incarnation: int
+    failures: int
+    restarts: int
+    pods: tuple[str, ...]
+
+
+def track(agent: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> Track:
+    """The track of an agent at this moment; ended pods, kept for their logs, are not live."""
+    live = tuple(
+        sorted(
+            str(pod["metadata"]["uid"])
+            for pod in pods
+            if (pod["metadata"].get("labels") or {}).get("mabeam.dev/agent") == agent["metadata"]["name"]
+            and status_of(pod).get("phase") in ("Pending", "Running")
+        )
+    )
+    return Track(incarnation(agent), len(failures_of(agent)), int(status_of(agent).get("restarts") or 0), live)
+
+
+def differences(before: Mapping[str, Track], after: Mapping[str, Track], restarted: str) -> list[str]:
+    """What was lost or doubled while `restarted`, and it alone, was restarted once; empty when all is as it should be."""
+    wrong = []
+    for name, was in before.items():
+        now = after.get(name)
+        if now is None:
+            wrong.append(f"{name} is gone")
+            continue
+        once = int(name == restarted)
+        for what, old, new in (
+            ("incarnation", was.incarnation, now.incarnation),
+            ("ledger entries", was.failures, now.failures),
+            ("restarts", was.restarts, now.restarts),
+        ):
+            if new != old + once:
+                wrong.append(f"{name}: {what} {old} → {new}, expected {old + once}")
+        if once and (len(now.pods) != 1 or now.pods == was.pods):
+            wrong.append(f"{name}: {len(now.pods)} live pods, expected one new one")
+        if not once and now.pods != was.pods:
+            wrong.append(f"{name}: its pod was replaced")
+    return wrong
+
+
+def ledger_line(entry: Mapping[str, Any]) -> str:
+    """An entry of the ledger on one line."""
+    words = [f"{key}: {entry[key]}" for key in ("time", "cause", "exitCode", "pod", "node", "counted") if key in entry]
+    return ", ".join(words)

@@ -1,0 +1,189 @@
+"""What goes wrong, on purpose: a killed agent, one that keeps crashing, and an operator killed in the middle of its work."""
+
+import time
+
+from examples.demo import facts
+from examples.demo.demo import CRASHER_FILE, OPERATOR_NAMESPACE, Demo
+from examples.demo.errors import Unmet
+from examples.demo.tools import CLUSTER_TOOL, shown
+
+VICTIM = "executor-b"
+SECOND_VICTIM = "executor-c"
+# Long enough for a second restart to show, if there were one.
+SETTLE_SECONDS = 3.0
+
+
+def kill_an_agent(demo: Demo) -> None:
+    """Step 4."""
+    page = demo.page
+    before = demo.tracks()
+    pod, was = facts.current_pod(demo.agent(VICTIM)), before[VICTIM].incarnation
+    _kill_process(demo, pod)
+    seconds = page.until(
+        f"{VICTIM} runs again as incarnation {was + 1}",
+        lambda: _runs_as(demo, VICTIM, was + 1),
+        60,
+        demo.look(f"describe mba {VICTIM}"),
+    )
+    entry = facts.failures_of(demo.agent(VICTIM))[-1]
+    page.line(f"status.failures: {facts.ledger_line(entry)}")
+    page.require(
+        entry.get("counted") is True and entry.get("pod") == pod,
+        f"the ledger has the death of {pod}, counted against the budget of 3 in 60 s",
+        facts.ledger_line(entry),
+        demo.look(f"get mba {VICTIM} -o yaml"),
+    )
+    _no_harm(demo, before, VICTIM, f"nobody else was touched ({seconds:.1f} s)")
+    born = facts.current_pod(demo.agent(VICTIM))
+    page.until(
+        "the new process was told the team's temperature before its first step, not the 100 it would begin with",
+        lambda: _told_at_birth(demo, born),
+        30,
+        demo.look(f"logs {born}"),
+    )
+    demo.tools.show(page, "get", "pods", "-l", f"mabeam.dev/agent={VICTIM}", "-n", demo.namespace)
+
+
+def budget_runs_out(demo: Demo) -> None:
+    """Step 6."""
+    page, tools = demo.page, demo.tools
+    if demo.agent("crasher"):
+        tools.kube("delete", "mba", "crasher", "-n", demo.namespace, "--wait")
+    tools.show(page, "apply", "-n", demo.namespace, "-f", CRASHER_FILE)
+    page.until(
+        "the crasher is parked: Failed, Stalled=True",
+        lambda: _parked(demo),
+        120,
+        demo.look("describe mba crasher"),
+    )
+    crasher = demo.agent("crasher")
+    allowed = int(crasher["spec"]["faultTolerance"]["maxFailures"])
+    failures = [entry for entry in facts.failures_of(crasher) if entry.get("counted")]
+    page.require(
+        len(failures) == allowed + 1 and facts.incarnation(crasher) == allowed + 1,
+        f"after exactly {allowed + 1} failures: maxFailures is {allowed}, and nobody counts twice",
+        f"{len(failures)} counted failures, incarnation {facts.incarnation(crasher)}",
+        demo.look("get mba crasher -o yaml"),
+    )
+    tools.show(page, "get", "mba", "crasher", "-n", demo.namespace)
+    stalled = facts.condition(crasher, "Stalled")
+    page.line(f"Stalled=True, {stalled.get('reason')}: {stalled.get('message')}")
+    pods = {pod["metadata"]["name"] for pod in demo.pods("crasher")}
+    time.sleep(SETTLE_SECONDS)
+    now = {pod["metadata"]["name"] for pod in demo.pods("crasher")}
+    page.require(now == pods, f"{SETTLE_SECONDS:.0f} s later nobody has tried again", f"pods {sorted(now)}")
+    release = facts.release_command(str(stalled.get("message")))
+    if release is None:
+        raise Unmet(
+            "the message says how to release the agent",
+            str(stalled.get("message")),
+            demo.look("get mba crasher -o yaml"),
+        )
+    page.note("\nThe message says how to release it. Exactly that command:")
+    page.command(release, tools.run("sh", "-c", release))
+    page.until(
+        f"the crasher is tried again, as incarnation {allowed + 2}, with a fresh budget",
+        lambda: _tried_again(demo, allowed + 2),
+        60,
+        demo.look("describe mba crasher"),
+    )
+    tools.show(page, "delete", "mba", "crasher", "-n", demo.namespace)
+
+
+def kill_the_operator(demo: Demo) -> None:
+    """Step 7."""
+    _kill_both(demo, "politely", ())
+    _kill_both(demo, "brutally", ("--grace-period=0", "--force"))
+
+
+def _kill_both(demo: Demo, how: str, force: tuple[str, ...]) -> None:
+    page, tools = demo.page, demo.tools
+    before = demo.tracks()
+    operator = [pod["metadata"]["name"] for pod in demo.operator_pods()]
+    victim = facts.current_pod(demo.agent(SECOND_VICTIM))
+    began = time.monotonic()
+    tools.show(page, "delete", "pod", victim, "-n", demo.namespace, "--wait=false")
+    tools.show(page, "delete", "pod", *operator, "-n", OPERATOR_NAMESPACE, "--wait=false", *force)
+    page.until(
+        "another operator leads",
+        lambda: _another_leads(demo, operator),
+        120,
+        f"{demo.kubectl} get pods,leases -n {OPERATOR_NAMESPACE}",
+    )
+    page.until(
+        f"{SECOND_VICTIM} runs as incarnation {before[SECOND_VICTIM].incarnation + 1}",
+        lambda: _runs_as(demo, SECOND_VICTIM, before[SECOND_VICTIM].incarnation + 1),
+        90,
+        demo.look(f"describe mba {SECOND_VICTIM}"),
+    )
+    seconds = time.monotonic() - began
+    time.sleep(SETTLE_SECONDS)
+    _no_harm(
+        demo,
+        before,
+        SECOND_VICTIM,
+        f"killed {how}: one restart, one ledger entry, one live pod; all other pods are the same ({seconds:.1f} s)",
+    )
+
+
+def _kill_process(demo: Demo, pod: str) -> None:
+    """SIGKILL to the agent's process; on a cluster whose nodes are out of reach, its pod is deleted."""
+    page, tools = demo.page, demo.tools
+    if tools.current:
+        tools.show(page, "delete", "pod", pod, "-n", demo.namespace, "--wait=false")
+        return
+    found = next(one for one in demo.pods(VICTIM) if one["metadata"]["name"] == pod)
+    container = found["status"]["containerStatuses"][0]["containerID"].rpartition("/")[2]
+    named = () if tools.cluster == "mabeam" else ("--name", tools.cluster)
+    command = (CLUSTER_TOOL, "exec", *named, "--node", found["spec"]["nodeName"], "--",
+               "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", container)  # fmt: skip
+    tools.run(*command)
+    page.command(shown((*command[:-1], f"{container[:12]}…")) + f"    # the process of {pod}")
+
+
+def _runs_as(demo: Demo, name: str, incarnation: int) -> tuple[bool, str]:
+    agent = demo.agent(name)
+    seen = f"{name} is {facts.state_of(agent)}, incarnation {facts.incarnation(agent)}"
+    if facts.incarnation(agent) > incarnation:
+        raise Unmet(f"{name} is restarted once, as incarnation {incarnation}", seen, demo.look(f"describe mba {name}"))
+    return facts.is_ready(agent) and facts.incarnation(agent) == incarnation, seen
+
+
+def _no_harm(demo: Demo, before: dict[str, facts.Track], restarted: str, text: str) -> None:
+    wrong = facts.differences(before, demo.tracks(), restarted)
+    demo.page.require(not wrong, text, "; ".join(wrong), demo.look("get mba,pods -o wide"))
+
+
+def _told_at_birth(demo: Demo, pod: str) -> tuple[bool, str]:
+    log = demo.log(pod)
+    first = facts.first_obeyed(log)
+    if first is None:
+        return False, "its log says nothing of a temperature yet"
+    return first.temperature < 100 and log.index("temperature ") < log.index(
+        "annealing"
+    ), f"first temperature {first.temperature:g}"
+
+
+def _parked(demo: Demo) -> tuple[bool, str]:
+    agent = demo.agent("crasher")
+    stalled = facts.condition(agent, "Stalled")
+    seen = f"crasher is {facts.state_of(agent)}, {len(facts.failures_of(agent))} failures"
+    return facts.state_of(agent) == "Failed" and stalled.get("reason") == "RestartBudgetExhausted", seen
+
+
+def _tried_again(demo: Demo, incarnation: int) -> tuple[bool, str]:
+    agent = demo.agent("crasher")
+    now = facts.incarnation(agent)
+    pods = [pod["metadata"]["name"] for pod in demo.pods("crasher")]
+    return (
+        now >= incarnation and f"crasher-0-{incarnation}" in pods,
+        f"{facts.state_of(agent)}, incarnation {now}, pods {pods}",
+    )
+
+
+def _another_leads(demo: Demo, killed: list[str]) -> tuple[bool, str]:
+    holder = demo.lease_holder()
+    pods = {pod["metadata"]["name"]: facts.condition(pod, "Ready").get("status") for pod in demo.operator_pods()}
+    return pods.get(
+        holder
+    ) == "True" and holder not in killed, f"the lease is held by {holder or 'nobody'}; pods {pods}"
