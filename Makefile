@@ -60,6 +60,8 @@ lint: $(STAMP) ## Lint (ruff)
 .PHONY: types
 types: $(STAMP) ## Check types (mypy --strict)
 	@$(BIN)/mypy
+	@cd hack/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p embedded
+	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers -p examples.demo -p benchmarks
 
 .PHONY: rooms
 rooms: $(STAMP) ## Check who may import whom (import-linter)
