@@ -61,7 +61,9 @@ lint: $(STAMP) ## Lint (ruff)
 types: $(STAMP) ## Check types (mypy --strict)
 	@$(BIN)/mypy
 	@cd hack/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p embedded
-	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers -p examples.demo -p benchmarks
+	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers
+	@$(BIN)/mypy -p examples.demo
+	@$(BIN)/mypy -p benchmarks
 
 .PHONY: rooms
 rooms: $(STAMP) ## Check who may import whom (import-linter)
