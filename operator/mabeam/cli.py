@@ -136,18 +136,29 @@ def plan(
 ) -> None:
     """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
     from mabeam import plan as planning
+    from mabeam.worldfile import BadWorld, parse_now, read_world
 
     try:
-        at = planning.parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
-        texts = [(name, sys.stdin.read() if name == "-" else Path(name).read_text()) for name in filename]
-        result = planning.plan(planning.read_world(texts), at)
-    except planning.BadWorld as problem:
+        at = parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
+        result = planning.plan(read_world([(name, _read(name)) for name in filename]), at)
+    except BadWorld as problem:
         typer.echo(f"mabeam plan: {problem}", err=True)
         raise typer.Exit(2) from None
     except OSError as problem:
         typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
         raise typer.Exit(2) from None
     _print(result, output)
+
+
+def _read(name: str) -> str:
+    """The text of a file, or of standard input for `-`."""
+    from mabeam.worldfile import BadWorld
+
+    raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as problem:
+        raise BadWorld(f"{name}: not UTF-8 text (byte {problem.start})") from None
 
 
 def main() -> None:

@@ -4,12 +4,12 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, Final
+from typing import Any, Final, get_args
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from mabeam.api.agent import Agent, AgentSpec, AgentStatus
-from mabeam.api.base import JsonDict, ObjectMeta
+from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, JsonDict, ObjectMeta
 from mabeam.api.names import (
     ANNOTATION_GENERATION,
     ANNOTATION_NUDGE,
@@ -18,11 +18,17 @@ from mabeam.api.names import (
     DIRECTIVES_KEY,
     LABEL_AGENT,
     MAIN_CONTAINER,
+    pod_name,
 )
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
 from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
 
 MAX_PROBLEMS: Final = 5
+EARLIEST_YEAR: Final = 1970
+LATEST_YEAR: Final = 9000
+# What a status can record of a pod (api/agent.py); the operator never makes one beyond.
+MAX_ORDINAL: Final = 1000
+MAX_INCARNATION: Final = 2**31 - 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,16 +47,62 @@ class ParsedVariable:
     invalid: str | None = None
 
 
-def explain(error: ValidationError, root: str = "") -> str:
-    """The problems of a refused object in one line: each names its field, what is allowed and what was found."""
+def explain(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
+    """The problems of a refused object in one line: each names its field, what is allowed and what was found.
+
+    With the `model` that refused it, a field that is none is told which there are.
+    """
     problems = []
     for problem in error.errors(include_url=False)[:MAX_PROBLEMS]:
         path = ".".join(str(part) for part in problem["loc"])
         where = ".".join(part for part in (root, path) if part)
+        words = _words(problem["type"], problem["msg"], problem.get("ctx") or {})
+        if problem["type"] == "extra_forbidden":
+            known = sorted(_fields(model, problem["loc"][:-1])) if model is not None else []
+            words += f"; allowed: {', '.join(known)}" if known else ""
         found = problem.get("input")
-        shown = f" (found {json.dumps(found, default=str)[:80]})" if problem["type"] not in ("rule", "missing") else ""
-        problems.append(f"{where}: {problem['msg']}{shown}" if where else problem["msg"])
+        silent = problem["type"] in ("rule", "missing", "extra_forbidden")
+        shown = "" if silent else f" (found {json.dumps(found, default=str)[:80]})"
+        problems.append(f"{where}: {words}{shown}" if where else words)
     return "; ".join(problems)
+
+
+_PATTERN_WORDS: Final[Mapping[str, str]] = {
+    DNS_LABEL: "must be a DNS label: lower-case letters, digits and '-', not at its ends",
+    DNS_SUBDOMAIN: "must be a DNS name: lower-case letters, digits, '-' and '.', neither at its ends",
+    QUANTITY_PATTERN: "must be a quantity such as 100m, 2 or 1Gi",
+}
+
+
+def _words(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """What pydantic means, in the words of somebody who writes YAML."""
+    match kind:
+        case "missing":
+            return "must be set"
+        case "extra_forbidden":
+            return "is not a field here"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be an object"
+        case "string_pattern_mismatch":
+            pattern = str(context.get("pattern"))
+            return _PATTERN_WORDS.get(pattern, f"must match {pattern}")
+        case _:
+            return message.replace("Input should", "must", 1).replace("should have", "must have", 1)
+
+
+def _fields(model: Any, path: tuple[int | str, ...]) -> set[str]:
+    """The names of the fields at a place in a model; none when the place is no model's."""
+    for part in path:
+        if isinstance(part, str):
+            fields = _models(model)
+            model = next((f.annotation for m in fields for f in m.model_fields.values() if f.alias == part), None)
+    return {str(f.alias) for found in _models(model) for f in found.model_fields.values()}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]
 
 
 def parse_agent(body: JsonDict) -> ParsedAgent:
@@ -63,7 +115,7 @@ def parse_agent(body: JsonDict) -> ParsedAgent:
     except ValidationError as error:
         placeholder = AgentSpec(module="invalid:Invalid")
         agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status)
-        return ParsedAgent(agent, _invalid(error))
+        return ParsedAgent(agent, _invalid(error, AgentSpec, Agent))
 
 
 def parse_variable(body: JsonDict) -> ParsedVariable:
@@ -76,11 +128,11 @@ def parse_variable(body: JsonDict) -> ParsedVariable:
     except ValidationError as error:
         placeholder = OrchestrationVariableSpec.model_validate({"agents": {"names": ["invalid"]}, "value": 0})
         variable = OrchestrationVariable.model_construct(metadata=meta, spec=placeholder, status=status)
-        return ParsedVariable(variable, _invalid(error))
+        return ParsedVariable(variable, _invalid(error, OrchestrationVariableSpec, OrchestrationVariable))
 
 
-def _invalid(error: ValidationError) -> str:
-    return explain(error, "" if error.title in ("Agent", "OrchestrationVariable") else "spec")
+def _invalid(error: ValidationError, spec: type[BaseModel], whole: type[BaseModel]) -> str:
+    return explain(error, "", whole) if error.title == whole.__name__ else explain(error, "spec", spec)
 
 
 def _meta(body: JsonDict) -> ObjectMeta:
@@ -104,24 +156,26 @@ def owner_uid(body: JsonDict, kind: str) -> str | None:
 
 
 def instant(text: Any) -> datetime | None:
-    """An aware UTC time from RFC 3339 text (or what YAML made of it); None when there is none."""
-    if isinstance(text, datetime):
-        return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
-    if not isinstance(text, str) or not text:
+    """An aware UTC time from RFC 3339 text (or what YAML made of it); None when there is none that can be reckoned with.
+
+    A time without an offset is UTC. Years before 1970 or after 9000 are no times: adding a timeout to one must never fail.
+    """
+    if isinstance(text, str) and text:
+        try:
+            text = datetime.fromisoformat(text.replace("Z", "+00:00"))
+        except ValueError:
+            return None
+    if not isinstance(text, datetime) or not EARLIEST_YEAR <= text.year <= LATEST_YEAR:
         return None
-    try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")).astimezone(UTC)
-    except ValueError:
-        return None
+    return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
 
 
 def parse_pod(body: JsonDict) -> PodFacts | None:
     """The facts about a pod, None when its name is not `<agent>-<ordinal>-<incarnation>`."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
     name = str(meta.get("name", ""))
-    _, _, tail = name.rpartition("-")
-    head, _, middle = name.rpartition("-")[0].rpartition("-")
-    if not head or not tail.isdigit() or not middle.isdigit():
+    head, ordinal, incarnation = _name_parts(name)
+    if not head or name != pod_name(head, ordinal, incarnation):
         return None
     labelled = (meta.get("labels") or {}).get(LABEL_AGENT)
     if labelled is not None and labelled != head:
@@ -137,8 +191,8 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
     return PodFacts(
         name=name,
         uid=str(meta.get("uid", "")),
-        ordinal=int(middle),
-        incarnation=int(tail),
+        ordinal=ordinal,
+        incarnation=incarnation,
         phase=status.get("phase") or "Pending",
         reason=status.get("reason"),
         message=status.get("message"),
@@ -163,8 +217,18 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
     )
 
 
+def _name_parts(name: str) -> tuple[str, int, int]:
+    """Agent, ordinal and incarnation; no agent when the name is not one that the operator could have given."""
+    parts = name.rsplit("-", 2)
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts[1:]):
+        return "", 0, 0
+    head, ordinal, incarnation = parts[0], int(parts[1]), int(parts[2])
+    return (head, ordinal, incarnation) if ordinal <= MAX_ORDINAL and incarnation <= MAX_INCARNATION else ("", 0, 0)
+
+
 def _whole(text: str | None) -> int:
-    return int(text) if text and text.isdigit() else 0
+    # Anyone who may annotate a pod writes this: `isdigit` alone takes "²", and int() refuses more than 4300 digits.
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else 0
 
 
 def _scheduled_at(

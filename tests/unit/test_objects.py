@@ -1,0 +1,258 @@
+"""The pods and ConfigMaps that the operator makes, and the hashes that say when they are stale."""
+
+from typing import Any
+
+import pytest
+from mabeam.api.agent import AgentSpec
+from mabeam.core.objects import (
+    SHAPING,
+    child_labels,
+    directives_config_map_body,
+    main_container_name,
+    pod_body,
+    pod_hash,
+    spec_hash,
+)
+from mabeam.core.snapshot import PodDefaults
+from support.builders import WITH_SIDECAR, an_agent
+
+DEFAULTS = PodDefaults("stock:1", "Never")
+
+
+def body(**words: Any) -> dict[str, Any]:
+    return pod_body(an_agent(**words), 2, 7, 0, DEFAULTS)
+
+
+def spec(**words: Any) -> AgentSpec:
+    return an_agent(**words).spec
+
+
+def main_of(pod: dict[str, Any]) -> dict[str, Any]:
+    found: dict[str, Any] = next(c for c in pod["spec"]["containers"] if c["name"] == "agent")
+    return found
+
+
+def env_of(pod: dict[str, Any]) -> dict[str, str]:
+    return {variable["name"]: variable["value"] for variable in main_of(pod)["env"]}
+
+
+# --- identity ---------------------------------------------------------------------------------------------------------
+
+
+def test_the_pods_name_is_agent_ordinal_incarnation_and_its_owner_the_agent_alone() -> None:
+    meta = body()["metadata"]
+    assert (meta["name"], meta["namespace"]) == ("a-2-7", "team")
+    assert meta["ownerReferences"] == [
+        {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Agent", "name": "a", "uid": "uid-of-a", "controller": True}
+    ]
+
+
+def test_the_pod_has_the_fixed_labels_and_none_of_its_owners() -> None:
+    agent = an_agent()
+    tracked = agent.model_copy(update={"metadata": agent.metadata.model_copy(update={"labels": {"argocd": "app"}})})
+    labels = pod_body(tracked, 0, 1, 0, DEFAULTS)["metadata"]["labels"]
+    assert labels == {
+        "app.kubernetes.io/name": "mabeam",
+        "app.kubernetes.io/component": "agent",
+        "app.kubernetes.io/part-of": "mabeam",
+        "app.kubernetes.io/managed-by": "mabeam",
+        "mabeam.dev/agent": "a",
+        "mabeam.dev/ordinal": "0",
+        "mabeam.dev/incarnation": "1",
+    }
+
+
+def test_the_templates_own_labels_and_annotations_go_with_it() -> None:
+    template = {**WITH_SIDECAR, "metadata": {"labels": {"team": "x"}, "annotations": {"note": "y"}}}
+    meta = body(template=template)["metadata"]
+    assert (meta["labels"]["team"], meta["annotations"]["note"]) == ("x", "y")
+
+
+def test_the_process_is_told_who_it_is() -> None:
+    env = env_of(body(role="Custom", customRole="Poet", reports={"port": 1234}))
+    assert {key: env[key] for key in sorted(env)} == {
+        "MABEAM_AGENT": "a",
+        "MABEAM_DIRECTIVES_DIR": "/etc/mabeam",
+        "MABEAM_INCARNATION": "7",
+        "MABEAM_NAMESPACE": "team",
+        "MABEAM_ORDINAL": "2",
+        "MABEAM_POD": "a-2-7",
+        "MABEAM_REPORT_PORT": "1234",
+        "MABEAM_ROLE": "Poet",
+    }
+
+
+# --- what the operator alone decides ------------------------------------------------------------------------------------
+
+
+def test_the_kubelet_never_restarts_and_credentials_are_not_mounted() -> None:
+    pod = body()["spec"]
+    assert (pod["restartPolicy"], pod["automountServiceAccountToken"]) == ("Never", False)
+
+
+def test_a_template_cannot_have_the_kubelet_restart_but_may_want_credentials() -> None:
+    wanted = {**WITH_SIDECAR["spec"], "restartPolicy": "Always", "automountServiceAccountToken": True}
+    pod = body(template={"spec": wanted})["spec"]
+    assert (pod["restartPolicy"], pod["automountServiceAccountToken"]) == ("Never", True)
+
+
+def test_directives_are_mounted_whole_and_optional() -> None:
+    pod = body()
+    volume = next(v for v in pod["spec"]["volumes"] if v["name"] == "mabeam-directives")
+    mount = next(m for m in main_of(pod)["volumeMounts"] if m["name"] == "mabeam-directives")
+    assert volume["configMap"] == {"name": "a-mabeam", "optional": True}
+    assert mount == {"name": "mabeam-directives", "mountPath": "/etc/mabeam", "readOnly": True}
+
+
+@pytest.mark.parametrize(
+    ("words", "seconds"),
+    [
+        ({}, 5),
+        ({"shutdown": {"timeoutSeconds": 30}}, 30),
+        ({"shutdown": {"policy": "Brutal", "timeoutSeconds": 30}}, 1),
+        ({"template": WITH_SIDECAR}, 5),
+        ({"template": {"spec": {**WITH_SIDECAR["spec"], "terminationGracePeriodSeconds": 90}}}, 90),
+        (
+            {"template": {"spec": {**WITH_SIDECAR["spec"], "terminationGracePeriodSeconds": 90}}, "shutdown": {}},
+            5,
+        ),
+    ],
+)
+def test_the_grace_is_the_shutdowns_where_there_is_one_else_the_templates(words: dict[str, Any], seconds: int) -> None:
+    assert body(**words)["spec"]["terminationGracePeriodSeconds"] == seconds
+
+
+# --- module and template --------------------------------------------------------------------------------------------------
+
+
+def test_a_module_runs_restricted_in_its_image() -> None:
+    pod = body()
+    container = main_of(pod)
+    assert (container["image"], container["command"]) == ("worker:1", ["mabeam-agent", "run", "team.work:Worker"])
+    assert "imagePullPolicy" not in container
+    assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
+    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+
+
+def test_a_module_without_an_image_runs_in_the_stock_one() -> None:
+    container = main_of(body(image=None))
+    assert (container["image"], container["imagePullPolicy"]) == ("stock:1", "Never")
+
+
+def test_a_template_is_taken_as_it_is_and_never_changed() -> None:
+    template = {
+        "spec": {"containers": [{"name": "agent", "image": "x:1", "env": [{"name": "MABEAM_ROLE", "value": "mine"}]}]}
+    }
+    agent = an_agent(template=template)
+    first, second = (pod_body(agent, 0, 1, 0, DEFAULTS) for _ in range(2))
+    assert first == second
+    assert env_of(first)["MABEAM_ROLE"] == "mine"
+    assert agent.spec.template is not None
+    assert agent.spec.template.spec == template["spec"]
+
+
+@pytest.mark.parametrize(
+    ("containers", "name"),
+    [
+        ([{"name": "proxy"}, {"name": "agent"}], "agent"),
+        ([{"name": "worker"}, {"name": "proxy"}], "worker"),
+        ([], None),
+        ("none", None),
+        (["odd"], None),
+    ],
+)  # fmt: skip
+def test_the_main_container_is_the_one_named_agent_else_the_first(containers: Any, name: str | None) -> None:
+    agent = an_agent(template={"spec": {"containers": containers}})
+    assert main_container_name(agent.spec) == name
+    assert pod_body(agent, 0, 1, 0, DEFAULTS)["kind"] == "Pod"
+
+
+def test_only_the_main_container_is_equipped() -> None:
+    proxy = body(template=WITH_SIDECAR)["spec"]["containers"][0]
+    assert proxy == {"name": "proxy", "image": "proxy:1"}
+
+
+def test_ports_are_the_interfaces_and_for_a_module_the_report() -> None:
+    communication = {"interfaces": [{"name": "http", "port": 8080}]}
+    report = {"name": "mabeam-report", "containerPort": 9464, "protocol": "TCP"}
+    http = {"name": "http", "containerPort": 8080, "protocol": "TCP"}
+    assert main_of(body(communication=communication))["ports"] == [http, report]
+    assert main_of(body(communication=communication, template=WITH_SIDECAR))["ports"] == [http]
+    assert "ports" not in main_of(body(template=WITH_SIDECAR))
+
+
+def test_resources_go_to_the_main_container_and_the_templates_own_win() -> None:
+    resources = {"requests": {"cpu": "100m", "memory": "1Gi"}, "limits": {"cpu": 1}}
+    own = {"spec": {"containers": [{"name": "agent", "resources": {"requests": {"cpu": "2"}}}]}}
+    assert main_of(body(resources=resources, template=own))["resources"] == {
+        "requests": {"cpu": "2", "memory": "1Gi"},
+        "limits": {"cpu": "1"},
+    }
+
+
+def test_a_pod_of_an_agent_that_was_told_something_carries_the_generation() -> None:
+    annotations = pod_body(an_agent(), 0, 1, 9, DEFAULTS)["metadata"]["annotations"]
+    assert annotations["mabeam.dev/directives-generation"] == "9"
+    assert "mabeam.dev/directives-generation" not in body()["metadata"]["annotations"]
+
+
+def test_the_directives_config_map_is_owned_and_labelled() -> None:
+    found = directives_config_map_body(an_agent(), {"b": 1, "a": 2})
+    assert found["metadata"]["name"] == "a-mabeam"
+    assert found["metadata"]["labels"] == child_labels("directives", "a")
+    assert found["data"] == {"directives.json": '{"a": 2, "b": 1}'}
+
+
+# --- hashes ---------------------------------------------------------------------------------------------------------------
+
+CHANGES: dict[str, tuple[dict[str, Any], bool, bool]] = {
+    # what changes: (the field, does it replace pods, does it release)
+    "role": ({"role": "Evaluator"}, True, True),
+    "custom_role": ({"role": "Custom", "customRole": "Poet"}, True, True),
+    "module": ({"module": "team.work:Other"}, True, True),
+    "image": ({"image": "worker:2"}, True, True),
+    "template": ({"template": WITH_SIDECAR}, True, True),
+    "resources": ({"resources": {"requests": {"cpu": "1"}}}, True, True),
+    "communication": ({"communication": {"interfaces": [{"name": "http", "port": 80}]}}, True, True),
+    "reports": ({"reports": {"port": 1}}, True, True),
+    "shutdown": ({"shutdown": {"timeoutSeconds": 9}}, True, True),
+    "replicas": ({"replicas": 9}, False, False),
+    "desired_state": ({"desired": "Stopped"}, False, True),
+    "capabilities": ({"capabilities": ["python"]}, False, True),
+    "restart_strategy": ({"restart": "Transient"}, False, True),
+    "normal_exit_codes": ({"normalExitCodes": [3]}, False, True),
+    "start_timeout_seconds": ({"startTimeoutSeconds": 9}, False, True),
+    "fault_tolerance": ({"max_failures": 9}, False, True),
+    "preferences": ({"preferences": [{"variable": "t", "value": 1}]}, False, True),
+}
+NOT_YET = {"supervisor", "supervision_strategy", "conflict_resolution"}
+
+
+def test_every_field_of_the_spec_is_known_to_shape_the_pod_or_not() -> None:
+    assert set(CHANGES) | NOT_YET == set(AgentSpec.model_fields)
+    assert {name for name, (_, replaces, _) in CHANGES.items() if replaces} == set(SHAPING)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_a_change_replaces_the_pods_and_releases_as_it_should(name: str) -> None:
+    words, replaces, releases = CHANGES[name]
+    assert (pod_hash(spec(**words)) != pod_hash(spec())) == replaces
+    assert (spec_hash(spec(**words)) != spec_hash(spec())) == releases
+
+
+def test_a_default_that_is_written_out_changes_nothing() -> None:
+    written = {
+        "shutdown": {"policy": "Graceful", "timeoutSeconds": 5},
+        "role": "Executor",
+        "supervisionStrategy": "OneForOne",
+    }
+    assert pod_hash(spec(**written)) == pod_hash(spec())
+    assert spec_hash(spec(**written)) == spec_hash(spec())
+
+
+def test_the_hashes_are_pinned_so_that_an_upgrade_replaces_and_releases_nothing() -> None:
+    assert (pod_hash(spec()), spec_hash(spec())) == ("79a34ac3989f036a", "f78e557cc6f28b7d")
+
+
+def test_the_pod_says_which_spec_it_was_made_from() -> None:
+    assert body()["metadata"]["annotations"]["mabeam.dev/spec-hash"] == pod_hash(spec())
