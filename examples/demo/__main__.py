@@ -35,44 +35,44 @@ STEPS = (
     Step(
         "A team starts",
         "Three annealers, an evaluator and a polisher look for the shortest round trip through 52 places in Berlin.",
-        "it would take a Deployment, a Job and a script that tells one kind of ending from the other.",
+        "three kinds of object (Deployment, Job, bare Pod), each with its own idea of what an ending means.",
         team.start,
     ),
     Step(
         "They agree on a temperature",
         "Each annealer reports the temperature it would like. The operator makes one number of their wishes, delivers it,"
         " and each process acknowledges that it is in force.",
-        "a ConfigMap reaches pods after up to a minute, and nobody learns whether a process ever read it.",
+        "a changed ConfigMap reaches a pod within a minute or so, and nobody learns whether the process obeys it.",
         team.agree,
     ),
     Step(
         "A preference changes",
-        "A fourth annealer joins that likes it hot, and gets a weight of 12: a new value is decided and in force at once.",
-        "nothing decides between the wishes of pods.",
+        "A fourth annealer likes it hot. It gets a weight of 12: a new value is decided, delivered and obeyed at once.",
+        "nothing there decides between the wishes of pods.",
         team.change_a_preference,
     ),
     Step(
         "An agent is killed",
         "Its process gets SIGKILL. A Permanent agent comes back as the next incarnation, and the ledger says what happened.",
-        "a container is restarted without limit or record; a bare pod is not restarted at all when somebody deletes it.",
+        "restarts go on for ever, without a budget in time and without a record of why; the last crash's pod is gone.",
         faults.kill_an_agent,
     ),
     Step(
         "One that finishes stays down",
         "The polisher is Transient: exit 0 means done. Any other end would have been a failure, and a restart.",
-        "a Deployment would restart it for ever; a Job would, but cannot live beside the team under the same rules.",
+        "a Deployment starts it again for ever; a Job does not, but is another kind of object under other rules.",
         team.finished_stays_down,
     ),
     Step(
         "One that keeps crashing is parked",
         "Two failures in a minute are forgiven, the third is not: the agent is left alone, and says how to release it.",
-        "CrashLoopBackOff tries again for ever; a Job's backoffLimit has no window: old failures count for ever.",
+        "CrashLoopBackOff never gives up; a Job does, but for it a failure of last week counts like one of just now.",
         faults.budget_runs_out,
     ),
     Step(
         "The operator is killed while it restarts an agent",
         "Every restart is a number in the cluster before it is a pod. So a successor finishes the work, and does none twice.",
-        "Deployments survive this too; the point is that the ledger, the budget and the incarnations do as well.",
+        "its controllers survive this as well, but they have no budget and no ledger that could get lost.",
         faults.kill_the_operator,
     ),
     Step(
@@ -84,22 +84,27 @@ STEPS = (
     Step(
         "Nothing hangs on the way out",
         "helm uninstall first, then the namespace, with nobody left to clean up. Then everything is put back.",
-        "operators with finalizers leave namespaces Terminating for ever when they go first.",
+        "no trouble; but an operator that uses finalizers, once gone, leaves namespaces Terminating for ever.",
         setup.leave,
     ),
 )
+
+
+# The steps in the picture that --save-svg makes, besides the summary.
+PICTURED = (3, 4, 6)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all promises held, 1 one did not, 2 wrong usage or unusable, 130 interrupted."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
-    page = Page(record=options.save_svg is not None)
+    page = Page()
     rows: list[tuple[str, float, bool]] = []
     began = time.monotonic()
     code = 1
+    demo = None
     try:
-        _run(page, options, rows)
+        demo = _run(page, options, rows)
         code = 0
     except Unmet as problem:
         page.unmet(problem)
@@ -111,7 +116,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "interrupted; what there is was left as it is. `make demo` begins anew, `make demo-down` ends it all."
         )
         code = 130
+    page.pictured = True
     page.summary(rows, time.monotonic() - began)
+    page.pictured = False
+    if demo is not None:
+        farewell(demo)
     if code == 1:
         page.note("One expectation did not hold; everything was left as it is, so that you can look.")
     if options.save_svg is not None:
@@ -131,11 +140,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--from", type=int, default=1, choices=range(1, len(STEPS) + 1), dest="first", metavar="STEP",
                         help="begin with this step, on what a former run left (0 is always done)")  # fmt: skip
     parser.add_argument("--picture", type=Path, help="where the best tour is drawn (default: build/berlin52.svg)")
-    parser.add_argument("--save-svg", type=Path, metavar="FILE", help="also write all that is printed as a picture")
+    parser.add_argument(
+        "--save-svg", type=Path, metavar="FILE", help="also draw some of the steps and the summary, as SVG"
+    )
     return parser
 
 
-def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, bool]]) -> None:
+def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, bool]]) -> Demo:
     page.opening(
         "MABEAM on Kubernetes: a supervisor and a coordinator for teams of pods",
         [
@@ -151,10 +162,11 @@ def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, b
         for number, step in enumerate(STEPS, start=1):
             if number < options.first:
                 continue
+            page.pictured = number in PICTURED
             page.step(number, step.title, step.shows, step.why)
             with _timed(step.title, rows):
                 step.run(demo)
-        farewell(demo)
+    return demo
 
 
 class _timed:  # noqa: N801 - read as a word: with timed(…)
@@ -172,7 +184,7 @@ class _timed:  # noqa: N801 - read as a word: with timed(…)
 
 def farewell(demo: Demo) -> None:
     """What to try next, in commands that work as they stand."""
-    demo.page.note("\nEverything held. The cluster is yours; try, from this folder:")
+    demo.page.note("Every promise held. The cluster is yours; try, from this folder:\n")
     for command, what in (
         (demo.look("get mba,mov"), "the team and its temperature"),
         (demo.look("get mov temperature -w"), "follow the value (Ctrl-C ends it)"),
@@ -180,10 +192,10 @@ def farewell(demo: Demo) -> None:
         (demo.look("get events"), "what happened, and why"),
         (demo.look("port-forward service/annealers-evaluator 8080"), "then open http://localhost:8080"),
     ):
-        demo.page.note(f"  {command:<78}  # {what}")
+        demo.page.note(f"  # {what}\n  {command}")
     if demo.tools.current:
         demo.page.note(
-            f"Take it away: kubectl delete ns {demo.namespace}; helm uninstall mabeam -n mabeam-system (docs/install.md)"
+            f"\nTake it away: kubectl delete ns {demo.namespace}; helm uninstall mabeam -n mabeam-system (docs/install.md)"
         )
     else:
         down = (
@@ -191,7 +203,7 @@ def farewell(demo: Demo) -> None:
             if demo.tools.cluster == "mabeam"
             else f"hack/cluster/cluster down --name {demo.tools.cluster}"
         )
-        demo.page.note(f"The team is {TEAM_FILE}. Take it all away: {down}")
+        demo.page.note(f"\nThe team is {TEAM_FILE}. Take it all away: {down}")
 
 
 def _terminate(number: int, frame: FrameType | None) -> None:

@@ -69,6 +69,11 @@ class Demo:
         where = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/pods?labelSelector=app.kubernetes.io%2Finstance%3D{RELEASE}"
         return list(self.api.json(where).get("items") or [])
 
+    def operator_lives(self) -> dict[str, int]:
+        """Each operator pod's name, and how often its process was started anew in it."""
+        pods = self.operator_pods()
+        return {pod["metadata"]["name"]: facts.container_restarts(pod) for pod in pods}
+
     def lease_holder(self) -> str:
         """Who leads."""
         where = f"/apis/coordination.k8s.io/v1/namespaces/{OPERATOR_NAMESPACE}/leases/mabeam"

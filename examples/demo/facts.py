@@ -52,6 +52,12 @@ def incarnation(agent: Mapping[str, Any]) -> int:
     return int(pods[0]["incarnation"]) if pods else 0
 
 
+def container_restarts(pod: Mapping[str, Any]) -> int:
+    """How often the kubelet started the pod's first container anew."""
+    containers = status_of(pod).get("containerStatuses") or []
+    return int(containers[0].get("restartCount") or 0) if containers else 0
+
+
 @dataclass(frozen=True)
 class Obeyed:
     """What a process itself says: the temperature it works at, and the generation that told it."""
@@ -84,6 +90,13 @@ def release_command(message: str) -> str | None:
     return found[0].strip() if found else None
 
 
+def is_live(pod: Mapping[str, Any]) -> bool:
+    """Whether a process of the pod may run. The kubelet tells of an ended container before it tells of the phase."""
+    status = status_of(pod)
+    ended = ["terminated" in (one.get("state") or {}) for one in status.get("containerStatuses") or []]
+    return status.get("phase") in ("Pending", "Running") and not (ended and all(ended))
+
+
 @dataclass(frozen=True)
 class Track:
     """What must not be lost or doubled of an agent: incarnation, ledger, counted restarts, and its live pods by uid."""
@@ -101,7 +114,7 @@ def track(agent: Mapping[str, Any], pods: Iterable[Mapping[str, Any]]) -> Track:
             str(pod["metadata"]["uid"])
             for pod in pods
             if (pod["metadata"].get("labels") or {}).get("mabeam.dev/agent") == agent["metadata"]["name"]
-            and status_of(pod).get("phase") in ("Pending", "Running")
+            and is_live(pod)
         )
     )
     return Track(incarnation(agent), len(failures_of(agent)), int(status_of(agent).get("restarts") or 0), live)

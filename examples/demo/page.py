@@ -1,5 +1,6 @@
 """What the person sees: steps, commands with their real output, checks; colours on a terminal, plain text elsewhere."""
 
+import io
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -7,8 +8,8 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 from rich import box
-from rich.console import Console
-from rich.padding import Padding
+from rich.console import Console, RenderableType
+from rich.rule import Rule
 from rich.table import Table
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
@@ -22,65 +23,66 @@ WIDTH = 112
 
 
 class Page:
-    """One console. `record` keeps what was printed, for a picture of it."""
+    """What is printed goes to the console; and, while `pictured` is set, into a picture as well."""
 
-    def __init__(self, record: bool = False) -> None:
-        self.console = Console(
-            width=WIDTH if record or not sys.stdout.isatty() else None,
-            record=record,
-            force_terminal=True if record else None,
-            highlight=False,
-            soft_wrap=not record,
-        )
-        # A spinner would be recorded frame by frame.
-        self.lively = self.console.is_terminal and not record
+    def __init__(self) -> None:
+        self.console = Console(width=None if sys.stdout.isatty() else WIDTH, highlight=False)
+        self.lively = self.console.is_terminal
+        self.pictured = False
+        self._picture = Console(width=WIDTH, highlight=False, record=True, file=io.StringIO(), force_terminal=True)
+
+    def _print(self, text: RenderableType = "", *, whole: bool = False) -> None:
+        """`whole` lines are left to the terminal to break: they can be copied."""
+        self.console.print(text, soft_wrap=whole)
+        if self.pictured:
+            self._picture.print(text)
 
     def opening(self, title: str, lines: list[str]) -> None:
         """The head of the first page."""
-        self.console.print()
-        self.console.print(Text(title, "bold"))
+        self._print()
+        self._print(Text(title, "bold"))
         for line in lines:
-            self.console.print(Text(line, "dim"))
+            self._print(Text(line, "dim"))
 
     def step(self, number: int, title: str, shows: str, why: str) -> None:
         """A step's heading: what it shows, and why it takes more than Kubernetes."""
-        self.console.print()
-        self.console.rule(Text(f" {number} · {title} ", "bold cyan"), align="left", style="cyan")
-        self.console.print(Text(shows), soft_wrap=False)
+        self._print()
+        self._print(Rule(Text(f"{number} · {title}", "bold cyan"), align="left", style="cyan"))
+        self._print(Text(shows))
         if why:
-            self.console.print(Text.assemble(("Kubernetes alone: ", "yellow"), why), soft_wrap=False)
+            self._print(Text.assemble(("Kubernetes alone: ", "yellow"), why))
 
     def command(self, command: str, output: str = "") -> None:
         """A command as a person would type it, and what it printed."""
-        self.console.print()
-        self.console.print(Text.assemble(("$ ", "dim"), (command, "bold")))
-        if output.strip():
-            self.console.print(Padding(Text(output.rstrip("\n")), (0, 0, 0, 2)))
+        self._print()
+        self._print(Text.assemble(("$ ", "dim"), (command, "bold")), whole=True)
+        for line in output.rstrip().splitlines():
+            self._print(Text(f"  {line}".rstrip()), whole=True)
 
     def line(self, text: str) -> None:
         """A line of a tool that is at work."""
-        self.console.print(Text(f"  {text.rstrip()}", "dim"))
+        self._print(Text(f"  {text.rstrip()}", "dim"), whole=True)
 
     def note(self, text: str) -> None:
-        """A sentence."""
-        self.console.print(Text(text), soft_wrap=False)
+        """A sentence, or a command to copy."""
+        self._print(Text(text), whole=True)
 
     def ok(self, text: str) -> None:
         """An expectation that held."""
-        self.console.print(Text.assemble(("✓ ", "bold green"), text))
+        self._print(Text.assemble(("✓ ", "bold green"), text))
 
     def unmet(self, problem: Unmet) -> None:
         """The expectation that did not hold, and how to look."""
-        self.console.print()
-        self.console.print(Text.assemble(("✗ expected: ", "bold red"), problem.expected))
-        self.console.print(Text.assemble(("  seen:     ", "bold red"), problem.seen))
+        self._print()
+        self._print(Text.assemble(("✗ expected: ", "bold red"), problem.expected))
+        self._print(Text.assemble(("  seen:     ", "bold red"), problem.seen))
         if problem.look:
-            self.console.print(Text.assemble(("  to look:  ", "bold red"), problem.look))
+            self._print(Text.assemble(("  to look:  ", "bold red"), problem.look))
 
     def error(self, text: str) -> None:
         """Why the demo cannot go on."""
-        self.console.print()
-        self.console.print(Text.assemble(("✗ ", "bold red"), text), soft_wrap=False)
+        self._print()
+        self._print(Text.assemble(("✗ ", "bold red"), text))
 
     @contextmanager
     def waiting(self, text: str) -> Iterator[None]:
@@ -126,10 +128,10 @@ class Page:
             table.add_row(title, f"{seconds:.1f}", Text("✓", "green") if held else Text("✗", "bold red"))
         table.add_section()
         table.add_row(Text("total", "bold"), Text(f"{total:.1f}", "bold"), "")
-        self.console.print()
-        self.console.print(table)
+        self._print()
+        self._print(table)
 
     def save(self, path: Path) -> None:
-        """What was printed, as an SVG picture."""
+        """The picture, as SVG."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self.console.save_svg(str(path), title="make demo", theme=MONOKAI)
+        self._picture.save_svg(str(path), title="make demo", theme=MONOKAI)

@@ -77,7 +77,7 @@ def install(page: Page, tools: Tools, image: str) -> None:
                "--set", f"image.repository={repository}", "--set", f"image.tag={tag}", "--wait", "--timeout", "5m")  # fmt: skip
     with page.waiting("until the operator is ready"):
         output = tools.run(tools.helm, *command[1:], seconds=330)
-    kept = [line for line in output.splitlines() if line.startswith(("NAME", "STATUS", "REVISION"))]
+    kept = [line for line in output.splitlines() if line.startswith(("NAME:", "STATUS", "REVISION"))]
     page.command(shown(command), "\n".join(kept))
 
 
@@ -133,9 +133,15 @@ def leave(demo: Demo) -> None:
     began = time.monotonic()
     command = ("helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "2m")
     with page.waiting("until the operator is gone"):
-        tools.run(tools.helm, *command[1:], seconds=150)
-    page.command(shown(command), f'release "{RELEASE}" uninstalled')
+        output = tools.run(tools.helm, *command[1:], seconds=150)
+    page.command(shown(command), output)
     page.ok(f"helm uninstall ended after {time.monotonic() - began:.1f} s")
+    page.until(
+        "the operator's pods are gone",
+        lambda: (not demo.operator_pods(), f"{len(demo.operator_pods())} pods"),
+        60,
+        f"{demo.kubectl} get pods -n {OPERATOR_NAMESPACE}",
+    )
     living = [pod for pod in demo.pods() if facts.status_of(pod).get("phase") == "Running"]
     page.require(
         len(living) >= len(TEAM) - 1,

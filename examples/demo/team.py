@@ -45,8 +45,12 @@ def agree(demo: Demo) -> None:
     for name, pod in _pods(demo).items():
         applied = facts.applied_generation(demo.report(pod))
         said = facts.obeyed(demo.log(pod))
-        page.line(f"{pod} says: mabeam_applied_generation {applied}, temperature {said.temperature if said else '?'}")
-        page.require(bool(applied) and said is not None, f"{name} acknowledged by its own report", "no report")
+        page.require(
+            applied > 0 and said is not None,
+            f"{pod} says: temperature {said.temperature if said else 0:g}, mabeam_applied_generation {applied}",
+            f"{name} says nothing",
+            demo.look(f"logs {pod}"),
+        )
     page.line(f"the operator says: {facts.status_of(variable)['lastDecision']['message']}")
     page.until(
         f"the team cools down and settles below {HOT:g}",
@@ -54,7 +58,7 @@ def agree(demo: Demo) -> None:
         60,
         demo.look("get mov temperature -w"),
     )
-    demo.tools.show(page, "get", "mov", "-n", demo.namespace)
+    _show_acknowledged(demo)
 
 
 def change_a_preference(demo: Demo) -> None:
@@ -86,7 +90,7 @@ def change_a_preference(demo: Demo) -> None:
     page.line(told(demo.temperatures()))
     offers = (facts.status_of(demo.variable()).get("negotiation") or {}).get("offers") or []
     page.line("offers: " + ", ".join(f"{o['agent']} {o['value']:g} × {o.get('weight', 1):g}" for o in offers))
-    tools.show(page, "get", "mov", "-n", demo.namespace)
+    _show_acknowledged(demo)
     tools.show(page, "delete", "mba", "hothead", "-n", demo.namespace)
     page.until(
         "with the hothead gone, the others' value is in force again",
@@ -150,6 +154,20 @@ def tours(demo: Demo) -> None:
 def _pods(demo: Demo) -> dict[str, str]:
     agents = demo.agents()
     return {name: facts.current_pod(agents.get(name, {})) for name in EXECUTORS}
+
+
+def _show_acknowledged(demo: Demo) -> None:
+    """What `kubectl get` says once the operator has heard all three."""
+    how = demo.look("get mov temperature -o yaml")
+    demo.page.until("the acknowledgements are in the status", lambda: _acknowledged(demo), 30, how, told=False)
+    demo.tools.show(demo.page, "get", "mov", "-n", demo.namespace)
+
+
+def _acknowledged(demo: Demo) -> tuple[bool, str]:
+    variable = demo.variable()
+    directives = facts.status_of(variable).get("directives") or {}
+    seen = facts.condition(variable, "Ready").get("message", "not decided")
+    return facts.is_ready(variable) and directives.get("acknowledged", 0) >= len(EXECUTORS), str(seen)
 
 
 def _in_force(demo: Demo) -> tuple[bool, str]:
