@@ -35,14 +35,14 @@ STEPS = (
     Step(
         "A team starts",
         "Three annealers, an evaluator and a polisher look for the shortest round trip through 52 places in Berlin.",
-        "three kinds of object (Deployment, Job, bare Pod), each with its own idea of what an ending means.",
+        "three kinds of object (Deployment, Job, Pod), each with its own idea of an ending.",
         team.start,
     ),
     Step(
         "They agree on a temperature",
         "Each annealer reports the temperature it would like. The operator makes one number of their wishes, delivers it,"
         " and each process acknowledges that it is in force.",
-        "a changed ConfigMap reaches a pod within a minute or so, and nobody learns whether the process obeys it.",
+        "a changed ConfigMap takes up to a minute, and nobody learns whether it is obeyed.",
         team.agree,
     ),
     Step(
@@ -53,26 +53,26 @@ STEPS = (
     ),
     Step(
         "An agent is killed",
-        "Its process gets SIGKILL. A Permanent agent comes back as the next incarnation, and the ledger says what happened.",
-        "restarts go on for ever, without a budget in time and without a record of why; the last crash's pod is gone.",
+        "Its process gets SIGKILL. A Permanent agent comes back as its next incarnation; the ledger says what happened.",
+        "restarts go on for ever, with no budget in time and no record of why.",
         faults.kill_an_agent,
     ),
     Step(
         "One that finishes stays down",
         "The polisher is Transient: exit 0 means done. Any other end would have been a failure, and a restart.",
-        "a Deployment starts it again for ever; a Job does not, but is another kind of object under other rules.",
+        "a Deployment starts it again for ever; a Job is another kind, with other rules.",
         team.finished_stays_down,
     ),
     Step(
         "One that keeps crashing is parked",
         "Two failures in a minute are forgiven, the third is not: the agent is left alone, and says how to release it.",
-        "CrashLoopBackOff never gives up; a Job does, but for it a failure of last week counts like one of just now.",
+        "CrashLoopBackOff never gives up; a Job does, but never forgets a failure either.",
         faults.budget_runs_out,
     ),
     Step(
         "The operator is killed while it restarts an agent",
-        "Every restart is a number in the cluster before it is a pod. So a successor finishes the work, and does none twice.",
-        "its controllers survive this as well, but they have no budget and no ledger that could get lost.",
+        "Every restart is a number in the cluster before it is a pod: a successor finishes the work, and does none twice.",
+        "its controllers survive this too, but have no budget and no ledger to lose.",
         faults.kill_the_operator,
     ),
     Step(
@@ -84,7 +84,7 @@ STEPS = (
     Step(
         "Nothing hangs on the way out",
         "helm uninstall first, then the namespace, with nobody left to clean up. Then everything is put back.",
-        "no trouble; but an operator that uses finalizers, once gone, leaves namespaces Terminating for ever.",
+        "fine; but many operators' finalizers leave a namespace Terminating for ever.",
         setup.leave,
     ),
 )

@@ -145,5 +145,9 @@ def differences(before: Mapping[str, Track], after: Mapping[str, Track], restart
 
 def ledger_line(entry: Mapping[str, Any]) -> str:
     """An entry of the ledger on one line."""
-    words = [f"{key}: {entry[key]}" for key in ("time", "cause", "exitCode", "pod", "node", "counted") if key in entry]
+    words = [
+        f"{key}: {str(entry[key]).lower() if isinstance(entry[key], bool) else entry[key]}"
+        for key in ("time", "cause", "exitCode", "pod", "counted")
+        if key in entry
+    ]
     return ", ".join(words)

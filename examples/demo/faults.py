@@ -26,7 +26,7 @@ def kill_an_agent(demo: Demo) -> None:
         demo.look(f"describe mba {VICTIM}"),
     )
     entry = facts.failures_of(demo.agent(VICTIM))[-1]
-    page.line(f"status.failures: {facts.ledger_line(entry)}")
+    page.line(f"{facts.ledger_line(entry)}")
     page.require(
         entry.get("counted") is True and entry.get("pod") == pod,
         f"the ledger has the death of {pod}, counted against the budget of 3 in 60 s",
@@ -120,7 +120,7 @@ def _kill_both(demo: Demo, victim: str, how: str, kill: Callable[[Demo, str], No
     )
     seconds = time.monotonic() - began
     time.sleep(SETTLE_SECONDS)
-    text = f"operator {how}: one restart, one ledger entry, one live pod, and all other pods are the same ({seconds:.1f} s)"
+    text = f"operator {how}: one restart, one ledger entry, one live pod, all others untouched ({seconds:.1f} s)"
     _no_harm(demo, before, victim, text)
 
 

@@ -1,6 +1,7 @@
 """What the person sees: steps, commands with their real output, checks; colours on a terminal, plain text elsewhere."""
 
 import io
+import re
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -134,4 +135,6 @@ class Page:
     def save(self, path: Path) -> None:
         """The picture, as SVG."""
         path.parent.mkdir(parents=True, exist_ok=True)
-        self._picture.save_svg(str(path), title="make demo", theme=MONOKAI)
+        svg = self._picture.export_svg(title="make demo", theme=MONOKAI)
+        # A picture that stands alone: rich would have the font fetched from the web.
+        path.write_text(re.sub(r"@font-face \{.*?\}\n", "", svg, flags=re.DOTALL).replace("Fira Code", "ui-monospace"))

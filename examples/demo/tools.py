@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import os
+import shlex
 import shutil
 import socket
 import subprocess
@@ -119,7 +120,7 @@ class Tools:
 def shown(command: Sequence[str]) -> str:
     """A command as one would type it: no absolute paths of programs, quotes where the shell wants them."""
     words = [Path(command[0]).name if command[0].startswith("/") else command[0], *command[1:]]
-    return " ".join(f"'{word}'" if set(word) & set(' "{}[]$()*<>|;&') else word for word in words)
+    return shlex.join(words)
 
 
 def last_line(text: str) -> str:

@@ -1,0 +1,145 @@
+"""The demo's judgement: what it concludes from objects, logs and reports, and that it would notice what goes wrong."""
+
+import logging
+import shlex
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from annealers.executor import Executor
+from mabeam.agent import Agent, Directives, Identity
+from mabeam.api.agent import Agent as AgentObject
+from mabeam.api.agent import Failure
+from mabeam.core.summary import parked_message
+from support.builders import START, agent_body
+
+ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from examples.demo import facts, team  # noqa: E402 - the examples are no package of the installed project
+from examples.demo.facts import Obeyed, Track  # noqa: E402
+from examples.demo.tools import shown  # noqa: E402
+
+CALM = {"a": Track(1, 0, 0, ("uid-a",)), "b": Track(2, 1, 1, ("uid-b",))}
+RESTARTED = {"a": Track(2, 1, 1, ("uid-a2",)), "b": CALM["b"]}
+
+
+def test_one_restart_of_the_killed_agent_is_all_that_may_have_happened() -> None:
+    assert facts.differences(CALM, RESTARTED, "a") == []
+
+
+@pytest.mark.parametrize(
+    ("after", "complaint"),
+    [
+        ({**RESTARTED, "a": Track(3, 1, 1, ("uid-a3",))}, "a: incarnation 1 → 3, expected 2"),
+        ({**RESTARTED, "a": Track(2, 2, 1, ("uid-a2",))}, "a: ledger entries 0 → 2, expected 1"),
+        ({**RESTARTED, "a": Track(2, 1, 2, ("uid-a2",))}, "a: restarts 0 → 2, expected 1"),
+        ({**RESTARTED, "a": Track(2, 0, 1, ("uid-a2",))}, "a: ledger entries 0 → 0, expected 1"),
+        ({**RESTARTED, "a": Track(2, 1, 1, ("uid-a2", "uid-a3"))}, "a: 2 live pods, expected one new one"),
+        ({**RESTARTED, "a": Track(2, 1, 1, ())}, "a: 0 live pods, expected one new one"),
+        ({**RESTARTED, "a": Track(2, 1, 1, ("uid-a",))}, "a: 1 live pods, expected one new one"),
+        ({**RESTARTED, "b": Track(2, 1, 1, ("uid-b2",))}, "b: its pod was replaced"),
+        ({**RESTARTED, "b": Track(3, 1, 1, ("uid-b",))}, "b: incarnation 2 → 3, expected 2"),
+        ({"a": RESTARTED["a"]}, "b is gone"),
+    ],
+)
+def test_what_was_lost_or_doubled_is_named(after: dict[str, Track], complaint: str) -> None:
+    assert facts.differences(CALM, after, "a") == [complaint]
+
+
+def pod(uid: str, agent: str, phase: str, container: str = "running") -> dict[str, Any]:
+    return {
+        "metadata": {"uid": uid, "labels": {"mabeam.dev/agent": agent}},
+        "status": {"phase": phase, "containerStatuses": [{"state": {container: {}}}]},
+    }
+
+
+def test_a_track_holds_live_pods_of_that_agent_alone() -> None:
+    agent = {
+        "metadata": {"name": "a"},
+        "status": {"pods": [{"incarnation": 3}], "failures": [{}, {}], "restarts": 2},
+    }
+    pods = [
+        pod("old", "a", "Failed", "terminated"),
+        pod("just-ended", "a", "Running", "terminated"),
+        pod("new", "a", "Pending", "waiting"),
+        pod("other", "b", "Running"),
+    ]
+
+    assert facts.track(agent, pods) == Track(3, 2, 2, ("new",))
+
+
+def test_a_pod_that_was_not_started_yet_is_live() -> None:
+    assert facts.is_live({"status": {"phase": "Pending"}})
+    assert not facts.is_live({"status": {"phase": "Succeeded"}})
+
+
+def test_the_demo_understands_what_an_executor_logs(caplog: pytest.LogCaptureFixture) -> None:
+    executor = Executor(Agent(Identity()))
+    with caplog.at_level(logging.INFO, "annealers.executor"):
+        for generation, temperature in ((1, 100), (2, 24.5)):
+            executor.on_directives(Directives(generation=generation, parameters={"temperature": temperature}))
+
+    assert facts.obeyed(caplog.text) == Obeyed(24.5, 2)
+    assert facts.first_obeyed(caplog.text) == Obeyed(100, 1)
+
+
+def test_a_silent_process_obeys_nothing() -> None:
+    assert facts.obeyed("INFO annealers.executor: annealing berlin52") is None
+    assert facts.first_obeyed("") is None
+
+
+@pytest.mark.parametrize(
+    ("report", "generation"),
+    [("mabeam_applied_generation 7.0\n# EOF\n", 7), ("# TYPE mabeam_applied_generation gauge\n", 0), ("", 0)],
+)
+def test_an_acknowledgement_is_read_from_the_report(report: str, generation: int) -> None:
+    assert facts.applied_generation(report) == generation
+
+
+def test_the_release_command_is_the_one_the_operator_gives() -> None:
+    agent = AgentObject.model_validate(agent_body("crasher"))
+    message = parked_message(agent, (Failure(time=START, ordinal=0, cause="Crash", exit_code=1, counted=True),))
+
+    command = facts.release_command(message)
+
+    assert command is not None
+    assert shlex.split(command)[:4] == ["kubectl", "annotate", "mba", "crasher"]
+    assert shlex.split(command)[-1].startswith("mabeam.dev/release=")
+    assert facts.release_command("no idea") is None
+
+
+def test_ready_of_an_older_spec_is_not_ready() -> None:
+    ready = {"type": "Ready", "status": "True", "observedGeneration": 1}
+    assert facts.is_ready({"metadata": {"generation": 1}, "status": {"conditions": [ready]}})
+    assert not facts.is_ready({"metadata": {"generation": 2}, "status": {"conditions": [ready]}})
+    assert not facts.is_ready({})
+
+
+def test_nothing_is_seen_of_what_is_not_there() -> None:
+    assert (facts.state_of({}), facts.incarnation({}), facts.current_pod({})) == ("not seen yet", 0, "")
+    assert (facts.failures_of({}), facts.condition({}, "Ready"), facts.container_restarts({})) == ([], {}, 0)
+
+
+def test_a_ledger_entry_is_one_line() -> None:
+    entry = {"time": "2026-01-01T00:00:00Z", "cause": "Crash", "exitCode": 137, "counted": True, "ordinal": 0}
+    assert facts.ledger_line(entry) == "time: 2026-01-01T00:00:00Z, cause: Crash, exitCode: 137, counted: true"
+
+
+def test_a_shown_command_can_be_copied_into_a_shell() -> None:
+    command = ("/somewhere/kubectl", "patch", "mba", "a", "-p", '{"spec": {"x": "$y"}}')
+    assert shlex.split(shown(command)) == ["kubectl", *command[1:]]
+
+
+def test_the_hothead_is_valid_and_counts_for_nothing_until_it_is_given_weight() -> None:
+    hothead = AgentObject.model_validate(yaml.safe_load((ROOT / "examples/demo/hothead.yaml").read_text()))
+    assert [preference.weight for preference in hothead.spec.preferences] == [0]
+
+    raw = yaml.safe_load((ROOT / "examples/demo/hothead.yaml").read_text())
+    raw["spec"]["preferences"] = [team.HOT_PREFERENCE]
+    patched = AgentObject.model_validate(raw).spec.preferences[0]
+    three_cool_ones = 3 * 30
+    assert (three_cool_ones + patched.value * patched.weight) / (3 + patched.weight) > team.HOT
