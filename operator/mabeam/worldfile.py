@@ -232,7 +232,8 @@ def _reporter(world: World, here: str, namespace: str, name: str) -> Place:
 
 def _moment(text: str) -> str:
     if instant(text) is None:
-        raise PydanticCustomError("rule", "must be a time such as 2026-01-01T00:00:00Z, not {text}", {"text": text})
+        shown = f"{text!r:.80}"
+        raise PydanticCustomError("rule", "must be a time such as 2026-01-01T00:00:00Z, not {text}", {"text": shown})
     return text
 
 

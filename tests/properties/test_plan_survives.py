@@ -149,6 +149,7 @@ def with_junk(path: Path, junk: Any) -> list[Any]:
 @example(path=(0, "status", "pods", 0, "nextRestartTime"), junk="9999-12-31T23:59:59Z")
 @example(path=(0, "status", "directives", "items", 0, "issuedAt"), junk="9999-12-31T23:59:59Z")
 @example(path=(1, "status", "lastDecision", "time"), junk="9999-12-31T23:59:59Z")
+@example(path=(2, "metadata", "deletionTimestamp"), junk="\n")
 @example(path=(2, "metadata", "deletionGracePeriodSeconds"), junk=2**31 - 1)
 @example(path=(2, "status", "containerStatuses", 0, "state", "terminated", "exitCode"), junk=2**70)
 def test_any_leaf_may_be_anything(path: Path, junk: Any) -> None:

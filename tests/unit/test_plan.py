@@ -263,12 +263,12 @@ ODD: dict[str, tuple[str | bytes, str]] = {
     ),
     "a time that is none": (
         world(AGENT, POD.replace("phase: Running", "startTime: yesterday")),
-        "-: document 2: Pod/a-0-1: status.startTime: must be a time such as 2026-01-01T00:00:00Z, not yesterday",
+        "-: document 2: Pod/a-0-1: status.startTime: must be a time such as 2026-01-01T00:00:00Z, not 'yesterday'",
     ),
     "a time out of reach": (
         world(AGENT, POD.replace("phase: Running", "startTime: 9999-12-31T23:59:59Z")),
         "-: document 2: Pod/a-0-1: status.startTime: must be a time such as 2026-01-01T00:00:00Z, "
-        "not 9999-12-31T23:59:59Z",
+        "not '9999-12-31T23:59:59Z'",
     ),
     "a phase nobody knows": (
         world(AGENT, POD.replace("Running", "Sleeping")),

@@ -312,6 +312,20 @@ def test_every_write_says_in_a_word_why(make: Callable[[], World], why: list[str
     assert reasons(make()) == why
 
 
+def test_a_release_and_a_disruption_are_called_so() -> None:
+    world = parked()
+    world.change(image="worker:2")
+    world.pass_once()
+    assert reasons(world)[-1] == "released"
+    assert reasons(disrupted())[-1] == "disrupted"
+
+
+def test_a_failed_agent_is_nowhere_called_as_desired() -> None:
+    for make in (parked, lambda: ended("Temporary", 1), unreadable):
+        world = make()
+        assert "AsDesired" not in {world.condition(type_)[1] for type_ in ("Ready", "Reconciling", "Stalled")}
+
+
 def test_a_replacement_is_an_incarnation() -> None:
     world = changed()
     world.pass_once()

@@ -281,7 +281,7 @@ def test_a_parked_agent_says_how_it_came_to_it_and_how_it_gets_out() -> None:
     status, reason, message = parked().condition("Stalled")
     assert (status, reason) == ("True", "RestartBudgetExhausted")
     assert message == (
-        "1 failures in 60 s (allowed: 0). Last: exit code 2. Fix it, then change the spec or: "
+        "1 failure in 60 s (allowed: 0). Last: exit code 2. Fix it, then change the spec or: "
         'kubectl annotate mba a -n team --overwrite mabeam.dev/release="$(date +%s)"'
     )
 
@@ -437,6 +437,7 @@ def test_an_agent_that_is_created_stopped_never_starts() -> None:
     world.advance(1000)
     assert (world.state, world.made()) == ("Stopped", [])
     assert world.condition("Ready")[0] == "True"
+    assert world.told("AgentRegistered") == ["accepted; it is to rest"]
 
 
 # --- backoff ----------------------------------------------------------------------------------------------------------

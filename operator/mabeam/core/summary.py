@@ -62,11 +62,13 @@ def conclude(snapshot: AgentSnapshot, status: AgentStatus, problems: Sequence[st
     )
 
 
-def registered(before: AgentStatus) -> tuple[Event, ...]:
+def registered(agent: Agent) -> tuple[Event, ...]:
     """The Event of an agent's first pass."""
-    if before.observed_generation >= 0:
+    if agent.status.observed_generation >= 0:
         return ()
-    return (Event(Reason.AGENT_REGISTERED, "accepted; its pods follow", action="Register"),)
+    follow = agent.spec.desired_state is DesiredState.RUNNING and agent.spec.replicas > 0
+    note = "accepted; its pods follow" if follow else "accepted; it is to rest"
+    return (Event(Reason.AGENT_REGISTERED, note, action="Register"),)
 
 
 def status_reason(before: AgentStatus, after: AgentStatus) -> str:
@@ -75,8 +77,12 @@ def status_reason(before: AgentStatus, after: AgentStatus) -> str:
         return "unchanged"
     if after.parked_at is not None and before.parked_at is None:
         return "parked"
+    if after.parked_at is None and before.parked_at is not None:
+        return "released"
     if before.observed_generation < 0:
         return "registered"
+    if after.disruptions != before.disruptions:
+        return "disrupted"
     if len(after.failures) != len(before.failures) or after.restarts != before.restarts:
         return "failed"
     if [r.incarnation for r in after.pods] != [r.incarnation for r in before.pods]:
@@ -91,9 +97,10 @@ def parked_message(agent: Agent, ledger: Sequence[Failure]) -> str:
     tolerance = agent.spec.fault_tolerance
     last = ledger[-1]
     count = budget.failures_in_window(ledger, last.time, tolerance.failure_window_seconds)
+    failures = "failure" if count == 1 else "failures"
     meta = agent.metadata
     return (
-        f"{count} failures in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
+        f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
         f"Last: {describe(last)}. Fix it, then change the spec or: "
         f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
     )
@@ -214,7 +221,7 @@ def _conditions(
         condition(
             ConditionType.RECONCILING,
             progressing,
-            verdict.reason if progressing else Reason.AS_DESIRED,
+            Reason.AS_DESIRED if verdict.ready else verdict.reason,
             verdict.message if progressing else "",
         ),
         condition(

@@ -117,7 +117,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         status=status,
         status_reason=summary.status_reason(before, status),
         effects=(*run.effects, *delivery.effects),
-        events=(*summary.registered(before), *run.events),
+        events=(*summary.registered(agent), *run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
     )
 
