@@ -173,9 +173,9 @@ def _told_at_birth(demo: Demo, pod: str) -> tuple[bool, str]:
     first = facts.first_obeyed(log)
     if first is None:
         return False, "its log says nothing of a temperature yet"
-    return first.temperature < 100 and log.index("temperature ") < log.index(
-        "annealing"
-    ), f"first temperature {first.temperature:g}"
+    first_step = log.find("annealing")
+    before = first_step < 0 or log.index("temperature ") < first_step
+    return before and first.temperature < 100, f"its first temperature was {first.temperature:g}"
 
 
 def _parked(demo: Demo) -> tuple[bool, str]:
