@@ -3,7 +3,6 @@
 `on.event` only: timers, daemons and delete handlers force a finalizer, the others write annotations and status.
 """
 
-import asyncio
 from collections.abc import Callable
 from typing import Any, Final
 
@@ -11,8 +10,6 @@ import kopf
 
 from mabeam.api.names import GROUP, MANAGED_SELECTOR, VERSION
 from mabeam.shell.cluster import Connection
-
-SETTLED_SECONDS: Final = 1.0
 
 Heard = Callable[[str, str | None, dict[str, Any]], None]
 
@@ -25,19 +22,12 @@ _WATCHED: Final = (
 )
 
 
-def register(
-    registry: kopf.OperatorRegistry, connection: Connection, heard: Heard, started: Callable[[], None]
-) -> None:
-    """Fill `registry`: one login, five doorbells, and a word once kopf has set itself up."""
-
-    async def startup(**_: Any) -> None:
-        # kopf takes the process's signals a few steps after its start-up handlers have begun, not before.
-        asyncio.get_running_loop().call_later(SETTLED_SECONDS, started)
+def register(registry: kopf.OperatorRegistry, connection: Connection, heard: Heard) -> None:
+    """Fill `registry`: one login, five doorbells."""
 
     async def login(**_: Any) -> kopf.AiohttpSession:
         return kopf.AiohttpSession(aiohttp_session=connection.session(), server=connection.server)
 
-    kopf.on.startup(registry=registry)(startup)
     kopf.on.login(registry=registry)(login)
     for kind, resource in _WATCHED:
         kopf.on.event(*resource, id=kind, registry=registry)(_doorbell(kind, heard))

@@ -113,20 +113,23 @@ class Process:
     async def _watch(self) -> None:
         """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
 
-        It takes the signals when it starts, and gives them back: at the end it would wait for every task that is not its
-        own, and then cancel the workers in the middle of a write.
+        It takes the signals when it starts; they are taken back before the loop turns again, so that none is lost to it. At
+        the end it would wait for every task that is not its own, and then cancel the workers in the middle of a write.
         """
         await self.sweep.synced.wait()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        handlers.register(registry, self.cluster.connection, self._heard, self._heed_signals)
+        handlers.register(registry, self.cluster.connection, self._heard)
         handlers.configure(settings)
-        await kopf.operator(
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
             registry=registry,
             settings=settings,
             standalone=True,
             clusterwide=not self.settings.watch_namespaces,
             namespaces=self.settings.watch_namespaces,
         )
+        self._heed_signals()
+        await kopf.run_tasks(tasks, ignored=ours)
 
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
