@@ -8,6 +8,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from support.kube import JsonDict, Kube, Refused, condition, required, until
@@ -242,19 +243,20 @@ def watched(kube: Kube, kind: str, selector: str = "") -> Iterator[Callable[[], 
     command = [required("MABEAM_TEST_KUBECTL"), "-n", kube.namespace, "get", kind, "--watch", "--output-watch-events"]
     if selector:
         command += ["-l", selector]
-    with tempfile.TemporaryFile("w+") as file:
-        process = subprocess.Popen([*command, "-o", "json"], stdout=file, text=True)
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder) / "events"
+        with told.open("w") as file:
+            process = subprocess.Popen([*command, "-o", "json"], stdout=file, text=True)
 
         def events() -> list[tuple[str, JsonDict]]:
-            file.seek(0)
-            text, decoder, found, at = file.read(), json.JSONDecoder(), [], 0
+            text, decoder, at = told.read_text(), json.JSONDecoder(), 0
+            found: list[tuple[str, JsonDict]] = []
             while (at := len(text) - len(text[at:].lstrip())) < len(text):
                 try:
                     event, at = decoder.raw_decode(text, at)
                 except ValueError:
                     break  # half an object: the rest is still to come
                 found.append((event["type"], event["object"]))
-            file.seek(0, 2)
             return found
 
         try:

@@ -1,5 +1,6 @@
 """The tests in this folder run on real nodes and containers, with the operator installed by helm; `make test-e2e` runs them."""
 
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,5 +30,7 @@ def operator() -> Iterator[Kube]:
 @pytest.fixture(scope="module")
 def kube(operator: Kube, request: pytest.FixtureRequest) -> Iterator[Kube]:
     """A namespace for the agents of one test module, as strict as Kubernetes has it."""
-    with namespace("e2e-" + request.module.__name__.rpartition("test_")[2].replace("_", "-"), RESTRICTED) as kube:
+    module = request.module.__name__.rpartition("test_")[2].replace("_", "-")
+    # No earlier run, whose namespace may still be going, has used this name.
+    with namespace(f"e2e-{module}-{secrets.token_hex(3)}", RESTRICTED) as kube:
         yield kube

@@ -1,0 +1,116 @@
+"""The operator as a process of its own on the tests' cluster: started, looked at, stopped, killed, frozen."""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.kube import JsonDict, Kube, required, until
+
+ROOT = Path(__file__).resolve().parents[2]
+LEASE = "mabeam"
+
+
+@dataclass
+class OperatorProcess:
+    """One running operator that watches one namespace and keeps its Lease there."""
+
+    identity: str
+    kube: Kube
+    process: "subprocess.Popen[str]"
+    port: int
+    log: Path
+
+    def ask(self, path: str) -> tuple[int, str]:
+        """What the operator answers over HTTP; status 0 while it does not."""
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}{path}", timeout=5) as answer:
+                return answer.status, answer.read().decode()
+        except urllib.error.HTTPError as refused:
+            with refused:
+                return refused.code, refused.read().decode()
+        except OSError:
+            return 0, ""
+
+    def is_ready(self) -> bool:
+        """Whether it has seen the cluster; fails, with its log, when it has ended."""
+        if self.process.poll() is not None:
+            raise AssertionError(f"{self.identity} ended with {self.process.returncode}: {self.words()}")
+        return self.ask("/readyz")[0] == 200
+
+    def leads(self) -> bool:
+        """Whether the Lease names it."""
+        return holder(self.kube) == self.identity
+
+    def send(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        self.process.send_signal(number)
+
+    def ended(self, seconds: float = 60) -> int:
+        """Its exit code, once it has ended."""
+        return self.process.wait(seconds)
+
+    def words(self) -> str:
+        """The end of its log."""
+        return self.log.read_text()[-4000:]
+
+
+def lease(kube: Kube) -> JsonDict:
+    """The Lease; empty while there is none."""
+    return kube.find("lease", LEASE) or {}
+
+
+def holder(kube: Kube) -> str | None:
+    """Who holds the Lease."""
+    name: str | None = lease(kube).get("spec", {}).get("holderIdentity")
+    return name
+
+
+def _free_port() -> int:
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        return int(found.getsockname()[1])
+
+
+@contextmanager
+def operator(kube: Kube, identity: str = "one", **settings: str) -> Iterator[OperatorProcess]:
+    """An operator for the namespace, ready; settings by their names without `MABEAM_`, in lower case."""
+    port = _free_port()
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("MABEAM_")}
+    environment |= {"KUBECONFIG": required("KUBECONFIG"), "PYTHONPATH": str(ROOT / "operator")}
+    usual = {
+        "watch_namespaces": kube.namespace,
+        "lease_namespace": kube.namespace,
+        "lease_name": LEASE,
+        "identity": identity,
+        "http_port": str(port),
+        "resync_seconds": "5",
+    }
+    environment |= {f"MABEAM_{key.upper()}": value for key, value in (usual | settings).items()}
+    with tempfile.TemporaryDirectory() as folder:
+        log = Path(folder) / "log"
+        with log.open("w") as file:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "mabeam", "run"], env=environment, stderr=file, stdout=file, text=True
+            )
+        running = OperatorProcess(identity, kube, process, port, log)
+        try:
+            until(f"{identity} is ready", running.is_ready, 90)
+            yield running
+        finally:
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.terminate()
+                try:
+                    process.wait(20)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    process.wait(20)
