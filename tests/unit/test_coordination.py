@@ -243,12 +243,57 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing() -> None:
     decision = coordination.invalid(VariableSnapshot(before), "spec.domain: nonsense", at(9))
     assert decision.status.value == 0.5
     assert decision.status.directives == before.status.directives
-    assert condition_of(decision.status, "Accepted") == ("False", "InvalidSpec", "spec.domain: nonsense")
+    for type_, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
+        assert condition_of(decision.status, type_) == (status, "InvalidSpec", "spec.domain: nonsense")
+    assert condition_of(decision.status, "Reconciling") == ("False", "AsDesired", "")
     assert condition_of(decision.status, "AgentsResolved")[0] == "True"
     assert reasons(decision) == ["InvalidSpec"]
     again = before.model_copy(update={"status": decision.status})
     repeated = coordination.invalid(VariableSnapshot(again), "spec.domain: nonsense", at(99))
     assert (repeated.status, repeated.events) == (decision.status, ())
+
+
+def test_of_a_type_that_nothing_coordinates_yet_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(coordination, "STRATEGIES", {})
+    decision = look(a_variable(), an_agent("a"))
+    assert ready(decision)[:2] == ("False", "UnsupportedCoordinationType")
+    assert condition_of(decision.status, "Stalled")[0] == "True"
+    assert reasons(decision)[-1] == "CoordinationFailed"
+
+
+def test_a_domain_that_no_value_lies_in_leaves_the_last_good_one() -> None:
+    team = wanting(0.9)
+    team.settle()
+    team.variables["temperature"]["spec"]["domain"] = {"type": "Integer", "minimum": 0.2, "maximum": 0.8}
+    team.settle()
+    assert team.variable().status.value == 0.9
+    assert team.ready()[1] == "InvalidConfiguration"
+
+
+def test_the_previous_value_is_the_one_before_the_last_change() -> None:
+    team = wanting(0.9)
+    team.settle()
+    for value in (0.5, 0.5, 0.4):
+        team.agents["a0"]["spec"]["preferences"] = [prefers(value, weight=value)]
+        team.settle()
+    assert (team.variable().status.value, team.variable().status.previous_value) == (0.4, 0.5)
+    team.agents["a0"]["spec"]["preferences"] = [prefers(0.4, weight=7)]
+    team.settle()
+    assert (team.variable().status.round, team.variable().status.previous_value) == (4, 0.5)
+
+
+def test_a_choice_stays_in_force_as_long_as_the_domain_has_it() -> None:
+    team = wanting("small", domain=SIZES)
+    team.settle()
+    team.agents["a0"]["spec"]["preferences"] = []
+    team.settle()
+    assert team.variable().status.value == "small"
+
+
+def test_a_first_auction_that_nobody_wins_has_no_value_yet() -> None:
+    bidder = an_agent("a", preferences=[prefers(0.9, bid=1)])
+    decision = look(a_variable(negotiation={"strategy": "Auction", "reservePrice": 4}), bidder)
+    assert ready(decision)[:2] == ("False", "ReserveNotMet")
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -289,6 +334,8 @@ def test_with_all_agents_missing_the_last_good_value_stays() -> None:
 def test_a_selector_that_matches_nobody_says_so() -> None:
     decision = look(a_variable(agents=(), labels={"team": "beta"}))
     assert ready(decision) == ("False", "AgentUnavailable", "the selector matches no agent")
+    assert condition_of(decision.status, "Reconciling")[:2] == ("True", "AgentUnavailable")
+    assert condition_of(decision.status, "Stalled")[:2] == ("False", "Progressing")
     assert condition_of(decision.status, "AgentsResolved")[0] == "False"
 
 
@@ -371,6 +418,13 @@ def test_offers_that_come_to_the_same_outcome_are_not_recorded() -> None:
     assert decision.requeue_after == 15
 
 
+def test_one_agent_that_reports_is_enough_to_look_again() -> None:
+    agents = (offering("a", 0.4), an_agent("b"))
+    variable = a_variable(agents=("a", "b"), negotiation={})
+    decision = look(variable, *agents, reports={"b": Report(numbers={"temperature": 0.2})})
+    assert decision.requeue_after == 15
+
+
 def test_a_variable_that_nobody_reports_on_asks_for_no_timer() -> None:
     assert look(a_variable(negotiation={}), offering("a", 0.4)).requeue_after is None
     assert look(a_variable(value=0.4), an_agent("a")).requeue_after is None
@@ -394,6 +448,8 @@ def test_a_restarted_operator_listens_before_it_decides() -> None:
     team.said.clear()  # a new process has heard nobody yet
     decision = team.pass_variable()
     assert (decision.status, decision.requeue_after) == (before, 1)
+    team.said = {"a0": said["a0"]}  # one of them is not heard yet
+    assert team.pass_variable().status == before
     team.said = said
     assert team.pass_variable().status == before
     team.said = {"a0": Report(), "a1": Report()}  # heard, and they say nothing
@@ -590,6 +646,28 @@ def test_a_condition_keeps_its_time_until_its_status_changes() -> None:
     assert {c.observed_generation for c in conditions} == {2}
 
 
+def test_what_is_as_it_should_be_says_so_in_every_condition() -> None:
+    team = wanting(0.2)
+    team.settle()
+    told = {c.type: (str(c.status), c.reason, c.message) for c in team.variable().status.conditions}
+    assert told == {
+        "Accepted": ("True", "Valid", ""),
+        "Ready": ("True", "Converged", "1/1 applied"),
+        "Reconciling": ("False", "AsDesired", ""),
+        "Stalled": ("False", "AsDesired", ""),
+        "AgentsResolved": ("True", "AllResolved", ""),
+        "Paused": ("False", "NotPaused", ""),
+    }
+
+
+def test_a_paused_variable_tells_what_its_agents_hold_even_if_that_is_an_older_value() -> None:
+    held = told_agent("a", an_item(state="Acknowledged", value=0.5))
+    status = {"observedGeneration": 1, "value": 0.6, "round": 2}
+    decision = look(a_variable(value=0.6, paused=True, status=status), held)
+    [item] = decision.status.directives.items
+    assert (item.parameters, str(item.state)) == ({"temperature": 0.5}, "Acknowledged")
+
+
 # --- many agents ------------------------------------------------------------------------------------------------------
 
 
@@ -616,6 +694,16 @@ def test_all_directives_of_a_larger_team_are_in_a_config_map_that_is_written_onc
     assert team.pass_variable().effects == ()
     team.variables["temperature"]["spec"]["value"] = 0.6
     assert [e.verb for e in team.pass_variable().effects] == ["apply"]
+
+
+def test_a_variable_that_is_paused_or_advises_writes_no_config_map() -> None:
+    team = crowd(101)
+    team.pass_variable()
+    team.maps.clear()
+    for quiet in ({"paused": True}, {"mode": "Advise"}):
+        team.variables["temperature"]["spec"] |= quiet
+        assert team.pass_variable().effects == ()
+        team.variables["temperature"]["spec"] |= {"paused": False}
 
 
 def test_a_team_that_shrinks_needs_its_config_map_no_more() -> None:

@@ -279,6 +279,28 @@ def test_the_loser_is_issued_anew_when_the_winner_goes() -> None:
     assert result.directives.conflicts == ()
 
 
+def test_a_conflict_of_others_does_not_issue_a_directive_anew() -> None:
+    agent = told_agent(
+        "a",
+        an_item("cool", "Refused", parameters={"temperature": 0.1}),
+        an_item("hot", "Acknowledged", parameters={"temperature": 0.9}),
+        an_item("top-p", "Acknowledged"),
+        conflicts=[{"parameter": "temperature", "winner": "hot", "loser": "cool", "resolver": "PriorityBased"}],
+    )
+    result = delivery(
+        agent,
+        COOL,
+        HOT,
+        a_decided("top-p"),
+        pods=(POD,),
+        config_map=a_map(temperature=0.9, **{"top-p": 0.6}),
+        reports={"a-0-1": applied(1)},
+        now=at(60),
+    )
+    assert items(result) == {"cool": ("Refused", 1), "hot": ("Acknowledged", 1), "top-p": ("Acknowledged", 1)}
+    assert result.effects == ()
+
+
 def test_a_winner_that_now_loses_is_refused() -> None:
     agent = told_agent("a", an_item("cool", "Acknowledged", parameters={"temperature": 0.1}))
     result = delivery(agent, COOL, HOT, pods=(POD,), config_map=a_map(temperature=0.1), reports={"a-0-1": applied(1)})
@@ -380,6 +402,15 @@ def test_a_refused_generation_leaves_in_force_what_was_applied_before() -> None:
     assert items(result) == {"temperature": ("Acknowledged", 1), "top-p": ("Refused", 2)}
 
 
+def test_a_refusal_of_another_variable_is_not_this_ones() -> None:
+    assert state(seen(applied(1, Refusal("top-p", 1, "no")))) == "Acknowledged"
+
+
+def test_a_delivered_directive_stays_delivered_when_a_pod_joins() -> None:
+    pods = (POD, a_pod("a-1-1", generation=0))
+    assert state(seen(applied(1), None, pods=pods, item={"state": "Delivered"})) == "Delivered"
+
+
 def test_an_agent_that_changes_its_mind_acknowledges_what_it_refused() -> None:
     assert state(seen(applied(1), item={"state": "Refused", "reason": "no"})) == "Acknowledged"
     assert state(seen(applied(0), item={"state": "Refused", "reason": "no"})) == "Refused"
@@ -444,6 +475,7 @@ def test_the_applied_generation_is_the_least_of_the_ready_pods_and_never_moves_b
 
     assert generation(applied(3), applied(5)) == 3
     assert generation(applied(3), None, before=2) == 2
+    assert generation(applied(0), applied(3), before=0) == 0
     assert generation(before=4) == 4
     assert generation(applied(0), before=4) == 4
     assert generation(applied(999)) == 5

@@ -236,7 +236,11 @@ def test_a_value_is_fitted_to_its_domain(value: float, domain: dict[str, Any], e
     ("value", "domain", "complaint"),
     [
         (0.5, UNIT, None),
+        (0, UNIT, None),
         (1, UNIT, None),
+        (3, {"minimum": 3, "maximum": 3}, None),
+        (1, {"type": "Integer", "minimum": 1, "maximum": 2}, None),
+        (2, {"type": "Integer", "minimum": 1, "maximum": 2}, None),
         (1.5, UNIT, "must lie in the domain: a number from 0 up to 1"),
         ("hot", UNIT, "must be a number from 0 up to 1"),
         (True, {}, "must be a number"),
@@ -293,3 +297,30 @@ def test_without_a_qualifying_bid_there_is_no_winner() -> None:
 def test_the_winners_value_is_fitted_to_the_domain() -> None:
     assert auction(("a", 0.62, 1), domain=a_domain(minimum=0, step=0.05)).value == 0.6
     assert auction(("a", "large", 1), domain=a_domain(**SIZES)).value == "large"
+
+
+# --- what stays -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("value", "domain", "adopted"),
+    [
+        (0.62, {"step": 0.05}, 0.6),
+        (9, UNIT, 1),
+        ("hot", UNIT, None),
+        ("small", SIZES, "small"),
+        ("huge", SIZES, None),
+        (3, SIZES, None),
+        (0.5, {"type": "Integer", "minimum": 0.2, "maximum": 0.8}, None),
+        (7, {"minimum": 3, "maximum": 3}, 3),
+    ],
+)
+def test_a_value_of_before_is_adopted_when_the_domain_has_one_for_it(
+    value: Any, domain: dict[str, Any], adopted: Any
+) -> None:
+    assert domains.adopt(a_domain(**domain), value) == adopted
+
+
+def test_a_choice_is_never_marked_as_clamped() -> None:
+    [offer] = gather(a_variable(negotiation={}, domain=SIZES), [offering("a", "small")], {}).offers
+    assert offer.clamped is None

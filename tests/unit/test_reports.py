@@ -209,3 +209,22 @@ def test_what_is_forgotten_is_forgotten_for_good() -> None:
 def test_progress_and_waits_are_remembered_too() -> None:
     memory = _heard((0, Report(progress=3, waiting_until=9)), (5, None))
     assert (memory.at(at(6)).progress, memory.at(at(6)).waiting_until) == (3, 9)
+
+
+def test_nothing_is_an_amount_too() -> None:
+    report = parse('mabeam_bid{variable="t"} 0\nmabeam_preference_weight{variable="t"} 0\nmabeam_applied_generation 0')
+    assert (report.bids, report.weights, report.applied_generation) == ({"t": 0}, {"t": 0}, 0)
+
+
+def test_a_refusal_whose_sample_is_zero_was_taken_back() -> None:
+    assert parse('mabeam_refused{variable="t",generation="1",reason="no"} 0').refusals == ()
+
+
+def test_labels_may_be_as_long_as_the_sdk_lets_them_be() -> None:
+    assert parse(f'mabeam_bid{{variable="{"v" * 256}"}} 1').problems == ()
+    assert len(parse(f'mabeam_bid{{variable="{"v" * 257}"}} 1').problems) == 1
+
+
+def test_that_the_rest_was_dropped_is_told_even_after_many_other_problems() -> None:
+    bad = [f'mabeam_bid{{variable="v{i}"}} -1' for i in range(600)]
+    assert parse("\n".join(bad)).problems[-1] == "more than 512 series: the rest is dropped"
