@@ -119,6 +119,11 @@ def test_an_exit_that_followed_the_deletion_is_its_consequence() -> None:
     assert ended(pod).cause is FailureCause.DELETED_BY_OTHER
 
 
+def test_an_exit_in_the_very_second_of_the_deletion_is_taken_for_its_consequence() -> None:
+    pod = a_pod(main=exited(0, 50), deleting=True, deletion_requested_at=at(50))
+    assert ended(pod).cause is FailureCause.DELETED_BY_OTHER
+
+
 # --- times ----------------------------------------------------------------------------------------------------------
 
 

@@ -339,6 +339,17 @@ def test_a_release_is_used_once_and_recorded() -> None:
     assert world.state == "Failed"
 
 
+def test_a_used_value_that_is_taken_away_and_set_again_releases_nobody() -> None:
+    world = parked()
+    world.annotate(ANNOTATION_RELEASE, "1")
+    world.settle()
+    del world.agent["metadata"]["annotations"][ANNOTATION_RELEASE]
+    crash(world, "a-0-2")
+    world.annotate(ANNOTATION_RELEASE, "1")
+    world.settle()
+    assert (world.state, world.status.released_by) == ("Failed", "1")
+
+
 def test_another_value_releases_again() -> None:
     world = parked()
     for number, value in ((2, "1"), (3, "2")):
@@ -430,6 +441,18 @@ def test_stop_then_running_before_the_old_pod_is_gone_waits_for_it() -> None:
     world.reap("a-0-1")
     world.settle()
     assert (world.live(), world.status.failures) == (["a-0-2"], ())
+
+
+def test_scaling_up_before_the_old_pod_is_gone_waits_for_it() -> None:
+    world = up(agent_body(replicas=2), prompt=False)
+    world.change(replicas=1)
+    world.settle()
+    world.change(replicas=2)
+    world.settle()
+    assert world.live() == ["a-0-1", "a-1-1"]
+    world.reap("a-1-1")
+    world.settle()
+    assert (world.live(), world.status.failures) == (["a-0-1", "a-1-2"], ())
 
 
 def test_an_agent_that_is_created_stopped_never_starts() -> None:
@@ -754,6 +777,7 @@ def test_a_lost_status_is_learnt_anew_from_the_pods_without_disturbing_them(stat
     world.lose_status(status)
     world.settle()
     assert (world.state, sorted(world.pods), world.record().incarnation) == ("Running", pods, 3)
+    assert world.status.failures == ()
 
 
 def test_a_lost_status_of_a_finished_agent_does_not_start_it_again() -> None:
