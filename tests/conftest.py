@@ -5,7 +5,7 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-settings.register_profile("fast", max_examples=60, deadline=None, derandomize=True, database=None)
+settings.register_profile("fast", max_examples=40, deadline=None, derandomize=True, database=None)
 settings.register_profile(
     "full", max_examples=100_000, deadline=None, suppress_health_check=list(HealthCheck), print_blob=True
 )
