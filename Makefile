@@ -71,7 +71,7 @@ rooms: $(STAMP) ## Check who may import whom (import-linter)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run the tests that need no cluster (under 30 s)
-	@$(PYTEST) tests -m "not api and not e2e and not chart"
+	@$(PYTEST) -n 2 tests -m "not api and not e2e and not chart"
 
 .PHONY: test-api
 test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only
