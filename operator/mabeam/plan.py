@@ -85,6 +85,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         ),
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
+        cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
     )
 
 

@@ -50,7 +50,7 @@ class World:
     variables: dict[Place, OrchestrationVariable] = field(default_factory=dict)
     pods: dict[Place, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
     config_maps: dict[Place, JsonDict] = field(default_factory=dict)
-    nodes: set[str] | None = None
+    nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
     reports: dict[Place, Report] = field(default_factory=dict)
 
 
@@ -87,7 +87,9 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 _model(_ConfigMap, here, document)
                 world.config_maps[place] = document
             case "Node":
-                world.nodes = (world.nodes or set()) | {name}
+                spec = document.get("spec")
+                cordoned = isinstance(spec, dict) and spec.get("unschedulable") is True
+                world.nodes = (world.nodes or {}) | {name: cordoned}
             case _:
                 text = document.get("openmetrics")
                 if not isinstance(text, str):

@@ -57,6 +57,7 @@ class World:
     now: datetime = START
     prompt: bool = True
     nodes: set[str] | None = None
+    cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
@@ -117,6 +118,7 @@ class World:
             agent=parsed.agent,
             pods=tuple(self.arrange([pod for pod in facts if pod is not None])),
             nodes=frozenset(self.nodes) if self.nodes is not None else None,
+            cordoned=frozenset(self.cordoned),
             invalid=parsed.invalid,
         )
 

@@ -1,6 +1,7 @@
 """One pass over an Agent, told as sentences: the exit table, the budget, releases, rolls, fencing and silence."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -653,6 +654,25 @@ def test_a_pod_that_vanished_with_its_node_is_a_disruption() -> None:
     world.forget(["a-0-1"])
     world.settle()
     assert [(f.cause, f.counted) for f in world.status.failures] == [("NodeLost", False)]
+
+
+def test_pods_that_vanished_from_a_drained_node_while_nobody_looked_are_a_disruption() -> None:
+    world = up(agent_body(max_failures=0, replicas=2), nodes={"node1", "node2"})
+    world.cordoned = {"node1"}
+    world.forget(["a-0-1", "a-1-1"])
+    world.settle()
+    assert [(f.cause, f.counted) for f in world.status.failures] == [("Evicted", False), ("Evicted", False)]
+    assert world.state != "Failed"
+
+
+def test_a_clock_that_was_stepped_back_holds_no_restart_for_longer_than_a_backoff() -> None:
+    world = up(agent_body(max_failures=9, backoff={**PLAIN_BACKOFF, "initialSeconds": 50, "maxSeconds": 60}))
+    crash(world, "a-0-1")
+    crash(world, "a-0-2")
+    assert world.record().next_restart_time is not None
+    snapshot = world.look()
+    stepped = decide(snapshot, world.now - timedelta(hours=1))
+    assert [effect.name for effect in stepped.effects if effect.verb == "create"] == ["a-0-3"]
 
 
 def test_only_the_last_ended_pod_of_each_ordinal_is_kept() -> None:

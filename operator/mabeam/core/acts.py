@@ -1,5 +1,7 @@
 """Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
 
+from datetime import timedelta
+
 from mabeam.api.agent import PodRecord, ShutdownPolicy
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect
@@ -27,7 +29,10 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> None:
         run.effects.append(_delete(run, pod, "newer-log-kept"))
     if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
         return
-    if record.next_restart_time is not None and record.next_restart_time > run.now:
+    # A time further away than any backoff can be was written by a clock that has since been stepped back.
+    backoff = run.snapshot.agent.spec.fault_tolerance.backoff
+    furthest = run.now + timedelta(seconds=backoff.max_seconds + 1)
+    if record.next_restart_time is not None and run.now < record.next_restart_time <= furthest:
         run.wake(record.next_restart_time)
         return
     if run.snapshot.refused is not None and not run.snapshot.refused.retry:

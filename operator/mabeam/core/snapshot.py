@@ -95,7 +95,8 @@ class AgentSnapshot:
 
     `invalid` is the reason why the spec could not be parsed (then `agent.spec` is not to be relied on); `refused` what
     the apiserver said of the last pod it would not take; `name_taken` the name of a pod that belongs to someone else;
-    `nodes` the names of the nodes that exist, None when nobody looked; `variables` every variable of the namespace
+    `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
+    as a drain leaves them; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name.
     """
 
@@ -105,6 +106,7 @@ class AgentSnapshot:
     variables: tuple[OrchestrationVariable, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     nodes: frozenset[str] | None = None
+    cordoned: frozenset[str] = frozenset()
     refused: PodRefused | None = None
     name_taken: str | None = None
     invalid: str | None = None

@@ -196,6 +196,9 @@ def _ending_of(run: Pass, record: PodRecord, stored: PodRecord | None, current: 
     nodes = run.snapshot.nodes
     if nodes is not None and record.node is not None and record.node not in nodes:
         return Ending(ExitKind.DISRUPTION, FailureCause.NODE_LOST, run.now, reason=record.node)
+    if record.node in run.snapshot.cordoned:
+        # Drained while nobody looked, perhaps along with the operator itself: the eviction left no other trace.
+        return Ending(ExitKind.DISRUPTION, FailureCause.EVICTED, run.now, reason=f"{record.node} is cordoned")
     return Ending(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, run.now)
 
 

@@ -75,7 +75,7 @@ class Cache:
     pods_of: dict[str, set[Where]] = field(default_factory=dict)
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
     config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
-    nodes: set[str] = field(default_factory=set)
+    nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
 
     def learn(self, kind: str, body: JsonDict) -> Change | None:
         """What a newer word on an object changed; None when it is not newer than what is known."""
@@ -142,7 +142,7 @@ class Cache:
                 self.config_maps_of.setdefault(owner, set()).add(where)
                 self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
             case _:
-                self.nodes.add(where[1])
+                self.nodes[where[1]] = bool((body.get("spec") or {}).get("unschedulable"))
         return self._get(kind, where)
 
     def _drop(self, kind: str, where: Where) -> None:
@@ -162,7 +162,7 @@ class Cache:
                 if held is not None:
                     _discard(self.config_maps_of, held[1], where)
             case _:
-                self.nodes.discard(where[1])
+                self.nodes.pop(where[1], None)
 
     # --- questions ------------------------------------------------------------------------------------------------------
 

@@ -82,6 +82,7 @@ class Observer:
             variables=self.cache.variables_of(agent),
             reports=self.reports.of_pods(pods),
             nodes=frozenset(self.cache.nodes) if self.watches_nodes else None,
+            cordoned=frozenset(name for name, cordoned in self.cache.nodes.items() if cordoned),
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),
             invalid=parsed.invalid,
