@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from support.kube import Kube, namespace, until
 
 ROOT = Path(__file__).resolve().parents[2]

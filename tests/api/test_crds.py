@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 from pydantic import ValidationError
-from support.kube import Kube, Refused
 
 from mabeam.api.agent import Agent
 from mabeam.api.variable import OrchestrationVariable
+from support.kube import Kube, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
 KINDS = {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable}

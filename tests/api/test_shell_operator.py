@@ -12,6 +12,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 import pytest
+
 from e2e.agents import watched
 from support.kube import JsonDict, Kube, condition, until
 from support.kube import namespace as a_namespace

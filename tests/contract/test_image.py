@@ -13,6 +13,7 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+
 from mabeam import __version__
 
 ROOT = Path(__file__).resolve().parents[2]

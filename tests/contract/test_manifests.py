@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.names import GROUP

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import pytest
+
 import mabeam
 import mabeam.core
-import pytest
 from mabeam.api.agent import AgentSpec, ConflictResolver, FailureCause
 from mabeam.api.crd import MAX_CRD_BYTES, all_definitions
 from mabeam.api.directive import DirectiveAction

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from e2e.release import NAMESPACE, install, uninstall
 from support.kube import Kube, namespace
 

@@ -1,6 +1,7 @@
 """What a user changes while agents run: the spec, the number of replicas; one ordinal at a time, and nobody is blamed."""
 
 import pytest
+
 from e2e.agents import PATIENCE, STAY, agent, container, failures, is_ready, reached, running, template, watched
 from support.kube import JsonDict, Kube
 

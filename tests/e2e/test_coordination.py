@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from e2e.agents import PATIENCE, execute, reached, report, running, say, speaker, variable
 from support.kube import JsonDict, Kube, condition, until
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from e2e.agents import (
     DEAF,
     HUNGRY,

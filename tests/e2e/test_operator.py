@@ -6,6 +6,7 @@ The last test of this file uninstalls it.
 import json
 
 import pytest
+
 from e2e.agents import PATIENCE, STAY, agent, ends, failures, is_ready, reached, running, status, watched
 from e2e.release import NAMESPACE, install, leader, operator_pods, uninstall
 from support.kube import JsonDict, Kube, namespace, until

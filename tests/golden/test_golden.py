@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
+
 from mabeam.api.agent import RestartStrategy
 from mabeam.cli import app
-from typer.testing import CliRunner
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent.name for path in HERE.glob("*/world.yaml"))

@@ -7,6 +7,7 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
+
 from mabeam.api.base import MAGNITUDE
 from mabeam.api.variable import Domain, Negotiation, Offer
 from mabeam.core import domain as domains

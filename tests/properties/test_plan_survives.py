@@ -7,6 +7,7 @@ from typing import Any
 import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
+
 from mabeam.plan import plan
 from mabeam.worldfile import BadWorld, read_world
 from support.builders import WITH_SIDECAR, agent_body, at, stamp

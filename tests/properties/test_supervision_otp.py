@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from support.builders import agent_body, at
 from support.supervisor_erl import Outcome, Reason, RestartType, Supervisor
 from support.world import World, up

@@ -20,7 +20,6 @@ from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
-
 from support.builders import START, a_pod, an_agent, stamp
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}

@@ -19,7 +19,6 @@ from mabeam.core.ordinals import LAST_INCARNATION
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision import decide
 from mabeam.shell.parse import parse_agent, parse_pod
-
 from support.builders import START
 
 TERMINAL = ("Succeeded", "Failed")

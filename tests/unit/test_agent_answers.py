@@ -6,10 +6,11 @@ import socket
 from collections.abc import Callable, Iterator
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
 from mabeam.agent import Agent
 from mabeam.agent.answers import FAMILIES, MAX_SERIES
 from mabeam.agent.report import MAX_CONNECTIONS
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

@@ -13,13 +13,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
 from mabeam.agent import Agent, Directives, Peer
 from mabeam.agent.answers import FAMILIES
 from mabeam.agent.directives import parse as parse_directives
 from mabeam.agent.report import exposition
 from mabeam.api.directive import directives_document
 from mabeam.core.reports import Refusal, parse
-from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 PAGE = (Path(__file__).parents[2] / "docs" / "agent-contract.md").read_text()
 DEADLINE = 30.0

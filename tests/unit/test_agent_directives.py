@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+
 from mabeam.agent import Agent, Directives, Identity, Malformed, Peer, Refused
 from mabeam.agent.directives import DirectivesFile, parse
 

@@ -6,6 +6,9 @@ import random
 
 import elkai
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from annealers.annealer import Annealer, Batch
 from annealers.control import (
     FEWEST_STEPS,
@@ -17,8 +20,6 @@ from annealers.control import (
 )
 from annealers.polisher import two_opt
 from annealers.tsp import BERLIN52, Instance, distance
-from hypothesis import given
-from hypothesis import strategies as st
 
 # What the operator does with the wishes, by team.yaml.
 STEP, MINIMUM, MAXIMUM = 1, 1, 200

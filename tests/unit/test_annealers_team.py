@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from annealers import polisher, wire
 from annealers.board import MOST_AGENTS, Board, Unfit
 from annealers.crasher import Crasher

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from mabeam.api.agent import AgentState
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason

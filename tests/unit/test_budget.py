@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure, FailureCause
 from mabeam.core.budget import (
     LEDGER_FLOOR,

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import Reason

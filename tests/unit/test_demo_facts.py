@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
+
 from annealers.executor import Executor
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.api.agent import Agent as AgentObject

@@ -6,9 +6,10 @@ from typing import Any
 
 import pytest
 import yaml
+from typer.testing import CliRunner
+
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.cli import app
-from typer.testing import CliRunner
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()

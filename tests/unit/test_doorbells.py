@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
 from mabeam.shell import doorbells, handlers

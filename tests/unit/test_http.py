@@ -11,6 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
+
 from mabeam.settings import BadSetting
 from mabeam.shell.cluster import BUSY_TRIES, ApiError, Cluster, Connection, NotLeading
 from mabeam.shell.http import serve

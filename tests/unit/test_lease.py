@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from typing import Any
 
 import pytest
+
 from mabeam.api.base import JsonDict
 from mabeam.shell import lease as lease_module
 from mabeam.shell.cluster import ApiError

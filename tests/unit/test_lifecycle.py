@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import FailureCause
 from mabeam.core.lifecycle import (
     CAUSE_WORDS,

@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mabeam.api.names import Reason
 from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, NegotiationStrategy, Offer, Payment
 from mabeam.core import domain as domains

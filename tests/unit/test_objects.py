@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import AgentSpec
 from mabeam.core.objects import (
     SHAPING,

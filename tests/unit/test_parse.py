@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta, timezone
 from typing import Any
 
 import pytest
+
 from mabeam.core.snapshot import ContainerFacts, PodFacts
 from mabeam.shell.parse import instant, owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
 from support.builders import START, agent_body, at, stamp

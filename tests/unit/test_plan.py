@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mabeam.cli import app
 from typer.testing import CliRunner, Result
+
+from mabeam.cli import app
 
 AGENT = """
 apiVersion: mabeam.dev/v1alpha1

@@ -1,6 +1,7 @@
 """What agents say, and what is made of it when it is broken or hostile."""
 
 import pytest
+
 from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, METRICS, Refusal, Remembered, Report, parse, remember
 from support.builders import at
 

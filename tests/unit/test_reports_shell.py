@@ -9,6 +9,7 @@ from itertools import pairwise
 
 import pytest
 from aiohttp import web
+
 from mabeam.api.agent import Agent
 from mabeam.shell.reports import Reports, Target, target_of
 from support.builders import a_pod, an_agent, waiting

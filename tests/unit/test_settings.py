@@ -3,6 +3,7 @@
 from dataclasses import fields
 
 import pytest
+
 from mabeam.settings import BadSetting, Settings, from_environment
 
 WRONG = {

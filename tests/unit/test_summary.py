@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import AgentState, Failure, FailureCause
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
 from mabeam.core.summary import describe, status_reason

@@ -5,6 +5,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+
 from mabeam.api.agent import FailureCause, RestartStrategy
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.lifecycle import ExitKind

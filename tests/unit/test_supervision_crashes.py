@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+
 from mabeam.api.names import ANNOTATION_RELEASE
 from support.builders import PLAIN_BACKOFF, agent_body
 from support.world import World

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+
 from mabeam.api.base import JsonDict
 from mabeam.shell.cache import AGENT, WATCHED, Cache, Change
 from mabeam.shell.cluster import ApiError

@@ -13,11 +13,10 @@ import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from mabeam.agent import Agent
-
 from annealers.board import Board, Unfit
 from annealers.picture import svg
 from annealers.tsp import BERLIN52
+from mabeam.agent import Agent
 
 PORT = 8080
 LARGEST_BODY = 16 * 1024

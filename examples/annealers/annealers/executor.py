@@ -6,12 +6,11 @@ import logging
 import os
 import time
 
-from mabeam.agent import Agent, Directives, Refused
-
 from annealers import wire
 from annealers.annealer import Annealer
 from annealers.control import AcceptanceWindow, wanted_temperature
 from annealers.tsp import BERLIN52
+from mabeam.agent import Agent, Directives, Refused
 
 # 300 steps take about 0.3 ms: the pause is what keeps a team of these at one percent of a core each, and slow enough
 # to watch.

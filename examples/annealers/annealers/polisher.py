@@ -10,10 +10,9 @@ import os
 import time
 from collections.abc import Sequence
 
-from mabeam.agent import Agent
-
 from annealers import wire
 from annealers.tsp import BERLIN52, Instance
+from mabeam.agent import Agent
 
 PATIENCE_SECONDS = 60.0
 PAUSE_SECONDS = 1.0
