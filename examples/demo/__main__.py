@@ -53,7 +53,7 @@ STEPS = (
     ),
     Step(
         "An agent is killed",
-        "Its process gets SIGKILL. A Permanent agent comes back as its next incarnation; the ledger says what happened.",
+        "Killed without warning, a Permanent agent comes back as its next incarnation, and the ledger says how it died.",
         "restarts go on for ever, with no budget in time and no record of why.",
         faults.kill_an_agent,
     ),

@@ -144,7 +144,7 @@ def _sigkill(demo: Demo, pod: facts.JsonDict) -> None:
     command = (CLUSTER_TOOL, "exec", *named, "--node", pod["spec"]["nodeName"], "--",
                "ctr", "-n", "k8s.io", "task", "kill", "-s", "SIGKILL", container)  # fmt: skip
     demo.tools.run(*command)
-    demo.page.command(f"{shown((*command[:-1], container[:12]))}…    # {pod['metadata']['name']}")
+    demo.page.command(f"{shown((*command[:-1], container[:8]))}…  # {pod['metadata']['name']}")
 
 
 def _kill_process(demo: Demo, name: str) -> None:

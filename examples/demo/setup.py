@@ -48,7 +48,15 @@ def image_loaded(page: Page, tools: Tools, given: str) -> str:
         return image
     name = () if tools.current else ("--name", tools.cluster)
     page.command(shown((CLUSTER_TOOL, "load-image", *name, Path(archive).name)))
-    tools.stream(page, CLUSTER_TOOL, "load-image", *name, archive)
+    try:
+        tools.stream(page, CLUSTER_TOOL, "load-image", *name, archive)
+    except Unusable as problem:
+        hint = (
+            "; once it is where the cluster can pull it: IMAGE=registry.example.org/mabeam:0.1.0"
+            if tools.current
+            else ""
+        )
+        raise Unusable(f"{problem}{hint}") from None
     page.ok(f"{image} is built and in every node")
     return image
 

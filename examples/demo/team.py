@@ -12,7 +12,7 @@ from examples.demo.tools import shown
 
 EVALUATOR = "annealers-evaluator"
 # Above this the demo does not call a tour good. The team is usually within 2 % after half a minute.
-WORST_SHARE = 0.10
+WORST_SHARE = 0.05
 # Where the executors settle by themselves is near 24; the hothead's word, once it has weight, is far above this line.
 HOT = 45.0
 HOT_PREFERENCE = {"variable": "temperature", "value": 80, "weight": 12}
