@@ -63,7 +63,7 @@ types: $(STAMP) ## Check types (mypy --strict)
 	@cd hack/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p embedded
 	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers
 	@$(BIN)/mypy -p examples.demo
-	@$(BIN)/mypy -p benchmarks
+	@MYPYPATH=operator:tests $(BIN)/mypy --follow-imports=silent -p benchmarks
 
 .PHONY: rooms
 rooms: $(STAMP) ## Check who may import whom (import-linter)
