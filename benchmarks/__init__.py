@@ -1,0 +1,1 @@
+"""Figures: what the operator costs and how quick it is, measured on the tests' cluster."""
