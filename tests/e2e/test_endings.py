@@ -282,7 +282,7 @@ def test_an_agent_is_stopped_and_started_by_its_user_without_a_failure(started: 
     seen = reached(started, "flipped", "Stopped", lambda s: s["state"] == "Stopped")
     assert is_ready(seen)
     assert condition({"status": seen}, "Ready")["reason"] == "Stopped"
-    assert started.find("pod", "flipped-0-1") is None
+    until("its pod went away", lambda: started.find("pod", "flipped-0-1") is None, PATIENCE)
     started.run("patch", "mba", "flipped", "--type=merge", "-p", '{"spec": {"desiredState": "Running"}}')
     seen = running(started, "flipped", incarnation=2)
     assert (failures(seen), seen["restarts"]) == ([], 0)
