@@ -328,3 +328,24 @@ def test_a_hurry_that_begins_between_two_rounds_does_not_wait_for_the_next() -> 
             assert await desk.outcome(2) == ["ok", "ok"]
 
     asyncio.run(main())
+
+
+# --- the end -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("ticks", range(6))
+def test_reading_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -> None:
+    async def main() -> None:
+        reports = Reports(None, False, lambda *_: None)
+        reading = asyncio.create_task(reports.read_for_ever())
+        reports._schedule("somebody, much later", asyncio.get_running_loop().time() + 60)
+        await asyncio.sleep(0.01)
+        reports._wakeup.set()
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        reading.cancel()
+        done, _ = await asyncio.wait([reading], timeout=1)
+        reading.cancel()
+        assert done == {reading}
+
+    asyncio.run(main())

@@ -3,6 +3,8 @@
 import asyncio
 from collections.abc import Awaitable, Callable
 
+import pytest
+
 from mabeam.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue
 
 A, B = Key("Agent", "team", "a"), Key("Agent", "team", "b")
@@ -182,3 +184,21 @@ def test_the_age_of_the_longest_waiting_key_is_known() -> None:
         assert queue.oldest_seconds() == 0
 
     running(scenario)
+
+
+@pytest.mark.parametrize("ticks", range(6))
+def test_the_timer_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -> None:
+    async def main() -> None:
+        queue = WorkQueue()
+        timer = asyncio.create_task(queue.keep_time())
+        queue.add_after(B, 90)
+        await asyncio.sleep(0.01)
+        queue.add_after(A, 60)
+        for _ in range(ticks):
+            await asyncio.sleep(0)
+        timer.cancel()
+        done, _ = await asyncio.wait([timer], timeout=1)
+        timer.cancel()
+        assert done == {timer}
+
+    asyncio.run(main())

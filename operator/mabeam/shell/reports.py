@@ -177,8 +177,9 @@ class Reports:
                     task.add_done_callback(running.discard)
                     task.add_done_callback(lambda _: slots.release())
                 self._wakeup.clear()
-                try:
-                    await asyncio.wait_for(self._wakeup.wait(), self._heap[0][0] - loop.time() if self._heap else None)
+                try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
+                    async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
+                        await self._wakeup.wait()
                 except TimeoutError:
                     continue
 

@@ -114,8 +114,9 @@ class WorkQueue:
                 if self._due.get(key) == at:  # else the appointment was moved or kept already
                     self.add(key)
             self._wakeup.clear()
-            try:
-                await asyncio.wait_for(self._wakeup.wait(), self._heap[0][0] - loop.time() if self._heap else None)
+            try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
+                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
+                    await self._wakeup.wait()
             except TimeoutError:
                 continue
 
