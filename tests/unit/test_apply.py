@@ -165,12 +165,29 @@ def test_the_status_is_written_before_anything_is_done() -> None:
 
 def test_the_status_write_is_guarded_by_the_version_it_was_decided_on_and_says_only_what_changed() -> None:
     bench = Bench()
+    seen = bench.agent.status.model_copy(update={"observed_generation": 0})
+    bench.agent = bench.agent.model_copy(update={"status": seen})
     bench.carry_out(bench.decision())
     (body,) = bench.cluster.bodies
     assert body == {
         "metadata": {"resourceVersion": "1"},
         "status": {"state": "Running", "observedGeneration": 1},
     }
+
+
+def test_the_first_status_is_written_whole_so_that_a_zero_is_shown_as_a_zero() -> None:
+    bench = Bench()
+    bench.carry_out(bench.decision())
+    (body,) = bench.cluster.bodies
+    assert (body["status"]["restarts"], body["status"]["observedGeneration"]) == (0, 1)
+
+
+def test_the_events_of_a_status_that_was_written_outlive_an_effect_that_fails() -> None:
+    bench = Bench()
+    bench.cluster.trouble["create"] = ApiError(500, "InternalError", "etcd")
+    with pytest.raises(ApiError):
+        bench.carry_out(bench.decision(CREATE))
+    assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
 
 
 @pytest.mark.parametrize("trouble", [ApiError(409, "Conflict", "newer"), ApiError(500, "", ""), NotLeading("PATCH")])

@@ -85,7 +85,7 @@ class Desk:
             None, False, lambda _, name, ack, changed: self.heard.append((name, ack, changed)), self.outcomes.append
         )
 
-    def follow(self, awaiting: bool = False) -> None:
+    def follow(self, awaiting: int = 0) -> None:
         self.reports.follow(self.agent, [self.target], awaiting=awaiting)
 
     async def outcome(self, count: int = 1, seconds: float = 10) -> list[str]:
@@ -160,7 +160,7 @@ def test_what_is_followed_no_more_is_forgotten_and_not_asked_again() -> None:
         async with a_desk(plain, period=0.02) as desk:
             desk.follow()
             await desk.outcome(2)
-            desk.reports.follow(desk.agent, [], awaiting=False)
+            desk.reports.follow(desk.agent, [], awaiting=0)
             await asyncio.sleep(0.1)
             count = len(desk.asked)
             await asyncio.sleep(0.1)
@@ -283,7 +283,7 @@ def test_a_slow_pod_keeps_nobody_else_waiting() -> None:
     async def main() -> None:
         async with a_desk(asleep) as slow, a_desk(plain) as quick:
             both = [replace(slow.target, pod_uid=f"slow-{number}") for number in range(8)] + [quick.target]
-            slow.reports.follow(slow.agent, both, awaiting=False)
+            slow.reports.follow(slow.agent, both, awaiting=0)
             assert await slow.outcome(1, seconds=0.9) == ["ok"]
 
     asyncio.run(main())
@@ -295,7 +295,7 @@ def test_a_slow_pod_keeps_nobody_else_waiting() -> None:
 def test_an_awaited_acknowledgement_is_asked_for_in_a_hurry_that_calms_down() -> None:
     async def main() -> None:
         async with a_desk(plain) as desk:
-            desk.follow(awaiting=True)
+            desk.follow(awaiting=1)
             await desk.outcome(5)
             gaps = [later - earlier for earlier, later in pairwise(desk.asked)]
             # At once, then after 0.1 s, then each pause 1.6 times the one before.
@@ -303,7 +303,7 @@ def test_an_awaited_acknowledgement_is_asked_for_in_a_hurry_that_calms_down() ->
             assert gaps[2] >= 0.16
             assert gaps[3] >= 0.25
             assert sum(gaps) < 10  # the plain period is a minute
-            desk.follow(awaiting=False)
+            desk.follow(awaiting=0)
 
     asyncio.run(main())
 
@@ -324,8 +324,21 @@ def test_a_hurry_that_begins_between_two_rounds_does_not_wait_for_the_next() -> 
         async with a_desk(plain) as desk:
             desk.follow()
             await desk.outcome(1)
-            desk.follow(awaiting=True)
+            desk.follow(awaiting=1)
             assert await desk.outcome(2) == ["ok", "ok"]
+
+    asyncio.run(main())
+
+
+def test_a_newer_generation_is_awaited_with_a_new_hurry() -> None:
+    async def main() -> None:
+        async with a_desk(plain) as desk:
+            desk.follow(awaiting=1)
+            await desk.outcome(6)
+            desk.follow(awaiting=2)
+            await desk.outcome(8)
+            gaps = [later - earlier for earlier, later in pairwise(desk.asked)]
+            assert gaps[6] < gaps[4]
 
     asyncio.run(main())
 

@@ -45,16 +45,17 @@ class Applier:
         decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
     ) -> bool:
         """Whether the status was written. Raises ApiError, PodNotTaken or NameTaken with the rest left undone."""
-        patch = merge_patch(before.to_wire(), decision.status.to_wire())
+        patch = {} if decision.status == before else merge_patch(_stored(before), decision.status.to_wire())
         written = bool(patch)
         if written:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
             self._learn(kind, await self.cluster.patch_status(kind, meta.namespace, meta.name, body))
-        for effect in decision.effects:
-            await self._do(effect, meta)
+        # With the status, not after the effects: what fails below is tried again, but this is never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
+        for effect in decision.effects:
+            await self._do(effect, meta)
         return written
 
     def _learn(self, kind: str, body: JsonDict) -> None:
@@ -101,6 +102,11 @@ class Applier:
                 raise PodNotTaken(error.message) from None
             raise
         self._learn(effect.kind, answer)
+
+
+def _stored(before: AgentStatus | OrchestrationVariableStatus) -> JsonDict:
+    """The status as the apiserver has it. A fresh one holds no zeros yet; they are written, so that `kubectl get` shows 0."""
+    return before.to_wire() if before.observed_generation >= 0 else {"observedGeneration": before.observed_generation}
 
 
 def merge_patch(before: JsonDict, after: JsonDict) -> JsonDict:

@@ -104,10 +104,11 @@ class Reconciler:
         """Read the reports of agents that a variable uses, and in a hurry while an acknowledgement is awaited."""
         agent = snapshot.agent
         if (not snapshot.variables and not told) or not expects_reports(agent) or snapshot.invalid is not None:
-            self.reports.follow(agent, (), awaiting=False)
+            self.reports.follow(agent, (), awaiting=0)
             return
-        items = agent.status.directives.items if agent.status.directives else ()
-        awaiting = any(item.state in (DirectiveState.ISSUED, DirectiveState.DELIVERED) for item in items)
+        held = agent.status.directives
+        open_ = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
+        awaiting = held.generation if held and any(item.state in open_ for item in held.items) else 0
         targets = [target for pod in snapshot.pods if (target := target_of(agent, pod)) is not None]
         self.reports.follow(agent, targets, awaiting=awaiting)
 

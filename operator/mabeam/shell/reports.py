@@ -94,6 +94,7 @@ class Reports:
     _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
     _hurry: dict[str, float] = field(default_factory=dict)
+    _awaited: dict[str, int] = field(default_factory=dict)
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
@@ -117,8 +118,8 @@ class Reports:
 
     # --- whom to read ---------------------------------------------------------------------------------------------------
 
-    def follow(self, agent: Agent, targets: Iterable[Target], *, awaiting: bool) -> None:
-        """Read exactly these pods of the agent from now on, and at once when an acknowledgement is awaited."""
+    def follow(self, agent: Agent, targets: Iterable[Target], *, awaiting: int) -> None:
+        """Read exactly these pods of the agent from now on, in a hurry while generation `awaiting` (0: none) is not answered."""
         wanted = {target.pod_uid: target for target in targets}
         for uid in self._followed.get(agent.metadata.uid, set()) - wanted.keys():
             self._drop(uid)
@@ -132,10 +133,12 @@ class Reports:
             self._targets[uid] = target
             if known is None:
                 self._schedule(uid, now)
-            if awaiting and uid not in self._hurry:
+            if awaiting and self._awaited.get(uid) != awaiting:
+                self._awaited[uid] = awaiting
                 self._hurry[uid] = FIRST_HURRY_SECONDS
                 self._schedule(uid, now + FIRST_HURRY_SECONDS)
             elif not awaiting:
+                self._awaited.pop(uid, None)
                 self._hurry.pop(uid, None)
 
     def forget(self, agent_uid: str) -> None:
@@ -145,7 +148,7 @@ class Reports:
         self._remembered.pop(agent_uid, None)
 
     def _drop(self, uid: str) -> None:
-        for book in (self._targets, self._latest, self._due, self._hurry):
+        for book in (self._targets, self._latest, self._due, self._hurry, self._awaited):
             book.pop(uid, None)
 
     def _schedule(self, uid: str, at: float) -> None:

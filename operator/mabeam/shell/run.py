@@ -1,6 +1,7 @@
 """The process: who is started, in which order, and what ends it."""
 
 import asyncio
+import itertools
 import json
 import logging
 import signal
@@ -29,6 +30,7 @@ from mabeam.shell.workqueue import Key, WorkQueue
 log = logging.getLogger("mabeam")
 
 STUCK_SECONDS: Final = 120.0
+SWEEPS_PER_RESYNC: Final = 10
 LAG_PERIOD_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
 
@@ -79,7 +81,8 @@ class Process:
             cluster, through_apiserver, self._report_heard, lambda outcome: scraped.labels(outcome).inc()
         )
         self.recorder = Recorder(cluster, settings.holder)
-        self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces)
+        self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
+        self.sweeps = itertools.count(1)
         self.refusals = Refusals()
         self.failed = False
         cluster.observe_request = self.telemetry.observe_request
@@ -193,6 +196,14 @@ class Process:
         if self.sweep.synced.is_set():
             self.telemetry.missed.labels(change.kind).inc()
         self._ring(change)
+
+    def _resync(self) -> None:
+        """Now and then look at everything again, changed or not, spread over a period so that nobody waits for it."""
+        if next(self.sweeps) % SWEEPS_PER_RESYNC:
+            return
+        keys = self.cache.everything()
+        for number, key in enumerate(keys):
+            self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
 
     def _ring(self, change: Change) -> None:
         if change.kind == AGENT and change.after is None:

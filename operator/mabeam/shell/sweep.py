@@ -29,6 +29,7 @@ class Sweep:
     cache: Cache
     heard: Callable[[Change], None]
     namespaces: tuple[str, ...] = ()
+    completed: Callable[[], None] = lambda: None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
     told: set[str] = field(default_factory=set)
@@ -49,6 +50,7 @@ class Sweep:
                 continue
             self.last_success = asyncio.get_running_loop().time()
             self.synced.set()
+            self.completed()
             await asyncio.sleep(period_seconds)
 
     async def sweep(self) -> None:
