@@ -4,6 +4,7 @@ What an apiserver would have seen to is seen to here: duplicate keys, numbers th
 """
 
 import itertools
+import json
 import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, JsonDict, StatusModel
 from mabeam.api.names import API_VERSION
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.domain import check
 from mabeam.core.reports import Report, parse
 from mabeam.core.snapshot import PodFacts
 from mabeam.shell.parse import explain, instant, parse_pod
@@ -77,7 +79,11 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 world.agents[place] = _model(Agent, here, document)
             case "OrchestrationVariable":
                 _once(here, place, world.variables)
-                world.variables[place] = _model(OrchestrationVariable, here, document)
+                variable = _model(OrchestrationVariable, here, document)
+                wrong = None if variable.spec.value is None else check(variable.spec.domain, variable.spec.value)
+                if wrong is not None:
+                    raise BadWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
+                world.variables[place] = variable
             case "Pod":
                 _once(here, place, world.pods)
                 _model(_Pod, here, document)

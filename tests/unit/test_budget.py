@@ -67,6 +67,14 @@ def test_the_ledger_keeps_the_newest_entries_and_always_enough_to_judge(max_fail
     assert kept[-1].time == at(399)
 
 
+def test_a_drain_of_a_wide_agent_does_not_push_out_the_failures_that_the_budget_counts() -> None:
+    drained = [failure(60 + n, cause=FailureCause.EVICTED, counted=False, ordinal=n) for n in range(100)]
+    kept = trim([failure(50), failure(55, released=True), *drained], AgentFaultTolerance(max_failures=1))
+    assert len(kept) == LEDGER_FLOOR
+    assert [f.time for f in kept if f.counted] == [at(50)]
+    assert kept[-1].time == at(159)
+
+
 # --- the streak: restarts since the last healthy spell --------------------------------------------------------------
 
 

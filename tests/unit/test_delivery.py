@@ -29,7 +29,7 @@ from support.coordination import (
     variable_body,
 )
 
-REST = {"template": {"spec": {"containers": []}}}
+REST = {"template": {"spec": {"containers": [{"name": "agent"}]}}}
 POD = a_pod("a-0-1", generation=1)
 
 

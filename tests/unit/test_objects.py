@@ -3,13 +3,13 @@
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from mabeam.api.agent import AgentSpec
 from mabeam.core.objects import (
     SHAPING,
     child_labels,
     directives_config_map_body,
-    main_container_name,
     pod_body,
     pod_hash,
     spec_hash,
@@ -153,19 +153,27 @@ def test_a_template_is_taken_as_it_is_and_never_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("containers", "name"),
+    ("containers", "main"),
     [
         ([{"name": "proxy"}, {"name": "agent"}], "agent"),
         ([{"name": "worker"}, {"name": "proxy"}], "worker"),
-        ([], None),
-        ("none", None),
-        (["odd"], None),
     ],
-)  # fmt: skip
-def test_the_main_container_is_the_one_named_agent_else_the_first(containers: Any, name: str | None) -> None:
-    agent = an_agent(template={"spec": {"containers": containers}})
-    assert main_container_name(agent.spec) == name
-    assert pod_body(agent, 0, 1, 0, DEFAULTS)["kind"] == "Pod"
+)
+def test_the_main_container_is_the_one_named_agent_else_the_first(containers: Any, main: str) -> None:
+    pod = body(template={"spec": {"containers": containers}})
+    assert [c["name"] for c in pod["spec"]["containers"] if "env" in c] == [main]
+
+
+@pytest.mark.parametrize("containers", [[], "none", ["odd"], [{}], None])
+def test_a_template_without_a_container_is_refused_before_it_is_a_pod(containers: Any) -> None:
+    with pytest.raises(ValidationError, match="at least one container"):
+        an_agent(template={"spec": {"containers": containers}})
+
+
+@pytest.mark.parametrize("interface", [{"name": "mabeam-report", "port": 9464}, {"name": "http", "port": 9464}])
+def test_an_interface_on_the_report_port_is_not_declared_twice(interface: dict[str, Any]) -> None:
+    (container,) = body(communication={"interfaces": [interface]})["spec"]["containers"]
+    assert [port["containerPort"] for port in container["ports"]] == [9464]
 
 
 def test_only_the_main_container_is_equipped() -> None:

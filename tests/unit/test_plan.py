@@ -296,6 +296,40 @@ ODD: dict[str, tuple[str | bytes, str]] = {
 }  # fmt: skip
 
 
+VARIABLE = """
+apiVersion: mabeam.dev/v1alpha1
+kind: OrchestrationVariable
+metadata: {name: v}
+spec: {agents: {names: [a]}, value: %s, domain: %s}
+"""
+
+
+@pytest.mark.parametrize(
+    ("value", "domain"),
+    [
+        ("9", "{minimum: 0, maximum: 2}"),
+        ("hot", "{type: Number}"),
+        ("1.5", "{type: Integer}"),
+        ("huge", "{type: Choice, choices: [small]}"),
+    ],
+)
+def test_a_value_outside_its_domain_is_refused_by_name(value: str, domain: str) -> None:
+    assert refused(VARIABLE % (value, domain)).startswith("-: document 1: OrchestrationVariable/v: spec.value: must ")
+
+
+@pytest.mark.parametrize(
+    ("spec", "told"),
+    [
+        ("preferences: [{variable: x, value: 1}, {variable: x, value: 2}]", "`preferences` must not hold x twice"),
+        ("capabilities: [python, python]", "`capabilities` must not hold python twice"),
+        ("normalExitCodes: [3, 3]", "`normalExitCodes` must not hold 3 twice"),
+    ],
+)
+def test_what_the_apiserver_takes_for_a_set_is_none_here_either(spec: str, told: str) -> None:
+    text = f"apiVersion: mabeam.dev/v1alpha1\nkind: Agent\nmetadata: {{name: a}}\nspec: {{module: 'x:Y', {spec}}}"
+    assert told in refused(text)
+
+
 @pytest.mark.parametrize("oddity", ODD)
 def test_an_odd_world_is_refused_in_one_line_that_names_the_document_the_field_and_what_is_allowed(oddity: str) -> None:
     text, message = ODD[oddity]

@@ -840,6 +840,18 @@ def test_a_spec_that_cannot_be_read_leaves_its_pods_alone() -> None:
     assert (world.condition("Accepted")[0], world.live()) == ("True", ["a-0-1"])
 
 
+@pytest.mark.parametrize(("strategy", "ends"), [("Permanent", "a-0-2"), ("Transient", "a-0-2"), ("Temporary", None)])
+def test_a_pod_that_ran_unready_and_vanished_unseen_was_deleted_by_somebody(strategy: str, ends: str | None) -> None:
+    world = World(agent_body(restart=strategy), prompt=False)
+    world.settle()
+    world.start("a-0-1", ready=False)
+    world.settle()
+    world.forget(["a-0-1"])
+    world.settle()
+    assert [f.cause for f in world.status.failures] == ["DeletedByOther"]
+    assert world.live() == ([ends] if ends else [])
+
+
 # --- thrift -----------------------------------------------------------------------------------------------------------
 
 
@@ -848,9 +860,7 @@ def test_a_start_takes_three_writes_and_a_deletion_none() -> None:
     world.settle()
     world.schedule("a-0-1")
     world.settle()
-    world.start("a-0-1", ready=False)
-    world.settle()
-    world.start("a-0-1")
+    world.start("a-0-1")  # without a readiness probe the kubelet tells of Running and Ready together
     world.settle()
     assert [write.verb for write in world.writes] == ["patch-status", "create", "patch-status"]
     world.agent["metadata"]["deletionTimestamp"] = stamp(9)

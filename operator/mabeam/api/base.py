@@ -4,10 +4,11 @@ A `Rule` is one validation said twice in the same line: as CEL for the apiserver
 objects that were stored before the rule existed. `tests/api` holds both against the same corpus.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
+from functools import cache
 from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import (
@@ -68,6 +69,11 @@ class KubeModel(BaseModel):
 
     @model_validator(mode="after")
     def _obey_rules(self) -> Self:
+        for name, keys in _unique_lists(type(self)):
+            twice = _given_twice(getattr(self, name) or (), keys)
+            if twice is not None:
+                message = f"`{to_camel(name)}` must not hold {twice} twice"
+                raise PydanticCustomError("rule", "{message}", {"message": message})
         for rule in self.rules:
             if not rule.holds(self):
                 raise PydanticCustomError("rule", "{message}", {"message": rule.message})
@@ -77,6 +83,29 @@ class KubeModel(BaseModel):
         """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest."""
         wire: JsonDict = _shortest(self.model_dump(mode="json", by_alias=True, exclude_none=True))
         return wire
+
+
+@cache
+def _unique_lists(model: type[BaseModel]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """The fields whose lists the apiserver holds to be sets or maps, with the keys of the maps."""
+    found = []
+    for name, field in model.model_fields.items():
+        extra = field.json_schema_extra
+        kind = extra.get("x-kubernetes-list-type") if isinstance(extra, dict) else None
+        if kind in ("set", "map") and isinstance(extra, dict):
+            keys = extra.get("x-kubernetes-list-map-keys")
+            found.append((name, tuple(str(key) for key in keys) if isinstance(keys, list) else ()))
+    return tuple(found)
+
+
+def _given_twice(items: Iterable[Any], keys: tuple[str, ...]) -> str | None:
+    seen = set()
+    for item in items:
+        mark = tuple(getattr(item, key) for key in keys) if keys else (item,)
+        if mark in seen:
+            return ", ".join(str(part) for part in mark)
+        seen.add(mark)
+    return None
 
 
 def _shortest(value: Any) -> Any:
@@ -106,7 +135,7 @@ def format_time(value: datetime) -> str:
 # metav1.Time: whole seconds, which is also the resolution of supervisor.erl's restart window.
 Time = Annotated[datetime, AfterValidator(_to_utc), PlainSerializer(format_time, return_type=str)]
 
-QUANTITY_PATTERN = r"^(\+|-)?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
+QUANTITY_PATTERN = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
 Quantity = Annotated[
     str,
     BeforeValidator(

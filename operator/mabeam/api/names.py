@@ -66,6 +66,7 @@ class ConditionType(StrEnum):
     RECONCILING = "Reconciling"
     STALLED = "Stalled"
     REPORTS_VALID = "ReportsValid"
+    DIRECTIVES_DELIVERABLE = "DirectivesDeliverable"
     AGENTS_RESOLVED = "AgentsResolved"
     PAUSED = "Paused"
 
@@ -103,6 +104,8 @@ class Reason(StrEnum):
     SPEC_CHANGED = "SpecChanged"
     REPORTS_OK = "ReportsOk"
     BAD_REPORT = "BadReport"
+    DELIVERABLE = "Deliverable"
+    NOT_DELIVERABLE = "NotDeliverable"
     # Variables; the coordination errors of the design carry their own names
     VARIABLE_REGISTERED = "VariableRegistered"
     COORDINATION_COMPLETED = "CoordinationCompleted"

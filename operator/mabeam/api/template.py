@@ -33,8 +33,24 @@ class TemplateMeta(KubeModel):
     )
 
 
+def _has_containers(spec: dict[str, Any]) -> bool:
+    containers = spec.get("containers")
+    return (
+        isinstance(containers, list)
+        and bool(containers)
+        and all(isinstance(c, dict) and c.get("name") for c in containers)
+    )
+
+
 class PodTemplate(KubeModel):
     """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
 
     metadata: TemplateMeta | None = None
     spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            None,  # CEL cannot see into the pod's spec
+            "`spec.containers` must list at least one container, each with a `name`",
+            lambda template: _has_containers(template.spec),
+        ),
+    )

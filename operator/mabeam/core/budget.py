@@ -36,8 +36,16 @@ def failures_in_window(ledger: Iterable[Failure], at: datetime, period_seconds: 
 
 
 def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Failure, ...]:
-    """The newest entries of the ledger, always enough of them to judge the budget."""
-    return tuple(ledger[-max(LEDGER_FLOOR, tolerance.max_failures + 1) :])
+    """What is kept of the ledger: every failure that can still spend budget, and then the newest of the rest.
+
+    A drain of a wide agent writes a line for each ordinal; it must not push out the failures that the budget counts.
+    """
+    needed = tolerance.max_failures + 1
+    spending = [at for at, failure in enumerate(ledger) if failure.counted and not failure.released][-needed:]
+    others = [at for at in range(len(ledger)) if at not in set(spending)]
+    room = max(LEDGER_FLOOR, needed) - len(spending)
+    kept = sorted((*spending, *(others[-room:] if room else ())))
+    return tuple(ledger[at] for at in kept)
 
 
 def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) -> int:

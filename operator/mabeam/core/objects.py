@@ -169,21 +169,10 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
     }
 
 
-def main_container_name(spec: AgentSpec) -> str | None:
-    """The name of the container whose end is the agent's end: `agent`, else the first (None: the template has none)."""
-    if spec.template is None:
-        return MAIN_CONTAINER
-    containers = spec.template.spec.get("containers")
-    names = [c.get("name") for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
-    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
-
-
 def _main_container(pod_spec: JsonDict) -> JsonDict:
-    containers = pod_spec.get("containers")
-    # A template without containers is refused by the apiserver, in its own words; here it must merely not crash.
-    candidates = [c for c in containers if isinstance(c, dict)] if isinstance(containers, list) else []
-    named = [c for c in candidates if c.get("name") == MAIN_CONTAINER]
-    return next(iter(named or candidates), {})
+    """The container whose end is the agent's end: the one named `agent`, else the first."""
+    containers: list[JsonDict] = pod_spec["containers"]
+    return next((c for c in containers if c["name"] == MAIN_CONTAINER), containers[0])
 
 
 def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) -> None:
@@ -207,7 +196,7 @@ def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) ->
     }
     env.extend({"name": key, "value": value} for key, value in identity.items() if key not in known)
     wanted = [(i.name, i.port, i.protocol) for i in spec.communication.interfaces] if spec.communication else []
-    if spec.template is None:
+    if spec.template is None and not any(number == port and proto == "TCP" for _, number, proto in wanted):
         wanted.append((REPORT_PORT_NAME, port, "TCP"))
     ports = container.setdefault("ports", [])
     taken = {p.get("name") for p in ports}

@@ -6,6 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import Agent, AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
+from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.core import budget, lifecycle
 from mabeam.core.conditions import condition, settle
@@ -209,7 +210,7 @@ def _conditions(
     accepted: bool,
 ) -> tuple[object, ...]:
     progressing = not verdict.ready and not verdict.stalled
-    reports = [problem for report in snapshot.reports.values() for problem in report.problems] + list(problems)
+    reports = [problem for report in snapshot.reports.values() for problem in report.problems]
     wanted = [
         condition(
             ConditionType.ACCEPTED,
@@ -231,14 +232,20 @@ def _conditions(
             verdict.message if verdict.stalled else "",
         ),
     ]
-    known = any(c.type == ConditionType.REPORTS_VALID for c in status.conditions)
-    if reports:
-        wanted.append(
-            condition(ConditionType.REPORTS_VALID, False, Reason.BAD_REPORT, "; ".join(sorted(set(reports))[:4]))
-        )
-    elif known:
-        wanted.append(condition(ConditionType.REPORTS_VALID, True, Reason.REPORTS_OK))
+    wanted += _complaint(status, ConditionType.REPORTS_VALID, reports, Reason.BAD_REPORT, Reason.REPORTS_OK)
+    wanted += _complaint(
+        status, ConditionType.DIRECTIVES_DELIVERABLE, problems, Reason.NOT_DELIVERABLE, Reason.DELIVERABLE
+    )
     return settle(status.conditions, wanted, snapshot.agent.metadata.generation, now)
+
+
+def _complaint(
+    status: AgentStatus, type_: ConditionType, problems: Sequence[str], wrong: Reason, right: Reason
+) -> list[Condition]:
+    """A condition that is there from the first problem on: an agent that never had one is spared it."""
+    if problems:
+        return [condition(type_, False, wrong, "; ".join(sorted(set(problems))[:4]))]
+    return [condition(type_, True, right)] if any(c.type == type_ for c in status.conditions) else []
 
 
 def _known(before: AgentStatus, verdict: _Verdict) -> bool:

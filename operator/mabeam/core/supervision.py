@@ -189,8 +189,9 @@ def _judge_endings(run: Pass, stored: Mapping[int, PodRecord], pods: Mapping[int
 def _ending_of(run: Pass, record: PodRecord, stored: PodRecord | None, current: PodFacts | None) -> Ending | None:
     if current is not None:
         return lifecycle.ending(current, run.snapshot.agent.spec, run.now)
-    was_running = stored is not None and stored.state is AgentState.RUNNING and stored.incarnation == record.incarnation
-    if not was_running:
+    if stored is None or stored.incarnation != record.incarnation:
+        return None
+    if stored.state is not AgentState.RUNNING and stored.start_time is None:
         return None  # not created yet
     # It was seen running and is no more: whoever did that was not the operator, whose intents are in the status.
     nodes = run.snapshot.nodes
@@ -276,16 +277,19 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
 def _seen(run: Pass, record: PodRecord, pod: PodFacts) -> PodRecord:
     """The record with what its pod shows; Running once it was ready, and from then on as long as it runs."""
     node = pod.node or record.node
+    started = pod.main.started_at or run.now
     if record.state is AgentState.RUNNING or not lifecycle.is_ready(pod):
         trouble = lifecycle.start_trouble(pod)
         deadline = lifecycle.start_deadline(pod, run.snapshot.agent.spec)
         if deadline is not None:
             run.wake(deadline)
+        if lifecycle.is_running(pod) and record.start_time is None:
+            # It runs and is not Ready yet: told, so that its loss is not taken for "not created yet".
+            return record.model_copy(update={"start_time": started, "node": node, "reason": None})
         # The node is told with the trouble or with the start: a write for it alone would be a write too many.
         if trouble is None or lifecycle.same_trouble(trouble, record.reason):
             return record
         return record.model_copy(update={"reason": trouble, "node": node})
-    started = pod.main.started_at or run.now
     run.events.append(Event(Reason.AGENT_STARTED, f"{record.name} runs on {node}"))
     return record.model_copy(
         update={
