@@ -152,9 +152,19 @@ class Shutdown(KubeModel):
 class Backoff(KubeModel):
     """The delay before a restart: none after a healthy spell, then exponential with jitter, capped."""
 
-    initial_seconds: Annotated[float, Field(ge=0, le=3600, allow_inf_nan=False)] = 1
-    factor: Annotated[float, Field(ge=1, le=100, allow_inf_nan=False)] = 2
-    max_seconds: Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)] = 60
+    initial_seconds: Annotated[
+        float,
+        Field(ge=0, le=3600, allow_inf_nan=False),
+        Field(description="The delay of the second restart; the first is immediate."),
+    ] = 1
+    factor: Annotated[
+        float,
+        Field(ge=1, le=100, allow_inf_nan=False),
+        Field(description="By how much each delay is longer than the one before."),
+    ] = 2
+    max_seconds: Annotated[
+        float, Field(ge=0, le=86_400, allow_inf_nan=False), Field(description="The longest delay.")
+    ] = 60
     jitter: Annotated[
         float, Field(ge=0, le=1, allow_inf_nan=False, description="Share of the delay it may vary by, either way.")
     ] = 0.2
@@ -239,10 +249,16 @@ class Reports(KubeModel):
 class Preference(KubeModel):
     """What the agent wants of a variable, as long as its own report does not say otherwise."""
 
-    variable: ObjectName
-    value: JsonValue = None
-    weight: Annotated[float | None, Field(ge=0, le=1e9, allow_inf_nan=False)] = None
-    bid: Annotated[float | None, Field(ge=0, le=1e9, allow_inf_nan=False)] = None
+    variable: Annotated[ObjectName, Field(description="The name of the variable.")]
+    value: Annotated[JsonValue, Field(description="The value the agent would choose.")] = None
+    weight: Annotated[
+        float | None, Field(ge=0, le=1e9, allow_inf_nan=False), Field(description="How much that counts; default 1.")
+    ] = None
+    bid: Annotated[
+        float | None,
+        Field(ge=0, le=1e9, allow_inf_nan=False),
+        Field(description="What the agent would pay for it in an auction."),
+    ] = None
     vote: Literal["Yes", "No", "Abstain"] | None = None
     rules: ClassVar[tuple[Rule, ...]] = (not_yet("vote"),)
 
@@ -250,10 +266,16 @@ class Preference(KubeModel):
 class AgentSpec(KubeModel):
     """What the user wants: exactly one of `module` (with `image`) or `template`, and by which OTP rules it is supervised."""
 
-    role: AgentRole = AgentRole.EXECUTOR
-    custom_role: Annotated[str | None, Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=63)] = None
+    role: Annotated[AgentRole, Field(description="What the agent is for; told to the process.")] = AgentRole.EXECUTOR
+    custom_role: Annotated[
+        str | None,
+        Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=63),
+        Field(description="The name of the role when `role` is Custom."),
+    ] = None
     capabilities: Annotated[
-        tuple[Annotated[str, Field(max_length=63, min_length=1)], ...], Field(max_length=64, json_schema_extra=LIST_SET)
+        tuple[Annotated[str, Field(max_length=63, min_length=1)], ...],
+        Field(max_length=64, json_schema_extra=LIST_SET),
+        Field(description="What the agent can do, for selection to ask for."),
     ] = ()
     module: Annotated[
         str | None,
@@ -271,26 +293,53 @@ class AgentSpec(KubeModel):
             description="The image for `module`; default: the operator's stock runner image.",
         ),
     ] = None
-    template: PodTemplate | None = None
-    replicas: Annotated[int, Field(ge=0, le=100, json_schema_extra={CRD_DEFAULT: True})] = 1
-    desired_state: DesiredState = DesiredState.RUNNING
+    template: Annotated[PodTemplate | None, Field(description="A whole pod template, instead of `module`.")] = None
+    replicas: Annotated[
+        int,
+        Field(ge=0, le=100, json_schema_extra={CRD_DEFAULT: True}),
+        Field(description="How many pods; each ordinal is supervised on its own."),
+    ] = 1
+    desired_state: Annotated[
+        DesiredState, Field(description="Stopped ends the pods; Running again is a fresh start.")
+    ] = DesiredState.RUNNING
     supervisor: ObjectName | None = None
-    restart_strategy: Annotated[RestartStrategy, Field(json_schema_extra={CRD_DEFAULT: True})] = (
-        RestartStrategy.PERMANENT
-    )
+    restart_strategy: Annotated[
+        RestartStrategy,
+        Field(json_schema_extra={CRD_DEFAULT: True}),
+        Field(
+            description="Which exits are followed by a restart: all (Permanent), abnormal ones (Transient), none (Temporary)."
+        ),
+    ] = RestartStrategy.PERMANENT
     normal_exit_codes: Annotated[
         tuple[Annotated[int, Field(ge=0, le=255)], ...],
         Field(max_length=32, json_schema_extra=LIST_SET, description="Exit codes that are normal besides 0."),
     ] = ()
-    start_timeout_seconds: Annotated[int, Field(ge=1, le=86_400)] = 300
+    start_timeout_seconds: Annotated[
+        int, Field(ge=1, le=86_400), Field(description="From being scheduled to being started; later is a failure.")
+    ] = 300
     supervision_strategy: SupervisionStrategy = SupervisionStrategy.ONE_FOR_ONE
-    shutdown: Shutdown = Shutdown()
-    fault_tolerance: AgentFaultTolerance = AgentFaultTolerance()
-    resources: AgentResources | None = None
-    communication: Communication | None = None
-    reports: Reports | None = None
-    preferences: Annotated[tuple[Preference, ...], Field(max_length=64, json_schema_extra=list_map("variable"))] = ()
-    conflict_resolution: Annotated[str, Field(max_length=63, min_length=1)] = ConflictResolver.PRIORITY_BASED
+    shutdown: Annotated[Shutdown, Field(description="How a pod is stopped.")] = Shutdown()
+    fault_tolerance: Annotated[
+        AgentFaultTolerance,
+        Field(description="The restart budget: more than `maxFailures` within `failureWindowSeconds` parks the agent."),
+    ] = AgentFaultTolerance()
+    resources: Annotated[AgentResources | None, Field(description="Requests and limits of the main container.")] = None
+    communication: Annotated[
+        Communication | None, Field(description="The ports on which the agent can be spoken to.")
+    ] = None
+    reports: Annotated[
+        Reports | None, Field(description="Where the process answers; `module` agents report by default.")
+    ] = None
+    preferences: Annotated[
+        tuple[Preference, ...],
+        Field(max_length=64, json_schema_extra=list_map("variable")),
+        Field(description="What the agent wants of variables; its own reports, when present, win."),
+    ] = ()
+    conflict_resolution: Annotated[
+        str,
+        Field(max_length=63, min_length=1),
+        Field(description="Which variable is obeyed when two set the same parameter."),
+    ] = ConflictResolver.PRIORITY_BASED
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "has(self.module) != has(self.template)",

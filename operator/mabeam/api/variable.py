@@ -133,12 +133,17 @@ class Domain(KubeModel):
     """What a value may be: a bounded number, one of some choices, an object."""
 
     type: DomainType = DomainType.NUMBER
-    minimum: Number | None = None
-    maximum: Number | None = None
-    step: Annotated[float | None, Field(ge=1e-9, le=1e12, allow_inf_nan=False)] = None
+    minimum: Annotated[Number | None, Field(description="The least value; steps are counted from it.")] = None
+    maximum: Annotated[Number | None, Field(description="The greatest value.")] = None
+    step: Annotated[
+        float | None,
+        Field(ge=1e-9, le=1e12, allow_inf_nan=False),
+        Field(description="The value is rounded to the nearest step, ties up."),
+    ] = None
     choices: Annotated[
         tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
         Field(min_length=1, max_length=100, json_schema_extra=LIST_SET),
+        Field(description="What a Choice may be; their order breaks ties."),
     ] = None
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -167,10 +172,16 @@ class Domain(KubeModel):
 class Negotiation(KubeModel):
     """How the agents' offers become one value."""
 
-    strategy: NegotiationStrategy = NegotiationStrategy.WEIGHTED_CONSENSUS
-    aggregation: Aggregation | None = None
-    payment: Payment | None = None
-    reserve_price: NonNegative | None = None
+    strategy: Annotated[
+        NegotiationStrategy,
+        Field(description="WeightedConsensus aggregates all offers; Auction takes the highest bidder's."),
+    ] = NegotiationStrategy.WEIGHTED_CONSENSUS
+    aggregation: Annotated[Aggregation | None, Field(description="Of numbers, by weight; default Mean.")] = None
+    payment: Annotated[
+        Payment | None,
+        Field(description="What the winner pays: its own bid, or the second highest; default FirstPrice."),
+    ] = None
+    reserve_price: Annotated[NonNegative | None, Field(description="The least bid that qualifies.")] = None
     period_seconds: Annotated[
         int,
         Field(
@@ -230,18 +241,27 @@ _LATER = (
 class OrchestrationVariableSpec(KubeModel):
     """What is decided, about whom, within which bounds and by which rule."""
 
-    type: Annotated[OrchestrationType, Field(json_schema_extra={CRD_DEFAULT: True})] = OrchestrationType.PARAMETER
+    type: Annotated[
+        OrchestrationType,
+        Field(json_schema_extra={CRD_DEFAULT: True}),
+        Field(description="What kind of setting this is."),
+    ] = OrchestrationType.PARAMETER
     parameter: Annotated[
         ParameterName | None,
         Field(description="Which parameter of the agents it sets; default: the variable's own name."),
     ] = None
-    agents: AgentsOf
+    agents: Annotated[
+        AgentsOf, Field(description="About which agents of this namespace: the union of names and selector.")
+    ]
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1, description="Higher wins a conflict.")] = 0
     value: Annotated[JsonValue, Field(description="The value until something decides otherwise.")] = None
-    domain: Domain = Domain()
-    negotiation: Negotiation | None = None
+    domain: Annotated[Domain, Field(description="What the value may be.")] = Domain()
+    negotiation: Annotated[
+        Negotiation | None,
+        Field(description="How the agents' offers become the value; without it `value` is the value."),
+    ] = None
     consensus: Consensus | None = None
-    constraints: Constraints | None = None
+    constraints: Annotated[Constraints | None, Field(description="What every decision must respect.")] = None
     function: Function | None = None
     resources: ResourceAsk | None = None
     task_requirements: TaskRequirements | None = None
@@ -253,8 +273,12 @@ class OrchestrationVariableSpec(KubeModel):
     adaptation: Adaptation | None = None
     fault_tolerance: VariableFaultTolerance | None = None
     telemetry: Telemetry | None = None
-    mode: Mode = Mode.ACTIVE
-    paused: bool = False
+    mode: Annotated[Mode, Field(description="Active delivers; Advise decides and records, and tells nobody.")] = (
+        Mode.ACTIVE
+    )
+    paused: Annotated[
+        bool, Field(description="No new decision and no new delivery while true; what is in force stays.")
+    ] = False
     rules: ClassVar[tuple[Rule, ...]] = (
         only_yet("type", ("Parameter",)),
         Rule(
