@@ -5,7 +5,8 @@ A world may be written by hand, so it may be less complete than a cluster's: an 
 
 from datetime import UTC, datetime
 
-from mabeam.api.agent import Agent, AgentStatus
+from mabeam.api.agent import Agent
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import LABEL_AGENT, directives_config_map, variable_config_map
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableStatus

@@ -15,7 +15,8 @@ import pytest
 
 import mabeam
 import mabeam.core
-from mabeam.api.agent import AgentSpec, ConflictResolver, FailureCause
+from mabeam.api.agent import AgentSpec, ConflictResolver
+from mabeam.api.agent_status import FailureCause
 from mabeam.api.crd import MAX_CRD_BYTES, all_definitions
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason

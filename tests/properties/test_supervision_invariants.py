@@ -8,8 +8,8 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.api.agent import (
-    Agent,
+from mabeam.api.agent import Agent, RestartStrategy
+from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
     DesiredState,
@@ -17,7 +17,6 @@ from mabeam.api.agent import (
     Failure,
     FailureCause,
     PodRecord,
-    RestartStrategy,
 )
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.lifecycle import CONFIG_REASONS, DISRUPTION_CAUSES, IMAGE_REASONS, POD_REASON_CAUSES

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from mabeam.api.agent import AgentState, AgentStatus, PodRecord
+from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
 from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event

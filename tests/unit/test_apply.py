@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.api.agent import AgentState
+from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Decision, Effect, Event

@@ -4,7 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure, FailureCause
+from mabeam.api.agent import AgentFaultTolerance, Backoff
+from mabeam.api.agent_status import Failure, FailureCause
 from mabeam.core.budget import (
     LEDGER_FLOOR,
     counted_times,

@@ -12,7 +12,7 @@ import yaml
 from annealers.executor import Executor
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.api.agent import Agent as AgentObject
-from mabeam.api.agent import Failure
+from mabeam.api.agent_status import Failure
 from mabeam.core.summary import parked_message
 from support.builders import START, agent_body
 

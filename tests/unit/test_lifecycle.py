@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.agent import FailureCause
+from mabeam.api.agent_status import FailureCause
 from mabeam.core.lifecycle import (
     CAUSE_WORDS,
     DISRUPTION_CAUSES,

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.agent import AgentState, Failure, FailureCause
+from mabeam.api.agent_status import AgentState, Failure, FailureCause
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
 from mabeam.core.summary import describe, status_reason
 from mabeam.core.supervision import decide

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.agent import FailureCause, RestartStrategy
+from mabeam.api.agent import RestartStrategy
+from mabeam.api.agent_status import FailureCause
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.lifecycle import ExitKind
 from mabeam.core.supervision import POLICY, RESTING, Verdict, decide

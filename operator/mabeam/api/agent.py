@@ -5,29 +5,22 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
+from mabeam.api.agent_status import AgentStatus, DesiredState
 from mabeam.api.base import (
     CRD_DEFAULT,
     DNS_LABEL,
     LIST_SET,
-    Conditions,
-    Count,
-    JsonDict,
     JsonValue,
     KubeModel,
-    LongText,
     NonNegative,
     ObjectMeta,
     ObjectName,
     Quantity,
     Rule,
-    ShortText,
-    StatusModel,
-    Time,
     list_map,
     not_yet,
     only_yet,
 )
-from mabeam.api.directive import AgentDirectives
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.template import PodTemplate
 
@@ -57,41 +50,6 @@ class SupervisionStrategy(StrEnum):
     ONE_FOR_ONE = "OneForOne"
     ONE_FOR_ALL = "OneForAll"
     REST_FOR_ONE = "RestForOne"
-
-
-class DesiredState(StrEnum):
-    """What the user wants of the agent."""
-
-    RUNNING = "Running"
-    STOPPED = "Stopped"
-
-
-class AgentState(StrEnum):
-    """What the agent is, in one word."""
-
-    REGISTERED = "Registered"
-    STARTING = "Starting"
-    RUNNING = "Running"
-    STOPPING = "Stopping"
-    STOPPED = "Stopped"
-    FAILED = "Failed"
-    MIGRATING = "Migrating"
-
-
-class FailureCause(StrEnum):
-    """Why a pod ended, as the ledger tells it."""
-
-    NORMAL_EXIT = "NormalExit"
-    CRASH = "Crash"
-    OOM = "OOM"
-    HANG = "Hang"
-    IMAGE_ERROR = "ImageError"
-    CONFIG_ERROR = "ConfigError"
-    DELETED_BY_OTHER = "DeletedByOther"
-    REPORTED = "Reported"
-    EVICTED = "Evicted"
-    PREEMPTED = "Preempted"
-    NODE_LOST = "NodeLost"
 
 
 class ShutdownPolicy(StrEnum):
@@ -365,72 +323,6 @@ class AgentSpec(KubeModel):
     def role_name(self) -> str:
         """The role as agents are told it."""
         return self.custom_role or self.role.value
-
-
-class PodRecord(StatusModel):
-    """One ordinal's incarnation: the number is the intent, the rest what was seen of it."""
-
-    ordinal: Annotated[int, Field(ge=0, le=1000)]
-    name: ObjectName
-    incarnation: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    state: AgentState = AgentState.STARTING
-    node: Annotated[str | None, Field(max_length=253)] = None
-    start_time: Time | None = None
-    spec_hash: Annotated[str | None, Field(max_length=64)] = None
-    next_restart_time: Time | None = None
-    reason: ShortText | None = None
-
-
-class Failure(StatusModel):
-    """One line of the ledger: what ended, when, why, where, and whether it spent budget."""
-
-    time: Time
-    ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
-    cause: FailureCause
-    exit_code: Annotated[int | None, Field(ge=-(2**31), le=2**31 - 1)] = None
-    reason: ShortText | None = None
-    message: LongText | None = None
-    pod: ObjectName | None = None
-    node: Annotated[str | None, Field(max_length=253)] = None
-    counted: bool = True
-    start_time: Time | None = None
-    released: bool | None = None
-
-
-class EffectiveAgent(StatusModel):
-    """What the operator acts on: the spec, as changed by directives (the spec itself belongs to the user)."""
-
-    replicas: Count = 1
-    desired_state: DesiredState = DesiredState.RUNNING
-    resources: Annotated[JsonDict, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
-
-
-# Room for every failure a window can hold (`maxFailures` + 1), so that the budget is always judged on all of them.
-LEDGER_LENGTH = 256
-
-
-class AgentStatus(StatusModel):
-    """What was decided and seen, written once per pass and only when it changed."""
-
-    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = -1
-    state: AgentState | None = None
-    conditions: Conditions = ()
-    role: ShortText | None = None
-    active: bool | None = None
-    pods: Annotated[tuple[PodRecord, ...], Field(max_length=200, json_schema_extra=list_map("ordinal"))] = ()
-    restarts: Count = 0
-    disruptions: Count = 0
-    replicas: Count = 0
-    ready_replicas: Count = 0
-    selector: Annotated[str | None, Field(max_length=256)] = None
-    spec_hash: Annotated[
-        str | None, Field(max_length=64, description="Hash of the spec but `replicas`: a change of it releases.")
-    ] = None
-    failures: Annotated[tuple[Failure, ...], Field(max_length=LEDGER_LENGTH)] = ()
-    parked_at: Time | None = None
-    released_by: Annotated[str | None, Field(max_length=1024)] = None
-    effective: EffectiveAgent | None = None
-    directives: AgentDirectives | None = None
 
 
 class Agent(KubeModel):

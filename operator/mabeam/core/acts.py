@@ -2,7 +2,8 @@
 
 from datetime import timedelta
 
-from mabeam.api.agent import PodRecord, ShutdownPolicy
+from mabeam.api.agent import ShutdownPolicy
+from mabeam.api.agent_status import PodRecord
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect
 from mabeam.core.ordinals import Pass, current_pod

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 from typing import Final
 
-from mabeam.api.agent import AgentFaultTolerance, Backoff, Failure, FailureCause
+from mabeam.api.agent import AgentFaultTolerance, Backoff
+from mabeam.api.agent_status import Failure, FailureCause
 
 LEDGER_FLOOR: Final = 32
 

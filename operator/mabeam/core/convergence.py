@@ -9,7 +9,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from mabeam.api.agent import Agent, AgentState
+from mabeam.api.agent import Agent
+from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, DirectiveState, VariableDirective, VariableDirectives
 from mabeam.api.names import DIRECTIVES_KEY, LABEL_VARIABLE, Reason, variable_config_map

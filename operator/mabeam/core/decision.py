@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Generic, Literal, TypeVar
 
-from mabeam.api.agent import AgentStatus
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariableStatus

@@ -5,7 +5,8 @@ from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from mabeam.api.agent import AgentSpec, FailureCause
+from mabeam.api.agent import AgentSpec
+from mabeam.api.agent_status import FailureCause
 from mabeam.core.snapshot import PodFacts
 
 

@@ -8,7 +8,13 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import AgentState, DesiredState, Failure, PodRecord, RestartStrategy
+from mabeam.api.agent import RestartStrategy
+from mabeam.api.agent_status import (
+    AgentState,
+    DesiredState,
+    Failure,
+    PodRecord,
+)
 from mabeam.api.names import Reason, pod_name
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect, Event, soonest

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import Agent, AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
+from mabeam.api.agent import Agent
+from mabeam.api.agent_status import (
+    AgentState,
+    AgentStatus,
+    DesiredState,
+    Failure,
+    FailureCause,
+    PodRecord,
+)
 from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.core import budget, lifecycle

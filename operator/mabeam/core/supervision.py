@@ -11,8 +11,8 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from mabeam.api.agent import (
-    Agent,
+from mabeam.api.agent import Agent, RestartStrategy
+from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
     DesiredState,
@@ -20,7 +20,6 @@ from mabeam.api.agent import (
     Failure,
     FailureCause,
     PodRecord,
-    RestartStrategy,
 )
 from mabeam.api.names import ANNOTATION_RELEASE, LABEL_AGENT, Reason
 from mabeam.core import budget, lifecycle, objects, summary

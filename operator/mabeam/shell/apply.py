@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mabeam.api.agent import AgentStatus
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.api.variable import OrchestrationVariableStatus
 from mabeam.core.decision import Decision, Effect

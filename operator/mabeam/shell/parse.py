@@ -8,7 +8,8 @@ from typing import Any, Final, get_args
 
 from pydantic import BaseModel, ValidationError
 
-from mabeam.api.agent import Agent, AgentSpec, AgentStatus
+from mabeam.api.agent import Agent, AgentSpec
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, JsonDict, ObjectMeta
 from mabeam.api.names import (
     ANNOTATION_GENERATION,
