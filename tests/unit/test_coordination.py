@@ -246,7 +246,7 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing() -> None:
     assert decision.status.directives == before.status.directives
     for type_, status in (("Accepted", "False"), ("Ready", "False"), ("Stalled", "True")):
         assert condition_of(decision.status, type_) == (status, "InvalidSpec", "spec.domain: nonsense")
-    assert condition_of(decision.status, "Reconciling") == ("False", "AsDesired", "")
+    assert condition_of(decision.status, "Reconciling") == ("False", "InvalidSpec", "")
     assert condition_of(decision.status, "AgentsResolved")[0] == "True"
     assert reasons(decision) == ["InvalidSpec"]
     again = before.model_copy(update={"status": decision.status})

@@ -21,6 +21,7 @@ from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
 from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.verdict import Verdict, conditions_of
 
 ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
@@ -219,27 +220,8 @@ def _conditions(
 ) -> tuple[object, ...]:
     progressing = not verdict.ready and not verdict.stalled
     reports = [problem for report in snapshot.reports.values() for problem in report.problems]
-    wanted = [
-        condition(
-            ConditionType.ACCEPTED,
-            accepted,
-            Reason.VALID if accepted else verdict.reason,
-            "" if accepted else verdict.message,
-        ),
-        condition(ConditionType.READY, verdict.ready, verdict.reason, verdict.message),
-        condition(
-            ConditionType.RECONCILING,
-            progressing,
-            Reason.AS_DESIRED if verdict.ready else verdict.reason,
-            verdict.message if progressing else "",
-        ),
-        condition(
-            ConditionType.STALLED,
-            verdict.stalled,
-            verdict.reason if verdict.stalled else Reason.PROGRESSING if progressing else Reason.AS_DESIRED,
-            verdict.message if verdict.stalled else "",
-        ),
-    ]
+    line = Verdict(verdict.ready, verdict.reason, verdict.message, progressing, verdict.stalled, accepted)
+    wanted = list(conditions_of(line))
     wanted += _complaint(status, ConditionType.REPORTS_VALID, reports, Reason.BAD_REPORT, Reason.REPORTS_OK)
     wanted += _complaint(
         status, ConditionType.DIRECTIVES_DELIVERABLE, problems, Reason.NOT_DELIVERABLE, Reason.DELIVERABLE

@@ -1,4 +1,4 @@
-"""What a pass over a variable comes to: one verdict, its kstatus conditions, and the Warning when it is a new failure."""
+"""What a pass comes to: one verdict, its kstatus conditions, and the Warning when a variable's failure is new."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from mabeam.core.decision import Event
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """One line about the whole variable; `stalled` is the only "failed" (kstatus)."""
+    """One line about the whole object; `stalled` is the only "failed" (kstatus). The reason may be the kubelet's own word."""
 
     ready: bool
-    reason: Reason
+    reason: str
     message: str
     reconciling: bool = False
     stalled: bool = False
@@ -37,7 +37,7 @@ def conditions_of(verdict: Verdict) -> tuple[Condition, ...]:
         condition(
             ConditionType.RECONCILING,
             verdict.reconciling,
-            verdict.reason if verdict.reconciling else Reason.AS_DESIRED,
+            Reason.AS_DESIRED if verdict.ready else verdict.reason,
             verdict.message if verdict.reconciling else "",
         ),
         condition(
@@ -50,7 +50,7 @@ def conditions_of(verdict: Verdict) -> tuple[Condition, ...]:
 
 
 # What is told by a Warning when it begins: the coordination errors of the design, and an agent's refusal.
-FAILURES: Final[Mapping[Reason, Reason]] = {
+FAILURES: Final[Mapping[str, Reason]] = {
     Reason.TIMEOUT: Reason.COORDINATION_FAILED,
     Reason.AGENT_UNAVAILABLE: Reason.COORDINATION_FAILED,
     Reason.RESOURCE_EXHAUSTED: Reason.COORDINATION_FAILED,
