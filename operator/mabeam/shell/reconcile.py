@@ -77,8 +77,11 @@ class Reconciler:
             return delay
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
-        for failure in decision.status.failures[len(agent.status.failures) :]:
-            self.telemetry.failures.labels(str(failure.cause)).inc()
+        # By what they are, not by how many: the ledger is trimmed.
+        known = {(failure.time, failure.pod) for failure in agent.status.failures}
+        for failure in decision.status.failures:
+            if (failure.time, failure.pod) not in known:
+                self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
 
     async def _variable(self, key: Key) -> float | None:
