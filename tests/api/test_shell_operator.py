@@ -311,6 +311,17 @@ def test_a_template_the_apiserver_refuses_is_told_in_its_words_and_a_fixed_one_r
     awaited(team, "mba", "unsound", "not stalled", says("Stalled", "False"))
 
 
+def test_a_pod_that_was_refused_for_want_of_a_service_account_runs_once_there_is_one(team: Kube) -> None:
+    pod = {"serviceAccountName": "later", "containers": [{"name": "agent", "image": "nothing:1"}], **NOWHERE}
+    team.apply(agent("early", pod=pod))
+    awaited(team, "mba", "early", "refused", says("Accepted", "False", "PodRefused"))
+    # Nothing of the Agent changes: the operator has to ask again by itself.
+    team.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "later"}})
+    # It does so after 15 s; the tenth sweep, which looks at everything again, comes later than this deadline.
+    until("early-0-1", lambda: pods_of(team, "early") == ["early-0-1"], 35)
+    awaited(team, "mba", "early", "accepted", says("Accepted", "True"))
+
+
 def test_a_stored_spec_that_no_rule_of_the_crd_could_refuse_is_refused_in_its_status(team: Kube) -> None:
     team.apply(variable("undecided", ["told"]))
     seen = awaited(team, "mov", "undecided", "refused", says("Accepted", "False", "InvalidSpec"))

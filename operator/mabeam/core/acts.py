@@ -5,7 +5,7 @@ from datetime import timedelta
 from mabeam.api.agent import ShutdownPolicy
 from mabeam.api.agent_status import PodRecord
 from mabeam.core import lifecycle, objects, summary
-from mabeam.core.decision import Effect
+from mabeam.core.decision import Effect, soonest
 from mabeam.core.ordinals import Pass, current_pod
 from mabeam.core.snapshot import PodFacts
 
@@ -36,7 +36,9 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> None:
     if record.next_restart_time is not None and run.now < record.next_restart_time <= furthest:
         run.wake(record.next_restart_time)
         return
-    if run.snapshot.refused is not None and not run.snapshot.refused.retry:
+    refused = run.snapshot.refused
+    if refused is not None and not refused.retry:
+        run.requeue = soonest(run.requeue, refused.ask_again_in)
         return
     agent = run.snapshot.agent
     generation = agent.status.directives.generation if agent.status.directives else 0

@@ -75,10 +75,15 @@ class ConfigMapFacts:
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The apiserver would not take the agent's pod: its own words, and whether it is time to ask again."""
+    """The apiserver would not take the agent's pod: its own words, and in how many seconds to ask again (None: not at all)."""
 
     message: str
-    retry: bool = False
+    ask_again_in: float | None = None
+
+    @property
+    def retry(self) -> bool:
+        """Whether it is time to ask again."""
+        return self.ask_again_in is not None and self.ask_again_in <= 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -222,13 +222,7 @@ class Cluster:
         ):
             if response.status != 200:
                 raise ApiError(response.status, "Report", f"HTTP {response.status} from {pod}")
-            raw = bytearray()
-            # A single read() hands out what has arrived, not what was sent.
-            async for part in response.content.iter_any():
-                raw += part
-                if len(raw) > limit:
-                    break
-            return bytes(raw[: limit + 1])
+            return await read_bounded(response.content, limit + 1)
 
     # --- writes --------------------------------------------------------------------------------------------------------
 
@@ -304,6 +298,17 @@ class Cluster:
                 raise NotLeading(f"{verb} {path}")
             await asyncio.sleep(error.retry_after or 1)
         raise AssertionError("unreachable")
+
+
+async def read_bounded(stream: aiohttp.StreamReader, limit: int) -> bytes:
+    """What was sent, at most `limit` bytes of it; a single `read` would hand out only what has arrived."""
+    raw = bytearray()
+    while len(raw) < limit:
+        part = await stream.read(limit - len(raw))
+        if not part:
+            break
+        raw += part
+    return bytes(raw)
 
 
 def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:

@@ -31,13 +31,12 @@ class Refusals:
     refused: dict[str, Refusal] = field(default_factory=dict)
     names_taken: dict[str, str] = field(default_factory=dict)
 
-    def refuse(self, uid: str, spec_hash: str, message: str, now: float) -> float:
-        """Remember a refusal; returns after how many seconds to ask again."""
+    def refuse(self, uid: str, spec_hash: str, message: str, now: float) -> None:
+        """Remember a refusal, and when to ask again: later each time."""
         known = self.refused.get(uid)
         tries = known.tries + 1 if known is not None and known.spec_hash == spec_hash else 1
         delay = min(FIRST_ASK_AGAIN_SECONDS * float(1 << min(tries - 1, 8)), MAX_ASK_AGAIN_SECONDS)
         self.refused[uid] = Refusal(message, spec_hash, now + delay, tries)
-        return delay
 
     def accept(self, uid: str) -> None:
         """The apiserver took a pod of the agent."""
@@ -49,7 +48,7 @@ class Refusals:
         known = self.refused.get(uid)
         if known is None or known.spec_hash != spec_hash:
             return None
-        return PodRefused(known.message, retry=now >= known.ask_again_at)
+        return PodRefused(known.message, known.ask_again_at - now)
 
 
 @dataclass
@@ -60,7 +59,6 @@ class Observer:
     reports: Reports
     refusals: Refusals
     defaults: PodDefaults
-    watches_nodes: bool = True
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
         """All there is to know about an Agent, None when there is no such Agent (any more)."""
@@ -81,7 +79,7 @@ class Observer:
             config_map=config_map,
             variables=self.cache.variables_of(agent),
             reports=self.reports.of_pods(pods),
-            nodes=frozenset(self.cache.nodes) if self.watches_nodes else None,
+            nodes=frozenset(self.cache.nodes),
             cordoned=frozenset(name for name, cordoned in self.cache.nodes.items() if cordoned),
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import aiohttp
 
 from mabeam.api.directive import DirectiveState
+from mabeam.api.names import directives_config_map
 from mabeam.core import coordination, supervision
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash
@@ -72,9 +73,8 @@ class Reconciler:
             await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
         except PodNotTaken as problem:
             now = asyncio.get_running_loop().time()
-            delay: float = self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
-            self.queue.add(key)
-            return delay
+            self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
+            return 0.0  # the next pass tells, and knows when to ask again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
         # By what they are, not by how many: the ledger is trimmed.
@@ -152,8 +152,8 @@ class Reconciler:
             body = await self.cluster.get(key.kind, key.namespace, key.name)
             if body is not None:
                 self.cache.learn(key.kind, body)
-            for name in (f"{key.name}-mabeam",) if key.kind == AGENT else ():
-                found = await self.cluster.get("ConfigMap", key.namespace, name)
+            if key.kind == AGENT:
+                found = await self.cluster.get("ConfigMap", key.namespace, directives_config_map(key.name))
                 if found is not None:
                     self.cache.learn("ConfigMap", found)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:

@@ -21,7 +21,7 @@ from mabeam.api.names import REPORT_PATH, REPORT_PORT
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
 from mabeam.core.snapshot import PodFacts
-from mabeam.shell.cluster import ApiError, Cluster
+from mabeam.shell.cluster import ApiError, Cluster, read_bounded
 
 log = logging.getLogger("mabeam.reports")
 
@@ -218,7 +218,7 @@ class Reports:
             if response.status != 200:
                 raise ApiError(response.status, "Report", f"HTTP {response.status}")
             # One byte more than allowed is read, so that the parser can tell "just fits" from "too large".
-            return await _bounded(response.content, MAX_BYTES + 1)
+            return await read_bounded(response.content, MAX_BYTES + 1)
 
     def _digest(self, target: Target, report: Report | None) -> None:
         now = datetime.now(UTC)
@@ -234,18 +234,6 @@ class Reports:
         changed = _wants(before) != _wants(after)
         if acknowledged or changed:
             self.heard(target.namespace, target.agent, acknowledged, changed)
-
-
-async def _bounded(stream: aiohttp.StreamReader, limit: int) -> bytes:
-    parts: list[bytes] = []
-    size = 0
-    while size < limit:
-        part = await stream.read(limit - size)
-        if not part:
-            break
-        parts.append(part)
-        size += len(part)
-    return b"".join(parts)
 
 
 def _answers(report: Report) -> object:
