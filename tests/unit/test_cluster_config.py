@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tarfile
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -68,6 +69,18 @@ def test_apiserver_audits_without_bodies(plan: Plan) -> None:
     assert f"--audit-log-path={plan.layout.audit_log}" in arguments
     policy = json.loads(components.cluster_files(plan, Path(components.__file__).parents[1])["audit-policy.json"])
     assert policy["rules"] == [{"level": "Metadata"}]
+
+
+@pytest.mark.parametrize(
+    ("unthrottled", "free"),
+    [("none", set()), ("scheduler", {"scheduler"}), ("all", {"scheduler", "controller_manager"})],
+)
+def test_limits_of_requests_are_lifted_only_of_whom_it_was_asked(plan: Plan, unthrottled: str, free: set[str]) -> None:
+    asked = replace(plan, unthrottled=unthrottled)
+    for name in ("scheduler", "controller_manager"):
+        assert ("--kube-api-qps=5000" in getattr(components, name)(asked)) is (name in free)
+    # A stock cluster starts kwok as ever: its command line is what `up` compares.
+    assert any("kwok.json" in word for word in components.kwok(asked)) is bool(free)
 
 
 def test_fake_nodes_attract_nobody() -> None:

@@ -105,6 +105,13 @@ def test_up_without_arguments_repairs_what_was_asked_for_before() -> None:
     assert wanted_shape("x", old, 4, None) == Shape(slot=2, nodes=4, kwok=10)
 
 
+def test_limits_of_requests_stay_as_they_are_until_something_else_is_asked_for() -> None:
+    assert wanted_shape("x", None, 0, 2).unthrottled == "none"
+    old = Shape(slot=2, nodes=0, kwok=2, unthrottled="all")
+    assert wanted_shape("x", old, None, None) == old
+    assert wanted_shape("x", old, None, None, "scheduler").unthrottled == "scheduler"
+
+
 @pytest.mark.parametrize(("nodes", "kwok"), [(2, None), (0, None), (None, 9)])
 def test_up_does_not_shrink(nodes: int | None, kwok: int | None) -> None:
     with pytest.raises(ClusterError, match="down --name x"):

@@ -11,7 +11,7 @@ from pathlib import Path
 from embedded import current, images, status, teardown
 from embedded.cluster import Cluster
 from embedded.errors import ClusterError
-from embedded.layout import DEFAULT_NAME, MAX_NODES, cache_root, known_clusters, layout
+from embedded.layout import DEFAULT_NAME, MAX_NODES, UNTHROTTLED, cache_root, known_clusters, layout
 from embedded.progress import say, step
 from embedded.starter import up
 from embedded.tools import TOOLS, Toolbox
@@ -57,6 +57,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--nodes", type=int, help=f"real nodes, 1 to {MAX_NODES} (default: 1, or as it was)")
     one.add_argument("--kwok", type=int, metavar="N", help="fake nodes for tests of scale (default: 0, or as it was)")
     one.add_argument("--control-plane-only", action="store_true", help="no real nodes: an API to talk to")
+    one.add_argument(
+        "--unthrottled",
+        nargs="?",
+        const="all",
+        choices=UNTHROTTLED,
+        help="lift the limits of requests per second, for benchmarks: of all, the scheduler, none (default: as it was)",
+    )
     one.set_defaults(run=_up)
 
     one = commands.add_parser("down", parents=[named], help="stop the cluster and remove every trace of it")
@@ -122,7 +129,7 @@ def _up(options: argparse.Namespace) -> int:
     if options.control_plane_only and options.nodes:
         raise ClusterError("--control-plane-only means no real nodes; leave out --nodes.")
     nodes = 0 if options.control_plane_only else options.nodes
-    cluster = up(layout(options.name), nodes, options.kwok)
+    cluster = up(layout(options.name), nodes, options.kwok, options.unthrottled)
     name = "" if options.name == DEFAULT_NAME else f" --name {options.name}"
     say(f"  hack/cluster/cluster kubectl{name} get nodes")
     say(f"  export KUBECONFIG={cluster.layout.kubeconfig}")

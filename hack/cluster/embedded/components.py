@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from embedded.layout import Layout
+from embedded.layout import UNTHROTTLED, Layout
 from embedded.network import API_PORT, Subnets
 
 PAUSE_IMAGE = "mabeam.dev/pause:1"
@@ -32,6 +32,7 @@ class Plan:
     binaries: dict[str, Path]
     containerd: str = "/usr/bin/containerd"
     cni_plugins: str = "/usr/lib/cni"
+    unthrottled: str = "none"
 
     def binary(self, tool: str) -> str:
         return str(self.binaries[tool])
@@ -49,6 +50,14 @@ class Plan:
 
     def rendered(self, name: str) -> str:
         return str(self.layout.config / name)
+
+    def rate(self, component: str) -> list[str]:
+        """The flags that lift the limit of requests per second; none where the stock limit holds.
+
+        Priority and fairness, which shares the apiserver among its callers, is left on in any case.
+        """
+        free = component in UNTHROTTLED[self.unthrottled]
+        return ["--kube-api-qps=5000", "--kube-api-burst=10000"] if free else []
 
 
 def etcd(plan: Plan) -> list[str]:
@@ -121,6 +130,7 @@ def controller_manager(plan: Plan) -> list[str]:
         f"--service-cluster-ip-range={plan.subnets.services}",
         f"--cluster-cidr={plan.subnets.pods}",
         "--profiling=false",
+        *plan.rate("kube-controller-manager"),
     ]
 
 
@@ -134,6 +144,7 @@ def scheduler(plan: Plan) -> list[str]:
         "--bind-address=127.0.0.1",
         "--leader-elect=false",
         "--profiling=false",
+        *plan.rate("kube-scheduler"),
     ]
 
 
@@ -146,6 +157,7 @@ def kwok(plan: Plan) -> list[str]:
         plan.binary("kwok"),
         f"--kubeconfig={plan.user('kwok')}",
         f"--config={plan.rendered('kwok-stages.yaml')}",
+        *([] if plan.unthrottled == "none" else [f"--config={plan.rendered('kwok.json')}"]),
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
         f"--cidr={plan.subnets.kwok_pods}",
@@ -169,6 +181,21 @@ def kubelet(node: str, number: int, plan: Plan) -> list[str]:
         f"--root-dir={plan.layout.node(node) / 'kubelet'}",
         f"--node-labels=topology.kubernetes.io/zone=zone-{number}",
     ]
+
+
+def kwok_configuration(plan: Plan) -> str:
+    """For unthrottled clusters: kwok's client has no limit, but playing four stages at a time would be one of its own."""
+    kind = {"apiVersion": "config.kwok.x-k8s.io/v1alpha1", "kind": "KwokConfiguration"}
+    # Given one number, kwok wants them all: what is left out here is 0 to it and not its default.
+    options = {
+        "podPlayStageParallelism": 16,
+        "nodePlayStageParallelism": 16,
+        "nodeLeaseParallelism": 4,
+        "podsOnNodeSyncParallelism": 1,
+        "enablePodsOnNodeSyncListPager": True,
+        "enablePodsOnNodeSyncStreamWatch": False,
+    }
+    return _json({**kind, "options": options})
 
 
 def cluster_files(plan: Plan, source: Path) -> dict[str, str]:
@@ -197,6 +224,7 @@ def cluster_files(plan: Plan, source: Path) -> dict[str, str]:
         "kube-proxy.json": _json(proxy),
         # Copied, so that a second clone with the same pins starts the same command line.
         "kwok-stages.yaml": (source / "kwok" / "stages.yaml").read_text(),
+        "kwok.json": kwok_configuration(plan),
         "resolv.conf": f"nameserver {plan.subnets.dns_ip}\n",
     }
 

@@ -15,6 +15,12 @@ from embedded.errors import ClusterError
 SOURCE = Path(__file__).resolve().parent.parent
 DEFAULT_NAME = "mabeam"
 MAX_NODES = 8
+# Which of Kubernetes' own programs run without their stock limits of requests per second.
+UNTHROTTLED = {
+    "none": frozenset[str](),
+    "scheduler": frozenset({"kube-scheduler"}),
+    "all": frozenset({"kube-scheduler", "kube-controller-manager"}),
+}
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,28}[a-z0-9])?")
 
 
@@ -46,6 +52,7 @@ class Shape:
     slot: int
     nodes: int = 1
     kwok: int = 0
+    unthrottled: str = "none"
 
     @property
     def control_plane_only(self) -> bool:

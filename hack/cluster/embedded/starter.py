@@ -10,6 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from embedded import cgroups, components, images, machine, namespaces, network, pki
@@ -27,7 +28,7 @@ READY_TIMEOUT = 180.0
 KUBELET_HEALTH_PORT = 10248
 
 
-def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
+def up(where: Layout, nodes: int | None, kwok: int | None, unthrottled: str | None = None) -> Cluster:
     """The cluster, running and ready, with at least what was asked for."""
     began = time.monotonic()
     machine.check()
@@ -35,7 +36,7 @@ def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
         raise ClusterError(f"--nodes {nodes}: a cluster has at most {MAX_NODES} real nodes; use --kwok for many.")
     with exclusive(where):
         old = where.read_shape()
-        shape = wanted_shape(where.name, old, nodes, kwok)
+        shape = wanted_shape(where.name, old, nodes, kwok, unthrottled)
         machine.install_packages(for_nodes=shape.nodes > 0)
         wanted = [*CONTROL_PLANE, *(NODES if shape.nodes else ()), *(["kwok"] if shape.kwok else [])]
         binaries = Toolbox(where.cache).ensure(wanted)
@@ -50,6 +51,7 @@ def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
             binaries,
             containerd=shutil.which("containerd") or "",
             cni_plugins=machine.cni_plugins() or "",
+            unthrottled=shape.unthrottled,
         )
         cluster = Cluster(where, shape)
         changed = _Starter(cluster, plan).run()
@@ -58,11 +60,18 @@ def up(where: Layout, nodes: int | None, kwok: int | None) -> Cluster:
     return cluster
 
 
-def wanted_shape(name: str, old: Shape | None, nodes: int | None, kwok: int | None) -> Shape:
+def wanted_shape(
+    name: str, old: Shape | None, nodes: int | None, kwok: int | None, unthrottled: str | None = None
+) -> Shape:
     """What was asked for, with the recorded shape for what was not; a cluster grows but never shrinks."""
     if old is None:
-        return Shape(slot=-1, nodes=1 if nodes is None else nodes, kwok=kwok or 0)
-    grown = Shape(old.slot, old.nodes if nodes is None else nodes, old.kwok if kwok is None else kwok)
+        return Shape(slot=-1, nodes=1 if nodes is None else nodes, kwok=kwok or 0, unthrottled=unthrottled or "none")
+    grown = Shape(
+        old.slot,
+        old.nodes if nodes is None else nodes,
+        old.kwok if kwok is None else kwok,
+        unthrottled or old.unthrottled,
+    )
     if grown.nodes < old.nodes or grown.kwok < old.kwok:
         raise ClusterError(
             f"The cluster '{name}' has {old.nodes} real and {old.kwok} fake nodes; `up` only adds. "
@@ -77,7 +86,7 @@ def _claim_slot(where: Layout, shape: Shape) -> Shape:
         fcntl.flock(handle, fcntl.LOCK_EX)
         others = (layout(name, where.cache).read_shape() for name in known_clusters(where.cache))
         slot = network.free_slot([one.slot for one in others if one], network.host_networks())
-        claimed = Shape(slot, shape.nodes, shape.kwok)
+        claimed = replace(shape, slot=slot)
         where.write_shape(claimed)
     return claimed
 
