@@ -17,6 +17,7 @@ from support.kube import JsonDict, Kube, required, until
 
 ROOT = Path(__file__).resolve().parents[2]
 LEASE = "mabeam"
+COMMAND = (sys.executable, "-m", "mabeam", "run")
 
 
 @dataclass
@@ -74,33 +75,37 @@ def holder(kube: Kube) -> str | None:
     return name
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """A port of loopback that nobody listens on now."""
     with socket.socket() as found:
         found.bind(("127.0.0.1", 0))
         return int(found.getsockname()[1])
 
 
-@contextmanager
-def operator(kube: Kube, identity: str = "one", **settings: str) -> Iterator[OperatorProcess]:
-    """An operator for the namespace, ready; settings by their names without `MABEAM_`, in lower case."""
-    port = _free_port()
-    environment = {key: value for key, value in os.environ.items() if not key.startswith("MABEAM_")}
-    environment |= {"KUBECONFIG": required("KUBECONFIG"), "PYTHONPATH": str(ROOT / "operator")}
+def environment_of(namespace: str, identity: str, port: int, kubeconfig: str, **settings: str) -> dict[str, str]:
+    """The environment of an operator that watches one namespace and keeps its Lease there, and of nothing else's making."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("MABEAM_", "KUBERNETES_"))}
+    environment |= {"KUBECONFIG": kubeconfig, "PYTHONPATH": str(ROOT / "operator")}
     usual = {
-        "watch_namespaces": kube.namespace,
-        "lease_namespace": kube.namespace,
+        "watch_namespaces": namespace,
+        "lease_namespace": namespace,
         "lease_name": LEASE,
         "identity": identity,
         "http_port": str(port),
         "resync_seconds": "5",
     }
-    environment |= {f"MABEAM_{key.upper()}": value for key, value in (usual | settings).items()}
+    return environment | {f"MABEAM_{key.upper()}": value for key, value in (usual | settings).items()}
+
+
+@contextmanager
+def operator(kube: Kube, identity: str = "one", **settings: str) -> Iterator[OperatorProcess]:
+    """An operator for the namespace, ready; settings by their names without `MABEAM_`, in lower case."""
+    port = free_port()
+    environment = environment_of(kube.namespace, identity, port, required("KUBECONFIG"), **settings)
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "log"
         with log.open("w") as file:
-            process = subprocess.Popen(
-                [sys.executable, "-m", "mabeam", "run"], env=environment, stderr=file, stdout=file, text=True
-            )
+            process = subprocess.Popen(COMMAND, env=environment, stderr=file, stdout=file, text=True)
         running = OperatorProcess(identity, kube, process, port, log)
         try:
             until(f"{identity} is ready", running.is_ready, 90)

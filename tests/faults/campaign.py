@@ -1,0 +1,253 @@
+"""Runs campaigns: `python -m faults.campaign --cluster NAME [--only R1,R3] [--seed 7] [--jobs 6] [--plan kill-before:17]`.
+
+Each plan has its own namespace, operator and proxy, so plans run side by side; a campaign that disturbs the whole cluster
+(`ALONE`) runs them one after the other. Prints a line per campaign, and for each failed plan the command that replays it.
+"""
+
+import argparse
+import asyncio
+import importlib
+import inspect
+import json
+import os
+import pkgutil
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from types import ModuleType
+from typing import Any, Final
+
+import faults
+from faults.apiserver import Api, Credentials, Refused
+from faults.arena import Arena, arena
+from faults.ground import Ground
+from faults.plan import Plan
+
+ROOT: Final = Path(__file__).resolve().parents[2]
+CLUSTER: Final = str(ROOT / "hack/cluster/cluster")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a plan."""
+
+    plan: str
+    problem: str | None
+    seconds: float
+    fired: int = 0
+    exits: tuple[int, ...] = ()
+    liveness_kills: int = 0
+    notes: dict[str, float] = field(default_factory=dict)
+
+
+def campaigns() -> dict[str, ModuleType]:
+    """The campaign modules by their IDs, in order."""
+    names = [found.name for found in pkgutil.iter_modules(faults.__path__) if found.name[:1] == "r"]
+    modules = [importlib.import_module(f"faults.{name}") for name in sorted(names) if name[1:3].isdigit()]
+    return {module.ID: module for module in modules}
+
+
+async def plans_of(module: ModuleType, ground: Ground, seed: int, sample: int | None) -> Sequence[Plan]:
+    """The campaign's plans; one that asks for it is told how long the undisturbed run is."""
+    if hasattr(module, "plans_for"):
+        found: Sequence[Plan] = module.plans_for(await ground.undisturbed(), seed, sample)
+        return found
+    chosen: Sequence[Plan] = module.plans(seed, sample)
+    return chosen
+
+
+async def run_plan(ground: Ground, module: ModuleType, plan: Plan, seed: int) -> Outcome:
+    """Run one plan in an arena of its own."""
+    began = time.monotonic()
+    name = f"{module.ID.lower()}-{secrets.token_hex(4)}"
+    folder = ground.folder / module.ID / plan.name.replace(":", "-").replace("/", "-")
+    own: Arena | None = None
+    problem: str | None = None
+    try:
+        async with arena(ground, name, seed, folder) as own:
+            if inspect.iscoroutinefunction(plan.run):
+                await plan.run(own)
+            else:
+                result = await asyncio.to_thread(plan.run, own)
+                if inspect.isawaitable(result):
+                    await result
+    except AssertionError as failed:
+        problem = str(failed) or repr(failed)
+        if own is not None and "--- " not in problem:
+            problem += f"\n{own.words()}"
+    except Exception as failed:  # a plan that cannot be run has not passed
+        problem = f"{type(failed).__name__}: {failed}\n{own.words() if own else ''}"
+    seconds = round(time.monotonic() - began, 1)
+    if own is None:
+        return Outcome(plan.name, problem, seconds)
+    if problem is None:
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        (folder / "problem.txt").write_text(problem)
+    exits = tuple(code for replica in own.replicas for code in replica.exits)
+    kills = sum(replica.liveness_kills for replica in own.replicas)
+    return Outcome(plan.name, problem, seconds, own.proxy.fired, exits, kills, dict(own.notes))
+
+
+async def run_campaign(
+    ground: Ground, module: ModuleType, plans: Sequence[Plan], seed: int, jobs: int
+) -> list[Outcome]:
+    """Run a campaign's plans side by side, or one after the other where it disturbs the whole cluster."""
+    room = asyncio.Semaphore(1 if module.ALONE else jobs)
+    finished: list[Outcome] = []
+
+    async def one(plan: Plan) -> None:
+        async with room:
+            outcome = await run_plan(ground, module, plan, seed)
+        finished.append(outcome)
+        verdict = "passed" if outcome.problem is None else "FAILED"
+        counted = f"{len(finished)}/{len(plans)}"
+        print(f"  {module.ID} {counted:>9} {plan.name:<32} {verdict} in {outcome.seconds:.1f} s", flush=True)
+
+    await asyncio.gather(*(one(plan) for plan in plans))
+    order = {plan.name: place for place, plan in enumerate(plans)}
+    return sorted(finished, key=lambda outcome: order[outcome.plan])
+
+
+def report(module: ModuleType, outcomes: Sequence[Outcome], seed: int, seconds: float) -> dict[str, Any]:
+    """The campaign's result, as it is kept."""
+    figures: dict[str, list[float]] = {}
+    for outcome in outcomes:
+        for what, value in outcome.notes.items():
+            figures.setdefault(what, []).append(value)
+    failed = [outcome for outcome in outcomes if outcome.problem is not None]
+    return {
+        "id": module.ID,
+        "title": module.TITLE,
+        "seed": seed,
+        "run": len(outcomes),
+        "passed": len(outcomes) - len(failed),
+        "seconds": round(seconds),
+        "faultsFired": sum(outcome.fired for outcome in outcomes),
+        "plansWithoutFault": [outcome.plan for outcome in outcomes if not outcome.fired],
+        "operatorEndedByItself": sum(len(outcome.exits) for outcome in outcomes),
+        "livenessRestarts": sum(outcome.liveness_kills for outcome in outcomes),
+        "figures": {
+            what: {"median": round(median(values), 2), "worst": round(max(values), 2), "of": len(values)}
+            for what, values in sorted(figures.items())
+        },
+        "failed": [{"plan": o.plan, "problem": (o.problem or "").splitlines()[:3]} for o in failed],
+    }
+
+
+def keep(document: dict[str, Any], folder: Path) -> None:
+    """Write a campaign's result into the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / f"{document['id']}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def tell(module: ModuleType, outcomes: Sequence[Outcome], seed: int, cluster: str) -> None:
+    """Print the campaign's line, and how to replay what failed."""
+    failed = [outcome for outcome in outcomes if outcome.problem is not None]
+    print(f"{module.ID}: {len(outcomes)} plans run, {len(outcomes) - len(failed)} passed, seed {seed}", flush=True)
+    for outcome in failed:
+        head = "\n    ".join((outcome.problem or "").splitlines()[:12])
+        print(f"  {outcome.plan}: {head}")
+        print(f"  replay: {replay_command(cluster, module.ID, seed, outcome.plan)}")
+
+
+def replay_command(cluster: str, id_: str, seed: int, plan: str) -> str:
+    """The command that runs one plan again."""
+    where = f"--cluster {cluster} " if cluster else ""
+    return f"PYTHONPATH=tests:operator .venv/bin/python -m faults.campaign {where}--only {id_} --seed {seed} --plan '{plan}'"
+
+
+async def ready_crds(ground: Ground) -> None:
+    """Apply the CRDs as shipped and wait until the apiserver serves them."""
+    api = Api(ground.credentials.server, ground.session, "default")
+    base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
+    for path in sorted((ROOT / "crds").glob("*.mabeam.dev.yaml")):
+        await api.call(
+            "PATCH",
+            f"{base}/{path.stem}",
+            _yaml(path),
+            "application/apply-patch+yaml",
+            {"fieldManager": "faults", "force": "true"},
+        )
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            for plural in ("agents", "orchestrationvariables"):
+                await api.list(plural)
+        except Refused:
+            assert time.monotonic() < deadline, "the CRDs are not served"
+            await asyncio.sleep(0.3)
+        else:
+            return
+
+
+def _yaml(path: Path) -> Any:
+    import yaml
+
+    return yaml.safe_load(path.read_text())
+
+
+async def run(options: argparse.Namespace) -> int:
+    """The exit code: 0 when every plan passed."""
+    known = campaigns()
+    wanted = [known[id_] for id_ in (options.only.split(",") if options.only else known)]
+    folder = Path(options.logs or tempfile.mkdtemp(prefix="mabeam-faults-"))
+    credentials = Credentials.of(kubeconfig(options.cluster))
+    all_passed = True
+    async with credentials.session() as session:
+        ground = Ground(credentials, session, options.cluster, folder)
+        await ready_crds(ground)
+        for module in wanted:
+            plans = await plans_of(module, ground, options.seed, options.sample)
+            plans = [plan for plan in plans if options.plan in (None, plan.name)]
+            if not plans:
+                if options.plan:
+                    print(f"{module.ID} has no plan {options.plan}", file=sys.stderr)
+                    all_passed = False
+                continue
+            print(f"{module.ID}: {module.TITLE}: {len(plans)} plans", flush=True)
+            began = time.monotonic()
+            outcomes = await run_campaign(ground, module, plans, options.seed, options.jobs)
+            tell(module, outcomes, options.seed, options.cluster)
+            all_passed = all_passed and all(outcome.problem is None for outcome in outcomes)
+            if options.results and not options.plan:
+                document = report(module, outcomes, options.seed, time.monotonic() - began)
+                keep(document, Path(options.results))
+    if not all_passed:
+        print(f"the logs of what failed: {folder}")
+    return 0 if all_passed else 1
+
+
+def kubeconfig(cluster: str) -> Path:
+    """The kubeconfig of the embedded cluster of that name, else of $KUBECONFIG."""
+    if not cluster:
+        return Path(os.environ["KUBECONFIG"])
+    found = subprocess.run(
+        [CLUSTER, "kubeconfig", "--name", cluster], check=True, stdout=subprocess.PIPE, text=True
+    ).stdout.strip()
+    return Path(found)
+
+
+def parser() -> argparse.ArgumentParser:
+    """What the command line takes."""
+    made = argparse.ArgumentParser("faults.campaign", description=__doc__)
+    made.add_argument("--cluster", default="", help="an embedded cluster's name (default: $KUBECONFIG)")
+    made.add_argument("--only", help="campaigns, for example R1,R3 (default: all)")
+    made.add_argument("--seed", type=int, default=7)
+    made.add_argument("--jobs", type=int, default=6, help="plans side by side")
+    made.add_argument("--plan", help="one plan, by its name")
+    made.add_argument("--sample", type=int, help="a seeded choice of so many plans of each campaign")
+    made.add_argument("--results", help="a folder for the results as JSON")
+    made.add_argument("--logs", help="a folder for the operators' logs")
+    return made
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(run(parser().parse_args())))

@@ -1,0 +1,193 @@
+"""Sees everything that happens to a namespace, straight from the apiserver, and holds it against what must always be true.
+
+The events of one kind come in the order in which etcd took them, so what is kept of the pods at each event is what was true
+at that revision.
+"""
+
+import asyncio
+import re
+import time
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Final, TypeVar
+
+import aiohttp
+
+from faults.apiserver import Api, JsonDict, Refused
+
+T = TypeVar("T")
+
+SEEN: Final = ("agents", "orchestrationvariables", "pods", "configmaps")
+POD_NAME: Final = re.compile(r"^(?P<agent>.+)-(?P<ordinal>\d+)-(?P<incarnation>\d+)$")
+TERMINAL: Final = frozenset({"Succeeded", "Failed"})
+PATIENCE_SECONDS: Final = 60.0
+
+
+class NotInTime(AssertionError):
+    """What was awaited did not come."""
+
+
+@dataclass
+class Witness:
+    """`objects` by kind and name as they are now; `violations` are what must never have happened, in words.
+
+    `trusting` is for plans in which a stranger writes into statuses and onto pods: then numbers may move any way.
+    """
+
+    api: Api
+    trusting: bool = False
+    objects: dict[str, dict[str, JsonDict]] = field(default_factory=lambda: {kind: {} for kind in SEEN})
+    violations: list[str] = field(default_factory=list)
+    created: Counter[str] = field(default_factory=Counter)
+    events: int = 0
+    watched: bool = False
+    _uids: set[str] = field(default_factory=set)
+    _changed: asyncio.Event = field(default_factory=asyncio.Event)
+    _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
+
+    async def __aenter__(self) -> "Witness":
+        listed = {kind: asyncio.Event() for kind in SEEN}
+        self._tasks = [asyncio.create_task(self._follow(kind, listed[kind])) for kind in SEEN]
+        async with asyncio.timeout(30):
+            for seen in listed.values():
+                await seen.wait()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def until(self, what: str, look: Callable[["Witness"], T], seconds: float = PATIENCE_SECONDS) -> T:
+        """What `look` returned once it was truthy; fails after the deadline, saying what was awaited."""
+        deadline = time.monotonic() + seconds
+        while True:
+            self._changed.clear()
+            found = look(self)
+            if found:
+                return found
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise NotInTime(f"not within {seconds:.0f} s: {what}")
+            try:
+                async with asyncio.timeout(left):
+                    await self._changed.wait()
+            except TimeoutError:
+                continue
+
+    def agent(self, name: str) -> JsonDict:
+        """An agent's status; empty while there is none."""
+        return (self.objects["agents"].get(name) or {}).get("status") or {}
+
+    def variable(self, name: str) -> JsonDict:
+        """A variable's status; empty while there is none."""
+        return (self.objects["orchestrationvariables"].get(name) or {}).get("status") or {}
+
+    def live_pods(self) -> dict[tuple[str, str], list[str]]:
+        """The pods that may still run a process, by agent and ordinal; a dying one counts until it is gone."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for name, pod in self.objects["pods"].items():
+            parts = POD_NAME.match(name)
+            if parts and pod.get("status", {}).get("phase") not in TERMINAL:
+                found.setdefault((parts["agent"], parts["ordinal"]), []).append(name)
+        return found
+
+    async def _follow(self, kind: str, listed: asyncio.Event) -> None:
+        while True:
+            try:
+                items, version = await self.api.list(kind)
+                self._replace(kind, items)
+                listed.set()
+                while True:
+                    async for event in self.api.watch(kind, version):
+                        version = event["object"]["metadata"]["resourceVersion"]
+                        if event["type"] != "BOOKMARK":
+                            self._take(kind, event["type"], event["object"])
+            except (Refused, aiohttp.ClientError, OSError, TimeoutError):
+                await asyncio.sleep(0.3)  # the apiserver itself may be what the plan disturbs
+
+    def _replace(self, kind: str, items: list[JsonDict]) -> None:
+        names = {item["metadata"]["name"] for item in items}
+        for name in set(self.objects[kind]) - names:
+            self._take(kind, "DELETED", self.objects[kind][name])
+        for item in items:
+            self._take(kind, "MODIFIED", item)
+
+    def _take(self, kind: str, type_: str, body: JsonDict) -> None:
+        self.events += 1
+        name = body["metadata"]["name"]
+        before = self.objects[kind].get(name)
+        if type_ == "DELETED":
+            self.objects[kind].pop(name, None)
+        else:
+            self.objects[kind][name] = body
+        if kind == "pods" and type_ != "DELETED":
+            self._pod_seen(name, body)
+        same = before is not None and before["metadata"]["uid"] == body["metadata"]["uid"]
+        if type_ != "DELETED" and same and not self.trusting and before is not None:
+            for what in CHECKS.get(kind, ()):
+                problem = what(before.get("status") or {}, body.get("status") or {})
+                if problem:
+                    self.violations.append(f"{kind}/{name}: {problem}")
+        self._changed.set()
+
+    def _pod_seen(self, name: str, body: JsonDict) -> None:
+        uid = body["metadata"]["uid"]
+        if uid not in self._uids:
+            self._uids.add(uid)
+            self.created[name] += 1
+            if self.created[name] > 1:
+                self.violations.append(f"pod {name} came into being {self.created[name]} times")
+        for (agent, ordinal), names in self.live_pods().items():
+            if len(names) > 1:
+                problem = f"two live pods of {agent}, ordinal {ordinal}: {', '.join(sorted(names))}"
+                if problem not in self.violations:
+                    self.violations.append(problem)
+
+
+# --- what only ever grows ---------------------------------------------------------------------------------------------
+
+
+def _counter(*path: str) -> Callable[[JsonDict, JsonDict], str | None]:
+    def check(before: JsonDict, after: JsonDict) -> str | None:
+        old, new = _at(before, path), _at(after, path)
+        return f"{'.'.join(path)} went back from {old} to {new}" if new < old else None
+
+    return check
+
+
+def _at(status: JsonDict, path: tuple[str, ...]) -> int:
+    value: Any = status
+    for part in path:
+        value = (value or {}).get(part) or 0
+    return int(value or 0)
+
+
+def _incarnations(before: JsonDict, after: JsonDict) -> str | None:
+    old = {record["ordinal"]: record["incarnation"] for record in before.get("pods") or ()}
+    for record in after.get("pods") or ():
+        if record["incarnation"] < old.get(record["ordinal"], 0):
+            return f"the incarnation of ordinal {record['ordinal']} went back to {record['incarnation']}"
+    return None
+
+
+def _ledger(before: JsonDict, after: JsonDict) -> str | None:
+    old = [failure["pod"] for failure in before.get("failures") or ()]
+    new = [failure["pod"] for failure in after.get("failures") or ()]
+    if len(set(new)) < len(new):
+        return f"a failure was told twice: {new}"
+    return f"failures were lost: {old} became {new}" if new[: len(old)] != old else None
+
+
+CHECKS: Final = {
+    "agents": (
+        _counter("restarts"),
+        _counter("disruptions"),
+        _counter("directives", "generation"),
+        _counter("directives", "appliedGeneration"),
+        _incarnations,
+        _ledger,
+    ),
+    "orchestrationvariables": (_counter("round"),),
+}
