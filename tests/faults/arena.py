@@ -195,6 +195,10 @@ class Arena:
         await replica.start()
         return replica
 
+    async def kill(self) -> None:
+        """SIGKILL for the first replica, which is started again."""
+        await self.operator.kill()
+
     def play(self, script: Script) -> None:
         """From now on the proxy does what the script says; `Script()` ends all faults."""
         self.proxy.script = script

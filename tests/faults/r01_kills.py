@@ -19,8 +19,8 @@ LONG_QUIET_EVERY: Final = 25
 LONG_QUIET_SECONDS: Final = 30.0
 
 FAULTS: Final[dict[str, Callable[[Arena], Fault]]] = {
-    "kill-before": lambda arena: before(arena.operator.kill),
-    "kill-after": lambda arena: after(arena.operator.kill),
+    "kill-before": lambda arena: before(arena.kill),
+    "kill-after": lambda arena: after(arena.kill),
     "lose-answer": lambda _: lose_answer,
 }
 
