@@ -1,0 +1,1 @@
+"""What every row of the benchmark stands on: the cluster, the load, the watch, the audit log, the operator's process."""

@@ -1,0 +1,128 @@
+"""The arena: one cluster, one operator, one observer, and the means to fill and clear it between the arms."""
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from benchmarks.arena.api import Api, create
+from benchmarks.arena.arms import ARMS, Arm, names
+from benchmarks.arena.audit import AuditLog
+from benchmarks.arena.cluster import BenchCluster, furnish, operator_token, write_operator_kubeconfig
+from benchmarks.arena.process import Operator, usage
+
+COMPONENTS: Final = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "etcd")
+
+
+def say(text: str) -> None:
+    """Tell what is going on, at once, with the time since the program began."""
+    elapsed = time.monotonic() - _BEGAN
+    print(f"[{int(elapsed // 60):3}:{int(elapsed % 60):02}] {text}", file=sys.stderr, flush=True)
+
+
+_BEGAN: Final = time.monotonic()
+
+
+@dataclass
+class Arena:
+    """Everything a row needs; what is in the cluster is known by arm in `population`."""
+
+    cluster: BenchCluster
+    api: Api
+    audit: AuditLog
+    operator: Operator
+    pids: dict[str, int] = field(default_factory=dict)
+    population: dict[str, int] = field(default_factory=dict)
+
+    def throttle(self, unthrottled: str) -> None:
+        """Restart what has to run with other limits now."""
+        self.cluster.up(unthrottled)
+        self.pids = {component: self.cluster.pid(component) for component in COMPONENTS}
+
+    def cpu(self) -> dict[str, float]:
+        """The CPU seconds every process of the arena has used so far."""
+        used = {component: usage(pid).cpu for component, pid in self.pids.items()}
+        return {**used, "operator": self.operator.usage().cpu}
+
+    async def running_operator(self) -> None:
+        """The operator runs, and leads."""
+        if not self.operator.runs:
+            self.operator.start()
+            await self.operator.until_leading()
+
+    async def fresh_operator(self) -> None:
+        """The operator runs, leads, and is a process that has not done anything yet."""
+        self.operator.stop()
+        await self.running_operator()
+
+    async def post(self, arm: Arm, which: Iterable[str]) -> None:
+        """Create those objects of the arm, as fast as the apiserver takes them."""
+        # Written out beforehand: what is timed is the cluster, not the writing of JSON.
+        calls = [create(arm.path, arm.body(name)) for name in which]
+        await self.api.send_all(calls)
+
+    async def populate(self, sizes: Mapping[str, int]) -> None:
+        """Each arm has so many objects with a running pod each, and every arm that is not named has none."""
+        for arm in ARMS.values():
+            wanted, there = sizes.get(arm.name, 0), self.population.get(arm.name)
+            if there is None or wanted < there:
+                await self.clear(arm)
+                there = 0
+            if wanted > there:
+                say(f"{wanted} {arm.name} wanted, {there} there")
+                await self._grow(arm, there, wanted)
+
+    async def _grow(self, arm: Arm, there: int, wanted: int) -> None:
+        self.population.pop(arm.name, None)  # until it is done, nobody knows what is there
+        await self.post(arm, names(wanted - there, there))
+        await self.until_running(arm, wanted)
+        await self.audit.quiet(arm.asker, deadline=120 + wanted / 10)
+        self.population[arm.name] = wanted
+
+    async def until_running(self, arm: Arm, wanted: int) -> None:
+        """So many of the arm's pods run."""
+        deadline = time.monotonic() + 120 + wanted / 20
+        while (there := await self.api.count(arm.pods, fieldSelector="status.phase=Running")) < wanted:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{there} of {wanted} pods of {arm.name} run, and no more come")
+            await asyncio.sleep(0.5)
+
+    async def clear(self, arm: Arm) -> None:
+        """Nothing of the arm is left: no object, no pod."""
+        self.population.pop(arm.name, None)
+        deadline = time.monotonic() + 900
+        await self.api.clear(arm.path)
+        while left := await self.api.count(arm.path) + await self.api.count(arm.pods):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{left} objects of {arm.name} do not go away")
+            await asyncio.sleep(0.3)
+        self.population[arm.name] = 0
+
+
+@asynccontextmanager
+async def arena(cluster: BenchCluster) -> AsyncIterator[Arena]:
+    """The arena, with an empty cluster and a running operator; at the end the operator is gone."""
+    cluster.up()
+    admin = cluster.kubeconfig
+    async with Api(admin) as api:
+        await furnish(api)
+        with tempfile.TemporaryDirectory() as folder:
+            config = Path(folder) / "kubeconfig"
+            write_operator_kubeconfig(admin, await operator_token(api), config)
+            log = admin.parent / "logs/operator.log"
+            ours = Arena(cluster, api, AuditLog(cluster.audit_log), Operator(config, log))
+            ours.throttle("all")
+            try:
+                await ours.running_operator()
+                for arm in ARMS.values():
+                    await ours.clear(arm)
+                yield ours
+            finally:
+                with contextlib.suppress(RuntimeError):
+                    ours.operator.stop()

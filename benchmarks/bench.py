@@ -1,0 +1,175 @@
+"""Measures the operator side by side with Kubernetes' own controllers: `make bench` (docs/performance.md).
+
+Each part of a row is kept as soon as it is measured; a second run goes on where the first one ended.
+"""
+
+import argparse
+import asyncio
+import os
+import platform
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any
+
+import psutil
+
+from benchmarks import report
+from benchmarks.arena.arena import Arena, arena, say
+from benchmarks.arena.cluster import BenchCluster, processor
+from benchmarks.rows import ROWS
+from benchmarks.rows.row import Plan, Row
+from benchmarks.store import RESULTS, Store, commit, subject_digest
+
+
+@dataclass(frozen=True)
+class Work:
+    """One part of one row, to be measured."""
+
+    row: Row
+    part: str
+
+    @property
+    def name(self) -> str:
+        """How it is called in the progress and in the file's name."""
+        return f"{self.row.id}-{self.part}"
+
+
+def works(chosen: Sequence[str], plan: Plan) -> list[Work]:
+    """What has to be measured for these rows, in an order in which one population serves many."""
+    measuring = dict.fromkeys(ROWS[row].source or row for row in chosen)
+    found = [Work(ROWS[row], part) for row in measuring for part in ROWS[row].parts(plan)]
+    return sorted(found, key=lambda work: work.row.place(work.part))
+
+
+def digest_of(row: Row) -> str:
+    """What a result of the row is about: the operator, and the way the row is measured."""
+    return subject_digest(also=(f"benchmarks/rows/p{int(row.id[1:]):02}_*.py",))
+
+
+def machine(kubernetes: str) -> dict[str, Any]:
+    """Where this is measured."""
+    versions = {name: version(name) for name in ("kopf", "aiohttp", "pydantic")}
+    return {
+        "cpus": os.cpu_count(),
+        "processor": processor(),
+        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
+        "kernel": platform.release(),
+        "versions": {"Kubernetes": kubernetes, "Python": platform.python_version(), **versions},
+    }
+
+
+async def measure(todo: Sequence[Work], plan: Plan, store: Store, cluster: BenchCluster) -> list[str]:
+    """Measure it all; the names of the parts that could not be."""
+    failed: list[str] = []
+    async with arena(cluster) as ours:
+        where = machine((await ours.api.get("/version"))["gitVersion"])
+        say(f"on {report.machine_words(where)}; load average {os.getloadavg()[0]:.2f}")
+        for number, work in enumerate(todo):
+            left = sum(one.row.estimate(plan, one.part) for one in todo[number:])
+            say(f"── {work.name}: {work.row.title} ({number + 1} of {len(todo)}, about {left / 60:.0f} min left)")
+            before, begun = os.getloadavg()[0], time.monotonic()
+            try:
+                samples = await _run(work, ours, plan)
+            except Exception as problem:  # one row that cannot run must not take the others along
+                say(f"{work.name} FAILED: {type(problem).__name__}: {problem}")
+                failed.append(work.name)
+                ours.population.clear()
+                continue
+            store.write(
+                work.row.id,
+                work.part,
+                {
+                    "row": work.row.id,
+                    "part": work.part,
+                    "commit": commit(),
+                    "subject": digest_of(work.row),
+                    "measured_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                    "seconds": round(time.monotonic() - begun, 1),
+                    "load_average": [round(before, 2), round(os.getloadavg()[0], 2)],
+                    "machine": where,
+                    "samples": samples,
+                },
+            )
+            for line in work.row.lines(store.samples(work.row.id)):
+                say(f"   {line.measure}: {line.words}")
+    return failed
+
+
+async def _run(work: Work, ours: Arena, plan: Plan) -> dict[str, Any]:
+    if work.row.run is None:
+        raise RuntimeError(f"{work.row.id} measures nothing itself")
+    return await work.row.run(ours, plan, work.part)
+
+
+def main() -> int:
+    """The exit code: 1 when a bar is broken or a row could not be measured."""
+    options = _parser().parse_args()
+    chosen = [row.strip().upper() for row in options.rows.split(",")] if options.rows else list(ROWS)
+    unknown = [row for row in chosen if row not in ROWS]
+    if unknown:
+        print(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}", file=sys.stderr)
+        return 2
+    plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _words(options.arms))
+    name = "trial" if plan.partial else "quick" if plan.quick else "bench"
+    store = Store(RESULTS / name)
+    failed: list[str] = []
+    cluster = BenchCluster(options.cluster)
+    if not options.report:
+        todo = works(chosen, plan)
+        if not (options.again or plan.partial):
+            done = [
+                one for one in todo if (store.read(one.row.id, one.part) or {}).get("subject") == digest_of(one.row)
+            ]
+            todo = [one for one in todo if one not in done]
+            if done:
+                say(f"done before, for the same sources (--again measures anew): {', '.join(one.name for one in done)}")
+        if plan.partial:
+            store.clear()
+        try:
+            failed = asyncio.run(measure(todo, plan, store, cluster)) if todo else []
+        finally:
+            if options.down:
+                cluster.down()
+    title = {"bench": "The benchmark", "quick": "The benchmark, quick", "trial": "A trial"}[name]
+    text = report.document(store, title, plan.quick)
+    output = RESULTS / f"{name}.md"
+    output.write_text(text)
+    print(text)
+    wrong = [line for line in report.lines_of(store) if line.met is False]
+    for line in wrong:
+        print(f"missed: {line.row} {line.measure}: {line.words}, bar {line.bar.words if line.bar else ''}")
+    if failed:
+        print(f"could not be measured: {', '.join(failed)}")
+    return 1 if wrong or failed else 0
+
+
+def _numbers(text: str) -> tuple[int, ...] | None:
+    return tuple(int(part) for part in text.split(",")) if text else None
+
+
+def _words(text: str) -> tuple[str, ...] | None:
+    return tuple(part.strip() for part in text.split(",")) if text else None
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
+    parser.add_argument("--rows", default="", help="for example P1,P4 (default: all)")
+    parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats, under ten minutes")
+    parser.add_argument("--again", action="store_true", help="measure anew what was measured for these sources")
+    parser.add_argument("--report", action="store_true", help="measure nothing; render the table and plots anew")
+    parser.add_argument("--sizes", default="", help="other sizes, for example 1000; kept in results/trial")
+    parser.add_argument("--repeats", type=int, help="other number of repeats; kept in results/trial")
+    parser.add_argument(
+        "--arms", default="", help="only these: agents, jobs, replicasets, 'stock jobs'; kept in results/trial"
+    )
+    parser.add_argument("--cluster", default="mabeam-bench", help="the embedded cluster's name (default: %(default)s)")
+    parser.add_argument("--down", action="store_true", help="take the cluster down at the end")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

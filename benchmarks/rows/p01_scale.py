@@ -1,0 +1,229 @@
+"""P1: N Agents until all their pods run, against N one-pod Jobs and N one-replica ReplicaSets with the same pod.
+
+P2 (writes) and P8 (CPU) are read off the same runs: each goes on until everything is deleted again.
+"""
+
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arms import ARMS, Arm, names
+from benchmarks.arena.audit import tally
+from benchmarks.arena.podbook import PodBook
+from benchmarks.lines import Bar, Line, ratios
+from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+
+STOCK = "stock jobs"
+STOCK_MOST = 1000
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One arm, once: seconds from the first create, CPU seconds, writes by verb and resource, bytes."""
+
+    arm: str
+    size: int
+    running: float  # the last pod runs
+    posted: float  # the last pod was created
+    created: float  # the last object was created
+    deleting: float  # from the request to delete all to the last pod's end
+    cpu: dict[str, float]
+    cpu_until_running: float
+    writes: dict[str, int]
+    rss_before: int
+    rss_after: int
+
+
+# --- measuring --------------------------------------------------------------------------------------------------------
+
+
+async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
+    """The samples of one size, the arms in turns."""
+    size = int(part)
+    await arena.running_operator()
+    await arena.populate({})
+    chosen = [arm for arm in ARMS.values() if plan.has(arm.name)]
+    for arm in chosen:
+        await trial(arena, arm, 5, quiet=0.5)  # connections, caches and code paths are warm in all arms
+    trials = []
+    for number in range(plan.rounds()):
+        first = number % len(chosen)
+        for arm in chosen[first:] + chosen[:first]:
+            trials.append(await trial(arena, arm, size))
+            say(f"P1 {size:,} round {number + 1}: {describe(trials[-1])}")
+    if size <= STOCK_MOST and plan.has("jobs") and plan.has(STOCK):
+        trials.append(await stock(arena, size))
+        say(f"P1 {size:,}: {describe(trials[-1])}")
+    return {"trials": [asdict(one) for one in trials]}
+
+
+async def trial(arena: Arena, arm: Arm, size: int, quiet: float = 2.0) -> Trial:
+    """Create, wait until all run, let everything come to rest, delete, wait until all is gone and at rest again."""
+    askers = {arm.asker, "operator"}
+    await arena.audit.quiet(*askers, seconds=quiet)
+    patience = 120 + size / 10
+    before, rss_before, mark = arena.cpu(), arena.operator.usage().rss, arena.audit.mark()
+    async with PodBook(arena.api, arm.pods) as book:
+        begun = time.monotonic()
+        await arena.post(arm, names(size))
+        created = time.monotonic() - begun
+        await book.until(f"{size} pods of {arm.name} run", lambda: len(book.running) >= size, patience)
+        at_running = arena.cpu()
+        await arena.audit.quiet(*askers, seconds=quiet, deadline=patience)
+        rss_after = arena.operator.usage().rss
+        deleted = time.monotonic()
+        await arena.clear(arm)
+        await book.until("all pods are gone", lambda: book.gone.keys() >= book.seen.keys(), patience)
+        await arena.audit.quiet(*askers, seconds=quiet, deadline=patience)
+    after = arena.cpu()
+    return Trial(
+        arm=arm.name,
+        size=size,
+        running=max(book.running.values()) - begun,
+        posted=max(book.seen.values()) - begun,
+        created=created,
+        deleting=max(book.gone.values()) - deleted,
+        cpu={name: round(after[name] - before[name], 3) for name in after},
+        cpu_until_running=round(at_running[arm.works] - before[arm.works], 3),
+        writes=tally(arena.audit.requests(arm.asker, mark), apart=("leases",)),
+        rss_before=rss_before,
+        rss_after=rss_after,
+    )
+
+
+async def stock(arena: Arena, size: int) -> Trial:
+    """Jobs once more, with the controller manager's limits as they are out of the box (20 requests a second, bursts of 30)."""
+    arm = ARMS["jobs"]
+    arena.throttle("scheduler")
+    try:
+        await arena.post(arm, names(1, first=size))
+        await arena.until_running(arm, 1)  # it has read the cluster and is at work
+        async with PodBook(arena.api, arm.pods) as book:
+            begun = time.monotonic()
+            await arena.post(arm, names(size))
+            created = time.monotonic() - begun
+            await book.until(f"{size} stock pods run", lambda: len(book.running) >= size, 120 + size)
+    finally:
+        arena.throttle("all")
+    await arena.clear(arm)
+    return Trial(
+        STOCK, size, max(book.running.values()) - begun, max(book.seen.values()) - begun, created, 0, {}, 0, {}, 0, 0
+    )
+
+
+def describe(one: Trial) -> str:
+    """A trial in a line, for those who watch."""
+    words = (
+        f"{one.arm} run after {one.running:.2f} s (last created {one.posted:.2f} s), gone after {one.deleting:.2f} s"
+    )
+    if not one.cpu:
+        return words
+    per = sum(writes_apart(one.writes).values()) / one.size
+    words += f"; {per:.2f} writes each; CPU " + ", ".join(f"{name} {used:.2f}" for name, used in one.cpu.items())
+    if one.arm == "agents":
+        words += f" (operator until running {one.cpu_until_running:.2f})"
+        words += f"; RSS {one.rss_before / 1e6:.1f} → {one.rss_after / 1e6:.1f} MB; {one.writes}"
+    return words
+
+
+# --- figures ----------------------------------------------------------------------------------------------------------
+
+
+def writes_apart(writes: dict[str, int]) -> dict[str, int]:
+    """The writes without the Events."""
+    return {name: count for name, count in writes.items() if not name.split()[1].startswith("events")}
+
+
+def _trials(samples: JsonDict, arm: str) -> list[dict[str, Any]]:
+    return [one for one in samples["trials"] if one["arm"] == arm]
+
+
+def _each(samples: JsonDict, arm: str, what: str) -> list[float]:
+    return [one[what] for one in _trials(samples, arm)]
+
+
+def lines(samples: Samples) -> list[Line]:
+    """P1's figures: the ratios with their bars, after the times themselves."""
+    found = []
+    for part in sorted(samples, key=sized):
+        size, these = int(part), samples[part]
+        times = {arm: _each(these, arm, "running") for arm in (*ARMS, STOCK)}
+        for arm, seconds in times.items():
+            if seconds:
+                posted = sorted(_each(these, arm, "posted"))[len(seconds) // 2]
+                note = f"last pod created after {posted:.2f} s"
+                found.append(Line("P1", f"{size:,} {arm} → all pods run", "s", tuple(seconds), note=note))
+        ours = times["agents"]
+        for arm, bar in (("jobs", Bar(1.0, stretch=0.7)), ("replicasets", Bar(2.0))):
+            if ours and times[arm]:
+                name = f"{size:,} agents ÷ {arm}, time until all run"
+                found.append(Line("P1", name, "×", ratios(ours, times[arm]), bar))
+        if ours and times[STOCK]:
+            against = tuple(seconds / times[STOCK][0] for seconds in ours)
+            found.append(Line("P1", f"{size:,} agents ÷ Jobs at stock limits", "×", against, Bar(0.3)))
+    return found
+
+
+def write_lines(samples: Samples) -> list[Line]:
+    """P2's figures: writes per object over its whole life, Events apart."""
+    found = []
+    for part in sorted(samples, key=sized):
+        size, these = int(part), samples[part]
+        per = {arm: [sum(writes_apart(w).values()) / size for w in _each_writes(these, arm)] for arm in ARMS}
+        if per["agents"]:
+            note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, "agents")[-1].items())
+            bar = Bar(3, stretch=2)
+            found.append(Line("P2", f"writes per Agent, of {size:,}", "writes", tuple(per["agents"]), bar, note))
+        for arm in ("jobs", "replicasets"):
+            if per[arm]:
+                note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, arm)[-1].items())
+                found.append(
+                    Line("P2", f"writes per {ARMS[arm].one}, of {size:,}", "writes", tuple(per[arm]), None, note)
+                )
+        if per["agents"] and per["jobs"]:
+            against = ratios(per["agents"], per["jobs"])
+            found.append(Line("P2", f"writes per Agent ÷ per Job, of {size:,}", "×", against, Bar(0.6)))
+    return found
+
+
+def _each_writes(samples: JsonDict, arm: str) -> Sequence[dict[str, int]]:
+    return [one["writes"] for one in _trials(samples, arm)]
+
+
+def cpu_lines(samples: Samples) -> list[Line]:
+    """P8's figures: CPU seconds per 1000 objects created and deleted; the bar is for the populations around 1000."""
+    found = []
+    for part in sorted(samples, key=sized):
+        size, these = int(part), samples[part]
+        for name, arm in ARMS.items():
+            used = tuple(1000 * one["cpu"][arm.works] / size for one in _trials(these, name))
+            if used:
+                bar = Bar(6, stretch=4) if name == "agents" and size >= 500 else None
+                measure = f"{arm.works}: CPU per 1000 {name} created and deleted, {size:,} at a time"
+                found.append(Line("P8", measure, "s", used, bar))
+    return found
+
+
+def parts(plan: Plan) -> list[str]:
+    """The sizes."""
+    return [str(size) for size in plan.pick((100, 1000, 5000), (100, 500))]
+
+
+def _estimate(plan: Plan, part: str) -> float:
+    size, chosen = int(part), sum(plan.has(arm) for arm in ARMS)
+    return plan.rounds() * chosen * (9 + size * 0.022) + (size * 0.12 if size <= STOCK_MOST else 0)
+
+
+ROW = Row(
+    "P1",
+    "N Agents → all pods Running",
+    lines,
+    parts,
+    run,
+    estimate=_estimate,
+    left_out="N = 1000 and 5000 (N = 500 instead)",
+)
+WRITES = Row("P2", "operator writes per Agent", write_lines, source="P1")
+CPU = Row("P8", "operator CPU per 1000 create + delete", cpu_lines, source="P1")

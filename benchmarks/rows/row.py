@@ -1,0 +1,62 @@
+"""What a row of the benchmark is, and the plan by which it runs."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmarks.arena.arena import Arena
+from benchmarks.lines import Line
+
+JsonDict = dict[str, Any]
+Samples = Mapping[str, JsonDict]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How much is measured; what is None is as the row has it."""
+
+    quick: bool = False
+    sizes: tuple[int, ...] | None = None
+    repeats: int | None = None
+    arms: tuple[str, ...] | None = None
+
+    @property
+    def partial(self) -> bool:
+        """Whether something else than the whole was asked for, so that the results are not the benchmark's."""
+        return (self.sizes, self.repeats, self.arms) != (None, None, None)
+
+    def rounds(self) -> int:
+        """How often each arm is run."""
+        return self.repeats or (2 if self.quick else 5)
+
+    def pick(self, full: tuple[int, ...], quick: tuple[int, ...]) -> tuple[int, ...]:
+        """The sizes to measure."""
+        return self.sizes or (quick if self.quick else full)
+
+    def has(self, arm: str) -> bool:
+        """Whether the arm takes part."""
+        return self.arms is None or arm in self.arms
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of the issue's table.
+
+    `run` measures one part and returns its samples as JSON; `lines` turns the samples of all parts into figures. A row whose
+    `source` is another row's id is read off that row's samples and measures nothing itself.
+    """
+
+    id: str
+    title: str
+    lines: Callable[[Samples], list[Line]]
+    parts: Callable[[Plan], list[str]] = lambda plan: []
+    run: Callable[[Arena, Plan, str], Awaitable[JsonDict]] | None = None
+    source: str = ""
+    estimate: Callable[[Plan, str], float] = lambda plan, part: 60.0  # seconds
+    left_out: str = ""  # what the quick run does not do
+    place: Callable[[str], tuple[int, int]] = lambda part: (0, 0)  # when it runs among the others
+
+
+def sized(part: str) -> int:
+    """The size a part is about, 0 for one that is about none: parts run from small to large populations."""
+    return int(part) if part.isdigit() else 0
