@@ -326,26 +326,27 @@ class Proxy:
             return await self._watch(incoming, request)
 
         async def forward() -> Answer:
-            # Shielded: what the apiserver was asked for happens, whether or not the one who asked lives to hear of it.
-            return await asyncio.shield(asyncio.ensure_future(self._forward(request, raw)))
+            return await self._forward(request, raw)
 
         counted = request.verb != "GET" and request.kind not in UNCOUNTED
         rules = self.script.reads if request.verb == "GET" else self.script.writes if counted else ()
         rule = next((rule for rule in rules if rule.when(request)), None)
-        try:
-            if rule is None:
-                answer = await forward()
-            else:
-                self.fired += 1
-                answer = await asyncio.shield(asyncio.ensure_future(self._faulty(rule, request, forward)))
-        except (Reset, aiohttp.ClientError, TimeoutError):
+        # Shielded: what the apiserver was asked for happens, whether or not the one who asked lives to hear of it.
+        answer = await asyncio.shield(asyncio.ensure_future(self._answer(rule, request, forward)))
+        if answer is None:
             return _cut(incoming)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
 
-    async def _faulty(self, rule: Rule, request: Request, forward: Forward) -> Answer:
+    async def _answer(self, rule: Rule | None, request: Request, forward: Forward) -> Answer | None:
+        """What the client gets, None when its connection is to be cut."""
         known = len(self.writes)
         try:
+            if rule is None:
+                return await forward()
+            self.fired += 1
             return await rule.fault(request, forward)
+        except (Reset, aiohttp.ClientError, TimeoutError):
+            return None
         finally:
             if request.verb != "GET" and all(record.request is not request for record in self.writes[known:]):
                 self.writes.append(Record(request, None))
