@@ -134,6 +134,9 @@ def main() -> int:
         finally:
             if options.down:
                 cluster.down()
+    if not store.results():
+        print(f"no results in {store.folder}", file=sys.stderr)
+        return 1
     title = {"bench": "The benchmark", "quick": "The benchmark, quick", "trial": "A trial"}[name]
     text = report.document(store, title, plan.quick)
     output = RESULTS / f"{name}.md"

@@ -137,9 +137,16 @@ class Api:
                 raise
 
     async def clear(self, path: str, **parameters: str) -> None:
-        """Every object of the collection is asked to go; a refusal because there are none is none."""
+        """Every object of the collection was asked to go. A request gets a minute at most, so large ones take several."""
         body = json.dumps({"propagationPolicy": "Background"}).encode()
-        await self.send(Call("DELETE", path, body), parameters)
+        for attempt in itertools.count(1):
+            try:
+                await self.send(Call("DELETE", path, body), parameters)
+            except Refused as problem:
+                if problem.status not in (500, 504) or attempt == TRIES:
+                    raise
+            else:
+                return
 
     async def watch(self, path: str, version: str, **parameters: str) -> AsyncIterator[bytes]:
         """Each watch event as the apiserver wrote it, one JSON text without its line's end."""

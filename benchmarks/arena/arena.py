@@ -11,8 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
-from benchmarks.arena.api import Api, create
-from benchmarks.arena.arms import ARMS, Arm, names
+from benchmarks.arena.api import Api, Call, create, patch
+from benchmarks.arena.arms import POPULATIONS, Arm, failed, names
 from benchmarks.arena.audit import AuditLog
 from benchmarks.arena.cluster import BenchCluster, furnish, operator_token, write_operator_kubeconfig
 from benchmarks.arena.process import Operator, usage
@@ -68,8 +68,8 @@ class Arena:
         await self.api.send_all(calls)
 
     async def populate(self, sizes: Mapping[str, int]) -> None:
-        """Each arm has so many objects with a running pod each, and every arm that is not named has none."""
-        for arm in ARMS.values():
+        """Each arm has so many objects with a running pod each, and every one that is not named has none."""
+        for arm in POPULATIONS.values():
             wanted, there = sizes.get(arm.name, 0), self.population.get(arm.name)
             if there is None or wanted < there:
                 await self.clear(arm)
@@ -85,12 +85,31 @@ class Arena:
         await self.audit.quiet(arm.asker, deadline=120 + wanted / 10)
         self.population[arm.name] = wanted
 
+    async def rest(self, *askers: str, seconds: float = 2.0) -> None:
+        """The operator, and whoever else is named, has come to rest."""
+        await self.audit.quiet("operator", *askers, seconds=seconds, deadline=600)
+
+    async def pods_of(self, arm: Arm) -> dict[str, str]:
+        """The arm's running pods by their owners."""
+        found = {}
+        async for pod in self.api.pages(arm.pods, fieldSelector="status.phase=Running"):
+            if "deletionTimestamp" not in pod["metadata"]:
+                found[pod["metadata"]["ownerReferences"][0]["name"]] = pod["metadata"]["name"]
+        return found
+
+    def fail(self, arm: Arm, pod: str) -> Call:
+        """The request by which a pod fails."""
+        return patch(f"{arm.pods}/{pod}/status", failed(), "application/strategic-merge-patch+json")
+
     async def until_running(self, arm: Arm, wanted: int) -> None:
-        """So many of the arm's pods run."""
+        """So many of the arm's pods are there, and none waits to run."""
         deadline = time.monotonic() + 120 + wanted / 20
-        while (there := await self.api.count(arm.pods, fieldSelector="status.phase=Running")) < wanted:
+        while True:
+            there = await self.api.count(arm.pods)
+            if there >= wanted and not await self.api.count(arm.pods, fieldSelector="status.phase=Pending"):
+                return
             if time.monotonic() > deadline:
-                raise TimeoutError(f"{there} of {wanted} pods of {arm.name} run, and no more come")
+                raise TimeoutError(f"{there} of {wanted} pods of {arm.name} are there, or some of them do not run")
             await asyncio.sleep(0.5)
 
     async def clear(self, arm: Arm) -> None:
@@ -98,7 +117,12 @@ class Arena:
         self.population.pop(arm.name, None)
         deadline = time.monotonic() + 900
         await self.api.clear(arm.path)
-        while left := await self.api.count(arm.path) + await self.api.count(arm.pods):
+        maps = {"labelSelector": "app.kubernetes.io/managed-by=mabeam"}
+        while left := (
+            await self.api.count(arm.path)
+            + await self.api.count(arm.pods)
+            + await self.api.count(f"/api/v1/namespaces/{arm.namespace}/configmaps", **maps)
+        ):
             if time.monotonic() > deadline:
                 raise TimeoutError(f"{left} objects of {arm.name} do not go away")
             await asyncio.sleep(0.3)
@@ -120,7 +144,7 @@ async def arena(cluster: BenchCluster) -> AsyncIterator[Arena]:
             ours.throttle("all")
             try:
                 await ours.running_operator()
-                for arm in ARMS.values():
+                for arm in POPULATIONS.values():
                     await ours.clear(arm)
                 yield ours
             finally:

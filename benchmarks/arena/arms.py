@@ -2,12 +2,32 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from benchmarks.arena.api import JsonDict
 
 NODES: Final = 20
 PODS_PER_NODE: Final = 1000
+
+
+def failed() -> JsonDict:
+    """The patch of a pod's status with which its container has ended with exit code 1, as a kubelet would tell it."""
+    now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    ended = {"exitCode": 1, "reason": "Error", "startedAt": now, "finishedAt": now}
+    container = {
+        "name": "agent",
+        "image": "example.org/worker:1",
+        "imageID": "",
+        "ready": False,
+        "restartCount": 0,
+        "state": {"terminated": ended},
+    }
+    conditions = [
+        {"type": kind, "status": "False", "reason": "PodFailed", "lastTransitionTime": now}
+        for kind in ("Ready", "ContainersReady")
+    ]
+    return {"status": {"phase": "Failed", "conditions": conditions, "containerStatuses": [container]}}
 
 
 def pod_spec() -> JsonDict:
@@ -76,16 +96,21 @@ class Arm:
     body: Callable[[str], JsonDict]
     asker: str
     works: str  # the process whose CPU is counted
+    room: str = ""
 
     @property
     def namespace(self) -> str:
         """The namespace that holds nothing but this arm's objects."""
-        return f"bench-{self.name}"
+        return f"bench-{self.room or self.name}"
 
     @property
     def path(self) -> str:
         """The collection of its objects."""
         return f"{self.prefix}/namespaces/{self.namespace}/{self.plural}"
+
+    def named(self, name: str) -> str:
+        """One of its objects."""
+        return f"{self.path}/{name}"
 
     @property
     def pods(self) -> str:
@@ -109,6 +134,11 @@ ARMS: Final[Mapping[str, Arm]] = {
         ),
     )
 }
+
+
+# Agents that a variable tells something: they have directives, a ConfigMap each, and a namespace of their own.
+TOLD: Final = Arm("told agents", "Agent", "/apis/mabeam.dev/v1alpha1", "agents", _agent, "operator", "operator", "told")
+POPULATIONS: Final[Mapping[str, Arm]] = {**ARMS, TOLD.name: TOLD}
 
 
 def names(count: int, first: int = 0) -> list[str]:

@@ -11,11 +11,12 @@ from typing import Final
 import yaml
 
 from benchmarks.arena.api import Api, Call, JsonDict, create
-from benchmarks.arena.arms import ARMS, NODES
+from benchmarks.arena.arms import NODES, POPULATIONS
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOOL: Final = ROOT / "hack/cluster/cluster"
 OPERATOR_NAMESPACE: Final = "mabeam-system"
+PROBE_NAMESPACE: Final = "bench-probes"
 _ACCOUNTS: Final = f"/api/v1/namespaces/{OPERATOR_NAMESPACE}/serviceaccounts"
 _RBAC: Final = "/apis/rbac.authorization.k8s.io/v1"
 
@@ -65,7 +66,7 @@ async def furnish(api: Api) -> None:
         body = json.dumps(definition).encode()
         apply = Call("PATCH", path, body, "application/apply-patch+yaml")
         await api.send(apply, {"fieldManager": "benchmark", "force": "true"})
-    for namespace in (OPERATOR_NAMESPACE, *(arm.namespace for arm in ARMS.values())):
+    for namespace in (OPERATOR_NAMESPACE, PROBE_NAMESPACE, *(arm.namespace for arm in POPULATIONS.values())):
         await api.ensure(create("/api/v1/namespaces", {"metadata": {"name": namespace}}))
     await api.ensure(create(_ACCOUNTS, {"metadata": {"name": "mabeam"}}))
     subject = {"kind": "ServiceAccount", "name": "mabeam", "namespace": OPERATOR_NAMESPACE}

@@ -50,7 +50,7 @@ class PodBook:
     running: dict[str, float] = field(default_factory=dict)
     failed: dict[str, float] = field(default_factory=dict)
     gone: dict[str, float] = field(default_factory=dict)
-    owner: dict[str, str] = field(default_factory=dict)
+    of_owner: dict[str, list[str]] = field(default_factory=dict)
     events: int = 0
     _task: "asyncio.Task[None] | None" = None
 
@@ -74,14 +74,22 @@ class PodBook:
         """Write down what is new in it."""
         self.events += 1
         name = seen.name
-        self.seen.setdefault(name, now)
-        self.owner.setdefault(name, seen.owner)
+        if name not in self.seen:
+            self.seen[name] = now
+            self.of_owner.setdefault(seen.owner, []).append(name)
         if seen.type == "DELETED":
             self.gone.setdefault(name, now)
         elif seen.phase == "Running":
             self.running.setdefault(name, now)
         elif seen.phase == "Failed":
             self.failed.setdefault(name, now)
+
+    def replaced(self, owner: str, pod: str) -> float | None:
+        """When the owner's next pod after that one was seen; None while there is none."""
+        pods = self.of_owner.get(owner, [])
+        if pod not in pods or pods[-1] == pod:
+            return None
+        return self.seen[pods[pods.index(pod) + 1]]
 
     async def until(self, what: str, look: Callable[[], bool], deadline: float) -> None:
         """Returns once `look` holds; raises TimeoutError, with what was seen, after so many seconds."""

@@ -224,6 +224,7 @@ ROW = Row(
     run,
     estimate=_estimate,
     left_out="N = 1000 and 5000 (N = 500 instead)",
+    place=lambda part: (0, sized(part)),
 )
 WRITES = Row("P2", "operator writes per Agent", write_lines, source="P1")
 CPU = Row("P8", "operator CPU per 1000 create + delete", cpu_lines, source="P1")

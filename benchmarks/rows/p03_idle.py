@@ -1,0 +1,58 @@
+"""P3: what a thousand agents cost at which nothing happens: renewals of the Lease, and no other write."""
+
+import asyncio
+
+from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.audit import tally
+from benchmarks.lines import Bar, Line
+from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+
+_LEASES = "leases"
+
+
+async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
+    """The operator's writes and CPU while nothing happens."""
+    size, seconds = int(part), 60 if plan.quick else 300
+    await arena.running_operator()
+    await arena.populate({"agents": size})
+    await arena.rest(seconds=5)
+    cpu, mark = arena.cpu()["operator"], arena.audit.mark()
+    for passed in range(0, seconds, 60):
+        say(f"P3: {size:,} agents idle, {seconds - passed} s to go")
+        await asyncio.sleep(min(60, seconds - passed))
+    end = arena.audit.mark()
+    return {
+        "agents": size,
+        "seconds": seconds,
+        "writes": tally(arena.audit.requests("operator", mark, end)),
+        "cpu": arena.cpu()["operator"] - cpu,
+        "rss": arena.operator.usage().rss,
+    }
+
+
+def lines(samples: Samples) -> list[Line]:
+    """The writes but the Lease's, which have the bar; the Lease's; and the CPU."""
+    found = []
+    for part in sorted(samples, key=sized):
+        these = samples[part]
+        what = f"{these['agents']:,} idle agents, {these['seconds']} s"
+        leases = sum(count for name, count in these["writes"].items() if name.split()[1] == _LEASES)
+        others = {name: count for name, count in these["writes"].items() if name.split()[1] != _LEASES}
+        note = ", ".join(f"{name} {count}" for name, count in others.items())
+        found.append(Line("P3", f"{what}: writes, Lease apart", "writes", (sum(others.values()),), Bar(0), note))
+        found.append(Line("P3", f"{what}: renewals of the Lease", "writes", (leases,)))
+        busy = 100 * these["cpu"] / these["seconds"]
+        found.append(Line("P3", f"{what}: operator's CPU", "% of a core", (busy,)))
+    return found
+
+
+ROW = Row(
+    "P3",
+    "writes of idle agents",
+    lines,
+    lambda plan: [str(size) for size in plan.pick((1000,), (500,))],
+    run,
+    estimate=lambda plan, part: 90 if plan.quick else 350,
+    left_out="four of the five minutes, half of the agents",
+    place=lambda part: (2, sized(part)),
+)

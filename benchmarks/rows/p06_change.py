@@ -1,0 +1,98 @@
+"""P6: a variable that selects all agents changes; how long until each one's ConfigMap holds it and its pod is annotated.
+
+The population grows from size to size, so that each is measured with nothing else around; P9 uses the same.
+"""
+
+import time
+
+from benchmarks.arena import directives
+from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arms import TOLD
+from benchmarks.arena.audit import busiest, tally
+from benchmarks.lines import Bar, Line
+from benchmarks.rows.p01_scale import writes_apart
+from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+
+SMALL, LARGE = 1000, 10_000
+_STATUS = "orchestrationvariables/status"
+# Two writes a second apart, with the jitter of a busy machine, are not two within a second.
+SECOND = 0.95
+
+
+async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
+    """The rounds of one size."""
+    size = int(part)
+    await arena.running_operator()
+    await directives.ensure_variable(arena.api)
+    await arena.populate({TOLD.name: size})
+    rounds = []
+    # The first one is not kept: agents that were never told anything have no ConfigMap yet.
+    for number in range(plan.rounds() + 1):
+        found = await change(arena, size)
+        if number:
+            rounds.append(found)
+            say(f"P6 {size:,} round {number}: {found}")
+    return {"size": size, "rounds": rounds}
+
+
+async def change(arena: Arena, size: int) -> JsonDict:
+    """One change; its writes are counted until everything has come to rest."""
+    await arena.rest()
+    value = await directives.current(arena.api) + 1
+    cpu, mark = arena.cpu()["operator"], arena.audit.mark()
+    async with directives.DirectiveBook(arena.api, value) as book:
+        begun = time.monotonic()
+        await directives.change(arena.api, value)
+        told = await book.until_told(size, 60 + size / 10) - begun
+        await arena.rest(seconds=4)  # an agent that does not answer is reminded after two seconds
+    requests = arena.audit.requests("operator", mark)
+    return {
+        "seconds": told,
+        "writes": tally(requests, apart=("leases",)),
+        "status_writes_a_second": busiest(
+            (one.answered for one in requests if one.writes and one.resource == _STATUS), SECOND
+        ),
+        "cpu": arena.cpu()["operator"] - cpu,
+    }
+
+
+def of_agents(writes: dict[str, int]) -> int:
+    """The writes about the agents: without Events, and without the variable's own."""
+    return sum(count for name, count in writes_apart(writes).items() if "orchestrationvariables" not in name)
+
+
+def lines(samples: Samples) -> list[Line]:
+    """The times for each size, the writes per agent, the variable's own writes, and the growth from 1000 to 10,000."""
+    found = []
+    for part in sorted(samples, key=sized):
+        size, rounds = samples[part]["size"], samples[part]["rounds"]
+        what = f"a variable changes → all {size:,} agents told"
+        found.append(Line("P6", what, "s", tuple(one["seconds"] for one in rounds)))
+        per = tuple(of_agents(one["writes"]) / size for one in rounds)
+        note = ", ".join(f"{name} {count / size:.2f}" for name, count in rounds[-1]["writes"].items())
+        found.append(Line("P6", f"writes per changed agent, of {size:,}", "writes", per, Bar(3, stretch=2), note))
+        most = (max(one["status_writes_a_second"] for one in rounds),)
+        name = f"status writes of the variable within a second, {size:,} agents"
+        found.append(Line("P6", name, "writes", most, Bar(1)))
+    growth = _growth(samples)
+    return [*found, *growth]
+
+
+def _growth(samples: Samples) -> list[Line]:
+    if str(SMALL) not in samples or str(LARGE) not in samples:
+        return []
+    small = Line("", "", "s", tuple(one["seconds"] for one in samples[str(SMALL)]["rounds"])).median
+    times = tuple(one["seconds"] / small for one in samples[str(LARGE)]["rounds"])
+    return [Line("P6", f"T({LARGE:,}) ÷ T({SMALL:,})", "×", times, Bar(15))]
+
+
+ROW = Row(
+    "P6",
+    "a variable changes → every agent told",
+    lines,
+    lambda plan: [str(size) for size in plan.pick((10, 100, SMALL, LARGE), (10, 100, 500))],
+    run,
+    estimate=lambda plan, part: int(part) * 0.02 + (plan.rounds() + 1) * (7 + int(part) * 0.012),
+    left_out="1000 and 10,000 agents (500 instead), and so the growth from the one to the other",
+    place=lambda part: (6, sized(part)),
+)
