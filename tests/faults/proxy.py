@@ -217,9 +217,12 @@ def late(seconds: float) -> Fault:
 def refuse(code: int, message: str = "the fault campaign says so", retry_after: int | None = None) -> Fault:
     """Answer in the apiserver's place."""
 
-    async def fault(_: Request, __: Forward) -> Answer:
+    async def fault(request: Request, _: Forward) -> Answer:
         headers = {"Content-Type": "application/json"} | ({"Retry-After": str(retry_after)} if retry_after else {})
-        return Answer(code, json.dumps(status(code, message)).encode(), headers)
+        body = status(code, message)
+        if code == 409 and request.verb == "POST":
+            body["reason"] = "AlreadyExists"  # what a 409 to a creation means
+        return Answer(code, json.dumps(body).encode(), headers)
 
     return fault
 
@@ -348,7 +351,11 @@ class Proxy:
         except (Reset, aiohttp.ClientError, TimeoutError):
             return None
         finally:
-            if request.verb != "GET" and all(record.request is not request for record in self.writes[known:]):
+            if (
+                rule is not None
+                and request.verb != "GET"
+                and all(record.request is not request for record in self.writes[known:])
+            ):
                 self.writes.append(Record(request, None))
 
     def _read(self, incoming: web.Request, raw: bytes) -> Request:

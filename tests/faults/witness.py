@@ -32,11 +32,13 @@ class NotInTime(AssertionError):
 class Witness:
     """`objects` by kind and name as they are now; `violations` are what must never have happened, in words.
 
-    `trusting` is for plans in which a stranger writes into statuses and onto pods: then numbers may move any way.
+    `trusting` is for plans in which a stranger writes into statuses: then numbers may move any way. `disowned` are pods that
+    a stranger has made nobody's.
     """
 
     api: Api
     trusting: bool = False
+    disowned: set[str] = field(default_factory=set)
     objects: dict[str, dict[str, JsonDict]] = field(default_factory=lambda: {kind: {} for kind in SEEN})
     violations: list[str] = field(default_factory=list)
     created: Counter[str] = field(default_factory=Counter)
@@ -89,7 +91,7 @@ class Witness:
         found: dict[tuple[str, str], list[str]] = {}
         for name, pod in self.objects["pods"].items():
             parts = POD_NAME.match(name)
-            if parts and pod.get("status", {}).get("phase") not in TERMINAL:
+            if parts and name not in self.disowned and pod.get("status", {}).get("phase") not in TERMINAL:
                 found.setdefault((parts["agent"], parts["ordinal"]), []).append(name)
         return found
 
