@@ -124,12 +124,15 @@ class StatusModel(KubeModel):
 
 
 def _to_utc(value: datetime) -> datetime:
-    return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)).replace(microsecond=0)
+    try:
+        return (value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)).replace(microsecond=0)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999, in UTC too") from None
 
 
 def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as metav1.Time is written."""
-    return value.strftime("%Y-%m-%dT%H:%M:%SZ")
+    """RFC 3339 in UTC with whole seconds, as metav1.Time is written; `strftime` would write the year 1 as `1`."""
+    return value.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat() + "Z"
 
 
 # metav1.Time: whole seconds, which is also the resolution of supervisor.erl's restart window.

@@ -42,6 +42,25 @@ def _has_containers(spec: dict[str, Any]) -> bool:
     )
 
 
+def _is_workable(spec: dict[str, Any]) -> bool:
+    """Whether the operator can add its own to the pod; everything else is the apiserver's to judge."""
+    containers = [c for c in spec.get("containers") or () if isinstance(c, dict)]
+    lists = [spec.get("volumes"), *(c.get(key) for c in containers for key in ("env", "ports", "volumeMounts"))]
+    resources = [c.get("resources") for c in containers]
+    amounts = [found.get(side) for found in resources if isinstance(found, dict) for side in ("requests", "limits")]
+    return (
+        all(_named_objects(found) for found in lists if found is not None)
+        and all(isinstance(found, dict) for found in (*resources, *amounts) if found is not None)
+        and all(isinstance(c.get("name"), str) for c in containers)
+    )
+
+
+def _named_objects(found: Any) -> bool:
+    return isinstance(found, list) and all(
+        isinstance(item, dict) and isinstance(item.get("name"), str | None) for item in found
+    )
+
+
 class PodTemplate(KubeModel):
     """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
 
@@ -52,5 +71,11 @@ class PodTemplate(KubeModel):
             None,  # CEL cannot see into the pod's spec
             "`spec.containers` must list at least one container, each with a `name`",
             lambda template: _has_containers(template.spec),
+        ),
+        Rule(
+            None,
+            "`spec` must be a PodSpec: `volumes`, and `env`, `ports` and `volumeMounts` of a container, are lists of objects,"
+            " `resources` is an object, names are text",
+            lambda template: _is_workable(template.spec),
         ),
     )

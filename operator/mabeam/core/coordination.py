@@ -38,6 +38,9 @@ SPEC_VALUE: Final = "SpecValue"
 # What a round does not depend on: whether it is held, how it is delivered, and the agents (the members stand for them).
 _NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents"})
 LISTED: Final = 100
+# The last number a status can hold; nobody honest comes to it, and from there it stands still.
+LAST_ROUND: Final = 2**53
+_REASONS: Final = frozenset(map(str, Reason))
 # A restarted operator listens before it decides; it asks itself again after this.
 LISTENING_SECONDS: Final = 1.0
 
@@ -259,7 +262,7 @@ def _record(run: _Pass, trigger: str) -> OrchestrationVariableStatus:
     spec, before = run.variable.spec, run.before
     outcome = STRATEGIES[spec.type](run)
     value, rule, message = _in_force(run, outcome)
-    number = before.round + 1
+    number = min(before.round + 1, LAST_ROUND)
     changed = value != before.value
     return before.model_copy(
         update={
@@ -326,7 +329,8 @@ def _verdict(run: _Pass, status: OrchestrationVariableStatus, delivery: tuple[Re
     if failed and session is not None and session.reason == Reason.INVALID_CONFIGURATION:
         return Verdict(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
     if status.value is None:
-        reason = Reason(session.reason) if failed and session is not None else Reason.NO_OFFERS
+        known = session is not None and session.reason in _REASONS  # a stored status may have been edited
+        reason = session.reason if failed and known and session is not None else Reason.NO_OFFERS
         hint = "; give an agent a preference for it, or set `spec.value`"
         return Verdict(False, reason, f"no value yet: {explanation or 'nothing was decided'}{hint}", reconciling=True)
     if run.variable.spec.mode is Mode.ADVISE:

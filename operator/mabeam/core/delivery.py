@@ -28,6 +28,8 @@ from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 # The kubelet's cache of the ConfigMap may lag the annotation that made it look; a second look is asked for after this.
 NUDGE_SECONDS: Final = 2
+# The last number a status can hold: it can have no successor, so nobody honest wrote it.
+LAST_GENERATION: Final = 2**53
 NOT_DELIVERED: Final = "not delivered in time"
 NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
 
@@ -64,7 +66,8 @@ class _Pass:
 
     @property
     def before(self) -> AgentDirectives:
-        return self.agent.status.directives or AgentDirectives()
+        stored = self.agent.status.directives
+        return stored if stored is not None and stored.generation < LAST_GENERATION else AgentDirectives()
 
     @property
     def live_pods(self) -> tuple[PodFacts, ...]:
@@ -79,7 +82,8 @@ class _Pass:
     @property
     def held_generation(self) -> int:
         held = self.snapshot.config_map
-        return held.generation if held is not None and held.ours else 0
+        number = held.generation if held is not None and held.ours else 0
+        return number if 0 <= number < LAST_GENERATION else 0
 
     @property
     def foreign(self) -> bool:

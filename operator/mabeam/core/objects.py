@@ -119,7 +119,7 @@ def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defa
         pod_spec["terminationGracePeriodSeconds"] = _grace(spec)
     else:
         pod_spec.setdefault("terminationGracePeriodSeconds", _grace(spec))
-    volumes = pod_spec.setdefault("volumes", [])
+    volumes = _list_in(pod_spec, "volumes")
     volumes.append(
         {"name": DIRECTIVES_VOLUME, "configMap": {"name": directives_config_map(agent.metadata.name), "optional": True}}
     )
@@ -169,6 +169,13 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
     }
 
 
+def _list_in(holder: JsonDict, key: str) -> list[JsonDict]:
+    """The list to add to; templating tools leave a null where a list was empty."""
+    found: list[JsonDict] = holder.get(key) or []
+    holder[key] = found
+    return found
+
+
 def _main_container(pod_spec: JsonDict) -> JsonDict:
     """The container whose end is the agent's end: the one named `agent`, else the first."""
     containers: list[JsonDict] = pod_spec["containers"]
@@ -178,11 +185,11 @@ def _main_container(pod_spec: JsonDict) -> JsonDict:
 def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) -> None:
     """Give the main container its directives, its identity, its ports and its resources; the template's own words win."""
     spec = agent.spec
-    mounts = container.setdefault("volumeMounts", [])
+    mounts = _list_in(container, "volumeMounts")
     if not any(mount.get("mountPath") == DIRECTIVES_DIR for mount in mounts):
         mounts.append({"name": DIRECTIVES_VOLUME, "mountPath": DIRECTIVES_DIR, "readOnly": True})
     port = spec.reports.port if spec.reports else REPORT_PORT
-    env = container.setdefault("env", [])
+    env = _list_in(container, "env")
     known = {variable.get("name") for variable in env}
     identity = {
         "MABEAM_AGENT": agent.metadata.name,
@@ -198,13 +205,13 @@ def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) ->
     wanted = [(i.name, i.port, i.protocol) for i in spec.communication.interfaces] if spec.communication else []
     if spec.template is None and not any(number == port and proto == "TCP" for _, number, proto in wanted):
         wanted.append((REPORT_PORT_NAME, port, "TCP"))
-    ports = container.setdefault("ports", [])
+    ports = _list_in(container, "ports")
     taken = {p.get("name") for p in ports}
     ports.extend({"name": n, "containerPort": p, "protocol": proto} for n, p, proto in wanted if n not in taken)
     if not ports:
         del container["ports"]
     if spec.resources is not None:
-        resources = container.setdefault("resources", {})
+        resources = container["resources"] = container.get("resources") or {}
         for side, amounts in (("requests", spec.resources.requests), ("limits", spec.resources.limits)):
             if amounts:
-                resources[side] = dict(amounts) | resources.get(side, {})
+                resources[side] = dict(amounts) | (resources.get(side) or {})

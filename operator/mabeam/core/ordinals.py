@@ -22,6 +22,9 @@ from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 # The last number a status can hold: a record that carries it can have no successor, so nobody honest wrote it.
 LAST_INCARNATION: Final = 2**31 - 1
+# A pod beyond this is nobody's honest work either. Far below the last number: a record that follows a forged pod must not
+# come to the number that is not believed, or each pass would undo the one before.
+LAST_BELIEVED_POD: Final = 10**9
 
 
 @dataclass
@@ -50,9 +53,10 @@ def stored_records(snapshot: AgentSnapshot) -> dict[int, PodRecord]:
 
 
 def by_ordinal(pods: tuple[PodFacts, ...]) -> dict[int, tuple[PodFacts, ...]]:
-    """The pods by ordinal, each ordinal's in the order of their incarnations."""
+    """The pods by ordinal, each ordinal's in the order of their incarnations; without those that nobody honest made."""
     found: dict[int, tuple[PodFacts, ...]] = {}
-    for pod in sorted(pods, key=lambda pod: (pod.ordinal, pod.incarnation)):
+    believed = (pod for pod in pods if pod.incarnation <= LAST_BELIEVED_POD)
+    for pod in sorted(believed, key=lambda pod: (pod.ordinal, pod.incarnation)):
         found[pod.ordinal] = (*found.get(pod.ordinal, ()), pod)
     return found
 

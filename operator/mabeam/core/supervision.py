@@ -55,6 +55,8 @@ POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], Verdict]] = {
 }
 
 RELEASE_LENGTH: Final = 1024
+# The largest number a status can hold (api/base.py Count).
+MOST_COUNTED: Final = 2**31 - 1
 
 # How a record rests once its exit leads to no restart.
 RESTING: Final[Mapping[Verdict, tuple[AgentState, Reason]]] = {
@@ -98,8 +100,8 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "role": agent.spec.role_name,
             "active": not wanted_down and run.parked_at is None,
             "pods": tuple(run.records[ordinal] for ordinal in sorted(run.records)),
-            "restarts": run.restarts,
-            "disruptions": run.disruptions,
+            "restarts": min(run.restarts, MOST_COUNTED),
+            "disruptions": min(run.disruptions, MOST_COUNTED),
             "replicas": sum(1 for record in run.records.values() if record.state in summary.ALIVE),
             "ready_replicas": len(ready),
             "selector": f"{LABEL_AGENT}={agent.metadata.name}",

@@ -1,0 +1,188 @@
+"""A namespace in memory full of what its schema admits: passes go through the operator's own door and core until it rests.
+
+Nothing is asserted here about what is decided, only what must hold of any decision: no exception, a status that the CRD's
+schema takes whole, bodies that can be sent, a condition that says why, and an end of writing when nothing else happens.
+"""
+
+import copy
+import json
+import math
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from faults import schema
+from faults.schema import JsonDict
+from mabeam.api.names import API_VERSION, directives_config_map
+from mabeam.core import coordination, supervision
+from mabeam.core.decision import Decision, Effect
+from mabeam.core.reports import Report
+from mabeam.core.snapshot import AgentSnapshot, PodRefused, VariableSnapshot
+from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
+from support.builders import at
+
+PATIENCE = 12
+# etcd takes 1.5 MB; a status beyond this would crowd out the spec.
+MAX_STATUS_BYTES = 1_000_000
+
+
+@dataclass
+class HostileWorld:
+    """Agents, variables, pods and ConfigMaps by name, and what the agents' processes report."""
+
+    agents: dict[str, JsonDict] = field(default_factory=dict)
+    variables: dict[str, JsonDict] = field(default_factory=dict)
+    pods: dict[str, JsonDict] = field(default_factory=dict)
+    config_maps: dict[str, JsonDict] = field(default_factory=dict)
+    reports: dict[str, Report] = field(default_factory=dict)
+    refuses_pods: bool = False
+    refused: set[str] = field(default_factory=set)
+    now: datetime = field(default_factory=lambda: at(60))
+    written: list[str] = field(default_factory=list)
+
+    def add(self, kind: str, name: str, spec: Any, status: JsonDict | None = None, **meta: Any) -> None:
+        """Put an object there, as an apiserver that knows only the schema would have stored it."""
+        body = {
+            "apiVersion": API_VERSION,
+            "kind": kind,
+            "metadata": {"name": name, "namespace": "team", "uid": f"uid-of-{name}", "generation": 1, **meta},
+            "spec": spec,
+            "status": {"observedGeneration": -1} | (status or {}),
+        }
+        (self.agents if kind == "Agent" else self.variables)[name] = body
+
+    def settle(self) -> None:
+        """Passes over everything until none writes; fails when that never comes."""
+        for _ in range(PATIENCE):
+            before = len(self.written)
+            for name in self.agents:
+                self._agent_pass(name)
+            for name in self.variables:
+                self._variable_pass(name)
+            if len(self.written) == before:
+                return
+        raise AssertionError(f"after {PATIENCE} passes there are still writes, the last ones: {self.written[-6:]}")
+
+    def told(self, kind: str, name: str) -> dict[str, tuple[str, str, str]]:
+        """Status, reason and message of each condition of an object."""
+        body = (self.agents if kind == "Agent" else self.variables)[name]
+        return {c["type"]: (c["status"], c["reason"], c["message"]) for c in body["status"].get("conditions", ())}
+
+    # --- passes -------------------------------------------------------------------------------------------------------
+
+    def _agent_pass(self, name: str) -> None:
+        body = self.agents[name]
+        parsed = parse_agent(copy.deepcopy(body))
+        agent = parsed.agent
+        owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
+        facts = [pod for pod in map(parse_pod, owned) if pod is not None]
+        held = self.config_maps.get(directives_config_map(name))
+        readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
+        snapshot = AgentSnapshot(
+            agent=agent,
+            pods=tuple(sorted(facts, key=lambda pod: pod.name)),
+            config_map=parse_config_map(held, agent.metadata.uid) if held is not None else None,
+            variables=tuple(
+                found.variable
+                for found in readable
+                if found.invalid is None and found.variable.selects(name, agent.metadata.labels)
+            ),
+            reports={pod.name: self.reports[name] for pod in facts if name in self.reports},
+            nodes=frozenset({"node1"}),
+            refused=PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.refused else None,
+            invalid=parsed.invalid,
+        )
+        self._carry_out("Agent", body, agent.status.to_wire(), supervision.decide(snapshot, self.now))
+
+    def _variable_pass(self, name: str) -> None:
+        body = self.variables[name]
+        parsed = parse_variable(copy.deepcopy(body))
+        variable = parsed.variable
+        agents = [parse_agent(copy.deepcopy(found)) for _, found in sorted(self.agents.items())]
+        snapshot = VariableSnapshot(
+            variable=variable,
+            agents=tuple(
+                found.agent
+                for found in agents
+                if found.invalid is None and variable.selects(found.agent.metadata.name, found.agent.metadata.labels)
+            ),
+            reports=self.reports,
+            config_maps=tuple(
+                parse_config_map(held, variable.metadata.uid, "OrchestrationVariable")
+                for held in self.config_maps.values()
+                if owner_uid(held, "OrchestrationVariable") == variable.metadata.uid
+            ),
+        )
+        decision = (
+            coordination.decide(snapshot, self.now)
+            if parsed.invalid is None
+            else coordination.invalid(snapshot, parsed.invalid, self.now)
+        )
+        self._carry_out("OrchestrationVariable", body, variable.status.to_wire(), decision)
+
+    def _carry_out(self, kind: str, body: JsonDict, before: JsonDict, decision: Decision[Any]) -> None:
+        wire = decision.status.to_wire()
+        wrong = schema.problem(schema.of(kind, "status"), wire)
+        assert wrong is None, f"the apiserver would refuse the status of {kind} {body['metadata']['name']}: {wrong}"
+        assert len(_sent(wire)) < MAX_STATUS_BYTES, "the status outgrows the object"
+        self._judge_conditions(kind, wire)
+        assert decision.requeue_after is None or 0 <= decision.requeue_after < math.inf, decision.requeue_after
+        for event in decision.events:
+            _sent([event.note, event.reason])
+        if wire != before:
+            body["status"] = wire
+            self.written.append(f"status of {kind} {body['metadata']['name']} ({decision.status_reason})")
+        for effect in decision.effects:
+            if not self._do(effect, body["metadata"]):
+                return
+
+    def _judge_conditions(self, kind: str, wire: JsonDict) -> None:
+        if wire.get("observedGeneration", -1) < 0:
+            return
+        told = {c["type"]: c for c in wire["conditions"]}
+        assert {"Accepted", "Ready", "Reconciling", "Stalled"} <= told.keys(), f"{kind}: {sorted(told)}"
+        ready, stalled, going = (told[type_]["status"] == "True" for type_ in ("Ready", "Stalled", "Reconciling"))
+        assert told["Ready"]["reason"], f"{kind}: Ready has no reason"
+        assert ready or told["Ready"]["message"], (
+            f"{kind} is not Ready ({told['Ready']['reason']}) and does not say why"
+        )
+        assert ready or stalled or going or kind != "Agent", f"{kind} is neither Ready nor Stalled nor Reconciling"
+        assert not (ready and stalled), f"{kind} is Ready and Stalled"
+
+    # --- the apiserver ------------------------------------------------------------------------------------------------
+
+    def _do(self, effect: Effect, owner: JsonDict) -> bool:
+        """Whether the effect was done; the ones after one that was not are left undone, as the shell does."""
+        _sent(effect.body)
+        objects = self.pods if effect.kind == "Pod" else self.config_maps
+        if effect.verb == "create" and effect.name in objects:
+            return False
+        if effect.verb == "create" and effect.kind == "Pod" and self.refuses_pods:
+            self.refused.add(owner["name"])
+            self.written.append(f"refused {effect.name}")
+            return False
+        if effect.name in objects or effect.verb == "create":
+            self.written.append(f"{effect.verb} {effect.kind} {effect.name} ({effect.reason})")
+        match effect.verb:
+            case "create":
+                body = copy.deepcopy(effect.body)
+                body["metadata"] |= {"uid": f"{effect.name}-{len(self.written)}", "resourceVersion": "1"}
+                if effect.kind == "Pod":  # what is left of the template once the apiserver has checked it
+                    body |= {"spec": {"containers": [{"name": "agent"}]}, "status": {"phase": "Pending"}}
+                objects[effect.name] = body
+            case "delete":
+                assert objects[effect.name]["metadata"]["uid"] == effect.uid, f"deletes another {effect.name}"
+                del objects[effect.name]
+            case "apply":
+                objects[effect.name]["data"] = copy.deepcopy(effect.body["data"])
+            case _ if effect.name in objects:
+                meta = objects[effect.name]["metadata"]
+                meta["annotations"] = (meta.get("annotations") or {}) | effect.body["metadata"]["annotations"]
+        return True
+
+
+def _sent(value: Any) -> bytes:
+    """The bytes on the wire; fails for what no JSON can carry."""
+    wrong = schema.problem({schema.PRESERVE: True}, value)
+    assert wrong is None, f"cannot be sent: {wrong}"
+    return json.dumps(value, allow_nan=False, ensure_ascii=False).encode()
