@@ -123,6 +123,16 @@ image: ## Build the image (with docker where there is one, else without)
 figures: $(STAMP) test-cluster ## Measure latencies, writes and memory on the tests' cluster (benchmarks/README.md)
 	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(BIN)/python -m benchmarks.figures
 
+BENCH := $(BIN)/python -m benchmarks.bench --cluster mabeam-bench --down
+
+.PHONY: bench
+bench: $(STAMP) ## Measure side by side with Jobs and ReplicaSets, up to 10,000 agents; goes on where it was ended (docs/performance.md)
+	@$(BENCH) $(BENCH_ARGS)
+
+.PHONY: bench-quick
+bench-quick: $(STAMP) ## The same with smaller sizes and fewer repeats, in about ten minutes
+	@$(BENCH) --quick $(BENCH_ARGS)
+
 ## Tidying
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches in this folder

@@ -5,24 +5,21 @@ Each part of a row is kept as soon as it is measured; a second run goes on where
 
 import argparse
 import asyncio
-import os
-import platform
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from importlib.metadata import version
 from typing import Any
 
-import psutil
-
-from benchmarks import report
+from benchmarks import machine, report
 from benchmarks.arena.arena import Arena, arena, say
-from benchmarks.arena.cluster import BenchCluster, processor
+from benchmarks.arena.cluster import BenchCluster
 from benchmarks.rows import ROWS
 from benchmarks.rows.row import Plan, Row
 from benchmarks.store import RESULTS, Store, commit, subject_digest
+
+_TITLES = {"bench": "The benchmark", "quick": "The benchmark, quick", "trial": "A trial"}
 
 
 @dataclass(frozen=True)
@@ -37,6 +34,12 @@ class Work:
         """How it is called in the progress and in the file's name."""
         return f"{self.row.id}-{self.part}"
 
+    async def measure(self, ours: Arena, plan: Plan) -> dict[str, Any]:
+        """Its samples."""
+        if self.row.run is None:
+            raise RuntimeError(f"{self.row.id} measures nothing itself")
+        return await self.row.run(ours, plan, self.part)
+
 
 def works(chosen: Sequence[str], plan: Plan) -> list[Work]:
     """What has to be measured for these rows, in an order in which one population serves many."""
@@ -50,59 +53,54 @@ def digest_of(row: Row) -> str:
     return subject_digest(also=(f"benchmarks/rows/p{int(row.id[1:]):02}_*.py",))
 
 
-def machine(kubernetes: str) -> dict[str, Any]:
-    """Where this is measured."""
-    versions = {name: version(name) for name in ("kopf", "aiohttp", "pydantic")}
-    return {
-        "cpus": os.cpu_count(),
-        "processor": processor(),
-        "memory_gb": round(psutil.virtual_memory().total / 1e9, 1),
-        "kernel": platform.release(),
-        "versions": {"Kubernetes": kubernetes, "Python": platform.python_version(), **versions},
-    }
-
-
 async def measure(todo: Sequence[Work], plan: Plan, store: Store, cluster: BenchCluster) -> list[str]:
     """Measure it all; the names of the parts that could not be."""
     failed: list[str] = []
+    expected = {work: _expected(work, plan, store) for work in todo}
     async with arena(cluster) as ours:
-        where = machine((await ours.api.get("/version"))["gitVersion"])
-        say(f"on {report.machine_words(where)}; load average {os.getloadavg()[0]:.2f}")
+        where = machine.describe((await ours.api.get("/version"))["gitVersion"])
+        say(f"on {report.machine_words(where)}; load average {machine.load()}, yardstick {machine.yardstick()} ms")
         for number, work in enumerate(todo):
-            left = sum(one.row.estimate(plan, one.part) for one in todo[number:])
+            left = sum(expected[one] for one in todo[number:])
             say(f"── {work.name}: {work.row.title} ({number + 1} of {len(todo)}, about {left / 60:.0f} min left)")
-            before, begun = os.getloadavg()[0], time.monotonic()
+            store.forget(work.row.id, work.part)
+            busy, pace, begun = machine.load(), machine.yardstick(), time.monotonic()
             try:
-                samples = await _run(work, ours, plan)
+                # Every wait within has a deadline of its own; this is for what nobody thought of.
+                async with asyncio.timeout(900 + 6 * work.row.estimate(plan, work.part)):
+                    samples = await work.measure(ours, plan)
             except Exception as problem:  # one row that cannot run must not take the others along
                 say(f"{work.name} FAILED: {type(problem).__name__}: {problem}")
                 failed.append(work.name)
                 ours.population.clear()
                 continue
-            store.write(
-                work.row.id,
-                work.part,
-                {
-                    "row": work.row.id,
-                    "part": work.part,
-                    "commit": commit(),
-                    "subject": digest_of(work.row),
-                    "measured_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-                    "seconds": round(time.monotonic() - begun, 1),
-                    "load_average": [round(before, 2), round(os.getloadavg()[0], 2)],
-                    "machine": where,
-                    "samples": samples,
-                },
-            )
-            for line in work.row.lines(store.samples(work.row.id)):
+            result = {
+                "row": work.row.id,
+                "part": work.part,
+                "commit": commit(),
+                "subject": digest_of(work.row),
+                "measured_at": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+                "seconds": round(time.monotonic() - begun, 1),
+                "load_average": [busy, machine.load()],
+                "yardstick_ms": [pace, machine.yardstick()],
+                "machine": where,
+                "samples": samples,
+            }
+            store.write(work.row.id, work.part, result)
+            for line in work.row.lines({work.part: samples}):
                 say(f"   {line.measure}: {line.words}")
     return failed
 
 
-async def _run(work: Work, ours: Arena, plan: Plan) -> dict[str, Any]:
-    if work.row.run is None:
-        raise RuntimeError(f"{work.row.id} measures nothing itself")
-    return await work.row.run(ours, plan, work.part)
+def _expected(work: Work, plan: Plan, store: Store) -> float:
+    """How many seconds it takes: as many as last time, else as many as are thought."""
+    before = store.read(work.row.id, work.part)
+    return float(before["seconds"]) if before else work.row.estimate(plan, work.part)
+
+
+def is_current(work: Work, store: Store) -> bool:
+    """Whether there is a result of it for the sources as they are."""
+    return (store.read(work.row.id, work.part) or {}).get("subject") == digest_of(work.row)
 
 
 def main() -> int:
@@ -118,17 +116,16 @@ def main() -> int:
     store = Store(RESULTS / name)
     failed: list[str] = []
     cluster = BenchCluster(options.cluster)
+    everything = works(list(ROWS), plan)
     if not options.report:
         todo = works(chosen, plan)
-        if not (options.again or plan.partial):
-            done = [
-                one for one in todo if (store.read(one.row.id, one.part) or {}).get("subject") == digest_of(one.row)
-            ]
+        if plan.partial:
+            store.clear()
+        elif not options.again:
+            done = [one for one in todo if is_current(one, store)]
             todo = [one for one in todo if one not in done]
             if done:
                 say(f"done before, for the same sources (--again measures anew): {', '.join(one.name for one in done)}")
-        if plan.partial:
-            store.clear()
         try:
             failed = asyncio.run(measure(todo, plan, store, cluster)) if todo else []
         finally:
@@ -137,10 +134,8 @@ def main() -> int:
     if not store.results():
         print(f"no results in {store.folder}", file=sys.stderr)
         return 1
-    title = {"bench": "The benchmark", "quick": "The benchmark, quick", "trial": "A trial"}[name]
-    text = report.document(store, title, plan.quick)
-    output = RESULTS / f"{name}.md"
-    output.write_text(text)
+    stale = [] if plan.partial else [one.name for one in everything if not is_current(one, store)]
+    text = report.write(store, _TITLES[name], quick=plan.quick, stale=stale)
     print(text)
     wrong = [line for line in report.lines_of(store) if line.met is False]
     for line in wrong:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmarks import plots
 from benchmarks.lines import Line, number
 from benchmarks.rows import ROWS
 from benchmarks.store import Store
@@ -38,23 +39,38 @@ def machine_words(machine: Mapping[str, Any]) -> str:
     return f"{machine['cpus']} × {machine['processor']}, {machine['memory_gb']:.0f} GB, Linux {machine['kernel']}; {versions}"
 
 
-def document(store: Store, title: str, quick: bool) -> str:
-    """The whole report in Markdown; there must be results."""
+def document(store: Store, title: str, *, quick: bool, stale: Sequence[str], drawn: Sequence[str]) -> str:
+    """The whole report in Markdown; there must be results. `stale` names what was not measured for these sources."""
     results = sorted(store.results(), key=lambda result: str(result["measured_at"]))
-    first, last = results[0], results[-1]
     loads = [load for result in results for load in result["load_average"]]
+    paces = [pace for result in results for pace in result["yardstick_ms"]]
     commits = ", ".join(dict.fromkeys(result["commit"] for result in results))
+    lines = lines_of(store)
+    judged = [line.met for line in lines if line.met is not None]
     text = [
         f"# {title}",
         "",
-        f"Measured {first['measured_at']} to {last['measured_at']}, commit {commits}.",
-        f"{machine_words(last['machine'])}. Load average (1 min) {min(loads):.1f}–{max(loads):.1f}.",
+        f"{sum(judged)} of {len(judged)} bars met. Measured {results[0]['measured_at']} to {results[-1]['measured_at']}, "
+        f"commit {commits}, {sum(result['seconds'] for result in results) / 60:.0f} minutes in all.",
+        f"On {machine_words(results[-1]['machine'])}. Load average {min(loads):.1f}–{max(loads):.1f}, yardstick "
+        f"{min(paces):.0f}–{max(paces):.0f} ms (the CPU time of a fixed piece of Python: how fast the cores were).",
         "",
-        table(lines_of(store)),
+        *([f"Not measured, or for other sources than the tree's: {', '.join(stale)}.", ""] if stale else []),
+        table(lines),
+        "",
+        *(f"![{name}]({name})" for name in drawn),
         "",
     ]
     if quick:
         text += ["The quick run leaves out:", ""]
         text += [f"- {row.id}: {row.left_out}" for row in ROWS.values() if row.left_out]
-        text += [""]
+        text += ["- P2 and P8: as P1", ""]
     return "\n".join(text)
+
+
+def write(store: Store, title: str, *, quick: bool, stale: Sequence[str]) -> str:
+    """The report, written beside the results' folder with its plots."""
+    drawn = plots.draw(store)
+    text = document(store, title, quick=quick, stale=stale, drawn=[path.name for path in drawn])
+    store.folder.with_suffix(".md").write_text(text)
+    return text

@@ -59,6 +59,10 @@ class Store:
         temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
         temporary.replace(self.file(row, part))
 
+    def forget(self, row: str, part: str) -> None:
+        """There is no result of the part any more."""
+        self.file(row, part).unlink(missing_ok=True)
+
     def clear(self) -> None:
         """Forget every result."""
         for file in self._files("P*"):

@@ -1,9 +1,7 @@
 """The embedded cluster of the benchmark, and what the operator needs in it: CRDs, rights, an account, namespaces."""
 
 import json
-import platform
 import subprocess
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -100,9 +98,3 @@ def write_operator_kubeconfig(admin: Path, token: str, path: Path) -> None:
     config["users"] = [{"name": config["users"][0]["name"], "user": {"token": token}}]
     path.touch(mode=0o600)
     path.write_text(json.dumps(config))
-
-
-def processor() -> str:
-    """The name of this machine's processor."""
-    lines: Iterable[str] = Path("/proc/cpuinfo").read_text().splitlines()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())

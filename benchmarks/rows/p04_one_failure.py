@@ -111,7 +111,7 @@ ROW = Row(
     lines,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
-    estimate=lambda plan, part: 40 + int(part) * 0.06 + (15 if plan.quick else 80),
+    estimate=lambda plan, part: 15 + int(part) * 0.06 + (25 if plan.quick else 80),
     left_out="70 of the 100 samples (its p99 is their maximum), 700 of the 1000 objects",
     place=lambda part: (4, sized(part)),
 )

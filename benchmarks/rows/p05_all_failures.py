@@ -97,7 +97,7 @@ ROW = Row(
     lines,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
-    estimate=lambda plan, part: plan.rounds() * 2 * (8 + int(part) * 0.02),
+    estimate=lambda plan, part: plan.rounds() * 2 * (6 + int(part) * 0.02),
     left_out="700 of the 1000 objects",
     place=lambda part: (5, sized(part)),
 )

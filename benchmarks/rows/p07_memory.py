@@ -26,15 +26,15 @@ WARM_UP = 1 / 3
 
 async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     """Base, after the growth, and the course under churn."""
-    size, seconds = int(part), 90 if plan.quick else 1800
+    size, seconds = int(part), 60 if plan.quick else 1800
     await arena.running_operator()
     await arena.populate({})
     await arena.fresh_operator()
-    await asyncio.sleep(20)
+    await asyncio.sleep(10 if plan.quick else 30)
     base = arena.operator.usage().rss
     say(f"P7: {base / 1e6:.1f} MB with no agents")
     await arena.populate({AGENTS.name: size})
-    await asyncio.sleep(20 if plan.quick else REST)
+    await asyncio.sleep(10 if plan.quick else REST)
     grown = arena.operator.usage().rss
     say(f"P7: {grown / 1e6:.1f} MB with {size:,} agents")
     course = await churn(arena, size, seconds)
@@ -110,9 +110,9 @@ ROW = Row(
     "P7",
     "the operator's memory",
     lines,
-    lambda plan: [str(size) for size in plan.pick((1000,), (500,))],
+    lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
-    estimate=lambda plan, part: 60 + int(part) * 0.03 + (130 if plan.quick else 1900),
-    left_out="28 of the 30 minutes of churn, half of the agents",
+    estimate=lambda plan, part: 15 + int(part) * 0.03 + (80 if plan.quick else 1900),
+    left_out="29 of the 30 minutes of churn, 700 of the 1000 agents",
     place=lambda part: (9, sized(part)),
 )

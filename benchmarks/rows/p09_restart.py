@@ -73,9 +73,9 @@ ROW = Row(
     "P9",
     "killed and started again → caught up",
     lines,
-    lambda plan: [str(size) for size in plan.pick((SMALL, 5000, LARGE), (100, 500))],
+    lambda plan: [str(size) for size in plan.pick((SMALL, 5000, LARGE), (300,))],
     run,
-    estimate=lambda plan, part: int(part) * 0.015 + plan.rounds() * (13 + int(part) * 0.003),
-    left_out="1000, 5000 and 10,000 agents (100 and 500 instead), and so the growth",
+    estimate=lambda plan, part: int(part) * 0.015 + plan.rounds() * (12 + int(part) * 0.003),
+    left_out="1000, 5000 and 10,000 agents (300 instead), and so the growth",
     place=lambda part: (6, sized(part)),
 )

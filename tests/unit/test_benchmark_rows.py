@@ -1,0 +1,287 @@
+"""The benchmark's rows: from samples to figures with bar and verdict. Nothing is measured here."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+if str(ROOT) not in sys.path:
+    sys.path.append(str(ROOT))
+
+from benchmarks.bench import works  # noqa: E402 - no package of the installed project
+from benchmarks.lines import Line  # noqa: E402
+from benchmarks.rows import ROWS  # noqa: E402
+from benchmarks.rows.p01_scale import STOCK, Trial  # noqa: E402
+from benchmarks.rows.p04_one_failure import between  # noqa: E402
+from benchmarks.rows.p07_memory import settled  # noqa: E402
+from benchmarks.rows.p09_restart import caught_up  # noqa: E402
+from benchmarks.rows.p10_fairness import lag_samples  # noqa: E402
+from benchmarks.rows.row import Plan, Samples  # noqa: E402
+
+
+def by_measure(row: str, samples: Samples) -> dict[str, Line]:
+    return {line.measure: line for line in ROWS[row].lines(samples)}
+
+
+def judged(row: str, samples: Samples) -> dict[str, bool]:
+    """The lines that have a bar, and whether it is met."""
+    return {line.measure: line.met for line in ROWS[row].lines(samples) if line.met is not None}
+
+
+# --- P1, P2, P8 -------------------------------------------------------------------------------------------------------
+
+
+def trial(arm: str, running: float, **more: Any) -> dict[str, Any]:
+    usual: dict[str, Any] = {
+        "posted": running - 1,
+        "created": 1.0,
+        "deleting": 5.0,
+        "cpu": {"operator": 0.5, "kube-controller-manager": 1.0},
+        "cpu_until_running": 0.3,
+        "writes": {"create pods": 100, "create events": 200, "patch agents/status": 100},
+        "rss_before": 60,
+        "rss_after": 70,
+    }
+    return asdict(Trial(arm=arm, size=100, running=running, **(usual | more)))
+
+
+JOB_WRITES = {"create pods": 100, "create events": 100, "update jobs/status": 200, "patch pods": 100}
+SCALE = {
+    "100": {
+        "trials": [
+            trial("agents", 4.0),
+            trial("jobs", 8.0, writes=JOB_WRITES),
+            trial("replicasets", 4.0),
+            trial("agents", 9.0),
+            trial("jobs", 6.0, writes=JOB_WRITES),
+            trial("replicasets", 3.0),
+            trial(STOCK, 20.0, cpu={}, writes={}),
+        ]
+    }
+}
+
+
+def test_agents_are_compared_with_jobs_and_replicasets_of_the_same_round() -> None:
+    found = by_measure("P1", SCALE)
+    assert found["100 agents ÷ jobs, time until all run"].samples == (0.5, 1.5)
+    assert found["100 agents ÷ replicasets, time until all run"].samples == (1.0, 3.0)
+    assert found["100 agents → all pods run"].samples == (4.0, 9.0)
+
+
+def test_the_arm_with_stock_limits_is_run_once_and_has_a_bar_of_its_own() -> None:
+    line = by_measure("P1", SCALE)["100 agents ÷ Jobs at stock limits"]
+    assert line.samples == (0.2, 0.45)
+    assert line.met is False
+
+
+def test_an_arm_alone_has_times_but_nothing_to_be_compared_with() -> None:
+    assert judged("P1", {"100": {"trials": [trial("agents", 4.0)]}}) == {}
+
+
+def test_writes_are_counted_per_object_without_events() -> None:
+    found = by_measure("P2", SCALE)
+    assert found["writes per Agent, of 100"].samples == (2.0, 2.0)
+    assert found["writes per Agent ÷ per Job, of 100"].median == 0.5
+    assert all(judged("P2", SCALE).values())
+
+
+def test_cpu_is_told_per_thousand_of_the_process_that_does_the_work() -> None:
+    found = ROWS["P8"].lines(SCALE)
+    assert {line.measure.partition(":")[0]: line.median for line in found} == {
+        "operator": 5.0,
+        "kube-controller-manager": 10.0,
+    }
+    assert [line.bar for line in found] == [None, None, None]  # a hundred are too few to be judged
+
+
+# --- P3 ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("writes", "met"), [({"patch leases": 60}, True), ({"patch leases": 60, "patch pods": 1}, False)]
+)
+def test_idle_agents_may_renew_the_lease_and_nothing_else(writes: dict[str, int], met: bool) -> None:
+    samples = {"1000": {"agents": 1000, "seconds": 300, "writes": writes, "cpu": 3.0, "rss": 1}}
+    assert list(judged("P3", samples).values()) == [met]
+    assert by_measure("P3", samples)["1,000 idle agents, 300 s: operator's CPU"].median == 1.0
+
+
+# --- P4, P5 -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_replacements_latency_is_between_two_answers_of_the_apiserver() -> None:
+    from benchmarks.arena.audit import Request
+
+    ours = [Request("get", "pods", 200, 0, 1), Request("patch", "pods/status", 200, 1, 2.0)]
+    theirs = [Request("patch", "agents/status", 200, 2.1, 2.2), Request("create", "pods", 201, 2.2, 2.25)]
+    assert between(ours, theirs) == pytest.approx(0.25)
+
+
+def test_replacements_are_judged_at_the_median_and_the_99th_percentile() -> None:
+    latencies = {"agents": [0.02] * 98 + [0.5] * 2, "replicasets": [0.01] * 100, "jobs": [10.0] * 100}
+    found = judged("P4", {"1000": {"size": 1000, "latencies": latencies}})
+    assert found == {
+        "agents ÷ replicasets, p50": True,
+        "agents ÷ jobs, p50": True,
+        "agents ÷ replicasets, p99": False,
+        "agents ÷ jobs, p99": True,
+    }
+
+
+def _all_failed(arm: str, replaced: float, refused: int = 0, in_flight: int = 64) -> dict[str, Any]:
+    return {
+        "arm": arm,
+        "replaced": replaced,
+        "patched": 1.0,
+        "refused": refused,
+        "in_flight": in_flight,
+        "writes": {"create pods": 1000},
+    }
+
+
+def test_when_all_fail_time_refusals_and_requests_at_once_are_judged() -> None:
+    good = [_all_failed("agents", 6.0), _all_failed("replicasets", 4.0)]
+    assert all(judged("P5", {"1000": {"size": 1000, "rounds": good}}).values())
+    bad = [_all_failed("agents", 9.0, refused=1, in_flight=65), _all_failed("replicasets", 4.0)]
+    assert not any(judged("P5", {"1000": {"size": 1000, "rounds": bad}}).values())
+
+
+# --- P6, P9 -----------------------------------------------------------------------------------------------------------
+
+
+def _change(seconds: float, size: int, writes: int = 3) -> dict[str, Any]:
+    counted = {"patch agents/status": size * writes, "patch orchestrationvariables/status": 2, "create events": 1}
+    return {"seconds": seconds, "writes": counted, "status_writes_a_second": 1, "cpu": 1.0}
+
+
+def _changes(large: float, writes: int = 3) -> dict[str, Any]:
+    return {
+        "1000": {"size": 1000, "rounds": [_change(2.0, 1000, writes)]},
+        "10000": {"size": 10_000, "rounds": [_change(large, 10_000, writes)]},
+    }
+
+
+@pytest.mark.parametrize(("large", "met"), [(30.0, True), (31.0, False)])
+def test_ten_times_as_many_agents_may_take_fifteen_times_as_long_to_tell(large: float, met: bool) -> None:
+    assert judged("P6", _changes(large))["T(10,000) ÷ T(1,000)"] is met
+
+
+def test_writes_per_changed_agent_leave_out_events_and_the_variables_own() -> None:
+    assert by_measure("P6", _changes(20.0))["writes per changed agent, of 1,000"].median == 3
+    assert judged("P6", _changes(20.0, writes=4))["writes per changed agent, of 1,000"] is False
+
+
+def test_growth_is_not_told_of_sizes_that_were_not_measured() -> None:
+    few = {"10": {"size": 10, "rounds": [_change(1.0, 10)]}}
+    assert not any("÷" in measure for measure in by_measure("P6", few))
+
+
+def _restarts(seconds: float, writes: dict[str, int]) -> dict[str, Any]:
+    return {"size": 1, "rounds": [{"seconds": seconds, "leads": 1.0, "cpu": 1.0, "writes": writes}]}
+
+
+def test_a_restart_may_write_nothing_and_grow_by_twelve() -> None:
+    samples = {"1000": _restarts(2.0, {}), "10000": _restarts(24.0, {"patch pods": 1})}
+    samples["1000"]["size"], samples["10000"]["size"] = 1000, 10_000
+    assert judged("P9", samples) == {
+        "writes after it, 1,000 agents, Lease apart": True,
+        "writes after it, 10,000 agents, Lease apart": False,
+        "T(10,000) ÷ T(1,000)": True,
+    }
+
+
+@pytest.mark.parametrize(("passes", "depth", "done"), [(10, 0, True), (9, 0, False), (12, 1, False)])
+def test_it_has_caught_up_when_every_agent_was_passed_over_and_nothing_waits(
+    passes: float, depth: float, done: bool
+) -> None:
+    seen = {
+        "mabeam_reconcile_duration_seconds_count": {'kind="Agent",outcome="ok"': passes, 'kind="Node"': 99.0},
+        "mabeam_workqueue_depth": {"": depth},
+    }
+    assert caught_up(seen, 10) is done
+
+
+# --- P7 ---------------------------------------------------------------------------------------------------------------
+
+
+def _memory(leak_per_minute: float) -> dict[str, Any]:
+    warm = [(float(second), 150_000_000) for second in range(0, 600, 10)]
+    then = [(second, round(100e6 + leak_per_minute * 1e6 * second / 60)) for second in range(600, 1801, 10)]
+    return {"agents": 1000, "base": 70_000_000, "grown": 90_000_000, "course": warm + then, "seconds": 1800}
+
+
+def test_memory_is_judged_by_base_growth_and_the_slope_after_the_warm_up() -> None:
+    found = by_measure("P7", {"1000": _memory(0.01)})
+    assert found["RSS with no agents"].median == 70
+    assert found["RSS growth per 1000 agents, with 1,000"].median == 20
+    assert found["RSS slope over 30 min of churn"].median == pytest.approx(0.3, abs=0.01)
+    assert all(judged("P7", {"1000": _memory(0.01)}).values())
+
+
+@pytest.mark.parametrize("leak", [0.05, -0.05])
+def test_memory_may_neither_grow_nor_shrink_under_churn(leak: float) -> None:
+    assert judged("P7", {"1000": _memory(leak)})["RSS slope over 30 min of churn"] is False
+
+
+def test_the_first_third_of_the_course_is_warm_up() -> None:
+    assert settled([(float(at), 0) for at in range(0, 91, 10)])[0][0] == 30
+
+
+# --- P10 --------------------------------------------------------------------------------------------------------------
+
+
+def _fairness(busy: float, lag: float) -> dict[str, Any]:
+    events = {"sent": 10_000, "seconds": 10.0}
+    one = {"idle": [0.01] * 100, "busy": [busy] * 100, "lag": [lag] * 100, "events": events}
+    return {"1000": {"size": 1000, "rounds": [one | {"arm": "agents"}, one | {"arm": "replicasets"}]}}
+
+
+def test_fairness_is_judged_for_agents_and_told_for_replicasets() -> None:
+    assert list(judged("P10", _fairness(0.03, 0.1)).values()) == [True, True]
+    assert list(judged("P10", _fairness(0.04, 0.11)).values()) == [False, False]
+    assert "the same, under load ÷ idle, replicasets" in by_measure("P10", _fairness(0.03, 0.1))
+
+
+def test_lags_are_the_bounds_of_the_buckets_that_filled_up_between_two_looks() -> None:
+    name = "mabeam_event_loop_lag_seconds_bucket"
+    before = {name: {'le="0.01"': 5.0, 'le="0.1"': 6.0, 'le="+Inf"': 6.0}}
+    after = {name: {'le="0.01"': 7.0, 'le="0.1"': 9.0, 'le="+Inf"': 10.0}}
+    assert lag_samples(before, after) == [0.01, 0.01, 0.1, float("inf")]
+    assert lag_samples({}, {}) == []
+
+
+# --- the plan ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_row_read_off_another_is_measured_with_that_one_and_only_once() -> None:
+    assert [one.name for one in works(["P8", "P1", "P2"], Plan(quick=True))] == ["P1-100", "P1-400"]
+
+
+def test_populations_only_grow_through_the_rows_that_share_them() -> None:
+    order = [one.name for one in works(list(ROWS), Plan())]
+    told = [name for name in order if name.startswith(("P6", "P9"))]
+    assert told == ["P6-10", "P6-100", "P6-1000", "P9-1000", "P9-5000", "P6-10000", "P9-10000"]
+    assert order[-1] == "P7-1000"  # half an hour alone comes last
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_every_row_measures_something_or_is_read_off_one_that_does(quick: bool) -> None:
+    for row in ROWS.values():
+        source = ROWS[row.source or row.id]
+        assert source.run is not None
+        assert source.parts(Plan(quick=quick))
+        assert row.source or row.left_out, f"{row.id} does not say what the quick run leaves out"
+
+
+def test_the_quick_run_is_thought_to_take_ten_minutes_at_most() -> None:
+    plan = Plan(quick=True)
+    assert sum(one.row.estimate(plan, one.part) for one in works(list(ROWS), plan)) <= 600
+
+
+def test_other_sizes_are_not_the_benchmark() -> None:
+    assert Plan(sizes=(10,)).partial
+    assert Plan(arms=("agents",)).partial
+    assert not Plan(quick=True).partial
