@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.api.agent_status import AgentState
+from mabeam.api.agent_status import AgentState, PodRecord
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Decision, Effect, Event
@@ -18,6 +18,7 @@ from mabeam.core.objects import owner_reference
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken, merge_patch
 from mabeam.shell.cache import AGENT, Cache, Change
 from mabeam.shell.cluster import ApiError, NotLeading
+from mabeam.shell.workqueue import Key
 from support.builders import agent_body
 
 # --- merge patches ---------------------------------------------------------------------------------------------------------
@@ -115,9 +116,14 @@ class Bench:
     def __init__(self) -> None:
         self.cluster, self.recorder, self.cache = FakeCluster(), Recorder(), Cache()
         self.rung: list[Change] = []
-        self.applier = Applier(self.cluster, self.cache, self.recorder, self.rung.append)  # type: ignore[arg-type]
+        self.foreseen: list[Key | None] = []
+        self.applier = Applier(self.cluster, self.cache, self.recorder, self._hear)  # type: ignore[arg-type]
         self.cache.learn(AGENT, answered(version=1))
         self.agent = self.cache.agents["team", "a"].agent
+
+    def _hear(self, change: Change, foreseen_by: Key | None) -> None:
+        self.rung.append(change)
+        self.foreseen.append(foreseen_by)
 
     def decision(self, *effects: Effect, changed: bool = True) -> Decision[Any]:
         status = self.agent.status
@@ -221,6 +227,7 @@ def test_a_pass_reads_its_own_writes() -> None:
     assert bench.cache.agents["team", "a"].agent.status.state is AgentState.RUNNING
     assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
     assert [change.kind for change in bench.rung] == ["Agent", "Pod"]
+    assert bench.foreseen == [Key(AGENT, "team", "a")] * 2  # nothing more is to be done before somebody else moves
 
 
 def refused_create(code: int, reason: str = "", message: str = "no") -> Bench:
@@ -305,3 +312,11 @@ def test_a_config_map_is_replaced_only_as_it_was_seen() -> None:
         "metadata": {"resourceVersion": "5"},
         "data": {"directives.json": "{}"},
     }
+
+
+def test_an_intent_that_was_stored_is_acted_on_in_a_pass_of_its_own() -> None:
+    bench = Bench()
+    record = PodRecord(ordinal=0, name="a-0-1", incarnation=1, state=AgentState.STARTING)
+    status = bench.agent.status.model_copy(update={"observed_generation": 1, "pods": (record,)})
+    assert bench.carry_out(Decision(status, "starting"))
+    assert bench.foreseen == [None]

@@ -9,7 +9,8 @@ from mabeam.api.names import API_VERSION, LABEL_AGENT
 from mabeam.shell import doorbells, handlers
 from mabeam.shell.cache import AGENT, VARIABLE, WATCHED, Cache
 from mabeam.shell.cluster import RESOURCES
-from mabeam.shell.doorbells import COALESCE_SECONDS, wakes
+from mabeam.shell.doorbells import COALESCE_SECONDS, STARTING_SECONDS, wakes
+from mabeam.shell.run import FOLLOWED
 from mabeam.shell.workqueue import Key
 from support.builders import agent_body, stamp
 from support.coordination import an_item, variable_body
@@ -70,7 +71,7 @@ def with_status(**status: Any) -> JsonDict:
 
 def test_every_watched_kind_has_a_row_a_doorbell_and_a_place_at_the_apiserver() -> None:
     assert set(doorbells._BY_KIND) == set(WATCHED)
-    assert {kind for kind, _ in handlers._WATCHED} == set(WATCHED)
+    assert sorted([*(kind for kind, _ in handlers._WATCHED), *FOLLOWED]) == sorted(WATCHED)
     assert set(WATCHED) <= set(RESOURCES)
 
 
@@ -95,6 +96,7 @@ def test_an_agent_that_leaves_a_variables_selector_wakes_it_a_last_time() -> Non
 def test_a_changed_preference_wakes_the_variable_at_once() -> None:
     town = Town(variable_body("v", ["a"]), agent_body())
     changed = agent_body(preferences=[{"variable": "v", "value": 0.3}])
+    changed["metadata"]["generation"] = 2
     assert town.tell(changed) == {A: 0, V: 0}
 
 
@@ -158,3 +160,13 @@ def test_a_lost_node_wakes_the_agents_whose_pods_it_took_and_a_new_one_wakes_nob
 def test_the_time_in_a_status_wakes_no_variable() -> None:
     town = Town(variable_body("v", ["a"]), with_status(parkedAt=stamp(0)))
     assert town.tell(with_status(parkedAt=stamp(5))) == {A: 0}
+
+
+def test_a_pod_on_its_way_up_may_wait_for_the_news_that_it_runs() -> None:
+    town = Town(agent_body())
+    assert town.tell(a_pod() | {"status": {"phase": "Pending"}}) == {A: STARTING_SECONDS}
+    assert town.tell(a_pod()) == {A: 0}
+
+
+def test_a_pod_of_an_agent_that_is_gone_wakes_nobody() -> None:
+    assert Town().tell(a_pod()) == {}

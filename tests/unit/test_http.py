@@ -252,12 +252,12 @@ def test_a_list_is_read_page_by_page() -> None:
 
     async def main() -> list[object]:
         async with a_cluster(handler) as cluster:
-            return [item async for item in cluster.list_pages("Pod")]
+            return [page["items"] async for page in cluster.list_pages("Pod")]
 
-    assert asyncio.run(main()) == [{"page": 0}, {"page": 1}, {"page": 2}]
+    assert asyncio.run(main()) == [[{"page": 0}], [{"page": 1}], [{"page": 2}]]
     assert [query.get("continue") for query in asked] == [None, "1", "2"]
     assert {query["labelSelector"] for query in asked} == {"app.kubernetes.io/managed-by=mabeam"}
-    assert {query["limit"] for query in asked} == {"500"}
+    assert {query["limit"] for query in asked} == {"250"}
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -241,8 +241,9 @@ def test_the_limit_is_64_kib_to_the_byte(surplus: int, outcome: str) -> None:
 
 
 def test_a_compressed_report_is_not_unpacked() -> None:
+    bomb = gzip.compress(REPORT.encode() + b"#" * 50_000_000)
+
     async def handler(_: web.Request) -> web.StreamResponse:
-        bomb = gzip.compress(REPORT.encode() + b"#" * 50_000_000)
         return web.Response(body=bomb, headers={"Content-Encoding": "gzip"})
 
     async def main() -> None:

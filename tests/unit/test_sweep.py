@@ -26,13 +26,13 @@ class Apiserver:
         self.asked: list[tuple[str, str | None]] = []
         self.meanwhile: Callable[[], object] = lambda: None
         self.trouble: list[Exception] = []
+        self.as_of = "1000"
 
     async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
         self.asked.append((kind, namespace))
         if self.trouble:
             raise self.trouble.pop()
-        for item in self.items[kind]:
-            yield item
+        yield {"items": self.items[kind], "metadata": {"resourceVersion": self.as_of}}
         if kind == AGENT:
             self.meanwhile()
 
@@ -92,6 +92,23 @@ def test_an_old_list_does_not_bring_an_old_word_back() -> None:
     house.cache.learn(AGENT, an_agent("a", 90))
     assert house.run() == []
     assert house.cache.versions[AGENT]["team", "a"].resource_version == 90
+
+
+def test_a_list_that_is_older_than_what_is_known_forgets_nothing() -> None:
+    house = House("a", "b")
+    house.cache.learn(AGENT, an_agent("b", 90))
+    house.api.items[AGENT], house.api.as_of = [], "50"
+    assert house.run() == [(AGENT, "a", True)]
+    assert set(house.cache.agents) == {("team", "b")}
+
+
+def test_a_relist_says_from_where_a_watch_can_go_on_and_leaves_other_namespaces_alone() -> None:
+    house = House("a")
+    house.api.items[AGENT] = []
+    assert asyncio.run(house.sweep.relist(AGENT, "elsewhere")) == "1000"
+    assert ("team", "a") in house.cache.agents
+    assert asyncio.run(house.sweep.relist(AGENT, "team")) == "1000"
+    assert house.cache.agents == {}
 
 
 def test_every_watched_kind_is_swept_and_nodes_are_not_of_a_namespace() -> None:

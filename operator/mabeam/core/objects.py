@@ -6,7 +6,10 @@ Nothing of the owner's labels or annotations is copied: a GitOps tool that track
 import copy
 import hashlib
 import json
+import weakref
 from typing import Any, Final
+
+from pydantic.alias_generators import to_camel
 
 from mabeam.api.agent import Agent, AgentSpec, ShutdownPolicy
 from mabeam.api.base import JsonDict
@@ -47,6 +50,8 @@ SHAPING: Final = (
     "shutdown",
 )
 
+_SHAPING_ON_THE_WIRE: Final = frozenset(to_camel(name) for name in SHAPING)
+
 # OTP's brutal_kill. Never 0: the API would forget a container that still runs.
 BRUTAL_GRACE_SECONDS: Final = 1
 
@@ -65,7 +70,7 @@ def digest(value: Any) -> str:
 
 def pod_hash(spec: AgentSpec) -> str:
     """The hash of what shapes the pod; no default is in it, the operator's or a field's, so an upgrade replaces nothing."""
-    return digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, include=set(SHAPING)))
+    return _hashes(spec)[0]
 
 
 def spec_hash(spec: AgentSpec) -> str:
@@ -73,7 +78,24 @@ def spec_hash(spec: AgentSpec) -> str:
 
     A field that a later version adds is at its default in every older object, so it changes no hash.
     """
-    return digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"}))
+    return _hashes(spec)[1]
+
+
+# Several passes ask for the hashes of one spec, and dumping it is a fifth of a pass. A frozen model never changes, so what
+# was reckoned of an object holds as long as that object lives; the weak reference ends the entry with it.
+_KNOWN: Final[dict[int, tuple["weakref.ref[AgentSpec]", str, str]]] = {}
+
+
+def _hashes(spec: AgentSpec) -> tuple[str, str]:
+    known = _KNOWN.get(id(spec))
+    if known is not None and known[0]() is spec:
+        return known[1:]
+    whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
+    shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}
+    key = id(spec)
+    reference = weakref.ref(spec, lambda _: _KNOWN.pop(key, None))
+    _KNOWN[key] = reference, digest(shape), digest(whole)
+    return _KNOWN[key][1:]
 
 
 def child_labels(component: str, agent: str | None = None) -> dict[str, str]:

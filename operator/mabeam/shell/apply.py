@@ -8,11 +8,13 @@ from typing import Final
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.core.acts import same_intent
 from mabeam.core.decision import Decision, Effect
-from mabeam.shell.cache import Cache, Change
+from mabeam.shell.cache import AGENT, Cache, Change
 from mabeam.shell.cluster import ApiError, Cluster
 from mabeam.shell.events import Recorder, Regarding
 from mabeam.shell.parse import owner_uid
+from mabeam.shell.workqueue import Key
 
 log = logging.getLogger("mabeam.apply")
 
@@ -30,12 +32,15 @@ class NameTaken(Exception):
 
 @dataclass
 class Applier:
-    """Carries decisions out. What the apiserver answers goes into the cache at once: a pass reads its own writes."""
+    """Carries decisions out. What the apiserver answers goes into the cache at once: a pass reads its own writes.
+
+    `ring` gets each change, and the key that need not be woken by it because its own pass foresaw exactly that.
+    """
 
     cluster: Cluster
     cache: Cache
     recorder: Recorder
-    ring: Callable[[Change], None]
+    ring: Callable[[Change, Key | None], None]
 
     async def carry_out(
         self,
@@ -50,7 +55,10 @@ class Applier:
         if written:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
-            self._learn(kind, await self.cluster.patch_status(kind, meta.namespace, meta.name, body))
+            answer = await self.cluster.patch_status(kind, meta.namespace, meta.name, body)
+            self._learn(
+                kind, answer, None if _goes_on(before, decision.status) else Key(kind, meta.namespace, meta.name)
+            )
         # With the status, not after the effects: what fails below is tried again, but this is never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
@@ -58,10 +66,10 @@ class Applier:
             await self._do(effect, meta)
         return written
 
-    def _learn(self, kind: str, body: JsonDict) -> None:
+    def _learn(self, kind: str, body: JsonDict, foreseen_by: Key | None = None) -> None:
         change = self.cache.learn(kind, body)
         if change is not None:
-            self.ring(change)
+            self.ring(change, foreseen_by)
 
     async def _do(self, effect: Effect, owner: ObjectMeta) -> None:
         log.info("%s %s %s/%s (%s)", effect.verb, effect.kind, effect.namespace, effect.name, effect.reason)
@@ -101,7 +109,20 @@ class Applier:
             if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_going:
                 raise PodNotTaken(error.message) from None
             raise
-        self._learn(effect.kind, answer)
+        # That a new pod exists is no news; what the scheduler and the kubelet make of it is, and their words wake the agent.
+        new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
+        self._learn(effect.kind, answer, new_pod)
+
+
+def _goes_on(
+    before: AgentStatus | OrchestrationVariableStatus, after: AgentStatus | OrchestrationVariableStatus
+) -> bool:
+    """Whether the next pass has something to do on what this one stored: an intent to act on, a directive to deliver."""
+    if not isinstance(before, AgentStatus) or not isinstance(after, AgentStatus):
+        return True
+    stored = {record.ordinal: record for record in before.pods}
+    settled = all(same_intent(record, stored.get(record.ordinal)) for record in after.pods)
+    return not settled or len(before.pods) != len(after.pods) or before.directives != after.directives
 
 
 def _stored(before: AgentStatus | OrchestrationVariableStatus) -> JsonDict:

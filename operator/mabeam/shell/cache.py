@@ -76,6 +76,8 @@ class Cache:
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
     config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
     nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
+    node_names: frozenset[str] = frozenset()
+    cordoned: frozenset[str] = frozenset()
 
     def learn(self, kind: str, body: JsonDict) -> Change | None:
         """What a newer word on an object changed; None when it is not newer than what is known."""
@@ -123,7 +125,7 @@ class Cache:
     def _put(self, kind: str, where: Where, body: JsonDict) -> object | None:
         match kind:
             case "Agent":
-                self.agents[where] = parse_agent(body)
+                self.agents[where] = parse_agent(body, self.agents.get(where))
                 self.agents_in.setdefault(where[0], set()).add(where[1])
             case "OrchestrationVariable":
                 self.variables[where] = parse_variable(body)
@@ -143,6 +145,7 @@ class Cache:
                 self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
             case _:
                 self.nodes[where[1]] = bool((body.get("spec") or {}).get("unschedulable"))
+                self._count_nodes()
         return self._get(kind, where)
 
     def _drop(self, kind: str, where: Where) -> None:
@@ -163,6 +166,12 @@ class Cache:
                     _discard(self.config_maps_of, held[1], where)
             case _:
                 self.nodes.pop(where[1], None)
+                self._count_nodes()
+
+    def _count_nodes(self) -> None:
+        # Every pass asks for these sets, and nodes hardly ever change.
+        self.node_names = frozenset(self.nodes)
+        self.cordoned = frozenset(name for name, cordoned in self.nodes.items() if cordoned)
 
     # --- questions ------------------------------------------------------------------------------------------------------
 

@@ -23,7 +23,10 @@ from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
 log = logging.getLogger("mabeam.cluster")
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
-PAGE: Final = 500
+# Half the pages that client-go asks for: what a page costs in memory while it is read stays with the process.
+PAGE: Final = 250
+WATCH_SECONDS: Final = 300
+WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
 # Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
 LEASE: Final = "Lease"
@@ -122,7 +125,12 @@ class Connection:
         """A new HTTP session that authenticates every request with the credentials as they are at that moment."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context),
-            headers={"User-Agent": f"mabeam/{__version__}", "Accept": "application/json"},
+            # Compressed answers cost the apiserver more than they save on the way, as for the controllers beside it.
+            headers={
+                "User-Agent": f"mabeam/{__version__}",
+                "Accept": "application/json",
+                "Accept-Encoding": "identity",
+            },
             middlewares=(self._authenticate,),
         )
 
@@ -187,19 +195,39 @@ class Cluster:
     # --- reads ---------------------------------------------------------------------------------------------------------
 
     async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
-        """Every object of `kind` (all namespaces, or one), in pages of 500, from the apiserver's watch cache."""
+        """The pages (`items`, `metadata`) of a LIST of `kind` (all namespaces, or one), all as of one resourceVersion."""
         resource = RESOURCES[kind]
         parameters: dict[str, str] = {"limit": str(PAGE)}
         if resource.selector:
             parameters["labelSelector"] = resource.selector
         while True:
             page = await self._call("GET", kind, resource.path(namespace), parameters=parameters)
-            for item in page.get("items") or ():
-                yield item
+            yield page
             going_on = (page.get("metadata") or {}).get("continue")
             if not going_on:
                 return
             parameters["continue"] = going_on
+
+    async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[JsonDict]:
+        """The events of a WATCH of `kind` from `version` on, until the server ends it; raises what a broken stream raises.
+
+        The apiserver sends a bookmark every minute: a stream that is silent for longer is dead, whatever the socket says.
+        """
+        resource = RESOURCES[kind]
+        parameters = {
+            "watch": "true",
+            "allowWatchBookmarks": "true",
+            "resourceVersion": version,
+            "timeoutSeconds": str(WATCH_SECONDS),
+        }
+        if resource.selector:
+            parameters["labelSelector"] = resource.selector
+        address = self.connection.server + resource.path(namespace)
+        async with self._require_session().get(address, params=parameters, timeout=WATCH_TIMEOUT) as response:
+            if response.status >= 400:
+                raise _error(response.status, await read_bounded(response.content, 4096), None)
+            async for line in _lines(response.content):
+                yield json.loads(line)
 
     async def get(self, kind: str, namespace: str, name: str) -> JsonDict | None:
         """The object, None when there is none of that name."""
@@ -309,6 +337,17 @@ async def read_bounded(stream: aiohttp.StreamReader, limit: int) -> bytes:
             break
         raw += part
     return bytes(raw)
+
+
+async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
+    """The stream's lines, however long; others get their turn between two of its chunks even when it never pauses."""
+    rest = b""
+    async for chunk in stream.iter_any():
+        *whole, rest = (rest + chunk).split(b"\n")
+        for line in whole:
+            if line:
+                yield line
+        await asyncio.sleep(0)
 
 
 def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:

@@ -10,6 +10,8 @@ from mabeam.shell.workqueue import Key
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
 
+STARTING_SECONDS: Final = 0.5
+
 Wake = tuple[Key, float]
 
 
@@ -71,9 +73,16 @@ def _tells(parsed: ParsedVariable) -> object:
 
 
 def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
+    delay = STARTING_SECONDS if _is_starting(change.after) else 0.0
     for known in (change.before, change.after):
-        if isinstance(known, KnownPod):
-            yield Key(AGENT, change.where[0], known.agent), 0.0
+        if isinstance(known, KnownPod) and (change.where[0], known.agent) in cache.agents:
+            yield Key(AGENT, change.where[0], known.agent), delay
+
+
+def _is_starting(known: object) -> bool:
+    """A pod on its way up: that it was scheduled or that its image is pulled can wait for the news that it runs."""
+    pod = known.pod if isinstance(known, KnownPod) else None
+    return pod is not None and pod.phase == "Pending" and not pod.deleting and pod.disruption is None
 
 
 def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:

@@ -26,6 +26,7 @@ from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
 
 MAX_PROBLEMS: Final = 5
 EARLIEST_YEAR: Final = 1970
+MAX_GRACE_SECONDS: Final = 10**9  # 31 years; subtracted from 1970 it is a date still
 LATEST_YEAR: Final = 9000
 # What a status can record of a pod (api/agent.py); the operator never makes one beyond.
 MAX_ORDINAL: Final = 1000
@@ -106,10 +107,16 @@ def _models(annotation: Any) -> list[type[BaseModel]]:
     return [found for inner in get_args(annotation) for found in _models(inner)]
 
 
-def parse_agent(body: JsonDict) -> ParsedAgent:
-    """The Agent in `body`. Never raises on a bad spec: the operator reports it, and must not stumble over it twice."""
+def parse_agent(body: JsonDict, before: ParsedAgent | None = None) -> ParsedAgent:
+    """The Agent in `body`. Never raises on a bad spec: the operator reports it, and must not stumble over it twice.
+
+    `before` is what was known of it: every change of a spec is a new generation, so within one the spec is read once.
+    """
     meta = _meta(body)
     status = _status(AgentStatus, body)
+    if before is not None and _same_spec(before.agent.metadata, meta):
+        model = Agent if before.invalid is None else Agent.model_construct
+        return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid)
     try:
         spec = AgentSpec.model_validate(body.get("spec") or {})
         return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
@@ -117,6 +124,10 @@ def parse_agent(body: JsonDict) -> ParsedAgent:
         placeholder = AgentSpec(module="invalid:Invalid")
         agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status)
         return ParsedAgent(agent, _invalid(error, AgentSpec, Agent))
+
+
+def _same_spec(before: ObjectMeta, now: ObjectMeta) -> bool:
+    return bool(now.generation) and (before.uid, before.generation) == (now.uid, now.generation)
 
 
 def parse_variable(body: JsonDict) -> ParsedVariable:
@@ -203,10 +214,8 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         created_at=instant(meta.get("creationTimestamp")),
         scheduled_at=_scheduled_at(spec, status, scheduled, meta),
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
-        deleting=deletion is not None,
-        deletion_requested_at=deletion - timedelta(seconds=meta.get("deletionGracePeriodSeconds") or 0)
-        if deletion
-        else None,
+        deleting=bool(meta.get("deletionTimestamp")),
+        deletion_requested_at=_requested_at(deletion, meta.get("deletionGracePeriodSeconds")),
         ready=_is_ready(status, conditions),
         main=_main_container(spec, status),
         others_running=_others_running(spec, status),
@@ -216,6 +225,11 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         generation=_whole(annotations.get(ANNOTATION_GENERATION)),
         nudge=annotations.get(ANNOTATION_NUDGE),
     )
+
+
+def _requested_at(deletion: datetime | None, grace_seconds: int | None) -> datetime | None:
+    # The grace period is an int64 of the user's; the deletion it leads to is then beyond all years, and no time at all.
+    return deletion - timedelta(seconds=min(grace_seconds or 0, MAX_GRACE_SECONDS)) if deletion else None
 
 
 def _name_parts(name: str) -> tuple[str, int, int]:

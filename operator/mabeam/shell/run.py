@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any, Final
 
 import kopf
@@ -25,12 +26,15 @@ from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
 from mabeam.shell.sweep import Sweep
 from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.watch import Watch
 from mabeam.shell.workqueue import Key, WorkQueue
 
 log = logging.getLogger("mabeam")
 
 STUCK_SECONDS: Final = 120.0
 SWEEPS_PER_RESYNC: Final = 10
+# The kinds of which there are many. kopf follows the others.
+FOLLOWED: Final = (AGENT, "Pod", "ConfigMap")
 LAG_PERIOD_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
 
@@ -82,6 +86,11 @@ class Process:
         )
         self.recorder = Recorder(cluster, settings.holder)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
+        self.watches = [
+            Watch(cluster, kind, scope, self._heard, partial(self.sweep.relist, kind, scope))
+            for kind in FOLLOWED
+            for scope in self.sweep.scopes(kind)
+        ]
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
         self.failed = False
@@ -99,7 +108,8 @@ class Process:
             self._guarded("reports", self.reports.read_for_ever()),
             self._guarded("events", self.recorder.post_for_ever()),
             self._guarded("loop watch", self._watch_loop()),
-            self._guarded("watches", self._watch()),
+            self._guarded("kopf", self._watch()),
+            *(self._guarded(f"watch of {watch.kind}", self._follow(watch)) for watch in self.watches),
         ]
         if self.settings.leader_election:
             background.append(self._guarded("lease", self.leader.hold_for_ever()))
@@ -112,6 +122,10 @@ class Process:
     def _heed_signals(self) -> None:
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
+
+    async def _follow(self, watch: Watch) -> None:
+        await self.sweep.synced.wait()
+        await watch.follow_for_ever(self.sweep.versions[watch.kind, watch.namespace])
 
     async def _watch(self) -> None:
         """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
@@ -199,20 +213,24 @@ class Process:
 
     def _resync(self) -> None:
         """Now and then look at everything again, changed or not, spread over a period so that nobody waits for it."""
+        for watch in self.watches:
+            if self.sweep.missed_in_a_row[watch.kind]:
+                watch.start_anew()
         if next(self.sweeps) % SWEEPS_PER_RESYNC:
             return
         keys = self.cache.everything()
         for number, key in enumerate(keys):
             self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
 
-    def _ring(self, change: Change) -> None:
+    def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
         if change.kind == AGENT and change.after is None:
             uid = getattr(getattr(change.before, "agent", None), "metadata", None)
             if uid is not None:
                 self.reports.forget(uid.uid)
                 self.refusals.accept(uid.uid)
         for key, delay in doorbells.wakes(change, self.cache):
-            self.queue.add_after(key, delay)
+            if key != foreseen_by:
+                self.queue.add_after(key, delay)
 
     def _report_heard(self, namespace: str, name: str, acknowledged: bool, changed: bool) -> None:
         if acknowledged:

@@ -33,6 +33,7 @@ class Sweep:
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
     told: set[str] = field(default_factory=set)
+    versions: dict[tuple[str, str | None], str] = field(default_factory=dict)
     last_success: float = 0.0
     problem: str = "not listed yet"
 
@@ -67,20 +68,36 @@ class Sweep:
         """The kinds whose watch told nothing new for several sweeps while the cluster changed."""
         return [kind for kind, count in self.missed_in_a_row.items() if count >= SILENT_SWEEPS]
 
+    def scopes(self, kind: str) -> tuple[str | None, ...]:
+        """The namespaces in which a kind is listed and watched; None is all of them."""
+        return self.namespaces if self.namespaces and kind != "Node" else (None,)
+
+    async def relist(self, kind: str, scope: str | None) -> str:
+        """The resourceVersion as of which everything of `kind` in `scope` is known now; raises what the LIST raises."""
+        await self._sweep_scope(kind, scope)
+        return self.versions[kind, scope]
+
     async def _sweep_kind(self, kind: str) -> int:
-        known_before = dict(self.cache.versions[kind])
+        return sum([await self._sweep_scope(kind, scope) for scope in self.scopes(kind)])
+
+    async def _sweep_scope(self, kind: str, scope: str | None) -> int:
+        known = self.cache.versions[kind]
+        known_before = {where: version for where, version in known.items() if scope is None or where[0] == scope}
         seen: dict[tuple[str, str], str] = {}
-        missed = 0
-        scopes: tuple[str | None, ...] = self.namespaces if self.namespaces and kind != "Node" else (None,)
-        for scope in scopes:
-            async for item in self.cluster.list_pages(kind, scope):
+        missed, as_of = 0, ""
+        async for page in self.cluster.list_pages(kind, scope):
+            as_of = as_of or str((page.get("metadata") or {}).get("resourceVersion") or "")
+            for item in page.get("items") or ():
                 meta = item["metadata"]
                 seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
                 missed += self._tell(self.cache.learn(kind, item))
         for where, version in known_before.items():
-            # Only what was known before the LIST began and is unchanged since: a newer word may have come by watch.
-            if seen.get(where) != version.uid and self.cache.versions[kind].get(where) == version:
+            # Only what was known before the LIST began and is unchanged since (a newer word may have come by watch), and
+            # only if the LIST is no older than that knowledge: a replica of the apiserver may lag behind.
+            stale = as_of.isdigit() and version.resource_version > int(as_of)
+            if seen.get(where) != version.uid and known.get(where) == version and not stale:
                 missed += self._tell(self.cache.forget(kind, where, version.uid))
+        self.versions[kind, scope] = as_of
         return missed
 
     def _tell(self, change: Change | None) -> int:
