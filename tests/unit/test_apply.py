@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.api.agent_status import AgentState, PodRecord
+from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Decision, Effect, Event
@@ -171,7 +171,7 @@ def test_the_status_is_written_before_anything_is_done() -> None:
 
 def test_the_status_write_is_guarded_by_the_version_it_was_decided_on_and_says_only_what_changed() -> None:
     bench = Bench()
-    seen = bench.agent.status.model_copy(update={"observed_generation": 0})
+    seen = AgentStatus.model_validate(bench.agent.status.to_wire() | {"observedGeneration": 0})
     bench.agent = bench.agent.model_copy(update={"status": seen})
     bench.carry_out(bench.decision())
     (body,) = bench.cluster.bodies
@@ -186,6 +186,15 @@ def test_the_first_status_is_written_whole_so_that_a_zero_is_shown_as_a_zero() -
     bench.carry_out(bench.decision())
     (body,) = bench.cluster.bodies
     assert (body["status"]["restarts"], body["status"]["observedGeneration"]) == (0, 1)
+
+
+def test_a_status_that_a_stranger_began_is_written_whole_as_well() -> None:
+    bench = Bench()
+    begun = AgentStatus.model_validate({"observedGeneration": 0})
+    bench.agent = bench.agent.model_copy(update={"status": begun})
+    bench.carry_out(bench.decision())
+    (body,) = bench.cluster.bodies
+    assert (body["status"]["restarts"], body["status"]["disruptions"]) == (0, 0)
 
 
 def test_the_events_of_a_status_that_was_written_outlive_an_effect_that_fails() -> None:
@@ -241,6 +250,18 @@ def test_a_pod_that_is_there_already_and_is_ours_counts_as_created() -> None:
     bench.cluster.existing = a_pod_body()
     assert bench.carry_out(bench.decision(CREATE)) is True
     assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
+
+
+def test_an_own_object_that_lost_its_labels_gets_them_back_for_by_them_it_is_found() -> None:
+    bench = refused_create(409, "AlreadyExists")
+    stripped = a_pod_body()
+    stripped["metadata"] = {**stripped["metadata"], "labels": {"theirs": "kept"}, "resourceVersion": "7"}
+    bench.cluster.existing = stripped
+    labels = {"app.kubernetes.io/managed-by": "mabeam"}
+    made = replace(CREATE, body=CREATE.body | {"metadata": CREATE.body["metadata"] | {"labels": labels}})
+    assert bench.carry_out(bench.decision(made)) is True
+    assert bench.cluster.calls[-1] == ("patch", "Pod")
+    assert bench.cluster.bodies[-1] == {"metadata": {"resourceVersion": "7", "labels": labels}}
 
 
 @pytest.mark.parametrize(

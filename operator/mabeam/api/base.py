@@ -79,9 +79,12 @@ class KubeModel(BaseModel):
                 raise PydanticCustomError("rule", "{message}", {"message": rule.message})
         return self
 
-    def to_wire(self) -> JsonDict:
-        """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest."""
-        wire: JsonDict = _shortest(self.model_dump(mode="json", by_alias=True, exclude_none=True))
+    def to_wire(self, *, stored: bool = False) -> JsonDict:
+        """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest.
+
+        With `stored` only what was set: of a model that was parsed, what it was parsed from, without today's defaults.
+        """
+        wire: JsonDict = _shortest(self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=stored))
         return wire
 
 

@@ -109,6 +109,11 @@ def child_labels(component: str, agent: str | None = None) -> dict[str, str]:
     return labels | ({LABEL_AGENT: agent} if agent else {})
 
 
+def pod_labels(agent: str, ordinal: int, incarnation: int) -> dict[str, str]:
+    """The fixed labels of a pod: by them it is found; that it is the agent's own is proven by its owner reference."""
+    return child_labels("agent", agent) | {LABEL_ORDINAL: str(ordinal), LABEL_INCARNATION: str(incarnation)}
+
+
 def owner_reference(kind: str, name: str, uid: str) -> JsonDict:
     """The controller reference of a child; without `blockOwnerDeletion`, so that no deletion ever waits for us."""
     return {"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid, "controller": True}
@@ -157,8 +162,7 @@ def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defa
             "name": name,
             "namespace": agent.metadata.namespace,
             "labels": dict((meta.labels if meta else None) or {})
-            | child_labels("agent", agent.metadata.name)
-            | {LABEL_ORDINAL: str(ordinal), LABEL_INCARNATION: str(incarnation)},
+            | pod_labels(agent.metadata.name, ordinal, incarnation),
             "annotations": annotations,
             "ownerReferences": [owner_reference("Agent", agent.metadata.name, agent.metadata.uid)],
         },

@@ -50,7 +50,7 @@ class Applier:
         decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
     ) -> bool:
         """Whether the status was written. Raises ApiError, PodNotTaken or NameTaken with the rest left undone."""
-        patch = {} if decision.status == before else merge_patch(_stored(before), decision.status.to_wire())
+        patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
         written = bool(patch)
         if written:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
@@ -78,7 +78,7 @@ class Applier:
                 await self._create(effect, owner)
             case "apply":
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
-                body = {"metadata": guard, "data": effect.body.get("data", {})}
+                body = {"metadata": guard | _labels(effect.body), "data": effect.body.get("data", {})}
                 self._learn(effect.kind, await self.cluster.patch(effect.kind, effect.namespace, effect.name, body))
             case "patch":
                 try:
@@ -103,7 +103,8 @@ class Applier:
                 existing = await self.cluster.get(effect.kind, effect.namespace, effect.name)
                 kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
                 if existing is not None and owner_uid(existing, kind) == owner.uid:
-                    self._learn(effect.kind, existing)  # our own, from a pass that did not live to see the answer
+                    # Our own: from a pass that did not live to see the answer, or a stranger took its labels away.
+                    self._learn(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body))
                     return
                 raise NameTaken(effect.name) from None
             if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_going:
@@ -112,6 +113,19 @@ class Applier:
         # That a new pod exists is no news; what the scheduler and the kubelet make of it is, and their words wake the agent.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
         self._learn(effect.kind, answer, new_pod)
+
+    async def put_labels_back(self, kind: str, existing: JsonDict, made: JsonDict) -> JsonDict:
+        """The object with the labels it was `made` with, by which alone it is found; other labels stay as they are."""
+        meta, labels = existing["metadata"], made["metadata"].get("labels") or {}
+        if labels.items() <= (meta.get("labels") or {}).items():
+            return existing
+        body = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels}}
+        return await self.cluster.patch(kind, meta["namespace"], meta["name"], body)
+
+
+def _labels(body: JsonDict) -> JsonDict:
+    labels = body.get("metadata", {}).get("labels")
+    return {"labels": labels} if labels else {}
 
 
 def _goes_on(
@@ -123,11 +137,6 @@ def _goes_on(
     stored = {record.ordinal: record for record in before.pods}
     settled = all(same_intent(record, stored.get(record.ordinal)) for record in after.pods)
     return not settled or len(before.pods) != len(after.pods) or before.directives != after.directives
-
-
-def _stored(before: AgentStatus | OrchestrationVariableStatus) -> JsonDict:
-    """The status as the apiserver has it. A fresh one holds no zeros yet; they are written, so that `kubectl get` shows 0."""
-    return before.to_wire() if before.observed_generation >= 0 else {"observedGeneration": before.observed_generation}
 
 
 def merge_patch(before: JsonDict, after: JsonDict) -> JsonDict:

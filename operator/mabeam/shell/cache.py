@@ -11,7 +11,6 @@ from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import LABEL_AGENT
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.snapshot import ConfigMapFacts, PodFacts
 from mabeam.shell.parse import (
@@ -134,8 +133,7 @@ class Cache:
                 self._drop(kind, where)
                 pod, owner = parse_pod(body), owner_uid(body, AGENT)
                 if pod is not None and owner is not None:
-                    agent = str((body["metadata"].get("labels") or {}).get(LABEL_AGENT, ""))
-                    self.pods[where] = KnownPod(pod, owner, agent)
+                    self.pods[where] = KnownPod(pod, owner, pod.name.rsplit("-", 2)[0])
                     self.pods_of.setdefault(owner, set()).add(where)
             case "ConfigMap":
                 owner = owner_uid(body, AGENT) or owner_uid(body, VARIABLE) or ""

@@ -7,16 +7,18 @@ from datetime import UTC, datetime
 
 import aiohttp
 
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
 from mabeam.core import coordination, supervision
 from mabeam.core.delivery import expects_reports
-from mabeam.core.objects import pod_hash
+from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.observe import Observer
+from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
 from mabeam.shell.telemetry import Telemetry
 from mabeam.shell.workqueue import Key, WorkQueue
@@ -68,6 +70,8 @@ class Reconciler:
             return None
         agent = snapshot.agent
         decision = supervision.decide(snapshot, datetime.now(UTC))
+        if await self._were_only_hidden(snapshot, decision.status):
+            return 0.0
         self._follow(snapshot, decision.status.directives is not None)
         try:
             await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
@@ -83,6 +87,27 @@ class Reconciler:
             if (failure.time, failure.pod) not in known:
                 self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
+
+    async def _were_only_hidden(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
+        """Whether pods that are about to be counted as lost are there after all, and were made visible again.
+
+        Pods are found by labels, and anyone who may edit a pod can take those away: its absence from the cache is no proof
+        that its process ended, and a second live pod would be the price of believing it. One GET per loss, none otherwise.
+        """
+        agent, seen = snapshot.agent.metadata, {pod.name for pod in snapshot.pods}
+        told = {(failure.time, failure.pod) for failure in snapshot.agent.status.failures}
+        hidden = False
+        for failure in status.failures:
+            if failure.pod is None or failure.pod in seen or (failure.time, failure.pod) in told:
+                continue
+            body = await self.cluster.get("Pod", agent.namespace, failure.pod)
+            if body is None or owner_uid(body, AGENT) != agent.uid:
+                continue
+            incarnation = int(failure.pod.rsplit("-", 1)[1])
+            made = {"metadata": {"labels": pod_labels(agent.name, failure.ordinal, incarnation)}}
+            self.cache.learn("Pod", await self.applier.put_labels_back("Pod", body, made))
+            hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
+        return hidden
 
     async def _variable(self, key: Key) -> float | None:
         seen = self.observer.variable(key.namespace, key.name)

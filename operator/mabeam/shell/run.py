@@ -35,7 +35,7 @@ STUCK_SECONDS: Final = 120.0
 SWEEPS_PER_RESYNC: Final = 10
 # The kinds of which there are many. kopf follows the others.
 FOLLOWED: Final = (AGENT, "Pod", "ConfigMap")
-LAG_PERIOD_SECONDS: Final = 0.5
+LAG_PERIOD_SECONDS: Final = 0.05
 DRAIN_SECONDS: Final = 8.0
 
 
@@ -271,7 +271,7 @@ class Process:
         while True:
             before = clock()
             await asyncio.sleep(LAG_PERIOD_SECONDS)
-            self.telemetry.lag.set(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
+            self.telemetry.lag.observe(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
 
 
 async def run(settings: Settings) -> int:

@@ -7,6 +7,7 @@ from prometheus_client.process_collector import ProcessCollector
 from mabeam import __version__
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
+_LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
 
 
 class Telemetry:
@@ -47,8 +48,11 @@ class Telemetry:
         self.oldest = Gauge(
             "mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry
         )
-        self.lag = Gauge(
-            "mabeam_event_loop_lag_seconds", "How late the event loop's timers are.", registry=self.registry
+        self.lag = Histogram(
+            "mabeam_event_loop_lag_seconds",
+            "How late the event loop's timers are.",
+            buckets=_LAG,
+            registry=self.registry,
         )
         self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
 
