@@ -257,7 +257,7 @@ def test_a_list_is_read_page_by_page() -> None:
     assert asyncio.run(main()) == [[{"page": 0}], [{"page": 1}], [{"page": 2}]]
     assert [query.get("continue") for query in asked] == [None, "1", "2"]
     assert {query["labelSelector"] for query in asked} == {"app.kubernetes.io/managed-by=mabeam"}
-    assert {query["limit"] for query in asked} == {"250"}
+    assert {query["limit"] for query in asked} == {"100"}
 
 
 @pytest.mark.parametrize("status", [404, 409])

@@ -232,3 +232,11 @@ def test_a_config_map_is_ours_when_the_uid_is() -> None:
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"generation": "four"}'])
 def test_a_document_that_cannot_be_read_has_no_generation(text: str) -> None:
     assert parse_config_map({"metadata": {"name": "m"}, "data": {"directives.json": text}}, "x").generation == 0
+
+
+def test_agents_made_from_one_template_share_one_spec_and_a_changed_one_has_its_own() -> None:
+    first, second = (parse_agent(agent_body(name)).agent.spec for name in ("a", "b"))
+    assert first is second
+    changed = agent_body("c", replicas=3)
+    assert parse_agent(changed).agent.spec.replicas == 3
+    assert first.replicas == 1

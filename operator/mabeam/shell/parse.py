@@ -1,11 +1,14 @@
 """The door: API objects as dicts come in, facts and frozen models go on; behind it there is no dict soup."""
 
+import hashlib
 import json
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final, get_args
 
+import orjson
 from pydantic import BaseModel, ValidationError
 
 from mabeam.api.agent import Agent, AgentSpec
@@ -118,12 +121,28 @@ def parse_agent(body: JsonDict, before: ParsedAgent | None = None) -> ParsedAgen
         model = Agent if before.invalid is None else Agent.model_construct
         return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid)
     try:
-        spec = AgentSpec.model_validate(body.get("spec") or {})
+        spec = _agent_spec(body.get("spec") or {})
         return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
     except ValidationError as error:
         placeholder = AgentSpec(module="invalid:Invalid")
         agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status)
         return ParsedAgent(agent, _invalid(error, AgentSpec, Agent))
+
+
+# Fleets are made from one template, and a frozen spec can be shared: a thousand alike cost the memory of one.
+_SPECS: Final["weakref.WeakValueDictionary[bytes, AgentSpec]"] = weakref.WeakValueDictionary()
+
+
+def _agent_spec(spec: JsonDict) -> AgentSpec:
+    try:
+        text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a world read from YAML may hold what JSON cannot say; the model tells what is wrong with it
+        return AgentSpec.model_validate(spec)
+    key = hashlib.blake2b(text, digest_size=16).digest()
+    known = _SPECS.get(key)
+    if known is None:
+        known = _SPECS[key] = AgentSpec.model_validate(spec)
+    return known
 
 
 def _same_spec(before: ObjectMeta, now: ObjectMeta) -> bool:
