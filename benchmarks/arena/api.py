@@ -7,6 +7,7 @@ import asyncio
 import base64
 import itertools
 import json
+import re
 import ssl
 import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
@@ -149,22 +150,34 @@ class Api:
                 return
 
     async def watch(self, path: str, version: str, **parameters: str) -> AsyncIterator[bytes]:
-        """Each watch event as the apiserver wrote it, one JSON text without its line's end."""
+        """Each watch event as the apiserver wrote it, one JSON text without its line's end; it never ends by itself.
+
+        The apiserver closes the stream of a watcher that cannot keep up, on a machine that is busy as it is here: then it
+        is resumed after the last event that was read.
+        """
         asked = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "7200", **parameters}
         forever = aiohttp.ClientTimeout(total=None, sock_connect=20)
-        async with self._session.get(self.server + path, params=asked, timeout=forever) as answer:
-            if answer.status != 200:
-                raise Refused(answer.status, f"watch {path}", await answer.text())
-            rest = b""
-            async for chunk in answer.content.iter_any():
-                *lines, rest = (rest + chunk).split(b"\n")
-                for line in lines:
-                    yield line
+        while True:
+            async with self._session.get(self.server + path, params=asked, timeout=forever) as answer:
+                if answer.status != 200:
+                    raise Refused(answer.status, f"watch {path}", await answer.text())
+                rest = b""
+                async for chunk in answer.content.iter_any():
+                    *lines, rest = (rest + chunk).split(b"\n")
+                    for line in lines:
+                        yield line
+                        newer = _VERSION.search(
+                            line
+                        )  # the first is the object's own: it comes before all that is nested
+                        asked["resourceVersion"] = newer[1].decode() if newer else asked["resourceVersion"]
 
     async def version(self, path: str) -> str:
         """The collection's resourceVersion as it is now, to watch from."""
         page = await self.get(path, limit="1")
         return str(page["metadata"]["resourceVersion"])
+
+
+_VERSION: Final = re.compile(rb'"resourceVersion":"([0-9]+)"')
 
 
 def _credentials(config: JsonDict) -> tuple[str, ssl.SSLContext]:

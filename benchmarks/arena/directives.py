@@ -76,7 +76,6 @@ class DirectiveBook:
     async def _read(self, path: str, version: str, note: Callable[[bytes, float], None]) -> None:
         async for line in self.api.watch(path, version):
             note(line, time.monotonic())
-        raise RuntimeError(f"the watch of {path} ended")
 
     def note_map(self, line: bytes, now: float) -> None:
         """Write down a ConfigMap that holds the value."""

@@ -68,7 +68,6 @@ class PodBook:
     async def _read(self, version: str) -> None:
         async for line in self.api.watch(self.path, version):
             self.note(glance(line), time.monotonic())
-        raise RuntimeError(f"the watch of {self.path} ended")
 
     def note(self, seen: Glimpse, now: float) -> None:
         """Write down what is new in it."""
