@@ -292,6 +292,74 @@ def test_a_released_lease_is_taken_at_once() -> None:
     virtually(scenario)
 
 
+def test_a_holder_that_sees_another_name_writes_nothing_from_then_on() -> None:
+    async def scenario(api: Apiserver) -> None:
+        leader = a_leader(api, "one")
+        holding = asyncio.create_task(leader.hold_for_ever())
+        await leader.elected.wait()
+        assert api.lease is not None
+        api.lease["spec"]["holderIdentity"] = "two"
+        taken = clock()
+        await holding
+        assert clock() - taken <= SECONDS / 3  # the next look, not the end of its own renewal's freshness
+        assert not leader.may_write()
+
+    virtually(scenario)
+
+
+def test_a_lease_that_is_deleted_stays_its_holders() -> None:
+    async def scenario(api: Apiserver) -> None:
+        first, second = a_leader(api, "one"), a_leader(api, "two")
+        tasks = [asyncio.create_task(first.hold_for_ever())]
+        await first.elected.wait()
+        tasks.append(asyncio.create_task(second.hold_for_ever()))
+        await asyncio.sleep(2)
+        api.lease = None
+        await asyncio.sleep(SECONDS)
+        assert {holder for _, holder in api.writes} == {"one"}
+        assert not second.elected.is_set()
+        for task in tasks:
+            task.cancel()
+
+    virtually(scenario)
+
+
+def test_a_deleted_lease_of_a_dead_holder_is_taken_when_its_time_is_over() -> None:
+    async def scenario(api: Apiserver) -> None:
+        await dead_holder(api)
+        candidate = asyncio.create_task(elected_after(a_leader(api, "two")))
+        await asyncio.sleep(2)
+        api.lease = None
+        waited = await candidate
+        assert waited is not None
+        assert SECONDS < waited <= SECONDS + 1
+
+    virtually(scenario)
+
+
+def test_a_renewal_that_arrives_during_the_release_does_not_keep_the_lease() -> None:
+    class Late(Apiserver):
+        async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+            if body["spec"]["holderIdentity"] == "" and not late:
+                late.append("renewed")
+                self._write(copy.deepcopy(self.lease) or {})
+            return await super().patch(kind, namespace, name, body)
+
+    late: list[str] = []
+
+    async def scenario(_: Apiserver) -> None:
+        api = Late()
+        leader = a_leader(api, "one")
+        holding = asyncio.create_task(leader.hold_for_ever())
+        await leader.elected.wait()
+        holding.cancel()
+        await leader.release()
+        assert api.holder == ""
+        assert late
+
+    virtually(scenario)
+
+
 def test_a_process_that_does_not_lead_releases_nothing() -> None:
     async def scenario(api: Apiserver) -> None:
         await dead_holder(api)

@@ -8,6 +8,7 @@ import asyncio
 import logging
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from typing import Final
 
 import aiohttp
 
@@ -15,6 +16,8 @@ from mabeam.api.base import JsonDict
 from mabeam.shell.cluster import ApiError, Cluster
 
 log = logging.getLogger("mabeam.lease")
+
+RELEASE_TRIES: Final = 3
 
 
 @dataclass
@@ -28,7 +31,8 @@ class Leader:
     seconds: float
     elected: asyncio.Event = field(default_factory=asyncio.Event)
     _renewed_at: float = float("-inf")
-    _seen: tuple[str, float] = ("", float("-inf"))
+    _seen_version: str = ""
+    _held_until: float = float("-inf")
 
     def may_write(self) -> bool:
         """Whether the Lease is surely still held: stop writing well before anyone else may take it."""
@@ -55,34 +59,44 @@ class Leader:
         if not self.elected.is_set() or not self.may_write():
             return
         try:
-            lease = await self.cluster.get("Lease", self.namespace, self.name)
-            if lease and (lease.get("spec") or {}).get("holderIdentity") == self.identity:
-                body = {
-                    "metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]},
-                    "spec": {"holderIdentity": ""},
-                }
-                await self.cluster.patch("Lease", self.namespace, self.name, body)
+            for _ in range(RELEASE_TRIES):
+                if await self._give_away():
+                    return
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
             log.warning("the lease was not released: %s", problem)
         finally:
             self._renewed_at = float("-inf")
 
+    async def _give_away(self) -> bool:
+        """Whether it is no longer this process's; not yet when a renewal that was cancelled on its way arrived after all."""
+        lease = await self.cluster.get("Lease", self.namespace, self.name)
+        if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+            return True
+        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": ""}}
+        try:
+            await self.cluster.patch("Lease", self.namespace, self.name, body)
+        except ApiError as problem:
+            if problem.status != 409:
+                raise
+            return False
+        return True
+
     async def _try(self, now: float) -> bool:
         try:
             lease = await self.cluster.get("Lease", self.namespace, self.name)
             if lease is None:
+                if now <= self._held_until:
+                    return False  # someone deleted it, and its holder may not know yet
                 await self.cluster.create("Lease", self.namespace, self._body(0))
                 return True
             spec: JsonDict = lease.get("spec") or {}
             holder, version = str(spec.get("holderIdentity") or ""), str(lease["metadata"]["resourceVersion"])
-            if (
-                holder
-                and holder != self.identity
-                and not self._expired(version, float(spec.get("leaseDurationSeconds") or 15), now)
-            ):
-                return False
             if self.elected.is_set() and holder != self.identity:
-                return False  # someone took it over; what this process knew may be stale
+                # Someone took it over: what this process knew may be stale, however fresh its own renewal.
+                self._renewed_at = float("-inf")
+                return False
+            if holder not in ("", self.identity) and not self._expired(version, spec, now):
+                return False
             transitions = int(spec.get("leaseTransitions") or 0) + (holder != self.identity)
             body = self._body(transitions)
             body["metadata"]["resourceVersion"] = version
@@ -98,10 +112,11 @@ class Leader:
             return False
         return True
 
-    def _expired(self, version: str, duration: float, now: float) -> bool:
-        if self._seen[0] != version:
-            self._seen = (version, now)
-        return now - self._seen[1] > duration
+    def _expired(self, version: str, spec: JsonDict, now: float) -> bool:
+        if self._seen_version != version:
+            self._seen_version = version
+            self._held_until = now + float(spec.get("leaseDurationSeconds") or 15)
+        return now > self._held_until
 
     def _body(self, transitions: int) -> JsonDict:
         stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
