@@ -2,11 +2,7 @@
 
 import importlib
 import json
-import re
-import subprocess
-from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
@@ -15,52 +11,17 @@ from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.names import GROUP
 from mabeam.api.variable import OrchestrationVariable
+from support.rendered import MANIFESTS, ROOT, Document, chart, the
+from support.rendered import kustomized as built
 
-ROOT = Path(__file__).resolve().parents[2]
-SAMPLES = ROOT / "manifests/samples"
+SAMPLES = MANIFESTS / "samples"
 SAMPLE_FILES = sorted(path for path in SAMPLES.glob("*.yaml") if path.name != "kustomization.yaml")
 GITOPS_FILES = sorted((SAMPLES / "gitops").glob("*/*.yaml"))
 needs_kubectl = pytest.mark.chart
 
-Document = dict[str, Any]
-
-
-class Yaml(yaml.SafeLoader):
-    """YAML as Kubernetes reads it: 1e-09, as kustomize writes it, is a number."""
-
-
-Yaml.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[-+]?[0-9]+[eE][-+]?[0-9]+$"), list("-+0123456789"))
-
-
-@cache
-def tool(name: str) -> str:
-    """The path of a tool that hack/cluster builds."""
-    command = [str(ROOT / "hack/cluster/cluster"), "bin", name]
-    return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout.strip()
-
-
-def built(folder: Path) -> list[Document]:
-    """What kustomize makes of a folder."""
-    answer = subprocess.run([tool("kubectl"), "kustomize", str(folder)], capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return list(yaml.load_all(answer.stdout, Yaml))
-
-
-def chart() -> list[Document]:
-    """What helm makes of the chart's defaults."""
-    command = [tool("helm"), "template", "mabeam", str(ROOT / "charts/mabeam"), "--namespace", "mabeam-system"]
-    answer = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert answer.returncode == 0, answer.stderr
-    return [document for document in yaml.safe_load_all(answer.stdout) if document]
-
 
 def by_identity(documents: list[Document]) -> dict[tuple[str, str, str], Document]:
     return {(d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]): d for d in documents}
-
-
-def the(documents: list[Document], kind: str, name: str = "mabeam") -> Document:
-    (found,) = [d for d in documents if d["kind"] == kind and d["metadata"]["name"] == name]
-    return found
 
 
 def parsed(documents: list[Document]) -> tuple[dict[str, Agent], dict[str, OrchestrationVariable]]:
@@ -80,7 +41,7 @@ def all_samples() -> list[Document]:
 
 @needs_kubectl
 def test_the_base_is_the_chart_with_its_defaults() -> None:
-    ours, theirs = by_identity(built(ROOT / "manifests/base")), by_identity(chart())
+    ours, theirs = by_identity(built(MANIFESTS / "base")), by_identity(chart())
     assert set(ours) == set(theirs) | {("Namespace", "", "mabeam-system")}
     for identity, document in theirs.items():
         mine = ours[identity]
@@ -93,7 +54,7 @@ def test_the_base_is_the_chart_with_its_defaults() -> None:
 
 @needs_kubectl
 def test_the_base_runs_the_same_pod_as_the_chart() -> None:
-    ours, theirs = the(built(ROOT / "manifests/base"), "Deployment"), the(chart(), "Deployment")
+    ours, theirs = the(built(MANIFESTS / "base"), "Deployment"), the(chart(), "Deployment")
     assert ours["spec"]["template"]["spec"] == theirs["spec"]["template"]["spec"]
     assert ours["spec"]["template"]["metadata"]["annotations"] == theirs["spec"]["template"]["metadata"]["annotations"]
     assert {k: v for k, v in ours["spec"].items() if k not in {"selector", "template"}} == {
@@ -103,7 +64,7 @@ def test_the_base_runs_the_same_pod_as_the_chart() -> None:
 
 @needs_kubectl
 def test_the_bases_service_leads_to_its_pod() -> None:
-    base = built(ROOT / "manifests/base")
+    base = built(MANIFESTS / "base")
     labels = the(base, "Deployment")["spec"]["template"]["metadata"]["labels"]
     service = the(base, "Service")
     assert service["spec"]["selector"].items() <= labels.items()
@@ -113,13 +74,13 @@ def test_the_bases_service_leads_to_its_pod() -> None:
 
 @needs_kubectl
 def test_the_bases_namespace_enforces_what_its_pod_meets() -> None:
-    labels = the(built(ROOT / "manifests/base"), "Namespace", "mabeam-system")["metadata"]["labels"]
+    labels = the(built(MANIFESTS / "base"), "Namespace", "mabeam-system")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
 
 
 @needs_kubectl
 def test_the_base_names_the_image_of_this_version() -> None:
-    (container,) = the(built(ROOT / "manifests/base"), "Deployment")["spec"]["template"]["spec"]["containers"]
+    (container,) = the(built(MANIFESTS / "base"), "Deployment")["spec"]["template"]["spec"]["containers"]
     assert container["image"] == f"mabeam:{__version__}"
 
 
@@ -128,10 +89,10 @@ def test_the_base_names_the_image_of_this_version() -> None:
 
 @needs_kubectl
 def test_the_namespaced_overlay_takes_no_right_outside_of_its_namespace_but_reading_nodes() -> None:
-    documents = built(ROOT / "manifests/overlays/namespaced")
+    documents = built(MANIFESTS / "overlays/namespaced")
     wide = [d["roleRef"]["name"] for d in documents if d["kind"] == "ClusterRoleBinding"]
     assert wide == ["mabeam-nodes"]
-    binding = the(documents, "RoleBinding")
+    binding = the(documents, "RoleBinding", "mabeam")
     (container,) = the(documents, "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable.get("value") for variable in container["env"]}
     watched = yaml.safe_load((ROOT / "manifests/overlays/namespaced/watch.yaml").read_text().partition("---")[0])

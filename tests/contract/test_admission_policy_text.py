@@ -1,0 +1,58 @@
+"""The optional admission policy as it is shipped: off unless asked for, one text in two places, in step with the code."""
+
+import re
+
+import pytest
+from pydantic.alias_generators import to_camel
+
+from mabeam.core.objects import SHAPING
+from support.rendered import MANIFESTS, Document, chart, kustomized, of_kind, the
+
+pytestmark = pytest.mark.chart
+
+KINDS = ("ValidatingAdmissionPolicy", "ValidatingAdmissionPolicyBinding")
+
+
+def shipped(**values: Document) -> list[Document]:
+    return of_kind(chart({"admissionPolicy": {"enabled": True}, **values}), *KINDS)
+
+
+def test_nobody_gets_the_policy_without_asking() -> None:
+    assert of_kind(chart(), *KINDS) == []
+    for folder in ("base", "overlays/namespaced"):
+        assert of_kind(kustomized(MANIFESTS / folder), *KINDS) == []
+
+
+def test_the_chart_and_the_component_ship_the_same_policy() -> None:
+    component = kustomized(MANIFESTS / "components/admission-policy")
+    ours = {(d["kind"], d["metadata"]["name"]): d["spec"] for d in shipped()}
+    assert ours == {(d["kind"], d["metadata"]["name"]): d["spec"] for d in component}
+    assert {kind for kind, _ in ours} == set(KINDS)
+
+
+def test_what_is_judged_on_a_change_is_exactly_what_shapes_the_pod() -> None:
+    (condition,) = the(shipped(), KINDS[0])["spec"]["matchConditions"]
+    compared = re.findall(r"\|\| object\.spec\.\?(\w+) != oldObject\.spec\.\?(\w+)", condition["expression"])
+    assert all(new == old for new, old in compared)
+    assert sorted(name for name, _ in compared) == sorted(to_camel(name) for name in SHAPING)
+
+
+def test_the_policy_fails_closed_and_leaves_subresources_alone() -> None:
+    spec = the(shipped(), KINDS[0])["spec"]
+    assert spec["failurePolicy"] == "Fail"
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == ["agents"]
+    assert set(rule["operations"]) == {"CREATE", "UPDATE"}
+
+
+def test_the_binding_speaks_of_the_watched_namespaces_alone() -> None:
+    assert "matchResources" not in the(shipped(), KINDS[1])["spec"]
+    spec = the(shipped(watch={"namespaces": ["red", "blue"]}), KINDS[1])["spec"]
+    (expression,) = spec["matchResources"]["namespaceSelector"]["matchExpressions"]
+    assert expression == {"key": "kubernetes.io/metadata.name", "operator": "In", "values": ["red", "blue"]}
+
+
+def test_it_can_be_tried_before_it_refuses_anybody() -> None:
+    trying = {"enabled": True, "validationActions": ["Warn", "Audit"]}
+    binding = the(of_kind(chart({"admissionPolicy": trying}), *KINDS), KINDS[1])
+    assert binding["spec"]["validationActions"] == ["Warn", "Audit"]
