@@ -6,6 +6,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
 
 import aiohttp
 import pytest
@@ -160,6 +161,18 @@ def test_the_lease_that_is_lost_while_a_busy_server_is_waited_for_stops_the_writ
 
     asyncio.run(main())
     assert len(asked) == 1
+
+
+def test_every_answer_tells_the_time() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({}, headers={"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})
+
+    async def main() -> None:
+        async with a_cluster(answer) as cluster:
+            await cluster.get("Pod", "team", "a")
+            assert 0 <= (cluster.clock.now() - datetime(2027, 1, 15, 8, tzinfo=UTC)).total_seconds() < 5
+
+    asyncio.run(main())
 
 
 def test_without_the_lease_nothing_is_written_but_the_lease_and_everything_can_be_read() -> None:

@@ -21,6 +21,7 @@ from yarl import URL
 from mabeam import __version__
 from mabeam.api.base import JsonDict
 from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
+from mabeam.shell.clock import Clock
 
 log = logging.getLogger("mabeam.cluster")
 
@@ -186,6 +187,7 @@ class Cluster:
     max_in_flight: int = 64
     may_write: Callable[[], bool] = lambda: True
     observe_request: Callable[[str, str, int, float], None] = lambda verb, kind, status, seconds: None
+    clock: Clock = field(default_factory=Clock)
     _session: aiohttp.ClientSession | None = None
     _flying: asyncio.Semaphore = field(init=False)
 
@@ -326,7 +328,9 @@ class Cluster:
             )
             async with self._flying, request as response:
                 raw = await response.read()
-            self.observe_request(verb, kind, response.status, asyncio.get_running_loop().time() - started)
+            answered = asyncio.get_running_loop().time()
+            self.clock.heard(response.headers.get("Date"), started, answered)
+            self.observe_request(verb, kind, response.status, answered - started)
             if response.status < 400:
                 return orjson.loads(raw)  # type: ignore[no-any-return]
             error = _error(response.status, raw, response.headers.get("Retry-After"))

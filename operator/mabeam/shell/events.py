@@ -5,7 +5,7 @@ import hashlib
 import logging
 from collections import OrderedDict
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Final
 
 import aiohttp
@@ -50,7 +50,7 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            self._queue.put_nowait((regarding, event, datetime.now(UTC)))
+            self._queue.put_nowait((regarding, event, self.cluster.clock.now()))
 
     async def post_for_ever(self) -> None:
         """Post what is queued, one after the other; failures are logged and dropped."""

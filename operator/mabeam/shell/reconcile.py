@@ -3,7 +3,6 @@
 import asyncio
 import logging
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
 import aiohttp
 
@@ -69,7 +68,7 @@ class Reconciler:
         if snapshot is None:
             return None
         agent = snapshot.agent
-        decision = supervision.decide(snapshot, datetime.now(UTC))
+        decision = supervision.decide(snapshot, self.cluster.clock.now())
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
@@ -115,7 +114,7 @@ class Reconciler:
             return None
         snapshot, parsed = seen
         variable = snapshot.variable
-        now = datetime.now(UTC)
+        now = self.cluster.clock.now()
         if parsed.invalid is not None:
             decision = coordination.invalid(snapshot, parsed.invalid, now)
         else:

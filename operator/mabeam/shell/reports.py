@@ -11,7 +11,6 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -21,6 +20,7 @@ from mabeam.api.names import REPORT_PATH, REPORT_PORT
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
 from mabeam.core.snapshot import PodFacts
+from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, read_bounded
 
 log = logging.getLogger("mabeam.reports")
@@ -88,6 +88,7 @@ class Reports:
     through_apiserver: bool
     heard: Callable[[str, str, bool, bool], None]
     outcome: Callable[[str], None] = lambda outcome: None
+    clock: Clock = field(default_factory=Clock)
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
@@ -108,7 +109,7 @@ class Reports:
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
         """What each agent says, by name: the word of its lowest ordinal that was heard, with what it remembers."""
-        now = datetime.now(UTC)
+        now = self.clock.now()
         found: dict[str, Report] = {}
         for agent in agents:
             ordinals = self._remembered.get(agent.metadata.uid)
@@ -221,7 +222,7 @@ class Reports:
             return await read_bounded(response.content, MAX_BYTES + 1)
 
     def _digest(self, target: Target, report: Report | None) -> None:
-        now = datetime.now(UTC)
+        now = self.clock.now()
         ordinals = self._remembered.setdefault(target.agent_uid, {})
         known = ordinals.get(target.ordinal)
         before = known.at(now) if known is not None else Report()

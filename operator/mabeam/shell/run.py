@@ -82,7 +82,11 @@ class Process:
         through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
         scraped = self.telemetry.scrapes
         self.reports = Reports(
-            cluster, through_apiserver, self._report_heard, lambda outcome: scraped.labels(outcome).inc()
+            cluster,
+            through_apiserver,
+            self._report_heard,
+            lambda outcome: scraped.labels(outcome).inc(),
+            cluster.clock,
         )
         self.recorder = Recorder(cluster, settings.holder)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)

@@ -1,0 +1,50 @@
+"""The time by which is decided: the apiserver's, which every one of its answers tells, carried on by the monotonic clock.
+
+Failures, windows and backoffs are kept in statuses, and compared with the present by whoever leads then. The times in them
+are the cluster's; this machine's own clock may be wrong, or be stepped between two passes, and would then empty a failure
+window or stretch a backoff of seconds to an hour. It is read once, for what a date in whole seconds leaves open.
+"""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
+
+# An HTTP date is cut to whole seconds.
+RESOLUTION_SECONDS = 1.0
+
+
+@dataclass
+class Clock:
+    """The apiserver's time. What is kept is its distance from the monotonic clock, and the bounds that answers set to that."""
+
+    wall: Callable[[], float] = time.time
+    monotonic: Callable[[], float] = time.monotonic
+    _ahead: float = field(init=False)
+    _least: float = float("-inf")
+    _most: float = float("inf")
+    _heard: str = ""
+
+    def __post_init__(self) -> None:
+        self._ahead = self.wall() - self.monotonic()
+
+    def now(self) -> datetime:
+        """The present; it runs evenly, and jumps only when the apiserver's own time is another than was believed."""
+        return datetime.fromtimestamp(self.monotonic() + self._ahead, UTC)
+
+    def heard(self, date: str | None, asked: float, answered: float) -> None:
+        """Take in the `Date` of an answer to a request that was sent and answered at these monotonic times."""
+        if date is None or date == self._heard:
+            return
+        self._heard = date
+        try:
+            told = parsedate_to_datetime(date).timestamp()
+        except ValueError:
+            return
+        least, most = told - answered, told + RESOLUTION_SECONDS - asked
+        if least <= self._most and self._least <= most:
+            least, most = max(least, self._least), min(most, self._most)
+        # Else the apiserver's clock moved, or this is another apiserver: the newest word counts.
+        self._least, self._most = least, most
+        self._ahead = min(max(self._ahead, least), most)
