@@ -175,6 +175,23 @@ def test_every_answer_tells_the_time() -> None:
     asyncio.run(main())
 
 
+def test_a_write_that_loses_the_lease_on_its_way_to_the_socket_never_gets_there() -> None:
+    handler, asked = busy(0)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            looks = iter((True, False))
+            cluster.may_write = lambda: next(looks)
+            with pytest.raises(aiohttp.ClientConnectionError):
+                await cluster.create("Pod", "team", {})
+            assert next(looks, None) is None
+            cluster.may_write = lambda: True
+            await cluster.create("Pod", "team", {})
+
+    asyncio.run(main())
+    assert asked == ["POST"]
+
+
 def test_without_the_lease_nothing_is_written_but_the_lease_and_everything_can_be_read() -> None:
     handler, asked = busy(0)
 

@@ -14,6 +14,7 @@ from urllib.parse import urlencode
 
 import aiohttp
 import orjson
+from aiohttp.abc import AbstractStreamWriter
 from kubernetes.aio import config as kube_config
 from kubernetes.aio.client.configuration import Configuration
 from yarl import URL
@@ -112,6 +113,22 @@ class NoCluster(Exception):
 
 class NotLeading(Exception):
     """A write was about to happen without the Lease; it did not."""
+
+
+class _WhileLeading(aiohttp.BytesPayload):
+    """A body that leaves only while `may_write` says so, asked right before the socket.
+
+    Between the first look and the sending lie a queue, a connection, and perhaps a pause of the whole process.
+    """
+
+    def __init__(self, body: bytes, may_write: Callable[[], bool]) -> None:
+        super().__init__(body)
+        self._may_write = may_write
+
+    async def write_with_length(self, writer: AbstractStreamWriter, content_length: int | None) -> None:
+        if not self._may_write():
+            raise NotLeading("the lease was lost on the way")
+        await super().write_with_length(writer, content_length)
 
 
 @dataclass(frozen=True)
@@ -317,10 +334,12 @@ class Cluster:
         """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
         content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
         address = self._address(path, parameters)
-        data = None if body is None else orjson.dumps(body)
+        data: bytes | _WhileLeading | None = None if body is None else orjson.dumps(body)
+        if isinstance(data, bytes) and kind != LEASE:
+            data = _WhileLeading(data, self.may_write)
         for attempt in range(BUSY_TRIES):
             headers = await self.connection.authorization()
-            if data:
+            if data is not None:
                 headers["Content-Type"] = content_type
             started = asyncio.get_running_loop().time()
             request = self._require_session().request(
