@@ -10,7 +10,7 @@ import signal
 import time
 import urllib.error
 import urllib.request
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -181,16 +181,24 @@ class Arena:
         """The first replica."""
         return self.replicas[0]
 
-    async def start(self, identity: str = "one", *, through: Proxy | None = None, **settings: str) -> Replica:
+    async def start(
+        self,
+        identity: str = "one",
+        *,
+        through: Proxy | None = None,
+        environment: Mapping[str, str] | None = None,
+        **settings: str,
+    ) -> Replica:
         """A replica of the operator, started, not yet ready; settings by their names without `MABEAM_`, in lower case.
 
         It keeps its identity over restarts, as a restarted container does, and so takes its own Lease again at once.
+        `environment` is for what is no setting of the operator's.
         """
         kubeconfig = self.folder / f"{identity}.kubeconfig"
         kubeconfig.write_text(json.dumps(_kubeconfig((through or self.proxy).server)))
         port = free_port()
-        environment = environment_of(self.namespace, identity, port, str(kubeconfig), **settings)
-        replica = Replica(identity, environment, port, self.folder / f"{identity}.log")
+        whole = environment_of(self.namespace, identity, port, str(kubeconfig), **settings) | dict(environment or {})
+        replica = Replica(identity, whole, port, self.folder / f"{identity}.log")
         self.replicas.append(replica)
         await replica.start()
         return replica

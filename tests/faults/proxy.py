@@ -22,7 +22,7 @@ from faults.apiserver import JsonDict, lines_of
 # Told apart from what is counted: the Lease ticks, and Events are a courtesy.
 UNCOUNTED: Final = frozenset({"leases", "events"})
 PASSED_ON: Final = ("Content-Type", "Accept", "User-Agent")
-HANDED_BACK: Final = ("Content-Type", "Retry-After")
+HANDED_BACK: Final = ("Content-Type", "Retry-After", "Date")
 REASONS: Final = {
     400: "BadRequest",
     403: "Forbidden",
@@ -214,6 +214,23 @@ def late(seconds: float) -> Fault:
     return fault
 
 
+async def cut(_: Request, __: Forward) -> Answer:
+    """Nobody is there: the connection is reset, and the apiserver never hears of it."""
+    raise Reset
+
+
+def done_but_unknown(seconds: float) -> Fault:
+    """Writes are carried out; whoever asks for anything is told after a while that nobody knows: 504."""
+
+    async def fault(request: Request, forward: Forward) -> Answer:
+        if request.verb != "GET":
+            await forward()
+        await asyncio.sleep(seconds)
+        return await refuse(504)(request, forward)
+
+    return fault
+
+
 def refuse(code: int, message: str = "the fault campaign says so", retry_after: int | None = None) -> Fault:
     """Answer in the apiserver's place."""
 
@@ -281,11 +298,15 @@ async def replay(event: WatchEvent, stream: WatchStream) -> None:
 
 @dataclass
 class Proxy:
-    """Plain HTTP on loopback for one operator (or several of one plan); `server` is what goes into its kubeconfig."""
+    """Plain HTTP on loopback for one operator (or several of one plan); `server` is what goes into its kubeconfig.
+
+    `outage` is what every request meets while it is set, those for Leases and new watches too.
+    """
 
     upstream: str
     session: aiohttp.ClientSession
     script: Script = Script()
+    outage: Fault | None = None
     writes: list[Record] = field(default_factory=list)
     courtesies: int = 0
     reads: int = 0
@@ -296,6 +317,7 @@ class Proxy:
     server: str = ""
     _numbers: int = 0
     _runner: web.AppRunner | None = None
+    _watching: set[asyncio.Transport] = field(default_factory=set)
 
     async def __aenter__(self) -> "Proxy":
         app = web.Application(client_max_size=64 << 20)
@@ -317,6 +339,11 @@ class Proxy:
         """How many writes were asked for so far, answered or not."""
         return self._numbers
 
+    def cut_watches(self) -> None:
+        """Reset every watch that is open now."""
+        for transport in tuple(self._watching):
+            transport.abort()
+
     def bodies(self, kind: str, verb: str) -> list[Request]:
         """The writes of a kind that the apiserver carried out."""
         done = (r.request for r in self.writes if r.status is not None and r.status < 400)
@@ -325,20 +352,24 @@ class Proxy:
     async def _handle(self, incoming: web.Request) -> web.StreamResponse:
         raw = await incoming.read()
         request = self._read(incoming, raw)
-        if request.is_watch and not any(rule.when(request) for rule in self.script.reads):
+        rule = self._rule_for(request)
+        if request.is_watch and rule is None:
             return await self._watch(incoming, request)
 
         async def forward() -> Answer:
             return await self._forward(request, raw)
 
-        counted = request.verb != "GET" and request.kind not in UNCOUNTED
-        rules = self.script.reads if request.verb == "GET" else self.script.writes if counted else ()
-        rule = next((rule for rule in rules if rule.when(request)), None)
         # Shielded: what the apiserver was asked for happens, whether or not the one who asked lives to hear of it.
         answer = await asyncio.shield(asyncio.ensure_future(self._answer(rule, request, forward)))
         if answer is None:
             return _cut(incoming)
         return web.Response(status=answer.status, body=answer.body, headers=answer.headers)
+
+    def _rule_for(self, request: Request) -> Rule | None:
+        if self.outage is not None:
+            return Rule(lambda _: True, self.outage)
+        rules = self.script.reads if request.verb == "GET" else self.script.writes if _counts(request) else ()
+        return next((rule for rule in rules if rule.when(request)), None)
 
     async def _answer(self, rule: Rule | None, request: Request, forward: Forward) -> Answer | None:
         """What the client gets, None when its connection is to be cut."""
@@ -353,7 +384,7 @@ class Proxy:
         finally:
             if (
                 rule is not None
-                and request.verb != "GET"
+                and _counts(request)
                 and all(record.request is not request for record in self.writes[known:])
             ):
                 self.writes.append(Record(request, None))
@@ -393,7 +424,7 @@ class Proxy:
                 {key: response.headers[key] for key in HANDED_BACK if key in response.headers},
             )
         self.statuses[answer.status] = self.statuses.get(answer.status, 0) + 1
-        if request.verb != "GET" and request.kind not in UNCOUNTED:
+        if _counts(request):
             self.writes.append(Record(request, answer.status))
             self.last_write = time.monotonic()
         return answer
@@ -405,6 +436,8 @@ class Proxy:
         out = web.StreamResponse(headers={"Content-Type": "application/json"})
         stream = WatchStream(request, out, incoming.transport)
         quiet = aiohttp.ClientTimeout(total=None, sock_connect=10)
+        if stream.transport is not None:
+            self._watching.add(stream.transport)
         try:
             async with self.session.get(
                 self._url(request), headers={"Accept-Encoding": "identity"} | self._identity(request), timeout=quiet
@@ -420,6 +453,9 @@ class Proxy:
             return _cut(incoming)
         except EndOfWatch:
             pass
+        finally:
+            if stream.transport is not None:
+                self._watching.discard(stream.transport)
         await out.write_eof()
         return out
 
@@ -439,6 +475,10 @@ class Proxy:
         elif not stream.stalled:
             await stream.send(line)
         stream.history.append(line)
+
+
+def _counts(request: Request) -> bool:
+    return request.verb != "GET" and request.kind not in UNCOUNTED
 
 
 def _cut(incoming: web.Request) -> web.StreamResponse:
