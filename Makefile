@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# The scanners' own: their dependencies are not ours.
+SCAN_VENV := .venv-scan
+SCAN_STAMP := $(SCAN_VENV)/.installed
 CLUSTER_TOOL := hack/cluster/cluster
 # The demo's cluster is yours to play with; the tests have one of their own, so that neither disturbs the other.
 DEMO_CLUSTER := mabeam
@@ -29,7 +32,7 @@ demo-down: ## End the demo's cluster; nothing of it stays on the machine but the
 	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
 
 .PHONY: test
-test: $(STAMP) check test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
+test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
 	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests
 
 ## Every day
@@ -89,6 +92,20 @@ generate: $(STAMP) ## Regenerate what comes from code: CRDs, RBAC, the chart's a
 verify: $(STAMP) ## Check that the generated files are current
 	@$(BIN)/python hack/generate.py --check
 
+$(SCAN_STAMP): requirements/scan.txt
+	@echo "· the scanners, from requirements/scan.txt"
+	@$(PYTHON) -m venv $(SCAN_VENV)
+	@$(SCAN_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.txt
+	@touch $@
+
+.PHONY: scan
+scan: $(STAMP) $(SCAN_STAMP) ## Scan for security: bandit, checkov, pip-audit (docs/security.md)
+	@$(BIN)/python hack/scan.py $(SCAN_ARGS)
+
+.PHONY: scan-offline
+scan-offline: $(STAMP) $(SCAN_STAMP) ## The same without asking an advisory service
+	@$(BIN)/python hack/scan.py --offline
+
 .PHONY: lock
 lock: $(STAMP) ## Lock the dependencies anew (requirements/*.txt)
 	@$(BIN)/pip install --quiet pip-tools==7.6.2
@@ -96,6 +113,11 @@ lock: $(STAMP) ## Lock the dependencies anew (requirements/*.txt)
 	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
 	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	    $$([ $$set = dev ] && echo "--extra dev --all-build-deps") --output-file requirements/$$set.txt pyproject.toml; \
+	done
+	@for set in sbom scan; do \
+	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
+	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+	    --output-file requirements/$$set.txt requirements/$$set.in; \
 	done
 
 ## Clusters and images
@@ -136,4 +158,4 @@ bench-quick: $(STAMP) ## The same with smaller sizes and fewer repeats, in about
 ## Tidying
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches in this folder
-	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build operator/*.egg-info
+	@rm -rf $(VENV) $(SCAN_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build operator/*.egg-info
