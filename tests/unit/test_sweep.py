@@ -24,6 +24,7 @@ class Apiserver:
     def __init__(self) -> None:
         self.items: dict[str, list[JsonDict]] = {kind: [] for kind in WATCHED}
         self.asked: list[tuple[str, str | None]] = []
+        self.before_answering: Callable[[], object] = lambda: None
         self.meanwhile: Callable[[], object] = lambda: None
         self.trouble: list[Exception] = []
         self.as_of = "1000"
@@ -32,6 +33,8 @@ class Apiserver:
         self.asked.append((kind, namespace))
         if self.trouble:
             raise self.trouble.pop()
+        if kind == AGENT:
+            self.before_answering()
         yield {"items": self.items[kind], "metadata": {"resourceVersion": self.as_of}}
         if kind == AGENT:
             self.meanwhile()
@@ -85,6 +88,17 @@ def test_what_a_watch_told_while_the_list_was_under_way_is_not_taken_back() -> N
     house.api.meanwhile = lambda: [house.cache.learn(AGENT, an_agent(name, 50)) for name in ("a", "c")]
     assert house.run() == []
     assert {name for _, name in house.cache.agents} == {"a", "b", "c"}
+
+
+def test_what_a_watch_told_to_be_gone_while_the_list_was_under_way_does_not_come_back() -> None:
+    house = House("a", "b")
+    # The answer holds both, and `b` is deleted before its page has been read.
+    house.api.before_answering = lambda: house.cache.forget(AGENT, ("team", "b"), "uid-of-b")
+    assert house.run() == []
+    assert {name for _, name in house.cache.agents} == {"a"}
+    house.api.before_answering = lambda: None
+    house.api.items[AGENT] = [an_agent("a", 1), an_agent("b", 60, uid="second")]
+    assert house.run() == [(AGENT, "b", False)]
 
 
 def test_an_old_list_does_not_bring_an_old_word_back() -> None:

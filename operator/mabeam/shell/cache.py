@@ -5,7 +5,8 @@ older word on an object never replaces a newer one, and `sweep` finds deletions 
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
 
@@ -77,6 +78,7 @@ class Cache:
     nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
     node_names: frozenset[str] = frozenset()
     cordoned: frozenset[str] = frozenset()
+    _obituaries: list[set[str]] = field(default_factory=list)
 
     def learn(self, kind: str, body: JsonDict) -> Change | None:
         """What a newer word on an object changed; None when it is not newer than what is known."""
@@ -104,9 +106,21 @@ class Cache:
         if known is None or (uid is not None and known.uid != uid):
             return None
         del self.versions[kind][where]
+        for dead in self._obituaries:
+            dead.add(known.uid)
         before = self._get(kind, where)
         self._drop(kind, where)
         return Change(kind, where, before, None)
+
+    @contextmanager
+    def deaths(self) -> Iterator[set[str]]:
+        """The uids of what is forgotten from now on: nobody who read them before that may bring them back."""
+        dead: set[str] = set()
+        self._obituaries.append(dead)
+        try:
+            yield dead
+        finally:
+            self._obituaries = [other for other in self._obituaries if other is not dead]
 
     def _get(self, kind: str, where: Where) -> object | None:
         match kind:

@@ -85,12 +85,15 @@ class Sweep:
         known_before = {where: version for where, version in known.items() if scope is None or where[0] == scope}
         seen: dict[tuple[str, str], str] = {}
         missed, as_of = 0, ""
-        async for page in self.cluster.list_pages(kind, scope):
-            as_of = as_of or str((page.get("metadata") or {}).get("resourceVersion") or "")
-            for item in page.get("items") or ():
-                meta = item["metadata"]
-                seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
-                missed += self._tell(self.cache.learn(kind, item))
+        with self.cache.deaths() as dead:
+            async for page in self.cluster.list_pages(kind, scope):
+                as_of = as_of or str((page.get("metadata") or {}).get("resourceVersion") or "")
+                for item in page.get("items") or ():
+                    meta = item["metadata"]
+                    seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
+                    # All pages are as of the first one: what a watch has told to be gone since is still on the later ones.
+                    if meta["uid"] not in dead:
+                        missed += self._tell(self.cache.learn(kind, item))
         for where, version in known_before.items():
             # Only what was known before the LIST began and is unchanged since (a newer word may have come by watch), and
             # only if the LIST is no older than that knowledge: a replica of the apiserver may lag behind.
