@@ -13,7 +13,7 @@ from typing import Any
 
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
-from mabeam.core import budget
+from mabeam.core import budget, implied
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.ordinals import LAST_INCARNATION
 from mabeam.core.snapshot import AgentSnapshot
@@ -49,7 +49,7 @@ class World:
 
     `prompt` lets the kubelet act at once whenever the world settles: it starts what is pending and removes what is being
     deleted. `nodes` is None while nobody looks at nodes. `crash_at` is the number of the write the operator does not
-    live to make.
+    live to make. An `implying` operator makes the first pods before it stores anything, as the shell does.
     """
 
     agent: JsonDict
@@ -58,6 +58,8 @@ class World:
     nodes: set[str] | None = None
     cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
+    implying: bool = False
+    untold_until: datetime | None = None
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -126,17 +128,29 @@ class World:
         snapshot = self.look()
         decision = decide(snapshot, self.now)
         self._judge_pass(snapshot, decision)
+        if self.implying:
+            decision = self._first_word(snapshot, decision)
         before = len(self.writes)
         try:
             self._carry_out(decision)
         except OperatorDied:
             self.deaths += 1
             self.crash_at = None
+            self.untold_until = None  # all that it remembers
             return max(1, len(self.writes) - before)
         self.wake_at = None
         if decision.requeue_after is not None:
             self.wake_at = self.now + timedelta(seconds=decision.requeue_after)
         return len(self.writes) - before
+
+    def _first_word(self, snapshot: AgentSnapshot, decided: Decision[AgentStatus]) -> Decision[AgentStatus]:
+        left = (self.untold_until - self.now).total_seconds() if self.untold_until is not None else 0.0
+        decision = implied.first_word(snapshot, decided, self.now, decide, left)
+        if decision is decided:
+            self.untold_until = None
+        elif self.untold_until is None:
+            self.untold_until = self.now + timedelta(seconds=implied.FIRST_WORD_SECONDS)
+        return decision
 
     def settle(self) -> None:
         """Passes (and a prompt kubelet's doings) until nothing is left to do; time stands still."""
@@ -164,7 +178,7 @@ class World:
 
     def _carry_out(self, decision: Decision[AgentStatus]) -> None:
         wire = decision.status.to_wire()
-        if wire != self.agent["status"]:
+        if decision.status != self.status and wire != self.agent["status"]:
             self._about_to_write()
             if AgentStatus.model_validate(wire).to_wire() != wire:
                 raise ImpossibleState("the status does not survive its own serialisation")

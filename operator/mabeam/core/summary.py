@@ -72,13 +72,15 @@ def conclude(snapshot: AgentSnapshot, status: AgentStatus, problems: Sequence[st
     )
 
 
-def registered(agent: Agent) -> tuple[Event, ...]:
-    """The Event of an agent's first pass."""
+def told(agent: Agent, events: Sequence[Event]) -> tuple[Event, ...]:
+    """The pass's Events; of an agent's first pass one more, into which the start of its pods goes when that was seen already."""
     if agent.status.observed_generation >= 0:
-        return ()
+        return tuple(events)
+    started = [event.note for event in events if event.reason is Reason.AGENT_STARTED]
     follow = agent.spec.desired_state is DesiredState.RUNNING and agent.spec.replicas > 0
-    note = "accepted; its pods follow" if follow else "accepted; it is to rest"
-    return (Event(Reason.AGENT_REGISTERED, note, action="Register"),)
+    note = "accepted; " + ("; ".join(started) or ("its pods follow" if follow else "it is to rest"))
+    rest = (event for event in events if event.reason is not Reason.AGENT_STARTED)
+    return (Event(Reason.AGENT_REGISTERED, note, action="Register"), *rest)
 
 
 def status_reason(before: AgentStatus, after: AgentStatus) -> str:

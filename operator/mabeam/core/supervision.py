@@ -118,7 +118,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         status=status,
         status_reason=summary.status_reason(before, status),
         effects=(*run.effects, *delivery.effects),
-        events=(*summary.registered(agent), *run.events),
+        events=summary.told(agent, run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
     )
 

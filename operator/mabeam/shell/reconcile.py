@@ -2,14 +2,16 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from datetime import datetime
 
 import aiohttp
 
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, supervision
+from mabeam.core import coordination, implied, supervision
+from mabeam.core.decision import Decision
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
@@ -39,6 +41,7 @@ class Reconciler:
     applier: Applier
     reports: Reports
     telemetry: Telemetry
+    untold: dict[Key, float] = field(default_factory=dict)  # new agents, and until when their first status may wait
 
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
@@ -66,17 +69,19 @@ class Reconciler:
     async def _agent(self, key: Key) -> float | None:
         snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
         if snapshot is None:
+            self.untold.pop(key, None)
             return None
         agent = snapshot.agent
-        decision = supervision.decide(snapshot, self.cluster.clock.now())
+        now = self.cluster.clock.now()
+        decision = self._first_word(key, snapshot, supervision.decide(snapshot, now), now)
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
         try:
             await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
         except PodNotTaken as problem:
-            now = asyncio.get_running_loop().time()
-            self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), now)
+            moment = asyncio.get_running_loop().time()
+            self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
@@ -86,6 +91,19 @@ class Reconciler:
             if (failure.time, failure.pod) not in known:
                 self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
+
+    def _first_word(
+        self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus], now: datetime
+    ) -> Decision[AgentStatus]:
+        """The decision, or as much of it as a new agent needs before there is something to tell."""
+        moment = asyncio.get_running_loop().time()
+        left = self.untold.get(key, 0.0) - moment
+        decision = implied.first_word(snapshot, decided, now, supervision.decide, left)
+        if decision is decided:
+            self.untold.pop(key, None)
+        else:
+            self.untold.setdefault(key, moment + implied.FIRST_WORD_SECONDS)
+        return decision
 
     async def _were_only_hidden(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
         """Whether pods that are about to be counted as lost are there after all, and were made visible again.

@@ -1,0 +1,67 @@
+"""The first intent of an agent goes without saying: of one that nothing is stored of, each ordinal's incarnation is 1.
+
+Every other restart is a number in the status before it is a pod. Here the number follows from there being no status: whoever
+looks, however often the operator dies, comes to it again, and the pod's name holds it. So the first pods may be made at once
+and told of together with how they started: one status write less for each agent, and its pods a write earlier.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+from mabeam.api.agent import Agent
+from mabeam.api.agent_status import AgentState, AgentStatus
+from mabeam.api.names import ConditionType, Reason
+from mabeam.core.decision import Decision, Effect
+from mabeam.core.snapshot import AgentSnapshot
+
+Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
+
+# What is told of a new agent may wait this long for its pods to run, so that one status write tells all of it.
+FIRST_WORD_SECONDS: Final = 2.0
+
+
+def first_word(
+    snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, decide: Decide, left: float
+) -> Decision[AgentStatus]:
+    """The decision; on a new agent its first pods without a status yet, or nothing while they are on their way.
+
+    `left` is for how many seconds more the first status may wait. What is held back is decided anew by the next pass.
+    """
+    starts = _starts(snapshot, decision, now, decide)
+    if starts:
+        return Decision(snapshot.agent.status, "implied", starts, requeue_after=FIRST_WORD_SECONDS)
+    if left > 0 and _are_on_their_way(snapshot, decision.status):
+        return Decision(snapshot.agent.status, "on their way", requeue_after=left)
+    return decision
+
+
+def _starts(
+    snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, decide: Decide
+) -> tuple[Effect, ...]:
+    """The pods that may be created before anything is stored; empty when the status has to come first.
+
+    It has to when there is more to it than the numbers: pods that are there already, a name that is taken, a refusal of the
+    apiserver, directives.
+    """
+    agent, status = snapshot.agent, decision.status
+    if not _is_untold(agent) or snapshot.pods or snapshot.refused or snapshot.name_taken or snapshot.invalid:
+        return ()
+    if decision.effects or status.directives is not None or any(record.incarnation != 1 for record in status.pods):
+        return ()
+    foreseen = replace(snapshot, agent=agent.model_copy(update={"status": status}))
+    effects = decide(foreseen, now).effects
+    return effects if all((effect.verb, effect.kind) == ("create", "Pod") for effect in effects) else ()
+
+
+def _are_on_their_way(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
+    """Whether there is nothing to tell yet but that the first pods were asked for, without any trouble."""
+    ready = next((c for c in status.conditions if c.type == ConditionType.READY), None)
+    starting = status.state is AgentState.STARTING and ready is not None and ready.reason == Reason.STARTING
+    return _is_untold(snapshot.agent) and starting and status.directives is None and not status.failures
+
+
+def _is_untold(agent: Agent) -> bool:
+    status = agent.status
+    return status.observed_generation < 0 and not status.pods and not status.failures

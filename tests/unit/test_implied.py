@@ -1,0 +1,91 @@
+"""The first pods of an agent come before its first status, which tells of both; anything out of the ordinary is told first."""
+
+from dataclasses import replace
+
+import pytest
+
+from mabeam.core import implied
+from mabeam.core.decision import Decision
+from mabeam.core.snapshot import AgentSnapshot, PodRefused
+from mabeam.core.supervision import decide
+from support.builders import a_pod, agent_body, an_agent, at, waiting
+from support.world import World
+
+
+def written(world: World) -> list[tuple[str, str]]:
+    return [(write.verb, write.name) for write in world.writes]
+
+
+def first(snapshot: AgentSnapshot, left: float = 0.0) -> Decision:  # type: ignore[type-arg]
+    return implied.first_word(snapshot, decide(snapshot, at(0)), at(0), decide, left)
+
+
+def test_a_new_agent_costs_a_pod_and_one_status() -> None:
+    world = World(agent_body(), implying=True)
+    world.settle()
+    assert written(world) == [("create", "a-0-1"), ("patch-status", "a")]
+    assert world.state == "Running"
+    assert world.told("AgentRegistered") == ["accepted; a-0-1 runs on node1"]
+    assert world.told("AgentStarted") == []
+
+
+def test_each_replica_gets_its_first_pod_at_once() -> None:
+    world = World(agent_body(replicas=3), implying=True)
+    world.settle()
+    assert world.made() == ["a-0-1", "a-1-1", "a-2-1"]
+    assert len(world.writes) == 4
+
+
+def test_a_slow_start_is_told_after_two_seconds() -> None:
+    world = World(agent_body(), prompt=False, implying=True)
+    world.settle()
+    world.advance(1.9)
+    assert written(world) == [("create", "a-0-1")]
+    world.advance(0.2)
+    assert written(world) == [("create", "a-0-1"), ("patch-status", "a")]
+    assert world.state == "Starting"
+
+
+def test_trouble_is_told_at_once() -> None:
+    world = World(agent_body(), prompt=False, implying=True)
+    world.settle()
+    world.schedule("a-0-1")
+    world.cannot_start("a-0-1", "ImagePullBackOff")
+    world.settle()
+    assert world.condition("Ready")[1] == "ImagePullBackOff"
+
+
+def test_a_first_pod_that_fails_before_anything_was_told_is_counted() -> None:
+    world = World(agent_body(), prompt=False, implying=True)
+    world.settle()
+    world.start("a-0-1")
+    world.end("a-0-1", 3)
+    world.settle()
+    assert (world.status.restarts, world.made()) == (1, ["a-0-1", "a-0-2"])
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [
+        {"refused": PodRefused("no such service account", 9.0)},
+        {"name_taken": "a-0-1"},
+        {"invalid": "spec.replicas: -1 is too few"},
+        {"pods": (a_pod("a-0-4"),)},
+    ],
+    ids=["refused", "name taken", "invalid", "pods of a lost status"],
+)
+def test_what_is_out_of_the_ordinary_is_stored_before_anything_is_done(facts: dict) -> None:  # type: ignore[type-arg]
+    snapshot = replace(AgentSnapshot(an_agent()), **facts)
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_an_agent_that_is_to_rest_is_told_so_at_once() -> None:
+    snapshot = AgentSnapshot(an_agent(desired="Stopped"))
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_the_word_on_a_known_agent_never_waits() -> None:
+    told = decide(AgentSnapshot(an_agent()), at(0)).status
+    agent = an_agent().model_copy(update={"status": told})
+    snapshot = AgentSnapshot(agent, pods=(a_pod("a-0-1", waiting()),))
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
