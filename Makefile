@@ -16,6 +16,7 @@ CLUSTER_TOOL := hack/cluster/cluster
 DEMO_CLUSTER := mabeam
 TEST_CLUSTER := mabeam-test
 TEST_NODES ?= 2
+TEST_FAKE_NODES ?= 4
 PYTEST ?= $(BIN)/pytest -q
 
 .PHONY: help
@@ -67,6 +68,7 @@ types: $(STAMP) ## Check types (mypy --strict)
 	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers
 	@$(BIN)/mypy -p examples.demo
 	@MYPYPATH=operator:tests $(BIN)/mypy --follow-imports=silent -p benchmarks
+	@MYPYPATH=operator:tests $(BIN)/mypy --follow-imports=silent -p faults
 
 .PHONY: rooms
 rooms: $(STAMP) ## Check who may import whom (import-linter)
@@ -74,7 +76,7 @@ rooms: $(STAMP) ## Check who may import whom (import-linter)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run the tests that need no cluster (under 30 s)
-	@$(PYTEST) -n 2 tests -m "not api and not e2e and not chart"
+	@$(PYTEST) -n 2 tests -m "not api and not e2e and not chart and not faults"
 
 .PHONY: test-api
 test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only
@@ -130,7 +132,7 @@ cluster-down: demo-down ## The same as demo-down
 
 .PHONY: test-cluster
 test-cluster: ## Start the tests' cluster
-	@$(CLUSTER_TOOL) up --name $(TEST_CLUSTER) --nodes $(TEST_NODES)
+	@$(CLUSTER_TOOL) up --name $(TEST_CLUSTER) --nodes $(TEST_NODES) --kwok $(TEST_FAKE_NODES)
 
 .PHONY: test-down
 test-down: ## End the tests' cluster
@@ -154,6 +156,13 @@ bench: $(STAMP) ## Measure side by side with Jobs and ReplicaSets, up to 10,000 
 .PHONY: bench-quick
 bench-quick: $(STAMP) ## The same with smaller sizes and fewer repeats, in about ten minutes
 	@$(BENCH) --quick $(BENCH_ARGS)
+
+## Faults
+.PHONY: faults
+faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in about an hour and a half (FAULTS_ARGS="--only R1" for a part)
+	@$(CLUSTER_TOOL) up --name mabeam-faults --control-plane-only --kwok 20
+	@trap '$(CLUSTER_TOOL) down --name mabeam-faults' EXIT; PYTHONPATH=tests:operator \
+	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)
 
 ## Tidying
 .PHONY: clean

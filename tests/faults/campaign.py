@@ -8,7 +8,6 @@ import argparse
 import asyncio
 import importlib
 import inspect
-import json
 import os
 import pkgutil
 import secrets
@@ -18,33 +17,20 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median
 from types import ModuleType
 from typing import Any, Final
 
 import faults
+from faults import report
 from faults.apiserver import Api, Credentials, Refused
 from faults.arena import Arena, arena
 from faults.ground import Ground
 from faults.plan import Plan
+from faults.report import Outcome
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLUSTER: Final = str(ROOT / "hack/cluster/cluster")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What became of a plan."""
-
-    plan: str
-    problem: str | None
-    seconds: float
-    fired: int = 0
-    exits: tuple[int, ...] = ()
-    liveness_kills: int = 0
-    notes: dict[str, float] = field(default_factory=dict)
 
 
 def campaigns() -> dict[str, ModuleType]:
@@ -116,52 +102,10 @@ async def run_campaign(
     return sorted(finished, key=lambda outcome: order[outcome.plan])
 
 
-def report(module: ModuleType, outcomes: Sequence[Outcome], seed: int, seconds: float) -> dict[str, Any]:
-    """The campaign's result, as it is kept."""
-    figures: dict[str, list[float]] = {}
-    for outcome in outcomes:
-        for what, value in outcome.notes.items():
-            figures.setdefault(what, []).append(value)
-    failed = [outcome for outcome in outcomes if outcome.problem is not None]
-    return {
-        "id": module.ID,
-        "title": module.TITLE,
-        "seed": seed,
-        "run": len(outcomes),
-        "passed": len(outcomes) - len(failed),
-        "seconds": round(seconds),
-        "faultsFired": sum(outcome.fired for outcome in outcomes),
-        "plansWithoutFault": [outcome.plan for outcome in outcomes if not outcome.fired],
-        "operatorEndedByItself": sum(len(outcome.exits) for outcome in outcomes),
-        "livenessRestarts": sum(outcome.liveness_kills for outcome in outcomes),
-        "figures": {
-            what: {"median": round(median(values), 2), "worst": round(max(values), 2), "of": len(values)}
-            for what, values in sorted(figures.items())
-        },
-        "failed": [{"plan": o.plan, "problem": (o.problem or "").splitlines()[:3]} for o in failed],
-    }
-
-
-def keep(document: dict[str, Any], folder: Path) -> None:
-    """Write a campaign's result into the folder."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{document['id']}.json").write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n")
-
-
-def tell(module: ModuleType, outcomes: Sequence[Outcome], seed: int, cluster: str) -> None:
-    """Print the campaign's line, and how to replay what failed."""
-    failed = [outcome for outcome in outcomes if outcome.problem is not None]
-    print(f"{module.ID}: {len(outcomes)} plans run, {len(outcomes) - len(failed)} passed, seed {seed}", flush=True)
-    for outcome in failed:
-        head = "\n    ".join((outcome.problem or "").splitlines()[:12])
-        print(f"  {outcome.plan}: {head}")
-        print(f"  replay: {replay_command(cluster, module.ID, seed, outcome.plan)}")
-
-
-def replay_command(cluster: str, id_: str, seed: int, plan: str) -> str:
-    """The command that runs one plan again."""
+def replay_command(cluster: str, id_: str, seed: int) -> str:
+    """The command that runs one plan again, but for the plan's name."""
     where = f"--cluster {cluster} " if cluster else ""
-    return f"PYTHONPATH=tests:operator .venv/bin/python -m faults.campaign {where}--only {id_} --seed {seed} --plan '{plan}'"
+    return f"PYTHONPATH=tests:operator .venv/bin/python -m faults.campaign {where}--only {id_} --seed {seed}"
 
 
 async def ready_crds(ground: Ground) -> None:
@@ -215,11 +159,11 @@ async def run(options: argparse.Namespace) -> int:
             print(f"{module.ID}: {module.TITLE}: {len(plans)} plans", flush=True)
             began = time.monotonic()
             outcomes = await run_campaign(ground, module, plans, options.seed, options.jobs)
-            tell(module, outcomes, options.seed, options.cluster)
+            report.tell(module, outcomes, options.seed, replay_command(options.cluster, module.ID, options.seed))
             all_passed = all_passed and all(outcome.problem is None for outcome in outcomes)
             if options.results and not options.plan:
-                document = report(module, outcomes, options.seed, time.monotonic() - began)
-                keep(document, Path(options.results))
+                result = report.document(module, outcomes, options.seed, time.monotonic() - began)
+                report.keep(result, Path(options.results))
     if not all_passed:
         print(f"the logs of what failed: {folder}")
     return 0 if all_passed else 1
