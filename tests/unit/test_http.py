@@ -331,3 +331,57 @@ def test_a_report_through_the_apiserver_is_read_to_its_end_and_not_beyond_the_li
             assert len(await cluster.read_report("team", "a-0-1", 9464, "/metrics", 25)) == 26
 
     asyncio.run(main())
+
+
+GOING = (
+    "pods is forbidden: unable to create new content in namespace team because it is being terminated",
+    "Forbidden",
+)
+
+
+def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_something_new_is_in_it() -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(f"{request.method} {request.path}")
+        message, reason = GOING
+        return web.json_response({"reason": reason, "message": message}, status=403)
+
+    async def refused(cluster: Cluster, kind: str, namespace: str) -> bool:
+        with pytest.raises(ApiError) as told:
+            await cluster.create(kind, namespace, {})
+        return told.value.namespace_going
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            for kind in ("Pod", "ConfigMap", "Event"):
+                assert await refused(cluster, kind, "team")
+            assert asked == ["POST /api/v1/namespaces/team/pods"]
+            assert await refused(cluster, "Pod", "another")
+            assert await refused(cluster, "Lease", "team")
+            assert len(asked) == 3
+            cluster.takes_again("team")
+            assert await refused(cluster, "Pod", "team")
+            assert len(asked) == 4
+
+    asyncio.run(main())
+
+
+def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mabeam.shell.cluster.GOING_SECONDS", 0.0)
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.path)
+        if len(asked) > 1:
+            return web.json_response({"kind": "Pod"})
+        message, reason = GOING
+        return web.json_response({"reason": reason, "message": message}, status=403)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(ApiError):
+                await cluster.create("Pod", "team", {})
+            assert await cluster.create("Pod", "team", {}) == {"kind": "Pod"}
+
+    asyncio.run(main())

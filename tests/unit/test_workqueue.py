@@ -94,9 +94,10 @@ def test_a_delayed_key_comes_when_it_is_due_and_not_before() -> None:
         clock = asyncio.get_running_loop().time
         asked = clock()
         queue.add_after(A, 0.1)
-        assert queue.depth() == 0
+        assert (queue.depth(), queue.delayed()) == (0, 1)
         assert await queue.get() == A
         assert clock() - asked >= 0.1
+        assert queue.delayed() == 0
 
     running(scenario)
 

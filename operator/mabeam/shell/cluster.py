@@ -32,6 +32,8 @@ PAGE: Final = 100
 WATCH_SECONDS: Final = 300
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
+# A namespace that is being terminated never takes anything in again. This is how long that is known after it last mattered.
+GOING_SECONDS: Final = 60.0
 # Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
 LEASE: Final = "Lease"
 
@@ -207,6 +209,7 @@ class Cluster:
     clock: Clock = field(default_factory=Clock)
     _session: aiohttp.ClientSession | None = None
     _flying: asyncio.Semaphore = field(init=False)
+    _going: dict[str, tuple[float, ApiError]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._flying = asyncio.Semaphore(self.max_in_flight)
@@ -282,8 +285,24 @@ class Cluster:
     # --- writes --------------------------------------------------------------------------------------------------------
 
     async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
-        """The object as created; raises ApiError (409 when the name is taken)."""
-        return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
+        """The object as created; raises ApiError (409 when the name is taken), unasked while the namespace is known to go."""
+        try:
+            if kind != LEASE and (known := self._refusal_of(namespace)) is not None:
+                raise known
+            return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
+        except ApiError as problem:
+            if problem.namespace_going:
+                self._going[namespace] = asyncio.get_running_loop().time() + GOING_SECONDS, problem
+            raise
+
+    def _refusal_of(self, namespace: str) -> ApiError | None:
+        now = asyncio.get_running_loop().time()
+        self._going = {name: known for name, known in self._going.items() if now < known[0]}
+        return self._going[namespace][1] if namespace in self._going else None
+
+    def takes_again(self, namespace: str) -> None:
+        """Something of others' came into being in the namespace: it is another one of the same name, and is asked again."""
+        self._going.pop(namespace, None)
 
     async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
         """The object after a JSON merge patch."""

@@ -227,6 +227,8 @@ class Process:
             self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
 
     def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
+        if change.kind in (AGENT, VARIABLE) and change.before is None:
+            self.cluster.takes_again(change.where[0])
         if change.kind == AGENT and change.after is None:
             uid = getattr(getattr(change.before, "agent", None), "metadata", None)
             if uid is not None:
@@ -268,6 +270,9 @@ class Process:
     def _metrics(self) -> bytes:
         self.telemetry.depth.set(self.queue.depth())
         self.telemetry.oldest.set(self.queue.oldest_seconds())
+        self.telemetry.delayed.set(self.queue.delayed())
+        for kind, known in self.cache.versions.items():
+            self.telemetry.known.labels(kind).set(len(known))
         return self.telemetry.exposition()
 
     async def _watch_loop(self) -> None:

@@ -48,6 +48,8 @@ class Telemetry:
         self.oldest = Gauge(
             "mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry
         )
+        self.delayed = Gauge("mabeam_workqueue_delayed", "Keys waiting for their time.", registry=self.registry)
+        self.known = Gauge("mabeam_known_objects", "Objects in the cache.", ("kind",), registry=self.registry)
         self.lag = Histogram(
             "mabeam_event_loop_lag_seconds",
             "How late the event loop's timers are.",

@@ -124,6 +124,10 @@ class WorkQueue:
         """How many keys wait for a worker now."""
         return len(self._ready)
 
+    def delayed(self) -> int:
+        """How many keys wait for their time."""
+        return len(self._due)
+
     def oldest_seconds(self) -> float:
         """How long the longest-waiting key has waited for a worker; 0 when none waits."""
         if not self._ready:
