@@ -33,15 +33,31 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
  && cp -r annealers /program/opt/mabeam/lib/python3*/site-packages/ \
  && python3 -m compileall -q -s /program --invalidation-mode unchecked-hash /program/opt/mabeam/lib
 
+# The bill of materials, read from what is really there. Its maker stays in this stage.
+FROM libraries AS bill
+COPY requirements/sbom.txt requirements/sbom.txt
+RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca.crt \
+    python3 -m venv --without-pip /opt/bill \
+ && python3 -m pip --python /opt/bill/bin/python install --quiet --only-binary=:all: --require-hashes -r requirements/sbom.txt
+COPY --from=program /program/ /
+COPY pyproject.toml ./
+# The root component's version is read from the code when the program is built; its bill wants it written down.
+RUN mkdir -p /bill/usr/share/doc/mabeam \
+ && version=$(/opt/mabeam/bin/python -c 'import mabeam; print(mabeam.__version__)') \
+ && sed -i "s/^dynamic = .*/version = \"$version\"/" pyproject.toml \
+ && /opt/bill/bin/cyclonedx-py environment --pyproject pyproject.toml --mc-type application --output-reproducible \
+      --output-file /bill/usr/share/doc/mabeam/sbom.cdx.json /opt/mabeam/bin/python
+
 FROM ${BASE}
 ARG VERSION=0.1.0
 LABEL org.opencontainers.image.title="mabeam" \
       org.opencontainers.image.description="Erlang/OTP supervision and multi-agent coordination for pods: the operator and the agents' runner" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}"
-# Two layers: the libraries change seldom, the program often.
+# The libraries change seldom, the program often.
 COPY --from=libraries /opt/mabeam /opt/mabeam
 COPY --from=program /program/ /
+COPY --from=bill /bill/ /
 # USER and HOME: the user has no entry in /etc/passwd, and may be any other number.
 ENV PATH=/opt/mabeam/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

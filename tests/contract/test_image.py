@@ -1,5 +1,6 @@
 """The image: what its build may know, what it holds, and when it is built again."""
 
+import email
 import importlib.util
 import json
 import os
@@ -20,6 +21,8 @@ ROOT = Path(__file__).resolve().parents[2]
 BUILD = ROOT / "hack/image/build"
 DOCKERFILE = (ROOT / "Dockerfile").read_text()
 MOST_BYTES = 160_000_000
+BILL = "/usr/share/doc/mabeam/sbom.cdx.json"
+METADATA = ".dist-info/METADATA"
 
 
 @pytest.fixture(name="build", scope="module")
@@ -125,10 +128,12 @@ def test_the_last_stage_runs_nothing_so_that_its_base_needs_no_shell() -> None:
 
 
 def test_every_library_is_installed_by_its_hash() -> None:
-    installs = re.findall(r"pip --python \S+ install (.+?)(?:&&|$)", DOCKERFILE.replace("\\\n", " "))
-    assert len(installs) == 2
-    assert "--require-hashes" in installs[0]
-    assert "--no-deps" in installs[1]
+    lines = DOCKERFILE.replace("\\\n", " ")
+    installs = re.findall(r"pip --python \S+ install (.+?)(?:&&|$)", lines, flags=re.MULTILINE)
+    hashed = [words for words in installs if "--require-hashes" in words]
+    (program,) = set(installs) - set(hashed)
+    assert [re.findall(r"-r (\S+)", words) for words in hashed] == [["requirements/run.txt"], ["requirements/sbom.txt"]]
+    assert "--no-deps" in program
 
 
 def test_pips_settings_are_secrets_of_the_build_and_never_arguments() -> None:
@@ -208,7 +213,7 @@ class Archive:
             for member in layer:
                 path = "/" + member.name.removeprefix("./").strip("/")
                 self.files[path] = member
-                if member.isfile() and path.startswith("/etc/"):
+                if member.isfile() and (path.startswith("/etc/") or path.endswith(METADATA) or path == BILL):
                     self.texts[path] = layer.extractfile(member).read().decode(errors="replace")  # type: ignore[union-attr]
 
 
@@ -248,10 +253,31 @@ def test_every_module_of_the_program_is_compiled(image: Archive) -> None:
 
 @pytest.mark.e2e
 def test_the_image_knows_nothing_of_the_machine_that_built_it(image: Archive) -> None:
-    told = json.dumps(image.config) + "".join(image.texts.values())
+    told = json.dumps(image.config) + "".join(t for path, t in image.texts.items() if not path.endswith(METADATA))
     assert "PIP_" not in told
     for variable in ("PIP_INDEX_URL", "PIP_FIND_LINKS", "HTTP_PROXY", "HTTPS_PROXY"):
         assert not os.environ.get(variable) or os.environ[variable] not in told
     assert not {"/etc/pip.conf", "/etc/resolv.conf", "/run/secrets/ca.crt"} & {
         path for path, member in image.files.items() if member.size
     }
+
+
+@pytest.mark.e2e
+def test_the_bill_of_materials_names_every_distribution_in_the_image_with_its_version_and_licence(
+    image: Archive,
+) -> None:
+    bill = json.loads(image.texts[BILL])
+    assert (bill["bomFormat"], bill["specVersion"]) == ("CycloneDX", "1.6")
+    told = {item["name"]: item for item in (bill["metadata"]["component"], *bill["components"])}
+    there = [email.message_from_string(text) for path, text in image.texts.items() if path.endswith(METADATA)]
+    assert {item["Name"]: item["Version"] for item in there} == {name: item["version"] for name, item in told.items()}
+    assert {"mabeam", "aiohttp", "kopf", "pydantic"} < set(told)
+    for item in there:
+        named = item["License-Expression"] or item["License"] or "License ::" in str(item.get_all("Classifier"))
+        assert not named or told[item["Name"]]["licenses"]
+
+
+@pytest.mark.e2e
+def test_the_image_does_not_hold_what_made_its_bill_and_lists_debians_packages(image: Archive) -> None:
+    assert not [path for path in image.files if "/cyclonedx" in path or path.startswith(("/opt/bill", "/bill"))]
+    assert image.files["/var/lib/dpkg/status"].size > 0
