@@ -42,10 +42,15 @@ class Work:
 
 
 def works(chosen: Sequence[str], plan: Plan) -> list[Work]:
-    """What has to be measured for these rows, in an order in which one population serves many."""
-    measuring = dict.fromkeys(ROWS[row].source or row for row in chosen)
-    found = [Work(ROWS[row], part) for row in measuring for part in ROWS[row].parts(plan)]
-    return sorted(found, key=lambda work: work.row.place(work.part))
+    """What has to be measured for these rows or parts of rows, in an order in which one population serves many."""
+    found: dict[str, Work] = {}
+    for row, _, part in (one.partition("-") for one in chosen):
+        measuring = ROWS[ROWS[row].source or row]
+        for each in measuring.parts(plan):
+            if part in ("", each):
+                work = Work(measuring, each)
+                found[work.name] = work
+    return sorted(found.values(), key=lambda work: work.row.place(work.part))
 
 
 def digest_of(row: Row) -> str:
@@ -107,11 +112,12 @@ def main() -> int:
     """The exit code: 1 when a bar is broken or a row could not be measured."""
     options = _parser().parse_args()
     chosen = [row.strip().upper() for row in options.rows.split(",")] if options.rows else list(ROWS)
-    unknown = [row for row in chosen if row not in ROWS]
-    if unknown:
-        print(f"no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}", file=sys.stderr)
-        return 2
     plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _words(options.arms))
+    known = [*ROWS, *(work.name for work in works(list(ROWS), plan))]
+    unknown = [one for one in chosen if one not in known]
+    if unknown:
+        print(f"no such row: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+        return 2
     name = "trial" if plan.partial else "quick" if plan.quick else "bench"
     store = Store(RESULTS / name)
     failed: list[str] = []
@@ -155,7 +161,7 @@ def _words(text: str) -> tuple[str, ...] | None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
-    parser.add_argument("--rows", default="", help="for example P1,P4 (default: all)")
+    parser.add_argument("--rows", default="", help="for example P1,P6-1000: rows, or parts of them (default: all)")
     parser.add_argument("--quick", action="store_true", help="smaller sizes and fewer repeats, under ten minutes")
     parser.add_argument("--again", action="store_true", help="measure anew what was measured for these sources")
     parser.add_argument("--report", action="store_true", help="measure nothing; render the table and plots anew")

@@ -260,6 +260,10 @@ def test_a_row_read_off_another_is_measured_with_that_one_and_only_once() -> Non
     assert [one.name for one in works(["P8", "P1", "P2"], Plan(quick=True))] == ["P1-100", "P1-400"]
 
 
+def test_one_part_of_a_row_can_be_asked_for() -> None:
+    assert [one.name for one in works(["P6-1000", "P1-5000", "P6-1000"], Plan())] == ["P1-5000", "P6-1000"]
+
+
 def test_populations_only_grow_through_the_rows_that_share_them() -> None:
     order = [one.name for one in works(list(ROWS), Plan())]
     told = [name for name in order if name.startswith(("P6", "P9"))]
