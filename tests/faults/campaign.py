@@ -1,7 +1,8 @@
 """Runs campaigns: `python -m faults.campaign --cluster NAME [--only R1,R3] [--seed 7] [--jobs 6] [--plan kill-before:17]`.
 
-Each plan has its own namespace, operator and proxy, so plans run side by side; a campaign that disturbs the whole cluster
-(`ALONE`) runs them one after the other. Prints a line per campaign, and for each failed plan the command that replays it.
+Each plan has its own namespace, operator and proxy, so plans run side by side; the plans of a campaign that disturbs the whole
+cluster (`ALONE`) run one after the other, when the rest is done. Prints a line per campaign, and for each failed plan the
+command that replays it.
 """
 
 import argparse
@@ -83,10 +84,9 @@ async def run_plan(ground: Ground, module: ModuleType, plan: Plan, seed: int) ->
 
 
 async def run_campaign(
-    ground: Ground, module: ModuleType, plans: Sequence[Plan], seed: int, jobs: int
+    ground: Ground, module: ModuleType, plans: Sequence[Plan], seed: int, room: asyncio.Semaphore
 ) -> list[Outcome]:
-    """Run a campaign's plans side by side, or one after the other where it disturbs the whole cluster."""
-    room = asyncio.Semaphore(1 if module.ALONE else jobs)
+    """What became of the campaign's plans, in their order; each waits for its room."""
     finished: list[Outcome] = []
 
     async def one(plan: Plan) -> None:
@@ -139,34 +139,44 @@ def _yaml(path: Path) -> Any:
 
 
 async def run(options: argparse.Namespace) -> int:
-    """The exit code: 0 when every plan passed."""
+    """The exit code: 0 when every plan passed.
+
+    The plans of all campaigns run side by side, but for those that disturb the whole cluster: they come last, one by one.
+    """
     known = campaigns()
     wanted = [known[id_] for id_ in (options.only.split(",") if options.only else known)]
     folder = Path(options.logs or tempfile.mkdtemp(prefix="mabeam-faults-"))
     credentials = Credentials.of(kubeconfig(options.cluster))
-    all_passed = True
     async with credentials.session() as session:
         ground = Ground(credentials, session, options.cluster, folder)
         await ready_crds(ground)
+        together = [module for module in wanted if not module.ALONE]
+        room = asyncio.Semaphore(options.jobs)
+        passed = list(await asyncio.gather(*(play(ground, module, options, room) for module in together)))
         for module in wanted:
-            plans = await plans_of(module, ground, options.seed, options.sample)
-            plans = [plan for plan in plans if options.plan in (None, plan.name)]
-            if not plans:
-                if options.plan:
-                    print(f"{module.ID} has no plan {options.plan}", file=sys.stderr)
-                    all_passed = False
-                continue
-            print(f"{module.ID}: {module.TITLE}: {len(plans)} plans", flush=True)
-            began = time.monotonic()
-            outcomes = await run_campaign(ground, module, plans, options.seed, options.jobs)
-            report.tell(module, outcomes, options.seed, replay_command(options.cluster, module.ID, options.seed))
-            all_passed = all_passed and all(outcome.problem is None for outcome in outcomes)
-            if options.results and not options.plan:
-                result = report.document(module, outcomes, options.seed, time.monotonic() - began)
-                report.keep(result, Path(options.results))
-    if not all_passed:
+            if module.ALONE:
+                passed.append(await play(ground, module, options, asyncio.Semaphore(1)))
+    if options.plan and None in passed and not any(passed):
+        print(f"no campaign has a plan {options.plan}", file=sys.stderr)
+        return 2
+    if False in passed:
         print(f"the logs of what failed: {folder}")
-    return 0 if all_passed else 1
+    return 1 if False in passed else 0
+
+
+async def play(ground: Ground, module: ModuleType, options: argparse.Namespace, room: asyncio.Semaphore) -> bool | None:
+    """Whether every plan of the campaign that was asked for passed; None when none was."""
+    plans = await plans_of(module, ground, options.seed, options.sample)
+    plans = [plan for plan in plans if options.plan in (None, plan.name)]
+    if not plans:
+        return None
+    print(f"{module.ID}: {module.TITLE}: {len(plans)} plans", flush=True)
+    began = time.monotonic()
+    outcomes = await run_campaign(ground, module, plans, options.seed, room)
+    report.tell(module, outcomes, options.seed, replay_command(options.cluster, module.ID, options.seed))
+    if options.results and not options.plan:
+        report.keep(report.document(module, outcomes, options.seed, time.monotonic() - began), Path(options.results))
+    return all(outcome.problem is None for outcome in outcomes)
 
 
 def kubeconfig(cluster: str) -> Path:
