@@ -155,8 +155,10 @@ class Process:
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
         await self.sweep.synced.wait()
-        if self.settings.leader_election:
+        if self.settings.leader_election and not self.leader.elected.is_set():
             await self.leader.elected.wait()
+            # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
+            await self.sweep.once()
         self.telemetry.lead()
         for key in self.cache.everything():
             self.queue.add(key)

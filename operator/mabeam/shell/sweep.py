@@ -40,6 +40,14 @@ class Sweep:
     async def sweep_for_ever(self, period_seconds: float) -> None:
         """Sweep at once and then every period; the first success sets `synced`."""
         while True:
+            await self.once()
+            self.synced.set()
+            self.completed()
+            await asyncio.sleep(period_seconds)
+
+    async def once(self) -> None:
+        """Return when one sweep has succeeded: everything is known as it was after the call, or newer."""
+        while True:
             try:
                 await self.sweep()
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -48,11 +56,9 @@ class Sweep:
                     self.problem += " (are the CRDs installed?)"
                 log.warning("the cluster could not be listed: %s", self.problem)
                 await asyncio.sleep(2)
-                continue
-            self.last_success = asyncio.get_running_loop().time()
-            self.synced.set()
-            self.completed()
-            await asyncio.sleep(period_seconds)
+            else:
+                self.last_success = asyncio.get_running_loop().time()
+                return
 
     async def sweep(self) -> None:
         """One comparison of every watched kind; what the watches missed is learned or forgotten here."""
