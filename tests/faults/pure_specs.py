@@ -1,8 +1,12 @@
-"""R8, the first level: worlds drawn from the CRDs' schemas, through parser and core, by the thousand."""
+"""R8, the first level: worlds drawn from the CRDs' schemas, through parser and core, by the thousand.
+
+`python -m faults.pure_specs SEED BATCH COUNT [whole]` prints what became of a batch.
+"""
 
 import copy
 import json
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -158,3 +162,18 @@ def _without(world: JsonDict, path: tuple[Any, ...]) -> JsonDict | None:
         where = where[step]
     del where[path[-1]]
     return smaller
+
+
+def main(seed: str, batch: str, count: str, *whole: str) -> int:
+    """Print the batch's ends as JSON; 1, and the world that fails, made small, on stderr."""
+    try:
+        ends = try_worlds(int(seed), int(batch), int(count), whole=bool(whole))
+    except AssertionError as failed:
+        print(failed, file=sys.stderr)
+        return 1
+    print(json.dumps(ends))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))

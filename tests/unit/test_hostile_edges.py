@@ -42,6 +42,8 @@ def pod(name: str, status: dict[str, Any]) -> dict[str, Any]:
             },
             id="a reason that is none",
         ),
+        pytest.param({"variableStatus": {"previousValue": -1e300}}, id="a whole number that no 64 bits hold"),
+        pytest.param({"variable": {"agents": {"names": ["a"]}, "value": 1e300}}, id="a value that no 64 bits hold"),
     ],
 )
 def test_a_status_at_the_edge_of_its_schema_stays_one_that_the_apiserver_takes(world: dict[str, Any]) -> None:

@@ -4,12 +4,13 @@ A `Rule` is one validation said twice in the same line: as CEL for the apiserver
 objects that were stored before the rule existed. `tests/api` holds both against the same corpus.
 """
 
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cache
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Final, Self
 
 from pydantic import (
     AfterValidator,
@@ -111,13 +112,20 @@ def _given_twice(items: Iterable[Any], keys: tuple[str, ...]) -> str | None:
     return None
 
 
+_INT64: Final = 2**63
+
+
 def _shortest(value: Any) -> Any:
-    """The value with every whole float as an integer, as the apiserver gives it back: 30, not 30.0."""
+    """The value with every number as the apiserver gives it back: 30, not 30.0; what 64 bits cannot hold is no integer."""
     if isinstance(value, dict):
         return {key: _shortest(inner) for key, inner in value.items()}
     if isinstance(value, list):
         return [_shortest(inner) for inner in value]
-    return int(value) if isinstance(value, float) and value.is_integer() else value
+    if isinstance(value, float) and value.is_integer() and abs(value) < _INT64:
+        return int(value)
+    if isinstance(value, int) and _INT64 <= abs(value) <= sys.float_info.max:
+        return float(value)
+    return value
 
 
 class StatusModel(KubeModel):
