@@ -1,12 +1,15 @@
 """The optional admission policy as it is shipped: off unless asked for, one text in two places, in step with the code."""
 
+import json
 import re
+from pathlib import Path
 
 import pytest
+import yaml
 from pydantic.alias_generators import to_camel
 
 from mabeam.core.objects import SHAPING
-from support.rendered import MANIFESTS, Document, chart, kustomized, of_kind, the
+from support.rendered import MANIFESTS, ROOT, Document, chart, kustomized, of_kind, the
 
 pytestmark = pytest.mark.chart
 
@@ -28,6 +31,18 @@ def test_the_chart_and_the_component_ship_the_same_policy() -> None:
     ours = {(d["kind"], d["metadata"]["name"]): d["spec"] for d in shipped()}
     assert ours == {(d["kind"], d["metadata"]["name"]): d["spec"] for d in component}
     assert {kind for kind, _ in ours} == set(KINDS)
+
+
+def test_the_install_guides_component_adds_the_policy_to_an_overlay(tmp_path: Path) -> None:
+    snippets = re.findall(r"```yaml\n(components: .+?)```", (ROOT / "docs/install.md").read_text(), flags=re.DOTALL)
+    (component,) = map(yaml.safe_load, snippets)
+    (tmp_path / "mabeam").symlink_to(ROOT)
+    (tmp_path / "mine").mkdir()
+    overlay = {"resources": ["../mabeam/manifests/base"], **component}
+    (tmp_path / "mine/kustomization.yaml").write_text(json.dumps(overlay))
+    documents = kustomized(tmp_path / "mine")
+    assert [d["kind"] for d in of_kind(documents, *KINDS)] == list(KINDS)
+    assert len(documents) == len(kustomized(MANIFESTS / "base")) + 2
 
 
 def test_what_is_judged_on_a_change_is_exactly_what_shapes_the_pod() -> None:
