@@ -228,6 +228,15 @@ def test_a_holder_that_cannot_renew_stops_writing_well_before_another_may_start(
     virtually(scenario)
 
 
+def test_a_trouble_without_words_is_told_by_its_name(caplog: pytest.LogCaptureFixture) -> None:
+    async def scenario(api: Apiserver) -> None:
+        api.trouble = TimeoutError()
+        await elected_after(a_leader(api, "one"), patience=0.5)
+
+    virtually(scenario)
+    assert "the lease could not be renewed: TimeoutError" in caplog.text
+
+
 def test_a_short_outage_changes_nothing() -> None:
     async def scenario(api: Apiserver) -> None:
         leader = a_leader(api, "one")

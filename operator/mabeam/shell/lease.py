@@ -108,7 +108,7 @@ class Leader:
                 log.warning("the lease could not be renewed: %s", problem)
             return False
         except (aiohttp.ClientError, TimeoutError) as problem:
-            log.warning("the lease could not be renewed: %s", problem or type(problem).__name__)
+            log.warning("the lease could not be renewed: %s", str(problem) or type(problem).__name__)
             return False
         return True
 

@@ -184,7 +184,7 @@ class Reconciler:
             "%s failed and is tried again in %.1f s: %s",
             key,
             delay,
-            problem or type(problem).__name__,
+            str(problem) or type(problem).__name__,
             exc_info=None if expected else problem,
         )
 

@@ -90,7 +90,7 @@ class Watch:
             logging.INFO if gone else logging.WARNING,
             "the watch of %s broke off: %s",
             self.kind,
-            problem or type(problem).__name__,
+            str(problem) or type(problem).__name__,
             exc_info=None if expected else problem,
         )
         if not gone:
@@ -103,7 +103,7 @@ class Watch:
         try:
             self.version = await self.relist()
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-            log.warning("%s could not be listed: %s", self.kind, problem or type(problem).__name__)
+            log.warning("%s could not be listed: %s", self.kind, str(problem) or type(problem).__name__)
             await asyncio.sleep(MAX_BACKOFF_SECONDS / 2)
 
 
