@@ -42,6 +42,15 @@ def pod(name: str, status: dict[str, Any]) -> dict[str, Any]:
             },
             id="a reason that is none",
         ),
+        pytest.param(
+            {
+                "agentStatus": {
+                    "parkedAt": "2100-02-28T00:00:00Z",
+                    "failures": [{"cause": "Preempted", "time": "0001-01-01T00:00:00Z"}],
+                }
+            },
+            id="a failure in the year 1",
+        ),
         pytest.param({"variableStatus": {"previousValue": -1e300}}, id="a whole number that no 64 bits hold"),
         pytest.param({"variable": {"agents": {"names": ["a"]}, "value": 1e300}}, id="a value that no 64 bits hold"),
     ],

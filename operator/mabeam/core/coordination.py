@@ -9,7 +9,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, Final
 
 from mabeam.api.agent import Agent
@@ -199,7 +199,7 @@ def _round(run: _Pass) -> tuple[OrchestrationVariableStatus, float | None]:
     again = negotiation.period_seconds if any(offer.source == "Report" for offer in run.gathered.offers) else None
     if last is None or at_once:
         return _record(run, trigger), again
-    wait = (last.time + timedelta(seconds=negotiation.period_seconds) - run.now).total_seconds()
+    wait = (last.time - run.now).total_seconds() + negotiation.period_seconds
     if wait > 0:
         return run.before, wait if again is not None else None
     after = _record(run, trigger)

@@ -7,7 +7,7 @@ second generation.
 """
 
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import Agent, ReportSource
@@ -101,7 +101,7 @@ class _Pass:
 
     def remaining(self, moment: datetime, seconds: float) -> float:
         """Seconds from now until so many seconds after the moment; 0 or less when that is over."""
-        return (moment + timedelta(seconds=seconds) - self.now).total_seconds()
+        return (moment - self.now).total_seconds() + seconds
 
 
 def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_down: bool, now: datetime) -> Delivery:
