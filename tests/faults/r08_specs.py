@@ -1,0 +1,395 @@
+"""R8: whatever the CRDs' schemas admit, sizes at etcd's limit, odd text and numbers, and report servers that mean harm.
+
+Three levels: worlds in memory by the thousand (`pure_specs`), some hundreds of the same specs on the real apiserver, whose
+own schema and CEL say what is admitted, and the operator's report reader among hostile servers (`hostile_reports`).
+"""
+
+import asyncio
+import json
+import os
+import random
+import sys
+import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final
+
+from faults import hostile_reports, oracle, reference
+from faults.apiserver import JsonDict, Refused
+from faults.arena import Arena
+from faults.ground import RESYNC_SECONDS
+from faults.hostile_world import unsaid
+from faults.plan import Plan, chosen
+from faults.pure_specs import agent_spec, variable_spec
+from faults.specs import NUMBERS, ODD_TEXT, Draw
+from faults.witness import Witness
+from support.operator_process import ROOT
+
+ID = "R8"
+TITLE = "hostile specs, sizes and reports: no crash, every object ends Ready or with a reason"
+ALONE = False
+
+WORLDS_IN_A_BATCH: Final = 500
+BATCHES: Final = 18
+WHOLE_BATCHES: Final = 4
+DRAWN_PLANS: Final = 8
+DRAWN_AGENTS: Final = 30
+DRAWN_VARIABLES: Final = 20
+POISON_PLANS: Final = 2
+PROBES: Final = 40
+
+PROCESS_SECONDS: Final = 300.0
+END_SECONDS: Final = 120.0
+# Longer than a failing key's first retries: what is only ever tried again is not at rest.
+QUIET_SECONDS: Final = 8.0
+MOST_REPLICAS: Final = 3
+# A poison object may delay others up to twice the p99, and by what a probe's p99 is uncertain by on two busy cores.
+BAR: Final = 2.0
+UNCERTAIN_SECONDS: Final = 0.25
+TOUCHES_PER_SECOND: Final = 10.0
+
+# etcd takes requests of 1.5 MiB; the apiserver takes annotations of 256 KiB in all.
+ETCD_BYTES: Final = 1_572_864
+LARGE_BYTES: Final = 1_400_000
+ANNOTATION_BYTES: Final = 250_000
+# What cannot be told in a status that does not fit is tried again ever later, up to once a minute.
+WRITES_A_MINUTE: Final = 20
+
+FAKE: Final = {
+    key: value for key, value in reference.agent("x")["spec"]["template"]["spec"].items() if key != "containers"
+}
+
+Run = Callable[[Arena], Awaitable[None]]
+
+
+def plans(seed: int, sample: int | None) -> Sequence[Plan]:
+    """Batches of worlds, specs on the apiserver, sizes and edges, and a plan for each hostile report and way of reading it."""
+    worlds = [Plan(f"worlds:{number}", _worlds(seed, number)) for number in range(BATCHES)]
+    whole = [Plan(f"whole:{number}", _worlds(seed, number, "whole")) for number in range(WHOLE_BATCHES)]
+    drawn = [Plan(f"drawn:{number}", _drawn(seed * 1000 + number)) for number in range(DRAWN_PLANS)]
+    edges = [Plan(name, _edge(bodies)) for name, bodies in EDGES.items()]
+    brim = [Plan("brim", _brim)]
+    poison = [Plan(f"poison:{number}", _poisoned(seed * 1000 + number)) for number in range(POISON_PLANS)]
+    reports = [
+        Plan(f"report:{case}:{way}", _report(case, way))
+        for case in hostile_reports.CASES
+        for way in hostile_reports.WAYS
+    ]
+    return chosen([*worlds, *whole, *drawn, *edges, *brim, *poison, *reports], seed, sample)
+
+
+# --- in processes of their own ------------------------------------------------------------------------------------------
+
+
+def _worlds(seed: int, batch: int, *whole: str) -> Run:
+    async def run(arena: Arena) -> None:
+        told = await _process("faults.pure_specs", str(seed), str(batch), str(WORLDS_IN_A_BATCH), *whole)
+        if sum(told.values()) != 2 * WORLDS_IN_A_BATCH:
+            raise AssertionError(f"not every object of {WORLDS_IN_A_BATCH} worlds has an end: {told}")
+        arena.note("worlds in a batch", WORLDS_IN_A_BATCH)
+        arena.note("agents accepted in a batch", told["Agent accepted"])
+
+    return run
+
+
+def _report(case: str, way: str) -> Run:
+    async def run(arena: Arena) -> None:
+        told = await _process("faults.hostile_reports", case, way)
+        arena.note("MB that a hostile report cost at most", told["grownMB"])
+        arena.note("seconds that a hostile report held the loop", told["lagSeconds"])
+
+    return run
+
+
+async def _process(module: str, *arguments: str) -> dict[str, Any]:
+    """What a module printed as JSON; fails with its own words when it does not end well."""
+    pipe = asyncio.subprocess.PIPE
+    environment = os.environ | {"PYTHONPATH": f"{ROOT}/tests:{ROOT}/operator"}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", module, *arguments, env=environment, stdout=pipe, stderr=pipe
+    )
+    try:
+        async with asyncio.timeout(PROCESS_SECONDS):
+            out, errors = await process.communicate()
+    except TimeoutError:
+        raise AssertionError(f"{module} {' '.join(arguments)} did not end in {PROCESS_SECONDS:.0f} s") from None
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+    if process.returncode:
+        raise AssertionError(f"{module} {' '.join(arguments)}: {(errors + out).decode(errors='replace')[-4000:]}")
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+# --- specs on the apiserver ---------------------------------------------------------------------------------------------
+
+
+def _drawn(seed: int) -> Run:
+    async def run(arena: Arena) -> None:
+        await arena.start(resync_seconds=RESYNC_SECONDS)
+        draw = Draw(random.Random(seed))
+        admitted = await _posted(arena, _drawn_bodies(draw))
+        arena.note("drawn objects the apiserver admitted", len(admitted))
+        await _ends(arena, admitted)
+        await _ends_well(arena)
+
+    return run
+
+
+def _drawn_bodies(draw: Draw) -> list[JsonDict]:
+    """Agents and variables, as odd as their schemas let them be; one in eight holds what CEL refuses."""
+    names = ["a", *(f"a-{number:02}" for number in range(1, DRAWN_AGENTS))]
+    agents = [_body("Agent", name, _placed(agent_spec(draw, draw.rarely(8)), draw)) for name in names]
+    variables = []
+    for name in ["t", "a", "0", *(f"t-{number:02}" for number in range(3, DRAWN_VARIABLES))]:
+        spec = variable_spec(draw, draw.rarely(8))
+        spec["agents"]["names"] = sorted({*spec["agents"].get("names", ()), *draw.some(names, 5)})
+        variables.append(_body("OrchestrationVariable", name, spec))
+    return agents + variables
+
+
+def _body(kind: str, name: str, spec: JsonDict, **meta: Any) -> JsonDict:
+    return {"apiVersion": reference.API, "kind": kind, "metadata": {"name": name, **meta}, "spec": spec}
+
+
+def _placed(spec: JsonDict, draw: Draw) -> JsonDict:
+    """The spec with few replicas, and most of its pods on the fake nodes, so that what can run does."""
+    spec["replicas"] = min(spec.get("replicas", 1), MOST_REPLICAS)
+    pod = (spec.get("template") or {}).get("spec")
+    if isinstance(pod, dict) and isinstance(pod.get("containers"), list) and not draw.rarely(8):
+        pod |= FAKE
+    return spec
+
+
+async def _posted(arena: Arena, bodies: Sequence[JsonDict]) -> list[tuple[str, str]]:
+    """Kind and name of what the apiserver admitted; fails when it refuses in another way than by saying what is wrong."""
+    admitted = []
+    for body in bodies:
+        name = body["metadata"]["name"]
+        try:
+            await reference.create(arena, body)
+        except Refused as refused:
+            if refused.status not in (400, 413, 422):
+                raise AssertionError(f"{body['kind']} {name} was refused with {refused}") from None
+        else:
+            admitted.append((PLURALS[body["kind"]], name))
+    return admitted
+
+
+PLURALS: Final = {"Agent": "agents", "OrchestrationVariable": "orchestrationvariables"}
+KINDS: Final = {plural: kind for kind, plural in PLURALS.items()}
+
+
+async def _ends(arena: Arena, objects: Sequence[tuple[str, str]], seconds: float = END_SECONDS) -> None:
+    """Every object's status is about its present spec and says how it stands and why; and nothing is written any more."""
+    if not objects:
+        raise AssertionError("the apiserver admitted nothing, so that nothing was tried")
+    began = time.monotonic()
+    try:
+        await arena.witness.until("every object has an end", lambda seen: not open_ends(seen, objects), seconds)
+    except AssertionError as late:
+        left = open_ends(arena.witness, objects)
+        oracle.fail(arena, f"{late}; {len(left)} have not, for example {left[:5]}")
+    arena.note("seconds until every object had an end", time.monotonic() - began)
+    if not await oracle.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
+        oracle.fail(arena, f"no {QUIET_SECONDS:.0f} s without a write")
+    left = open_ends(arena.witness, objects)
+    if left:
+        oracle.fail(arena, f"at rest, {len(left)} have no end, for example {left[:5]}")
+
+
+def open_ends(seen: Witness, objects: Sequence[tuple[str, str]]) -> list[str]:
+    """The objects whose status does not say how their present spec stands, and what it lacks."""
+    left = []
+    for plural, name in objects:
+        body = seen.objects[plural].get(name)
+        status = (body or {}).get("status") or {}
+        if body is None or status.get("observedGeneration") != body["metadata"]["generation"]:
+            left.append(f"{plural}/{name}: not seen yet")
+        elif silent := unsaid(KINDS[plural], status):
+            left.append(f"{plural}/{name}: {silent}")
+    return left
+
+
+async def _ends_well(arena: Arena) -> None:
+    """A healthy agent is served as ever, and the operator has neither ended nor stumbled."""
+    await _probe(arena, "healthy")
+    await arena.witness.until("healthy runs", reference.runs("healthy", "healthy-0-1"))
+    operator = arena.operator
+    if operator.exits or operator.liveness_kills:
+        oracle.fail(
+            arena, f"the operator ended by itself: {operator.exits}, by its probe {operator.liveness_kills} times"
+        )
+    stumbled = operator.log.read_text(errors="replace").partition("Traceback")
+    if stumbled[1]:
+        oracle.fail(arena, f"the operator met what it did not expect:\n{stumbled[2][:3000]}")
+    oracle.clean(arena)
+
+
+# --- edges --------------------------------------------------------------------------------------------------------------
+
+
+def _edge(bodies: Callable[[], list[JsonDict]]) -> Run:
+    async def run(arena: Arena) -> None:
+        await arena.start(resync_seconds=RESYNC_SECONDS)
+        admitted = await _posted(arena, bodies())
+        arena.note("objects at an edge that the apiserver admitted", len(admitted))
+        await _ends(arena, admitted)
+        await _ends_well(arena)
+
+    return run
+
+
+def _with_text(name: str, text: str, **meta: Any) -> JsonDict:
+    body = reference.agent(name, mark=text)
+    body["metadata"] |= meta
+    return body
+
+
+def _texts() -> list[JsonDict]:
+    """Odd text in a pod's environment, in an annotation, and as choices that agents prefer."""
+    agents = [
+        _with_text(f"text-{number:02}", text, annotations={"note": text, "mabeam.dev/release": text})
+        for number, text in enumerate(ODD_TEXT)
+    ]
+    variables = []
+    for number, text in enumerate(ODD_TEXT):
+        name = f"choice-{number:02}"
+        agents[number]["spec"]["preferences"] = [{"variable": name, "value": text, "weight": 1}]
+        domain = {"type": "Choice", "choices": [text, "else"]}
+        spec = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
+        variables.append(reference.variable(name, [f"text-{number:02}"], **spec))
+    return agents + variables
+
+
+def _numbers() -> list[JsonDict]:
+    """Numbers at the edges of 64 bits and of a float, as values, as bounds, and as what an agent prefers and bids."""
+    bodies = []
+    for number, value in enumerate(NUMBERS):
+        for kind, domain in (("free", {}), ("bound", {"type": "Integer", "minimum": value, "maximum": value})):
+            name = f"{kind}-{number:02}"
+            prefers = [{"variable": name, "value": value, "weight": 1, "bid": abs(value) % 1e9}]
+            bodies.append(reference.agent(f"agent-{name}", preferences=prefers))
+            spec: JsonDict = {"domain": domain} if domain else {}
+            bodies.append(reference.variable(name, [f"agent-{name}"], value=value, **spec))
+    return bodies
+
+
+def _strangers() -> list[JsonDict]:
+    """Agents that are missing, that are about variables that are missing, that name themselves, and a variable about all."""
+    missing = [f"nobody-{number:03}" for number in range(1000)]
+    domain = {"type": "Number", "minimum": 0, "maximum": 1}
+    negotiated: JsonDict = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
+    auction: JsonDict = {"domain": domain, "negotiation": {"strategy": "Auction"}}
+    return [
+        reference.agent("lonely", preferences=[{"variable": "nothing", "value": 1, "weight": 1}]),
+        reference.agent("itself", supervisor="itself"),
+        reference.variable("about-nobody", missing, value=0.5, domain=domain),
+        reference.variable("asks-nobody", missing, **negotiated),
+        reference.variable("sells-to-nobody", ["nobody"], **auction),
+        reference.variable("about-itself", ["about-itself"], **negotiated),
+        reference.variable("rival", ["lonely"], value="text where a number should be", domain=domain),
+        reference.agent("a" * 50),
+        reference.agent("a" * 51),
+    ]
+
+
+def _large() -> list[JsonDict]:
+    """Specs of 1.4 MB, in one text and in many, and annotations up to what the apiserver takes."""
+    many = [{"name": f"V{number}", "value": "x" * 50} for number in range(LARGE_BYTES // 80)]
+    crowded = reference.agent("crowded")
+    crowded["spec"]["template"]["spec"]["containers"][0]["env"] = many
+    broken = _with_text("broken", "x" * LARGE_BYTES)
+    del broken["spec"]["template"]["spec"]["containers"][0]["image"]
+    return [
+        _with_text("long", "x" * LARGE_BYTES),
+        crowded,
+        broken,
+        _with_text("annotated", "1", annotations={"note": "x" * ANNOTATION_BYTES}),
+    ]
+
+
+EDGES: Final[Mapping[str, Callable[[], list[JsonDict]]]] = {
+    "texts": _texts,
+    "numbers": _numbers,
+    "strangers": _strangers,
+    "large": _large,
+}
+
+
+async def _brim(arena: Arena) -> None:
+    """The largest Agent that etcd takes has no room for a status: it is tried ever more rarely, and nobody else suffers."""
+    await arena.start(resync_seconds=RESYNC_SECONDS)
+    for size in range(ETCD_BYTES, LARGE_BYTES, -500):
+        try:
+            await reference.create(arena, _with_text("brim", "x" * size))
+        except Refused:
+            continue
+        break
+    else:
+        raise AssertionError("the apiserver takes none of these")
+    arena.note("bytes of the largest Agent", size)
+    await _probe(arena, "early")
+    await arena.witness.until("early runs", reference.runs("early", "early-0-1"))
+    before = arena.proxy.count
+    await asyncio.sleep(60)
+    arena.note("writes a minute for an Agent without room for a status", arena.proxy.count - before)
+    if arena.proxy.count - before > WRITES_A_MINUTE:
+        oracle.fail(arena, f"{arena.proxy.count - before} writes in a minute for an object that cannot hold a status")
+    await _ends_well(arena)
+
+
+# --- what poison costs others -------------------------------------------------------------------------------------------
+
+
+def _poisoned(seed: int) -> Run:
+    """Healthy agents' latency, alone and beside poison that is touched all the time, measured in turns."""
+
+    async def run(arena: Arena) -> None:
+        await arena.start(resync_seconds=RESYNC_SECONDS)
+        await _probe(arena, "warm-up")
+        alone = [await _probe(arena, f"alone-{number:02}") for number in range(PROBES)]
+        draw = Draw(random.Random(seed))
+        admitted = await _posted(arena, [*_drawn_bodies(draw), *_large()])
+        touching = asyncio.create_task(_touch(arena, admitted, draw))
+        try:
+            beside = [await _probe(arena, f"beside-{number:02}") for number in range(PROBES)]
+        finally:
+            touching.cancel()
+            with suppress(asyncio.CancelledError):
+                await touching
+        arena.note("p50 of a healthy agent's start, alone", p(50, alone))
+        arena.note("p50 of a healthy agent's start, beside poison", p(50, beside))
+        arena.note("p99 of a healthy agent's start, alone", p(99, alone))
+        arena.note("p99 of a healthy agent's start, beside poison", p(99, beside))
+        if p(99, beside) > BAR * p(99, alone) + UNCERTAIN_SECONDS:
+            oracle.fail(arena, f"p99 {p(99, beside):.2f} s beside poison, {p(99, alone):.2f} s alone")
+        await _ends_well(arena)
+
+    return run
+
+
+async def _probe(arena: Arena, name: str) -> float:
+    """The seconds from a user's creation of an agent to its pod."""
+    began = time.monotonic()
+    await reference.create(arena, reference.agent(name))
+    await arena.witness.until(f"{name} has its pod", lambda seen: f"{name}-0-1" in seen.objects["pods"])
+    return time.monotonic() - began
+
+
+async def _touch(arena: Arena, objects: Sequence[tuple[str, str]], draw: Draw) -> None:
+    """A user who edits the objects all the time, so that each is looked at again and again; the large ones more rarely."""
+    small = [found for found in objects if found[1] not in ("long", "crowded", "broken")]
+    for number in range(100_000):
+        plural, name = draw.of(*objects) if number % 10 == 0 else draw.of(*small)
+        mark = {"metadata": {"annotations": {"touched": str(number)}}}
+        with suppress(Refused):  # annotations may be as many as they can be already
+            await arena.api.patch(plural, name, mark)
+        await asyncio.sleep(1 / TOUCHES_PER_SECOND)
+
+
+def p(percent: int, values: Sequence[float]) -> float:
+    """The nearest-rank percentile."""
+    ordered = sorted(values)
+    return ordered[max(0, -(-percent * len(ordered) // 100) - 1)]
