@@ -7,7 +7,7 @@ status that does not survive its own serialisation is found here. The operator h
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -148,9 +148,10 @@ class World:
         decision = implied.first_word(snapshot, decided, self.now, decide, left)
         if decision is decided:
             self.untold_until = None
-        elif self.untold_until is None:
-            self.untold_until = self.now + timedelta(seconds=implied.FIRST_WORD_SECONDS)
-        return decision
+            return decided
+        if self.untold_until is None:
+            self.untold_until = self.now + timedelta(seconds=implied.patience(0))
+        return replace(decision, requeue_after=max(0.0, (self.untold_until - self.now).total_seconds()))
 
     def settle(self) -> None:
         """Passes (and a prompt kubelet's doings) until nothing is left to do; time stands still."""

@@ -89,3 +89,7 @@ def test_the_word_on_a_known_agent_never_waits() -> None:
     agent = an_agent().model_copy(update={"status": told})
     snapshot = AgentSnapshot(agent, pods=(a_pod("a-0-1", waiting()),))
     assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_the_more_agents_start_at_once_the_longer_their_first_status_may_wait_up_to_half_a_minute() -> None:
+    assert [implied.patience(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]

@@ -20,6 +20,9 @@ Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
 
 # What is told of a new agent may wait this long for its pods to run, so that one status write tells all of it.
 FIRST_WORD_SECONDS: Final = 2.0
+# When very many start at once, the apiserver's time belongs to their pods: words on those that do not run yet are paced.
+FIRST_WORDS_A_SECOND: Final = 100
+MOST_SECONDS: Final = 30.0
 
 
 def first_word(
@@ -27,14 +30,19 @@ def first_word(
 ) -> Decision[AgentStatus]:
     """The decision; on a new agent its first pods without a status yet, or nothing while they are on their way.
 
-    `left` is for how many seconds more the first status may wait. What is held back is decided anew by the next pass.
+    `left` is for how many seconds more the first status may wait. What is held back is to be decided anew when they are over.
     """
     starts = _starts(snapshot, decision, now, decide)
     if starts:
-        return Decision(snapshot.agent.status, "implied", starts, requeue_after=FIRST_WORD_SECONDS)
+        return Decision(snapshot.agent.status, "implied", starts)
     if left > 0 and _are_on_their_way(snapshot, decision.status):
-        return Decision(snapshot.agent.status, "on their way", requeue_after=left)
+        return Decision(snapshot.agent.status, "on their way")
     return decision
+
+
+def patience(others: int) -> float:
+    """For how many seconds the first status of one more new agent may wait, when so many others were not told of yet."""
+    return min(FIRST_WORD_SECONDS + others / FIRST_WORDS_A_SECOND, MOST_SECONDS)
 
 
 def _starts(

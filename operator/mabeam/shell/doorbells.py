@@ -10,7 +10,7 @@ from mabeam.shell.workqueue import Key
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
 
-STARTING_SECONDS: Final = 0.5
+STARTING_SECONDS: Final = 1.0
 
 Wake = tuple[Key, float]
 

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 
 import aiohttp
@@ -97,13 +97,13 @@ class Reconciler:
     ) -> Decision[AgentStatus]:
         """The decision, or as much of it as a new agent needs before there is something to tell."""
         moment = asyncio.get_running_loop().time()
-        left = self.untold.get(key, 0.0) - moment
+        left = self.untold.get(key, moment) - moment
         decision = implied.first_word(snapshot, decided, now, supervision.decide, left)
         if decision is decided:
             self.untold.pop(key, None)
-        else:
-            self.untold.setdefault(key, moment + implied.FIRST_WORD_SECONDS)
-        return decision
+            return decided
+        due = self.untold.setdefault(key, moment + implied.patience(len(self.untold)))
+        return replace(decision, requeue_after=max(0.0, due - moment))
 
     async def _were_only_hidden(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
         """Whether pods that are about to be counted as lost are there after all, and were made visible again.
