@@ -33,8 +33,8 @@ BAR_FACTOR: Final = 1.5
 # A leader that cannot renew its Lease ends, once, and its successor waits: more than this is a loop.
 EXITS_PER_OUTAGE: Final = 1
 FIRST_WRITE_SECONDS: Final = 60.0
-# What the reference workload's clients are given beyond an outage: an apiserver's start takes seconds.
-GRACE_SECONDS: Final = 30.0
+# What the workload is given beyond an outage: kube-scheduler has been seen to find its way back only after a minute and a half.
+GRACE_SECONDS: Final = 180.0
 KILLED: Final = {"5": 2, "30": 1, "120": 1, "0": 2}
 
 Away = Callable[[Arena], Awaitable[float]]
