@@ -63,7 +63,7 @@ class Settings:
     identity: str = _setting(str, "")
     resync_seconds: int = _setting(_whole(5, 3600), 30)
     max_in_flight: int = _setting(_whole(1, 1024), 64)
-    workers: int = _setting(_whole(1, 256), 16)
+    workers: int = _setting(_whole(1, 256), 5)
     scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
     context: str = _setting(str, "")
 
