@@ -5,6 +5,7 @@ own schema and CEL say what is admitted, and the operator's report reader among 
 """
 
 import asyncio
+import itertools
 import json
 import os
 import random
@@ -14,14 +15,13 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from faults import hostile_reports, oracle, reference
+from faults import hostile_reports, oddities, oracle, reference
 from faults.apiserver import JsonDict, Refused
 from faults.arena import Arena
 from faults.ground import RESYNC_SECONDS
 from faults.hostile_world import unsaid
 from faults.plan import Plan, chosen
-from faults.pure_specs import agent_spec, variable_spec
-from faults.specs import NUMBERS, ODD_TEXT, Draw
+from faults.specs import Draw
 from faults.witness import Witness
 from support.operator_process import ROOT
 
@@ -33,8 +33,6 @@ WORLDS_IN_A_BATCH: Final = 500
 BATCHES: Final = 18
 WHOLE_BATCHES: Final = 4
 DRAWN_PLANS: Final = 8
-DRAWN_AGENTS: Final = 30
-DRAWN_VARIABLES: Final = 20
 POISON_PLANS: Final = 2
 PROBES: Final = 40
 
@@ -42,22 +40,13 @@ PROCESS_SECONDS: Final = 300.0
 END_SECONDS: Final = 120.0
 # Longer than a failing key's first retries: what is only ever tried again is not at rest.
 QUIET_SECONDS: Final = 8.0
-MOST_REPLICAS: Final = 3
-# A poison object may delay others up to twice the p99, and by what a probe's p99 is uncertain by on two busy cores.
+# Poison may delay others up to twice as much as ordinary objects do, and by what a p99 is uncertain by on two busy cores.
 BAR: Final = 2.0
 UNCERTAIN_SECONDS: Final = 0.25
 TOUCHES_PER_SECOND: Final = 10.0
 
-# etcd takes requests of 1.5 MiB; the apiserver takes annotations of 256 KiB in all.
-ETCD_BYTES: Final = 1_572_864
-LARGE_BYTES: Final = 1_400_000
-ANNOTATION_BYTES: Final = 250_000
 # What cannot be told in a status that does not fit is tried again ever later, up to once a minute.
 WRITES_A_MINUTE: Final = 20
-
-FAKE: Final = {
-    key: value for key, value in reference.agent("x")["spec"]["template"]["spec"].items() if key != "containers"
-}
 
 Run = Callable[[Arena], Awaitable[None]]
 
@@ -129,37 +118,12 @@ def _drawn(seed: int) -> Run:
     async def run(arena: Arena) -> None:
         await arena.start(resync_seconds=RESYNC_SECONDS)
         draw = Draw(random.Random(seed))
-        admitted = await _posted(arena, _drawn_bodies(draw))
+        admitted = await _posted(arena, oddities.drawn(draw))
         arena.note("drawn objects the apiserver admitted", len(admitted))
         await _ends(arena, admitted)
         await _ends_well(arena)
 
     return run
-
-
-def _drawn_bodies(draw: Draw) -> list[JsonDict]:
-    """Agents and variables, as odd as their schemas let them be; one in eight holds what CEL refuses."""
-    names = ["a", *(f"a-{number:02}" for number in range(1, DRAWN_AGENTS))]
-    agents = [_body("Agent", name, _placed(agent_spec(draw, draw.rarely(8)), draw)) for name in names]
-    variables = []
-    for name in ["t", "a", "0", *(f"t-{number:02}" for number in range(3, DRAWN_VARIABLES))]:
-        spec = variable_spec(draw, draw.rarely(8))
-        spec["agents"]["names"] = sorted({*spec["agents"].get("names", ()), *draw.some(names, 5)})
-        variables.append(_body("OrchestrationVariable", name, spec))
-    return agents + variables
-
-
-def _body(kind: str, name: str, spec: JsonDict, **meta: Any) -> JsonDict:
-    return {"apiVersion": reference.API, "kind": kind, "metadata": {"name": name, **meta}, "spec": spec}
-
-
-def _placed(spec: JsonDict, draw: Draw) -> JsonDict:
-    """The spec with few replicas, and most of its pods on the fake nodes, so that what can run does."""
-    spec["replicas"] = min(spec.get("replicas", 1), MOST_REPLICAS)
-    pod = (spec.get("template") or {}).get("spec")
-    if isinstance(pod, dict) and isinstance(pod.get("containers"), list) and not draw.rarely(8):
-        pod |= FAKE
-    return spec
 
 
 async def _posted(arena: Arena, bodies: Sequence[JsonDict]) -> list[tuple[str, str]]:
@@ -241,89 +205,20 @@ def _edge(bodies: Callable[[], list[JsonDict]]) -> Run:
     return run
 
 
-def _with_text(name: str, text: str, **meta: Any) -> JsonDict:
-    body = reference.agent(name, mark=text)
-    body["metadata"] |= meta
-    return body
-
-
-def _texts() -> list[JsonDict]:
-    """Odd text in a pod's environment, in an annotation, and as choices that agents prefer."""
-    agents = [
-        _with_text(f"text-{number:02}", text, annotations={"note": text, "mabeam.dev/release": text})
-        for number, text in enumerate(ODD_TEXT)
-    ]
-    variables = []
-    for number, text in enumerate(ODD_TEXT):
-        name = f"choice-{number:02}"
-        agents[number]["spec"]["preferences"] = [{"variable": name, "value": text, "weight": 1}]
-        domain = {"type": "Choice", "choices": [text, "else"]}
-        spec = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
-        variables.append(reference.variable(name, [f"text-{number:02}"], **spec))
-    return agents + variables
-
-
-def _numbers() -> list[JsonDict]:
-    """Numbers at the edges of 64 bits and of a float, as values, as bounds, and as what an agent prefers and bids."""
-    bodies = []
-    for number, value in enumerate(NUMBERS):
-        for kind, domain in (("free", {}), ("bound", {"type": "Integer", "minimum": value, "maximum": value})):
-            name = f"{kind}-{number:02}"
-            prefers = [{"variable": name, "value": value, "weight": 1, "bid": abs(value) % 1e9}]
-            bodies.append(reference.agent(f"agent-{name}", preferences=prefers))
-            spec: JsonDict = {"domain": domain} if domain else {}
-            bodies.append(reference.variable(name, [f"agent-{name}"], value=value, **spec))
-    return bodies
-
-
-def _strangers() -> list[JsonDict]:
-    """Agents that are missing, that are about variables that are missing, that name themselves, and a variable about all."""
-    missing = [f"nobody-{number:03}" for number in range(1000)]
-    domain = {"type": "Number", "minimum": 0, "maximum": 1}
-    negotiated: JsonDict = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
-    auction: JsonDict = {"domain": domain, "negotiation": {"strategy": "Auction"}}
-    return [
-        reference.agent("lonely", preferences=[{"variable": "nothing", "value": 1, "weight": 1}]),
-        reference.agent("itself", supervisor="itself"),
-        reference.variable("about-nobody", missing, value=0.5, domain=domain),
-        reference.variable("asks-nobody", missing, **negotiated),
-        reference.variable("sells-to-nobody", ["nobody"], **auction),
-        reference.variable("about-itself", ["about-itself"], **negotiated),
-        reference.variable("rival", ["lonely"], value="text where a number should be", domain=domain),
-        reference.agent("a" * 50),
-        reference.agent("a" * 51),
-    ]
-
-
-def _large() -> list[JsonDict]:
-    """Specs of 1.4 MB, in one text and in many, and annotations up to what the apiserver takes."""
-    many = [{"name": f"V{number}", "value": "x" * 50} for number in range(LARGE_BYTES // 80)]
-    crowded = reference.agent("crowded")
-    crowded["spec"]["template"]["spec"]["containers"][0]["env"] = many
-    broken = _with_text("broken", "x" * LARGE_BYTES)
-    del broken["spec"]["template"]["spec"]["containers"][0]["image"]
-    return [
-        _with_text("long", "x" * LARGE_BYTES),
-        crowded,
-        broken,
-        _with_text("annotated", "1", annotations={"note": "x" * ANNOTATION_BYTES}),
-    ]
-
-
 EDGES: Final[Mapping[str, Callable[[], list[JsonDict]]]] = {
-    "texts": _texts,
-    "numbers": _numbers,
-    "strangers": _strangers,
-    "large": _large,
+    "texts": oddities.texts,
+    "numbers": oddities.numbers,
+    "strangers": oddities.strangers,
+    "large": oddities.large,
 }
 
 
 async def _brim(arena: Arena) -> None:
     """The largest Agent that etcd takes has no room for a status: it is tried ever more rarely, and nobody else suffers."""
     await arena.start(resync_seconds=RESYNC_SECONDS)
-    for size in range(ETCD_BYTES, LARGE_BYTES, -500):
+    for size in range(oddities.ETCD_BYTES, oddities.LARGE_BYTES, -500):
         try:
-            await reference.create(arena, _with_text("brim", "x" * size))
+            await reference.create(arena, oddities.with_text("brim", "x" * size))
         except Refused:
             continue
         break
@@ -344,30 +239,38 @@ async def _brim(arena: Arena) -> None:
 
 
 def _poisoned(seed: int) -> Run:
-    """Healthy agents' latency, alone and beside poison that is touched all the time, measured in turns."""
+    """How long a healthy agent takes to its pod: alone, beside ordinary objects that users edit, and beside poison likewise."""
 
     async def run(arena: Arena) -> None:
         await arena.start(resync_seconds=RESYNC_SECONDS)
         await _probe(arena, "warm-up")
-        alone = [await _probe(arena, f"alone-{number:02}") for number in range(PROBES)]
         draw = Draw(random.Random(seed))
-        admitted = await _posted(arena, [*_drawn_bodies(draw), *_large()])
-        touching = asyncio.create_task(_touch(arena, admitted, draw))
-        try:
-            beside = [await _probe(arena, f"beside-{number:02}") for number in range(PROBES)]
-        finally:
-            touching.cancel()
-            with suppress(asyncio.CancelledError):
-                await touching
-        arena.note("p50 of a healthy agent's start, alone", p(50, alone))
-        arena.note("p50 of a healthy agent's start, beside poison", p(50, beside))
-        arena.note("p99 of a healthy agent's start, alone", p(99, alone))
-        arena.note("p99 of a healthy agent's start, beside poison", p(99, beside))
-        if p(99, beside) > BAR * p(99, alone) + UNCERTAIN_SECONDS:
-            oracle.fail(arena, f"p99 {p(99, beside):.2f} s beside poison, {p(99, alone):.2f} s alone")
+        crowds = {"alone": [], "beside ordinary objects": oddities.ordinary(), "beside poison": oddities.poison(draw)}
+        p99 = {}
+        for number, (where, bodies) in enumerate(crowds.items()):
+            seconds = await _beside(arena, f"probe-{number}", bodies, draw)
+            p99[where] = p(99, seconds)
+            arena.note(f"p50 of a healthy agent's start, {where}", p(50, seconds))
+            arena.note(f"p99 of a healthy agent's start, {where}", p99[where])
+        if p99["beside poison"] > BAR * p99["beside ordinary objects"] + UNCERTAIN_SECONDS:
+            oracle.fail(arena, f"poison delays others: {p99}")
         await _ends_well(arena)
 
     return run
+
+
+async def _beside(arena: Arena, prefix: str, bodies: Sequence[JsonDict], draw: Draw) -> list[float]:
+    """The probes' seconds beside a crowd that is at rest but for the users who edit it."""
+    admitted = await _posted(arena, bodies)
+    if not await oracle.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
+        oracle.fail(arena, "no rest before the probes")
+    touching = asyncio.create_task(_touch(arena, admitted, draw))
+    try:
+        return [await _probe(arena, f"{prefix}-{number:02}") for number in range(PROBES)]
+    finally:
+        touching.cancel()
+        with suppress(asyncio.CancelledError):
+            await touching
 
 
 async def _probe(arena: Arena, name: str) -> float:
@@ -379,13 +282,11 @@ async def _probe(arena: Arena, name: str) -> float:
 
 
 async def _touch(arena: Arena, objects: Sequence[tuple[str, str]], draw: Draw) -> None:
-    """A user who edits the objects all the time, so that each is looked at again and again; the large ones more rarely."""
-    small = [found for found in objects if found[1] not in ("long", "crowded", "broken")]
-    for number in range(100_000):
-        plural, name = draw.of(*objects) if number % 10 == 0 else draw.of(*small)
-        mark = {"metadata": {"annotations": {"touched": str(number)}}}
-        with suppress(Refused):  # annotations may be as many as they can be already
-            await arena.api.patch(plural, name, mark)
+    """Users who edit the objects until they are told to stop, so that each is looked at again and again."""
+    for number in itertools.count() if objects else ():
+        plural, name = draw.of(*objects)
+        with suppress(Refused):  # the annotations may be as long as they can be already
+            await arena.api.patch(plural, name, {"metadata": {"annotations": {"touched": str(number)}}})
         await asyncio.sleep(1 / TOUCHES_PER_SECOND)
 
 
