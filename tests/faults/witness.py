@@ -44,7 +44,7 @@ class Witness:
     created: Counter[str] = field(default_factory=Counter)
     events: int = 0
     watched: bool = False
-    excused: float = 0.0
+    excused_until: float = float("-inf")
     _uids: set[str] = field(default_factory=set)
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
@@ -64,13 +64,13 @@ class Witness:
 
     async def until(self, what: str, look: Callable[["Witness"], T], seconds: float = PATIENCE_SECONDS) -> T:
         """What `look` returned once it was truthy; fails after the deadline, saying what was awaited."""
-        deadline = time.monotonic() + seconds - self.excused
+        began = time.monotonic()
         while True:
             self._changed.clear()
             found = look(self)
             if found:
                 return found
-            left = deadline + self.excused - time.monotonic()
+            left = max(began, self.excused_until) + seconds - time.monotonic()
             if left <= 0:
                 raise NotInTime(f"not within {seconds:.0f} s: {what}")
             try:
@@ -80,8 +80,8 @@ class Witness:
                 continue
 
     def excuse(self, seconds: float) -> None:
-        """Give everyone who waits so much longer: for that time nobody can reach the apiserver."""
-        self.excused += seconds
+        """Let nobody's patience begin to run for so long, of those who wait and of those who will: the apiserver is away."""
+        self.excused_until = time.monotonic() + seconds
         self._changed.set()
 
     def agent(self, name: str) -> JsonDict:
