@@ -48,7 +48,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     for arm in chosen:
         await trial(arena, arm, 5, quiet=0.5)  # connections, caches and code paths are warm in all arms
     trials = []
-    for number in range(plan.rounds()):
+    for number in range(plan.rounds(size)):
         first = number % len(chosen)
         for arm in chosen[first:] + chosen[:first]:
             trials.append(await trial(arena, arm, size))
@@ -214,7 +214,7 @@ def parts(plan: Plan) -> list[str]:
 def _estimate(plan: Plan, part: str) -> float:
     size, chosen = int(part), sum(plan.has(arm) for arm in ARMS)
     stock_arm = 10 + size * 0.12 if size <= STOCK_MOST[plan.quick] else 0
-    return plan.rounds() * chosen * (7 + size * 0.026) + stock_arm
+    return plan.rounds(size) * chosen * (7 + size * 0.026) + stock_arm
 
 
 ROW = Row(

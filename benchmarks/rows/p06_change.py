@@ -27,7 +27,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     await directives.ensure_variable(arena.api)
     await arena.populate({TOLD.name: size})
     rounds = []
-    for number in range(plan.rounds()):
+    for number in range(plan.rounds(size)):
         rounds.append(await change(arena, size))
         say(f"P6 {size:,} round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
@@ -90,7 +90,7 @@ ROW = Row(
     lines,
     lambda plan: [str(size) for size in plan.pick((10, 100, SMALL, LARGE), (10, 300))],
     run,
-    estimate=lambda plan, part: int(part) * 0.02 + plan.rounds() * (7 + int(part) * 0.012),
+    estimate=lambda plan, part: int(part) * 0.02 + plan.rounds(int(part)) * (7 + int(part) * 0.012),
     left_out="100, 1000 and 10,000 agents (300 instead), and so the growth from the one to the other",
     place=lambda part: (6, sized(part)),
 )

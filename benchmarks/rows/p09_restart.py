@@ -22,7 +22,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     await directives.ensure_variable(arena.api)
     await arena.populate({TOLD.name: size})
     rounds = []
-    for number in range(plan.rounds()):
+    for number in range(plan.rounds(size)):
         rounds.append(await restart(arena, size))
         say(f"P9 {size:,} round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
@@ -75,7 +75,7 @@ ROW = Row(
     lines,
     lambda plan: [str(size) for size in plan.pick((SMALL, 5000, LARGE), (300,))],
     run,
-    estimate=lambda plan, part: int(part) * 0.015 + plan.rounds() * (12 + int(part) * 0.003),
+    estimate=lambda plan, part: int(part) * 0.015 + plan.rounds(int(part)) * (12 + int(part) * 0.003),
     left_out="1000, 5000 and 10,000 agents (300 instead), and so the growth",
     place=lambda part: (6, sized(part)),
 )

@@ -9,6 +9,7 @@ from benchmarks.lines import Line
 
 JsonDict = dict[str, Any]
 Samples = Mapping[str, JsonDict]
+LARGE = 5000
 
 
 @dataclass(frozen=True)
@@ -25,9 +26,9 @@ class Plan:
         """Whether something else than the whole was asked for, so that the results are not the benchmark's."""
         return (self.sizes, self.repeats, self.arms) != (None, None, None)
 
-    def rounds(self) -> int:
-        """How often each arm is run."""
-        return self.repeats or (2 if self.quick else 5)
+    def rounds(self, size: int = 0) -> int:
+        """How often each arm is run; the largest populations, of which a round takes minutes, less often."""
+        return self.repeats or (2 if self.quick else 3 if size >= LARGE else 5)
 
     def pick(self, full: tuple[int, ...], quick: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes to measure."""
