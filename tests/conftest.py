@@ -16,3 +16,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--update-golden", action="store_true", help="Write what `mabeam plan` says now into tests/golden."
     )
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Last of all what installs an operator for the whole cluster: it lives to the end, and would act on everybody's agents."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)

@@ -67,7 +67,7 @@ def run() -> None:
     import asyncio
 
     from mabeam.settings import BadSetting, from_environment
-    from mabeam.shell.cluster import NoCluster
+    from mabeam.shell.connection import NoCluster
     from mabeam.shell.run import run as run_operator
 
     try:

@@ -108,6 +108,16 @@ def replay_command(cluster: str, id_: str, seed: int) -> str:
     return f"PYTHONPATH=tests:operator .venv/bin/python -m faults.campaign {where}--only {id_} --seed {seed}"
 
 
+async def no_other_operator(ground: Ground) -> None:
+    """Fail where an operator is installed: it would act on the plans' agents, and hide what ours does not do."""
+    api = Api(ground.credentials.server, ground.session, "default")
+    asked = {"labelSelector": "app.kubernetes.io/component=operator,app.kubernetes.io/part-of=mabeam"}
+    found = (await api.call("GET", "/api/v1/pods", parameters=asked))["items"]
+    names = ", ".join(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in found)
+    if names:
+        raise SystemExit(f"an operator runs in this cluster ({names}): uninstall it, or use another cluster")
+
+
 async def ready_crds(ground: Ground) -> None:
     """Apply the CRDs as shipped and wait until the apiserver serves them."""
     api = Api(ground.credentials.server, ground.session, "default")
@@ -149,6 +159,7 @@ async def run(options: argparse.Namespace) -> int:
     credentials = Credentials.of(kubeconfig(options.cluster))
     async with credentials.session() as session:
         ground = Ground(credentials, session, options.cluster, folder)
+        await no_other_operator(ground)
         await ready_crds(ground)
         together = [module for module in wanted if not module.ALONE]
         room = asyncio.Semaphore(options.jobs)

@@ -19,7 +19,8 @@ import psutil
 from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
-from mabeam.shell.cluster import Cluster, Connection
+from mabeam.shell.cluster import Cluster
+from mabeam.shell.connection import Connection
 from mabeam.shell.reports import Reports, Target
 from support.builders import a_pod, an_agent
 

@@ -7,22 +7,25 @@ status that does not survive its own serialisation is found here. The operator h
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
-from mabeam.core import budget, implied
+from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.ordinals import LAST_INCARNATION
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision import decide
+from mabeam.shell.first_words import FirstWords
 from mabeam.shell.parse import parse_agent, parse_pod
+from mabeam.shell.workqueue import Key
 from support.builders import START
 
 TERMINAL = ("Succeeded", "Failed")
 PATIENCE = 60
+KEY = Key("Agent", "team", "a")
 
 
 class ImpossibleState(AssertionError):
@@ -59,7 +62,7 @@ class World:
     cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
     implying: bool = False
-    untold_until: datetime | None = None
+    first_words: FirstWords = field(default_factory=FirstWords)
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -129,29 +132,20 @@ class World:
         decision = decide(snapshot, self.now)
         self._judge_pass(snapshot, decision)
         if self.implying:
-            decision = self._first_word(snapshot, decision)
+            moment = (self.now - START).total_seconds()
+            decision = self.first_words.held_back(KEY, snapshot, decision, self.now, moment)
         before = len(self.writes)
         try:
             self._carry_out(decision)
         except OperatorDied:
             self.deaths += 1
             self.crash_at = None
-            self.untold_until = None  # all that it remembers
+            self.first_words = FirstWords()  # all that it remembers
             return max(1, len(self.writes) - before)
         self.wake_at = None
         if decision.requeue_after is not None:
             self.wake_at = self.now + timedelta(seconds=decision.requeue_after)
         return len(self.writes) - before
-
-    def _first_word(self, snapshot: AgentSnapshot, decided: Decision[AgentStatus]) -> Decision[AgentStatus]:
-        left = (self.untold_until - self.now).total_seconds() if self.untold_until is not None else 0.0
-        decision = implied.first_word(snapshot, decided, self.now, decide, left)
-        if decision is decided:
-            self.untold_until = None
-            return decided
-        if self.untold_until is None:
-            self.untold_until = self.now + timedelta(seconds=implied.patience(0))
-        return replace(decision, requeue_after=max(0.0, (self.untold_until - self.now).total_seconds()))
 
     def settle(self) -> None:
         """Passes (and a prompt kubelet's doings) until nothing is left to do; time stands still."""

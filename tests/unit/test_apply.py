@@ -341,3 +341,17 @@ def test_an_intent_that_was_stored_is_acted_on_in_a_pass_of_its_own() -> None:
     status = bench.agent.status.model_copy(update={"observed_generation": 1, "pods": (record,)})
     assert bench.carry_out(Decision(status, "starting"))
     assert bench.foreseen == [None]
+
+
+def test_an_answer_that_is_read_after_the_watch_told_of_the_end_brings_nothing_back() -> None:
+    bench = Bench()
+    bench.cache.learn("Pod", a_pod_body())
+
+    async def the_watch_is_faster(kind: str, *_: object) -> JsonDict:
+        bench.cache.forget("Pod", ("team", "a-0-1"), "pod-uid")
+        return a_pod_body()
+
+    bench.cluster.delete = the_watch_is_faster  # type: ignore[method-assign]
+    bench.carry_out(bench.decision(DELETE, changed=False))
+    assert bench.cache.pods == {}
+    assert bench.rung == []

@@ -14,7 +14,8 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.settings import BadSetting
-from mabeam.shell.cluster import BUSY_TRIES, ApiError, Cluster, Connection, NotLeading
+from mabeam.shell.cluster import BUSY_TRIES, ApiError, Cluster, NotLeading
+from mabeam.shell.connection import Connection
 from mabeam.shell.http import serve
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -175,6 +176,37 @@ def test_every_answer_tells_the_time() -> None:
     asyncio.run(main())
 
 
+def test_a_gateway_that_fails_does_not_tell_the_time() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({}, status=502, headers={"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})
+
+    async def main() -> None:
+        async with a_cluster(answer) as cluster:
+            before = cluster.clock.now()
+            with pytest.raises(ApiError):
+                await cluster.get("Pod", "team", "a")
+            assert abs((cluster.clock.now() - before).total_seconds()) < 5
+
+    asyncio.run(main())
+
+
+def test_a_known_refusal_is_not_prolonged_by_those_who_come_too_late() -> None:
+    async def answer(request: web.Request) -> web.Response:
+        words = "cannot create because it is being terminated"
+        return web.json_response({"reason": "Forbidden", "message": words}, status=403)
+
+    async def main() -> None:
+        async with a_cluster(answer) as cluster:
+            until = []
+            for _ in range(2):
+                with pytest.raises(ApiError):
+                    await cluster.create("Pod", "team", {})
+                until.append(cluster._going["team"][0])
+            assert until[0] == until[1]
+
+    asyncio.run(main())
+
+
 def test_a_write_that_loses_the_lease_on_its_way_to_the_socket_never_gets_there() -> None:
     handler, asked = busy(0)
 
@@ -182,7 +214,7 @@ def test_a_write_that_loses_the_lease_on_its_way_to_the_socket_never_gets_there(
         async with a_cluster(handler) as cluster:
             looks = iter((True, False))
             cluster.may_write = lambda: next(looks)
-            with pytest.raises(aiohttp.ClientConnectionError):
+            with pytest.raises(NotLeading):
                 await cluster.create("Pod", "team", {})
             assert next(looks, None) is None
             cluster.may_write = lambda: True

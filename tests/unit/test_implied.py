@@ -8,7 +8,7 @@ from mabeam.core import implied
 from mabeam.core.decision import Decision
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
 from mabeam.core.supervision import decide
-from support.builders import a_pod, agent_body, an_agent, at, waiting
+from support.builders import a_pod, agent_body, an_agent, at, exited, waiting
 from support.world import World
 
 
@@ -93,3 +93,26 @@ def test_the_word_on_a_known_agent_never_waits() -> None:
 
 def test_the_more_agents_start_at_once_the_longer_their_first_status_may_wait_up_to_half_a_minute() -> None:
     assert [implied.patience(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]
+
+
+def test_a_pod_that_could_not_be_made_with_the_others_is_told_and_asked_for_at_once() -> None:
+    snapshot = replace(AgentSnapshot(an_agent(replicas=2)), pods=(a_pod("a-0-1", waiting()),))
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_a_replica_that_runs_is_told_though_the_others_are_on_their_way() -> None:
+    pods = (a_pod("a-0-1"), a_pod("a-1-1", waiting()))
+    snapshot = replace(AgentSnapshot(an_agent(replicas=2)), pods=pods)
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_a_replica_that_is_done_is_told_though_the_others_are_on_their_way() -> None:
+    pods = (a_pod("a-0-1", exited(0)), a_pod("a-1-1", waiting()))
+    snapshot = replace(AgentSnapshot(an_agent(replicas=2, restart="Transient")), pods=pods)
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))
+
+
+def test_a_spec_that_changes_before_the_first_word_is_acted_on_at_once() -> None:
+    pods = (a_pod("a-0-1", waiting(), spec_hash="of another spec"),)
+    snapshot = replace(AgentSnapshot(an_agent()), pods=pods)
+    assert first(snapshot, left=2.0) == decide(snapshot, at(0))

@@ -407,3 +407,14 @@ def test_a_wall_clock_that_is_stepped_moves_nothing(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(lease_module, "datetime", Stepped)
     assert story() == before
     assert len(steps) < 80
+
+
+def test_a_candidate_counts_from_when_it_was_answered_not_from_when_it_asked() -> None:
+    async def scenario(api: Apiserver) -> None:
+        api._write({"metadata": {}, "spec": {"holderIdentity": "a", "leaseDurationSeconds": SECONDS}})
+        api.slow = 10.0
+        taken = await elected_after(a_leader(api, "b"))
+        assert taken is not None
+        assert taken >= 10.0 + SECONDS
+
+    virtually(scenario)

@@ -11,7 +11,8 @@ from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.api.base import JsonDict
 from mabeam.shell import watch as watching
-from mabeam.shell.cluster import ApiError, Cluster, Connection
+from mabeam.shell.cluster import ApiError, Cluster
+from mabeam.shell.connection import Connection
 from mabeam.shell.watch import RELIST_AFTER_FAILURES, Watch
 
 Line = JsonDict | str | bytes
@@ -189,3 +190,11 @@ def test_a_stream_that_says_nothing_can_be_started_anew() -> None:
 
     listener.run(lambda: len(server.asked) == 2, during)
     assert (listener.versions, listener.lists) == (["5", "5"], 0)
+
+
+def test_a_server_that_ends_every_stream_at_once_is_not_stormed() -> None:
+    server = Apiserver(*([[]] * 20))
+    listener = Listener(server)
+    watch = listener.run(lambda: listener.lists > 0)
+    assert len(server.asked) <= 2 * RELIST_AFTER_FAILURES
+    assert watch.failures >= RELIST_AFTER_FAILURES

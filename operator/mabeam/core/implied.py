@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.agent_status import AgentState, AgentStatus
+from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.decision import Decision, Effect
 from mabeam.core.snapshot import AgentSnapshot
@@ -64,10 +64,21 @@ def _starts(
 
 
 def _are_on_their_way(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
-    """Whether there is nothing to tell yet but that the first pods were asked for, without any trouble."""
+    """Whether there is nothing to tell yet but that every first pod was made: no trouble, no end, none that runs."""
     ready = next((c for c in status.conditions if c.type == ConditionType.READY), None)
-    starting = status.state is AgentState.STARTING and ready is not None and ready.reason == Reason.STARTING
-    return _is_untold(snapshot.agent) and starting and status.directives is None and not status.failures
+    if not _is_untold(snapshot.agent) or ready is None or ready.reason != Reason.STARTING:
+        return False
+    made = {pod.name for pod in snapshot.pods}
+    return (
+        status.directives is None
+        and not status.failures
+        and made == {record.name for record in status.pods}
+        and all(_only_asked_for(record) for record in status.pods)
+    )
+
+
+def _only_asked_for(record: PodRecord) -> bool:
+    return record.incarnation == 1 and record.state is AgentState.STARTING and record.start_time is None
 
 
 def _is_untold(agent: Agent) -> bool:

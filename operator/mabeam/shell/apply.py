@@ -52,34 +52,49 @@ class Applier:
         """Whether the status was written. Raises ApiError, PodNotTaken or NameTaken with the rest left undone."""
         patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
         written = bool(patch)
-        if written:
+        # What dies during the pass stays dead, however late an answer about it is read.
+        with self.cache.deaths() as dead:
+            await self._write(kind, meta, before, decision, patch, dead)
+        return written
+
+    async def _write(
+        self,
+        kind: str,
+        meta: ObjectMeta,
+        before: AgentStatus | OrchestrationVariableStatus,
+        decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
+        patch: JsonDict,
+        dead: set[str],
+    ) -> None:
+        if patch:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
             answer = await self.cluster.patch_status(kind, meta.namespace, meta.name, body)
-            self._learn(
-                kind, answer, None if _goes_on(before, decision.status) else Key(kind, meta.namespace, meta.name)
-            )
+            foreseen_by = None if _goes_on(before, decision.status) else Key(kind, meta.namespace, meta.name)
+            self._learn(kind, answer, dead, foreseen_by)
         # With the status, not after the effects: what fails below is tried again, but this is never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
         for effect in decision.effects:
-            await self._do(effect, meta)
-        return written
+            await self._do(effect, meta, dead)
 
-    def _learn(self, kind: str, body: JsonDict, foreseen_by: Key | None = None) -> None:
+    def _learn(self, kind: str, body: JsonDict, dead: set[str], foreseen_by: Key | None = None) -> None:
+        if body["metadata"].get("uid") in dead:
+            return
         change = self.cache.learn(kind, body)
         if change is not None:
             self.ring(change, foreseen_by)
 
-    async def _do(self, effect: Effect, owner: ObjectMeta) -> None:
+    async def _do(self, effect: Effect, owner: ObjectMeta, dead: set[str]) -> None:
         log.info("%s %s %s/%s (%s)", effect.verb, effect.kind, effect.namespace, effect.name, effect.reason)
         match effect.verb:
             case "create":
-                await self._create(effect, owner)
+                await self._create(effect, owner, dead)
             case "apply":
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
                 body = {"metadata": guard | _labels(effect.body), "data": effect.body.get("data", {})}
-                self._learn(effect.kind, await self.cluster.patch(effect.kind, effect.namespace, effect.name, body))
+                answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, body)
+                self._learn(effect.kind, answer, dead)
             case "patch":
                 try:
                     answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, effect.body)
@@ -87,15 +102,15 @@ class Applier:
                     if error.status != 404:  # a pod that is gone needs no annotation
                         raise
                 else:
-                    self._learn(effect.kind, answer)
+                    self._learn(effect.kind, answer, dead)
             case "delete":
                 answer_or_none = await self.cluster.delete(
                     effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
                 )
                 if answer_or_none is not None and answer_or_none.get("kind") == effect.kind:
-                    self._learn(effect.kind, answer_or_none)
+                    self._learn(effect.kind, answer_or_none, dead)
 
-    async def _create(self, effect: Effect, owner: ObjectMeta) -> None:
+    async def _create(self, effect: Effect, owner: ObjectMeta, dead: set[str]) -> None:
         try:
             answer = await self.cluster.create(effect.kind, effect.namespace, effect.body)
         except ApiError as error:
@@ -104,7 +119,7 @@ class Applier:
                 kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
                 if existing is not None and owner_uid(existing, kind) == owner.uid:
                     # Our own: from a pass that did not live to see the answer, or a stranger took its labels away.
-                    self._learn(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body))
+                    self._learn(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), dead)
                     return
                 raise NameTaken(effect.name) from None
             if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_going:
@@ -112,7 +127,7 @@ class Applier:
             raise
         # That a new pod exists is no news; what the scheduler and the kubelet make of it is, and their words wake the agent.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
-        self._learn(effect.kind, answer, new_pod)
+        self._learn(effect.kind, answer, dead, new_pod)
 
     async def put_labels_back(self, kind: str, existing: JsonDict, made: JsonDict) -> JsonDict:
         """The object with the labels it was `made` with, by which alone it is found; other labels stay as they are."""

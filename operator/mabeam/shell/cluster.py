@@ -1,13 +1,11 @@
 """The only room that talks to the cluster: the calls, the rights they need, the bound on how many fly at once.
 
-Authentication is the official client's (kubeconfig with its plug-ins, or the service account, whose token rotates). The
-requests themselves are plain aiohttp: a typed call costs three times the CPU, and the bodies are parsed at our own door.
+The requests themselves are plain aiohttp: a typed call costs three times the CPU, and the bodies are parsed at our own door.
 """
 
 import asyncio
 import logging
-import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -15,14 +13,12 @@ from urllib.parse import urlencode
 import aiohttp
 import orjson
 from aiohttp.abc import AbstractStreamWriter
-from kubernetes.aio import config as kube_config
-from kubernetes.aio.client.configuration import Configuration
 from yarl import URL
 
-from mabeam import __version__
 from mabeam.api.base import JsonDict
 from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
 from mabeam.shell.clock import Clock
+from mabeam.shell.connection import Connection
 
 log = logging.getLogger("mabeam.cluster")
 
@@ -109,10 +105,6 @@ class ApiError(Exception):
         return self.status == 403 and "because it is being terminated" in self.message
 
 
-class NoCluster(Exception):
-    """There is neither a service account nor a usable kubeconfig."""
-
-
 class NotLeading(Exception):
     """A write was about to happen without the Lease; it did not."""
 
@@ -131,71 +123,6 @@ class _WhileLeading(aiohttp.BytesPayload):
         if not self._may_write():
             raise NotLeading("the lease was lost on the way")
         await super().write_with_length(writer, content_length)
-
-
-@dataclass(frozen=True)
-class Connection:
-    """How to reach the apiserver, however the user's credentials are kept."""
-
-    server: str
-    ssl_context: ssl.SSLContext
-    configuration: Configuration
-    in_cluster: bool
-    description: str
-
-    def session(self, *, authenticated: bool = True) -> aiohttp.ClientSession:
-        """A new HTTP session that authenticates every request with the credentials as they are at that moment.
-
-        Without `authenticated` the caller sends `authorization` along itself, which spares a middleware's price per request.
-        """
-        return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context),
-            # Compressed answers cost the apiserver more than they save on the way, as for the controllers beside it.
-            headers={
-                "User-Agent": f"mabeam/{__version__}",
-                "Accept": "application/json",
-                "Accept-Encoding": "identity",
-            },
-            middlewares=(self._authenticate,) if authenticated else (),
-        )
-
-    async def authorization(self) -> dict[str, str]:
-        """The header for the next request: a service account's token rotates, a plug-in's answer expires."""
-        token = await self.configuration.get_api_key_with_prefix("BearerToken")
-        return {"Authorization": token} if token else {}
-
-    async def _authenticate(
-        self,
-        request: aiohttp.ClientRequest,
-        handler: Callable[[aiohttp.ClientRequest], Awaitable[aiohttp.ClientResponse]],
-    ) -> aiohttp.ClientResponse:
-        request.headers.update(await self.authorization())
-        return await handler(request)
-
-
-async def connect(context: str | None = None) -> Connection:
-    """The connection from the service account when there is one, else from the kubeconfig; raises NoCluster."""
-    configuration = Configuration()
-    in_cluster = False
-    try:
-        if context:
-            raise kube_config.ConfigException("a context was asked for")
-        kube_config.load_incluster_config(client_configuration=configuration)
-        in_cluster = True
-    except kube_config.ConfigException:
-        try:
-            await kube_config.load_kube_config(client_configuration=configuration, context=context or None)
-        except kube_config.ConfigException as problem:
-            raise NoCluster(f"no cluster: not in a pod, and the kubeconfig cannot be used: {problem}") from None
-    tls = ssl.create_default_context(cafile=configuration.ssl_ca_cert)
-    if configuration.cert_file:
-        tls.load_cert_chain(configuration.cert_file, configuration.key_file)
-    if not configuration.verify_ssl:
-        tls.check_hostname, tls.verify_mode = False, ssl.CERT_NONE
-    # Hand-made and older clusters have CA certificates that RFC 5280's strict reading refuses.
-    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    where = "the service account" if in_cluster else "the kubeconfig"
-    return Connection(configuration.host.rstrip("/"), tls, configuration, in_cluster, f"{configuration.host} ({where})")
 
 
 @dataclass
@@ -286,9 +213,9 @@ class Cluster:
 
     async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
         """The object as created; raises ApiError (409 when the name is taken), unasked while the namespace is known to go."""
+        if kind != LEASE and (known := self._refusal_of(namespace)) is not None:
+            raise known
         try:
-            if kind != LEASE and (known := self._refusal_of(namespace)) is not None:
-                raise known
             return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
         except ApiError as problem:
             if problem.namespace_going:
@@ -364,10 +291,16 @@ class Cluster:
             request = self._require_session().request(
                 verb, address, data=data, headers=headers, timeout=REQUEST_TIMEOUT
             )
-            async with self._flying, request as response:
-                raw = await response.read()
+            try:
+                async with self._flying, request as response:
+                    raw = await response.read()
+            except aiohttp.ClientConnectionError as problem:
+                if isinstance(problem.__cause__, NotLeading):
+                    raise problem.__cause__ from None
+                raise
             answered = asyncio.get_running_loop().time()
-            self.clock.heard(response.headers.get("Date"), started, answered)
+            if response.status < 500:  # a gateway in between says 502 by a clock of its own
+                self.clock.heard(response.headers.get("Date"), started, answered)
             self.observe_request(verb, kind, response.status, answered - started)
             if response.status < 400:
                 return orjson.loads(raw)  # type: ignore[no-any-return]

@@ -9,7 +9,7 @@ from typing import Any, Final
 import kopf
 
 from mabeam.api.names import GROUP, VERSION
-from mabeam.shell.cluster import Connection
+from mabeam.shell.connection import Connection
 
 Heard = Callable[[str, str | None, dict[str, Any]], None]
 

@@ -43,11 +43,11 @@ class Leader:
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
-            held = await self._try(started)
+            held = await self._try()
             if held:
                 if not self.elected.is_set():
                     log.info("%s leads (lease %s/%s)", self.identity, self.namespace, self.name)
-                self._renewed_at = started
+                self._renewed_at, self._held_until = started, float("-inf")
                 self.elected.set()
             elif self.elected.is_set() and not self.may_write():
                 log.error("the lease is lost; this process stops so that it writes nothing more")
@@ -81,9 +81,10 @@ class Leader:
             return False
         return True
 
-    async def _try(self, now: float) -> bool:
+    async def _try(self) -> bool:
         try:
             lease = await self.cluster.get("Lease", self.namespace, self.name)
+            now = asyncio.get_running_loop().time()  # what is seen now may be as old as the answer, not as the question
             if lease is None:
                 if now <= self._held_until:
                     return False  # someone deleted it, and its holder may not know yet

@@ -2,22 +2,21 @@
 
 import asyncio
 import logging
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from dataclasses import dataclass, field
 
 import aiohttp
 
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, implied, supervision
-from mabeam.core.decision import Decision
+from mabeam.core import coordination, supervision
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
+from mabeam.shell.first_words import FirstWords
 from mabeam.shell.observe import Observer
 from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
@@ -41,7 +40,7 @@ class Reconciler:
     applier: Applier
     reports: Reports
     telemetry: Telemetry
-    untold: dict[Key, float] = field(default_factory=dict)  # new agents, and until when their first status may wait
+    first_words: FirstWords = field(default_factory=FirstWords)
 
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
@@ -69,18 +68,18 @@ class Reconciler:
     async def _agent(self, key: Key) -> float | None:
         snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
         if snapshot is None:
-            self.untold.pop(key, None)
+            self.first_words.forget(key)
             return None
         agent = snapshot.agent
         now = self.cluster.clock.now()
-        decision = self._first_word(key, snapshot, supervision.decide(snapshot, now), now)
+        moment = asyncio.get_running_loop().time()
+        decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
         try:
             await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
         except PodNotTaken as problem:
-            moment = asyncio.get_running_loop().time()
             self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
@@ -91,19 +90,6 @@ class Reconciler:
             if (failure.time, failure.pod) not in known:
                 self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
-
-    def _first_word(
-        self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus], now: datetime
-    ) -> Decision[AgentStatus]:
-        """The decision, or as much of it as a new agent needs before there is something to tell."""
-        moment = asyncio.get_running_loop().time()
-        left = self.untold.get(key, moment) - moment
-        decision = implied.first_word(snapshot, decided, now, supervision.decide, left)
-        if decision is decided:
-            self.untold.pop(key, None)
-            return decided
-        due = self.untold.setdefault(key, moment + implied.patience(len(self.untold)))
-        return replace(decision, requeue_after=max(0.0, due - moment))
 
     async def _were_only_hidden(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
         """Whether pods that are about to be counted as lost are there after all, and were made visible again.

@@ -7,6 +7,7 @@ import logging
 import signal
 import sys
 from collections.abc import Coroutine
+from contextlib import suppress
 from functools import partial
 from typing import Any, Final
 
@@ -18,10 +19,12 @@ from mabeam.settings import Settings
 from mabeam.shell import doorbells, handlers, http
 from mabeam.shell.apply import Applier
 from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change
-from mabeam.shell.cluster import Cluster, connect
+from mabeam.shell.cluster import Cluster
+from mabeam.shell.connection import connect
 from mabeam.shell.events import Recorder
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
+from mabeam.shell.parse import ParsedAgent, ParsedVariable
 from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
 from mabeam.shell.sweep import Sweep
@@ -36,6 +39,7 @@ SWEEPS_PER_RESYNC: Final = 10
 # The kinds of which there are many. kopf follows the others.
 FOLLOWED: Final = (AGENT, "Pod", "ConfigMap")
 LAG_PERIOD_SECONDS: Final = 0.05
+ELECTION_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
 
 
@@ -98,9 +102,10 @@ class Process:
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
         self.failed = False
+        self.listed_as_leader = False
         cluster.observe_request = self.telemetry.observe_request
         if settings.leader_election:
-            cluster.may_write = self._may_write
+            cluster.may_write = self.leader.may_write
 
     async def run(self) -> int:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
@@ -108,7 +113,7 @@ class Process:
         self._heed_signals()
         background = [
             self._guarded("queue timer", self.queue.keep_time()),
-            self._guarded("sweep", self.sweep.sweep_for_ever(self.settings.resync_seconds)),
+            self._guarded("sweep", self._sweep()),
             self._guarded("reports", self.reports.read_for_ever()),
             self._guarded("events", self.recorder.post_for_ever()),
             self._guarded("loop watch", self._watch_loop()),
@@ -126,6 +131,14 @@ class Process:
     def _heed_signals(self) -> None:
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
+
+    async def _sweep(self) -> None:
+        """List, and again every period. A moment first for the Lease: what is listed by the leader needs no second look."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ELECTION_SECONDS if self.settings.leader_election else 0):
+                await self.leader.elected.wait()
+        self.listed_as_leader = self.leader.elected.is_set()
+        await self.sweep.sweep_for_ever(self.settings.resync_seconds)
 
     async def _follow(self, watch: Watch) -> None:
         await self.sweep.synced.wait()
@@ -155,7 +168,7 @@ class Process:
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
         await self.sweep.synced.wait()
-        if self.settings.leader_election and not self.leader.elected.is_set():
+        if self.settings.leader_election and not self.listed_as_leader:
             await self.leader.elected.wait()
             # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
             await self.sweep.once()
@@ -218,24 +231,25 @@ class Process:
         self._ring(change)
 
     def _resync(self) -> None:
-        """Now and then look at everything again, changed or not, spread over a period so that nobody waits for it."""
+        """Open silent watches anew; now and then look at everything, spread over a period so that nobody waits for it."""
         for watch in self.watches:
             if self.sweep.missed_in_a_row[watch.kind]:
                 watch.start_anew()
-        if next(self.sweeps) % SWEEPS_PER_RESYNC:
+        if next(self.sweeps) % SWEEPS_PER_RESYNC or not self.telemetry.leads:
             return
         keys = self.cache.everything()
         for number, key in enumerate(keys):
             self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
 
     def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
-        if change.kind in (AGENT, VARIABLE) and change.before is None:
+        was, now = _uid_of(change.before), _uid_of(change.after)
+        if now is not None and now != was:
             self.cluster.takes_again(change.where[0])
-        if change.kind == AGENT and change.after is None:
-            uid = getattr(getattr(change.before, "agent", None), "metadata", None)
-            if uid is not None:
-                self.reports.forget(uid.uid)
-                self.refusals.accept(uid.uid)
+        if change.kind == AGENT and was is not None and now != was:
+            self.reports.forget(was)
+            self.refusals.accept(was)
+        if not self.telemetry.leads:
+            return  # nobody works yet; everything is looked at when that begins
         for key, delay in doorbells.wakes(change, self.cache):
             if key != foreseen_by:
                 self.queue.add_after(key, delay)
@@ -252,13 +266,9 @@ class Process:
 
     # --- probes ----------------------------------------------------------------------------------------------------------
 
-    def _may_write(self) -> bool:
-        # The Lease itself is written before it is held; everything else only while it surely is.
-        return self.leader.may_write() or not self.leader.elected.is_set()
-
     def _alive(self) -> list[str]:
         wrong = [f"the watch of {kind} is silent" for kind in self.sweep.silent()]
-        if self.leader.elected.is_set() and self.queue.oldest_seconds() > STUCK_SECONDS:
+        if self.telemetry.leads and self.queue.oldest_seconds() > STUCK_SECONDS:
             wrong.append(f"a key has waited {self.queue.oldest_seconds():.0f} s for a worker")
         return wrong
 
@@ -283,6 +293,17 @@ class Process:
             before = clock()
             await asyncio.sleep(LAG_PERIOD_SECONDS)
             self.telemetry.lag.observe(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
+
+
+def _uid_of(known: object) -> str | None:
+    """The uid of an Agent or a variable; None for anything else."""
+    match known:
+        case ParsedAgent():
+            return known.agent.metadata.uid
+        case ParsedVariable():
+            return known.variable.metadata.uid
+        case _:
+            return None
 
 
 async def run(settings: Settings) -> int:

@@ -20,6 +20,8 @@ log = logging.getLogger("mabeam.watch")
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 5.0
+# A stream that ends sooner and says nothing comes from a server on its way out: opening it again at once would be a storm.
+SHORTEST_SECONDS: Final = 1.0
 # A stream that fails so often in a row at the same place is not resumed there any more.
 RELIST_AFTER_FAILURES: Final = 3
 CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
@@ -69,7 +71,7 @@ class Watch:
             self._following.cancel()
 
     async def _follow(self) -> None:
-        events = 0
+        events, began = 0, asyncio.get_running_loop().time()
         async for event in self.cluster.watch(self.kind, self.namespace, self.version):
             kind_of_event, body = str(event.get("type")), event.get("object")
             if not isinstance(body, dict) or kind_of_event == "ERROR":
@@ -79,6 +81,8 @@ class Watch:
             self.version = str((body.get("metadata") or {}).get("resourceVersion") or self.version)
             self.failures = 0
             events += 1
+        if not events and asyncio.get_running_loop().time() - began < SHORTEST_SECONDS:
+            raise StreamError("it ended as soon as it began")
 
     async def _recover(self, problem: BaseException) -> None:
         self.failures += 1
@@ -93,7 +97,7 @@ class Watch:
             str(problem) or type(problem).__name__,
             exc_info=None if expected else problem,
         )
-        if not gone:
+        if not gone or self.failures > 1:
             delay = min(FIRST_BACKOFF_SECONDS * float(1 << min(self.failures, 8)), MAX_BACKOFF_SECONDS)
             await asyncio.sleep(delay)
         if gone or self.failures >= RELIST_AFTER_FAILURES:
