@@ -68,9 +68,12 @@ class Storm:
         return time.monotonic() - began
 
     async def calm(self) -> None:
-        """Every pod is ready again."""
-        for name, ready in list(self.ready.items()):
-            if not ready and name not in self.ended:
+        """Every pod is ready again, as the apiserver has it: two changes of one pod may have overtaken each other."""
+        pods, _ = await self.arena.api.list("pods")
+        for pod in pods:
+            name = pod["metadata"]["name"]
+            if _runs(pod) and name not in self.ended and not _is_ready(pod):
+                self.ready[name] = False
                 await self._flap(name)
 
     def _choose(self) -> str:
@@ -107,6 +110,11 @@ class Storm:
 def _runs(pod: JsonDict) -> bool:
     status = pod.get("status") or {}
     return status.get("phase") == "Running" and "deletionTimestamp" not in pod["metadata"]
+
+
+def _is_ready(pod: JsonDict) -> bool:
+    conditions = (pod.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 def _storming(seed: int) -> Callable[[Arena], Awaitable[None]]:
