@@ -240,3 +240,11 @@ def test_agents_made_from_one_template_share_one_spec_and_a_changed_one_has_its_
     changed = agent_body("c", replicas=3)
     assert parse_agent(changed).agent.spec.replicas == 3
     assert first.replicas == 1
+
+
+def test_equal_conditions_of_different_agents_are_one_object() -> None:
+    condition = {"type": "Ready", "status": "True", "reason": "Running", "message": "1/1 ready"}
+    status = {"observedGeneration": 1, "conditions": [condition]}
+    one, other = (parse_agent(agent_body(name, status=status)).agent.status for name in ("a", "b"))
+    assert one.conditions[0] is other.conditions[0]
+    assert one.conditions[0].message == "1/1 ready"
