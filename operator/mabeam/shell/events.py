@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -18,7 +19,10 @@ from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 log = logging.getLogger("mabeam.events")
 
 SERIES_SECONDS: Final = 600.0
-QUEUE_LIMIT: Final = 1000
+QUEUE_LIMIT: Final = 5000
+# An Event waits so long while there is work to do: it costs the apiserver as much as the work does, and hurries nobody.
+COURTESY_SECONDS: Final = 15.0
+LOOK_AGAIN_SECONDS: Final = 0.1
 MEMORY_LIMIT: Final = 4096
 
 
@@ -38,7 +42,8 @@ class Recorder:
 
     cluster: Cluster
     instance: str
-    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(
+    busy: Callable[[], bool] = lambda: False
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime, float]]" = field(
         default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
     )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
@@ -50,12 +55,16 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            self._queue.put_nowait((regarding, event, self.cluster.clock.now()))
+            due = asyncio.get_running_loop().time() + COURTESY_SECONDS
+            self._queue.put_nowait((regarding, event, self.cluster.clock.now(), due))
 
     async def post_for_ever(self) -> None:
-        """Post what is queued, one after the other; failures are logged and dropped."""
+        """Post what is queued, one after the other, when there is nothing better to do; failures are logged and dropped."""
+        clock = asyncio.get_running_loop().time
         while True:
-            regarding, event, when = await self._queue.get()
+            regarding, event, when, due = await self._queue.get()
+            while self.busy() and (left := due - clock()) > 0:  # noqa: ASYNC110  (a look at the queue, often enough)
+                await asyncio.sleep(min(left, LOOK_AGAIN_SECONDS))
             try:
                 await self._post(regarding, event, when)
             except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:

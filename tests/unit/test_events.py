@@ -1,0 +1,113 @@
+"""Events are a courtesy: they wait for the work, never for ever, and a repeated one becomes a series."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from mabeam.api.base import JsonDict
+from mabeam.api.names import Reason
+from mabeam.core.decision import Event
+from mabeam.shell import events as module
+from mabeam.shell.clock import Clock
+from mabeam.shell.cluster import ApiError
+from mabeam.shell.events import Recorder, Regarding
+
+AGENT = Regarding("Agent", "team", "a", "uid-of-a")
+
+
+class Apiserver:
+    """Remembers what was posted; fails once with the trouble that was set."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.posted: list[tuple[str, str]] = []
+        self.trouble: Exception | None = None
+
+    async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
+        trouble, self.trouble = self.trouble, None
+        if trouble is not None:
+            raise trouble
+        self.posted.append(("create", body["note"]))
+        return body
+
+    async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        self.posted.append(("patch", str(body["series"]["count"])))
+        return body
+
+
+def posting(
+    scenario: Callable[[Recorder, Apiserver], Awaitable[None]], busy: Callable[[], bool] = lambda: False
+) -> Apiserver:
+    api = Apiserver()
+
+    async def main() -> None:
+        recorder = Recorder(api, "me", busy)  # type: ignore[arg-type]
+        task = asyncio.create_task(recorder.post_for_ever())
+        try:
+            async with asyncio.timeout(10):
+                await scenario(recorder, api)
+        finally:
+            task.cancel()
+
+    asyncio.run(main())
+    return api
+
+
+def told(*notes: str) -> tuple[Event, ...]:
+    return tuple(Event(Reason.AGENT_STARTED, note) for note in notes)
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():  # noqa: ASYNC110  (it happens in another task)
+        await asyncio.sleep(0.005)
+
+
+def test_events_wait_while_there_is_work_and_are_posted_after_it() -> None:
+    work = [True]
+
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.record(AGENT, told("one", "two"))
+        await asyncio.sleep(3 * module.LOOK_AGAIN_SECONDS)
+        assert api.posted == []
+        work[0] = False
+        await until(lambda: len(api.posted) == 2)
+
+    assert posting(scenario, lambda: work[0]).posted == [("create", "one"), ("create", "two")]
+
+
+def test_endless_work_holds_no_event_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "COURTESY_SECONDS", 0.05)
+
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.record(AGENT, told("one"))
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario, lambda: True).posted == [("create", "one")]
+
+
+def test_the_same_words_again_become_a_series() -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.record(AGENT, told("again", "again", "again"))
+        await until(lambda: len(api.posted) == 3)
+
+    assert posting(scenario).posted == [("create", "again"), ("patch", "2"), ("patch", "3")]
+
+
+def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        api.trouble = ApiError(500, "No", "no")
+        recorder.record(AGENT, told("lost", "kept"))
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario).posted == [("create", "kept")]
+
+
+def test_a_flood_loses_its_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder._queue = asyncio.Queue(2)
+        recorder.record(AGENT, told("one", "two", "three"))
+        assert recorder.dropped == 1
+        assert [entry[1].note for entry in recorder._queue._queue] == ["two", "three"]  # type: ignore[attr-defined]
+
+    posting(scenario)
