@@ -5,6 +5,7 @@ Each part of a row is kept as soon as it is measured; a second run goes on where
 
 import argparse
 import asyncio
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -111,6 +112,8 @@ def is_current(work: Work, store: Store) -> bool:
 def main() -> int:
     """The exit code: 1 when a bar is broken or a row could not be measured."""
     options = _parser().parse_args()
+    # Ended as a service is ended, it still takes its operator along: a stray one would act in the next run.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     chosen = [row.strip().upper() for row in options.rows.split(",")] if options.rows else list(ROWS)
     plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _words(options.arms))
     known = [*ROWS, *(work.name for work in works(list(ROWS), plan))]

@@ -13,6 +13,7 @@ import os
 import pkgutil
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -215,4 +216,6 @@ def parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # Ended as a service is ended, it still takes its operators along.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     sys.exit(asyncio.run(run(parser().parse_args())))
