@@ -1,14 +1,11 @@
-"""Events are a courtesy: they wait for the work, never for ever, and a repeated one becomes a series."""
+"""Events are a courtesy: a repeated one becomes a series, a refused one is dropped, a flood loses its oldest."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-import pytest
-
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Event
-from mabeam.shell import events as module
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError
 from mabeam.shell.events import Recorder, Regarding
@@ -36,13 +33,11 @@ class Apiserver:
         return body
 
 
-def posting(
-    scenario: Callable[[Recorder, Apiserver], Awaitable[None]], busy: Callable[[], bool] = lambda: False
-) -> Apiserver:
+def posting(scenario: Callable[[Recorder, Apiserver], Awaitable[None]]) -> Apiserver:
     api = Apiserver()
 
     async def main() -> None:
-        recorder = Recorder(api, "me", busy)  # type: ignore[arg-type]
+        recorder = Recorder(api, "me")  # type: ignore[arg-type]
         task = asyncio.create_task(recorder.post_for_ever())
         try:
             async with asyncio.timeout(10):
@@ -63,29 +58,6 @@ async def until(condition: Callable[[], bool]) -> None:
         await asyncio.sleep(0.005)
 
 
-def test_events_wait_while_there_is_work_and_are_posted_after_it() -> None:
-    work = [True]
-
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
-        recorder.record(AGENT, told("one", "two"))
-        await asyncio.sleep(3 * module.LOOK_AGAIN_SECONDS)
-        assert api.posted == []
-        work[0] = False
-        await until(lambda: len(api.posted) == 2)
-
-    assert posting(scenario, lambda: work[0]).posted == [("create", "one"), ("create", "two")]
-
-
-def test_endless_work_holds_no_event_back_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COURTESY_SECONDS", 0.05)
-
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
-        recorder.record(AGENT, told("one"))
-        await until(lambda: bool(api.posted))
-
-    assert posting(scenario, lambda: True).posted == [("create", "one")]
-
-
 def test_the_same_words_again_become_a_series() -> None:
     async def scenario(recorder: Recorder, api: Apiserver) -> None:
         recorder.record(AGENT, told("again", "again", "again"))
@@ -103,7 +75,7 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
     assert posting(scenario).posted == [("create", "kept")]
 
 
-def test_a_flood_loses_its_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_flood_loses_its_oldest() -> None:
     async def scenario(recorder: Recorder, api: Apiserver) -> None:
         recorder._queue = asyncio.Queue(2)
         recorder.record(AGENT, told("one", "two", "three"))

@@ -4,7 +4,6 @@ import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -19,10 +18,7 @@ from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 log = logging.getLogger("mabeam.events")
 
 SERIES_SECONDS: Final = 600.0
-QUEUE_LIMIT: Final = 5000
-# An Event waits so long while there is work to do: it costs the apiserver as much as the work does, and hurries nobody.
-COURTESY_SECONDS: Final = 15.0
-LOOK_AGAIN_SECONDS: Final = 0.1
+QUEUE_LIMIT: Final = 1000
 MEMORY_LIMIT: Final = 4096
 
 
@@ -42,8 +38,7 @@ class Recorder:
 
     cluster: Cluster
     instance: str
-    busy: Callable[[], bool] = lambda: False
-    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime, float]]" = field(
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(
         default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
     )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
@@ -55,16 +50,12 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            due = asyncio.get_running_loop().time() + COURTESY_SECONDS
-            self._queue.put_nowait((regarding, event, self.cluster.clock.now(), due))
+            self._queue.put_nowait((regarding, event, self.cluster.clock.now()))
 
     async def post_for_ever(self) -> None:
-        """Post what is queued, one after the other, when there is nothing better to do; failures are logged and dropped."""
-        clock = asyncio.get_running_loop().time
+        """Post what is queued, one after the other; failures are logged and dropped."""
         while True:
-            regarding, event, when, due = await self._queue.get()
-            while self.busy() and (left := due - clock()) > 0:  # noqa: ASYNC110  (a look at the queue, often enough)
-                await asyncio.sleep(min(left, LOOK_AGAIN_SECONDS))
+            regarding, event, when = await self._queue.get()
             try:
                 await self._post(regarding, event, when)
             except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:

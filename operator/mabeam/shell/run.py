@@ -92,7 +92,7 @@ class Process:
             lambda outcome: scraped.labels(outcome).inc(),
             cluster.clock,
         )
-        self.recorder = Recorder(cluster, settings.holder, self.queue.is_busy)
+        self.recorder = Recorder(cluster, settings.holder)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
         self.watches = [
             Watch(cluster, kind, scope, self._heard, partial(self.sweep.relist, kind, scope))

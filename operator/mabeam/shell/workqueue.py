@@ -128,10 +128,6 @@ class WorkQueue:
         """How many keys wait for their time."""
         return len(self._due)
 
-    def is_busy(self) -> bool:
-        """Whether a key waits for a worker or is worked on."""
-        return bool(self._ready or self._working)
-
     def oldest_seconds(self) -> float:
         """How long the longest-waiting key has waited for a worker; 0 when none waits."""
         if not self._ready:
