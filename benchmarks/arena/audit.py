@@ -32,6 +32,7 @@ class Request:
     code: int
     received: float
     answered: float
+    name: str = ""
 
     @property
     def writes(self) -> bool:
@@ -51,6 +52,7 @@ def parse(line: bytes) -> Request | None:
         code=int((entry.get("responseStatus") or {}).get("code") or 0),
         received=_seconds(entry["requestReceivedTimestamp"]),
         answered=_seconds(entry["stageTimestamp"]),
+        name=place.get("name") or "",
     )
 
 

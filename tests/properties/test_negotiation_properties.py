@@ -294,26 +294,38 @@ def test_after_a_decision_there_is_radio_silence(
     assert (team.status_writes, len(team.effects), len(team.events)) == (written, done, told)
 
 
-@settings(deadline=None, max_examples=50)
-@given(st.lists(st.tuples(st.sampled_from(["lose", "keep"]), st.sampled_from([0.2, 0.4, 0.8])), max_size=8))
-def test_whatever_writes_are_lost_every_agent_ends_with_the_value_in_force(history: list[tuple[str, float]]) -> None:
-    """A crash between the status and the writes, at any time, converges to the same end; generations only grow."""
+@settings(deadline=None, max_examples=100)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([None, 0, 1]), st.booleans(), st.booleans(), st.sampled_from([0.2, 0.4, 0.8])),
+        max_size=8,
+    )
+)
+def test_whatever_writes_are_lost_every_agent_ends_with_the_value_in_force(
+    history: list[tuple[int | None, bool, bool, float]],
+) -> None:
+    """A crash between any two writes, at any time, converges to the same end; a generation only grows, and has one content."""
     team = Team.of(variable_body(value=0.5), agent_body("a"))
+    known: dict[int, Any] = {}
     generation = 0
-    for fate, value in history:
+    for lives, implying, loses_map, value in history:
         team.variables["temperature"]["spec"]["value"] = value
-        team.lose_effects = fate == "lose"
+        team.lives, team.implying = lives, implying
+        if loses_map and lives is None:
+            team.maps.clear()
         team.pass_variable()
         team.pass_agent("a")
         directives = team.agent("a").status.directives
-        assert directives is not None
-        assert directives.generation >= generation
-        generation = directives.generation
-    team.lose_effects = False
+        if directives is not None:
+            assert directives.generation >= generation
+            generation = directives.generation
+        for held in team.maps.values():
+            assert known.setdefault(held.generation, team.parameters("a")) == team.parameters("a")
+    team.lives = None
     team.settle()
     assert team.parameters("a") == {"temperature": team.variable().status.value}
     assert team.ready()[:2] == ("True", "Converged")
-    assert generation <= len(history)
+    assert generation <= len(history) + 1
 
 
 def test_the_bounds_of_an_open_domain_are_those_of_every_number_of_the_api() -> None:

@@ -15,7 +15,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
 from mabeam.api.variable import Domain, Offer, OrchestrationVariable, OrchestrationVariableStatus
-from mabeam.core import coordination
+from mabeam.core import coordination, implied
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver
 from mabeam.core.reports import Refusal, Report
@@ -131,7 +131,8 @@ def condition_of(status: Any, type_: str) -> tuple[str, str, str]:
 class Team:
     """A namespace: `look`s at its variables and agents by the operator's own passes, and carries out what they decide.
 
-    `hears` says which agents' processes apply what is delivered, at once; the others are silent.
+    `hears` says which agents' processes apply what is delivered, at once; the others are silent. An operator that is
+    `implying` delivers before it stores, as the shell does; of the effects of a pass it `lives` to carry out so many.
     """
 
     variables: dict[str, JsonDict]
@@ -145,7 +146,8 @@ class Team:
     effects: list[Effect] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     status_writes: int = 0
-    lose_effects: bool = False
+    implying: bool = True
+    lives: int | None = None
 
     @classmethod
     def of(cls, variable: JsonDict, *agents: JsonDict, **words: Any) -> "Team":
@@ -207,12 +209,16 @@ class Team:
         )
         ready = tuple(pod for pod in pods if pod.ready)
         delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now)
-        if delivery.directives != agent.status.directives:
+        status = agent.status.model_copy(update={"directives": delivery.directives})
+        decision = Decision(status, "", delivery.effects)
+        if self.implying:
+            decision = implied.delivered_first(snapshot, decision)
+        if decision.status != agent.status:
             self.status_writes += 1
             assert delivery.directives is not None
             wire = json.loads(json.dumps(delivery.directives.to_wire()))
             self.agents[name].setdefault("status", {})["directives"] = wire
-        self._carry_out(delivery.effects)
+        self._carry_out(decision.effects)
         return delivery
 
     def settle(self, most: int = 20) -> int:
@@ -232,9 +238,7 @@ class Team:
         self.now += timedelta(seconds=seconds)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
-        if self.lose_effects:
-            return
-        for effect in effects:
+        for effect in effects[: self.lives]:
             self.effects.append(effect)
             _DO[effect.verb](self, effect)
 

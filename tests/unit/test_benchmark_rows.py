@@ -11,11 +11,13 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
+from benchmarks.arena.audit import Request  # noqa: E402
 from benchmarks.bench import works  # noqa: E402 - no package of the installed project
 from benchmarks.lines import Line  # noqa: E402
 from benchmarks.rows import ROWS  # noqa: E402
 from benchmarks.rows.p01_scale import STOCK, Trial  # noqa: E402
 from benchmarks.rows.p04_one_failure import between  # noqa: E402
+from benchmarks.rows.p06_change import until_annotated  # noqa: E402
 from benchmarks.rows.p07_memory import settled  # noqa: E402
 from benchmarks.rows.p09_restart import caught_up  # noqa: E402
 from benchmarks.rows.p10_fairness import lag_samples  # noqa: E402
@@ -154,7 +156,14 @@ def test_when_all_fail_time_refusals_and_requests_at_once_are_judged() -> None:
 
 def _change(seconds: float, size: int, writes: int = 3) -> dict[str, Any]:
     counted = {"patch agents/status": size * writes, "patch orchestrationvariables/status": 2, "create events": 1}
-    return {"seconds": seconds, "writes": counted, "status_writes_a_second": 1, "cpu": 1.0}
+    until = size * writes
+    return {
+        "seconds": seconds,
+        "writes": counted,
+        "writes_until_annotated": until,
+        "status_writes_a_second": 1,
+        "cpu": 1.0,
+    }
 
 
 def _changes(large: float, writes: int = 3) -> dict[str, Any]:
@@ -170,8 +179,29 @@ def test_ten_times_as_many_agents_may_take_fifteen_times_as_long_to_tell(large: 
 
 
 def test_writes_per_changed_agent_leave_out_events_and_the_variables_own() -> None:
-    assert by_measure("P6", _changes(20.0))["writes per changed agent, of 1,000"].median == 3
-    assert judged("P6", _changes(20.0, writes=4))["writes per changed agent, of 1,000"] is False
+    assert by_measure("P6", _changes(20.0))["… and after it, with the reminder of a silent agent, of 1,000"].median == 3
+
+
+def test_writes_until_an_agent_is_annotated_are_judged() -> None:
+    assert judged("P6", _changes(20.0, writes=3))["writes per changed agent until annotated, of 1,000"] is True
+    assert judged("P6", _changes(20.0, writes=4))["writes per changed agent until annotated, of 1,000"] is False
+
+
+def test_an_agents_writes_are_counted_up_to_the_first_one_of_its_pod() -> None:
+    def patch(resource: str, name: str, answered: float) -> Request:
+        return Request("patch", resource, 200, answered, answered, name)
+
+    seen = [
+        patch("configmaps", "a-mabeam", 1.0),
+        patch("pods", "a-0-1", 2.0),
+        patch("agents/status", "a", 3.0),
+        patch("pods", "a-0-1", 4.0),
+        patch("agents/status", "b-1", 1.0),
+        patch("configmaps", "b-1-mabeam", 2.0),
+        patch("pods", "b-1-0-7", 3.0),
+        patch("orchestrationvariables/status", "load", 0.5),
+    ]
+    assert until_annotated(seen) == 5
 
 
 def test_growth_is_not_told_of_sizes_that_were_not_measured() -> None:

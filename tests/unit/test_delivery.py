@@ -256,7 +256,7 @@ COOL = a_decided("cool", 0.1, parameter="temperature", priority=1)
 
 
 def test_the_loser_of_a_conflict_is_refused_with_the_winners_name_and_recorded() -> None:
-    result = delivery(told_agent(), COOL, HOT, pods=(POD,))
+    result = delivery(told_agent(), COOL, HOT, pods=(a_pod("a-0-1"),))
     assert items(result) == {"cool": ("Refused", 1), "hot": ("Issued", 1)}
     assert result.directives is not None
     assert result.directives.items[0].reason == "variable hot sets temperature: its priority 5 is above 1"
@@ -525,16 +525,59 @@ def test_a_value_travels_to_its_agents_and_back_in_a_few_passes() -> None:
 
 
 def test_an_operator_that_dies_after_the_status_write_starts_no_second_generation() -> None:
-    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team = Team.of(variable_body(value=0.5), agent_body("a"), implying=False)
     team.pass_variable()
-    team.lose_effects = True
+    team.lives = 0
     team.pass_agent("a")
-    team.lose_effects = False
+    team.lives = None
     team.settle()
     directives = team.agent("a").status.directives
     assert directives is not None
     assert directives.generation == 1
     assert team.ready()[:2] == ("True", "Converged")
+
+
+def test_an_operator_that_dies_after_the_config_map_starts_no_second_generation() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team.pass_variable()
+    team.lives = 1
+    team.pass_agent("a")
+    assert (team.agent("a").status.directives, team.parameters("a")) == (None, {"temperature": 0.5})
+    team.lives = None
+    team.settle()
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    assert directives.generation == 1
+    assert team.ready()[:2] == ("True", "Converged")
+
+
+def test_a_config_map_that_vanishes_before_the_status_knew_of_it_takes_no_number_along() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team.pass_variable()
+    team.pass_agent("a")
+    assert (team.agent("a").status.directives, team.pods["a-0-1"].generation) == (None, 1)
+    team.maps.clear()
+    team.variables["temperature"]["spec"]["value"] = 0.6
+    team.pass_variable()
+    team.settle()
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    assert directives.generation == 2
+    assert team.parameters("a") == {"temperature": 0.6}
+
+
+def test_a_changed_value_costs_a_config_map_an_annotation_and_a_status_for_each_agent() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"), hears=False)
+    team.settle()
+    team.wait(3)
+    team.settle()
+    team.variables["temperature"]["spec"]["value"] = 0.6
+    team.pass_variable()
+    written, done = team.status_writes, len(team.effects)
+    for _ in range(5):
+        team.pass_agent("a")
+    assert [(effect.verb, effect.kind) for effect in team.effects[done:]] == [("apply", "ConfigMap"), ("patch", "Pod")]
+    assert team.status_writes - written == 1
 
 
 def test_after_everything_is_said_there_is_silence() -> None:

@@ -1,9 +1,9 @@
 """The agent's side of coordination: one effective set of directives, one ConfigMap, and how far each directive came.
 
-Intent before act: a new generation is first a number in the agent's status, beside the parameters it stands for; the
-ConfigMap and the pods' annotations follow in the same pass. A later pass that finds the ConfigMap behind the status
-writes the very same generation again, so a crash (or a stale cache) between the two costs a repeated write, never a
-second generation.
+Intent before act: a new generation is first a number beside the parameters it stands for, in the agent's status or in its
+ConfigMap; the pods' annotations follow. A later pass that finds the ConfigMap behind the status writes the very same
+generation again, and one that finds the status behind the ConfigMap tells of what that holds, so a crash (or a stale
+cache) between the two costs a repeated write, never a second generation.
 """
 
 from dataclasses import dataclass, replace
@@ -66,8 +66,7 @@ class _Pass:
 
     @property
     def before(self) -> AgentDirectives:
-        stored = self.agent.status.directives
-        return stored if stored is not None and stored.generation < LAST_GENERATION else AgentDirectives()
+        return _before(self.snapshot)
 
     @property
     def live_pods(self) -> tuple[PodFacts, ...]:
@@ -81,9 +80,13 @@ class _Pass:
 
     @property
     def held_generation(self) -> int:
-        held = self.snapshot.config_map
-        number = held.generation if held is not None and held.ours else 0
-        return number if 0 <= number < LAST_GENERATION else 0
+        return _held_generation(self.snapshot)
+
+    @property
+    def lost_generation(self) -> int:
+        """The newest generation a pod was told to look at, when the ConfigMap that would hold it is gone; else 0."""
+        told = (pod.generation for pod in self.live_pods if pod.generation < LAST_GENERATION)
+        return 0 if self.document or self.foreign else max(told, default=0)
 
     @property
     def foreign(self) -> bool:
@@ -131,6 +134,30 @@ def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_do
     return Delivery(directives, effects, _requeue(run, directives), problems)
 
 
+def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
+    """Whether the effects write the ConfigMap anew and make its pods look, and nothing else, while it agrees with the status.
+
+    They may then come before the status: the ConfigMap says what was decided to whoever looks next.
+    """
+    kinds = [(effect.kind, effect.verb) for effect in effects]
+    return (
+        _held_generation(snapshot) == _before(snapshot).generation
+        and kinds[:1] in ([("ConfigMap", "create")], [("ConfigMap", "apply")])
+        and all(kind == ("Pod", "patch") for kind in kinds[1:])
+    )
+
+
+def _before(snapshot: AgentSnapshot) -> AgentDirectives:
+    stored = snapshot.agent.status.directives
+    return stored if stored is not None and stored.generation < LAST_GENERATION else AgentDirectives()
+
+
+def _held_generation(snapshot: AgentSnapshot) -> int:
+    held = snapshot.config_map
+    number = held.generation if held is not None and held.ours else 0
+    return number if 0 <= number < LAST_GENERATION else 0
+
+
 # --- the generation --------------------------------------------------------------------------------------------------
 
 
@@ -143,10 +170,11 @@ def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
     content = _content(run.agent.spec.role_name, wanted.parameters)
     if held >= before.generation and run.document and _content_of(run.document) == content:
         return held, False
+    newest = max(held, before.generation, run.lost_generation)
     intended = _content(run.agent.status.role or "", _told(before))
-    if before.generation > held and intended == content:
+    if before.generation == newest > held and intended == content:
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
-    return max(held, before.generation) + 1, True
+    return newest + 1, True
 
 
 def _told(before: AgentDirectives) -> JsonDict:

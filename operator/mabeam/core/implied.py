@@ -1,8 +1,12 @@
-"""The first intent of an agent goes without saying: of one that nothing is stored of, each ordinal's incarnation is 1.
+"""What may be done before the status tells of it, because the number is kept elsewhere: first pods, and new directives.
 
-Every other restart is a number in the status before it is a pod. Here the number follows from there being no status: whoever
-looks, however often the operator dies, comes to it again, and the pod's name holds it. So the first pods may be made at once
-and told of together with how they started: one status write less for each agent, and its pods a write earlier.
+The first intent of an agent goes without saying: of one that nothing is stored of, each ordinal's incarnation is 1. Every
+other restart is a number in the status before it is a pod. Here the number follows from there being no status: whoever looks,
+however often the operator dies, comes to it again, and the pod's name holds it. So the first pods may be made at once and told
+of together with how they started: one status write less for each agent, and its pods a write earlier.
+
+A new generation of directives is a number in the agent's ConfigMap, beside the content that it stands for, and the write is
+guarded by the version of the ConfigMap that was read. So it may be delivered first and told of as Delivered, in one status write.
 """
 
 from collections.abc import Callable
@@ -14,6 +18,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.decision import Decision, Effect
+from mabeam.core.delivery import only_delivers
 from mabeam.core.snapshot import AgentSnapshot
 
 Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
@@ -38,6 +43,24 @@ def first_word(
     if left > 0 and _are_on_their_way(snapshot, decision.status):
         return Decision(snapshot.agent.status, "on their way")
     return decision
+
+
+def delivered_first(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> Decision[AgentStatus]:
+    """The decision; of a new generation of directives only the writes that deliver it, to be told of by a pass right after them.
+
+    The status comes first when the pass has anything else to tell or to do, and when the ConfigMap and the status do not agree on
+    the generation so far: the status is never more than one behind, however fast variables change.
+    """
+    before, after = snapshot.agent.status, decision.status
+    if decision.events or before.directives == after.directives or not _differ_in_directives_only(before, after):
+        return decision
+    if not only_delivers(snapshot, decision.effects):
+        return decision
+    return Decision(before, "delivered first", decision.effects, requeue_after=0.0)
+
+
+def _differ_in_directives_only(before: AgentStatus, after: AgentStatus) -> bool:
+    return after.model_copy(update={"directives": before.directives}) == before
 
 
 def patience(others: int) -> float:

@@ -9,7 +9,7 @@ import aiohttp
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, supervision
+from mabeam.core import coordination, implied, supervision
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
@@ -74,6 +74,10 @@ class Reconciler:
         now = self.cluster.clock.now()
         moment = asyncio.get_running_loop().time()
         decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
+        if not self.queue.failed(
+            key
+        ):  # else the status comes first: what cannot be delivered is to be seen, and expires
+            decision = implied.delivered_first(snapshot, decision)
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
