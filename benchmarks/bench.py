@@ -8,6 +8,7 @@ import asyncio
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -77,6 +78,7 @@ async def measure(todo: Sequence[Work], plan: Plan, store: Store, cluster: Bench
                     samples = await work.measure(ours, plan)
             except Exception as problem:  # one row that cannot run must not take the others along
                 say(f"{work.name} FAILED: {type(problem).__name__}: {problem}")
+                traceback.print_exc()
                 failed.append(work.name)
                 ours.population.clear()
                 continue

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import BinaryIO, Final
 
 WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 STREAMS: Final = frozenset({"watch", "connect"})
@@ -88,6 +88,14 @@ def busiest(moments: Iterable[float], seconds: float = 1.0) -> int:
     return most
 
 
+def _at_a_line(opened: BinaryIO, position: int) -> int:
+    """The file's position, moved on to the next line when a line was being written as the mark was made."""
+    opened.seek(max(0, position - 1))
+    if position:
+        opened.readline()
+    return opened.tell()
+
+
 @dataclass(frozen=True, slots=True)
 class Mark:
     """A place in the log: in which file, after how many bytes."""
@@ -118,7 +126,7 @@ class AuditLog:
         for file, inode in list(zip(files, inodes, strict=True))[inodes.index(since.inode) :]:
             position = since.offset if inode == since.inode else 0
             with file.open("rb") as opened:
-                opened.seek(position)
+                position = _at_a_line(opened, position)
                 for line in opened:
                     position += len(line)
                     over = until is not None and inode == until.inode and position > until.offset

@@ -136,3 +136,11 @@ def test_quiet_waits_for_the_askers_rest_but_not_for_leases_or_others(tmp_path: 
     assert asyncio.run(scene(entry("patch", "leases")))
     assert asyncio.run(scene(entry("create", agent="kubectl/1")))
     assert not asyncio.run(scene(entry("patch", "agents")))
+
+
+def test_a_mark_made_while_a_line_was_being_written_begins_with_the_next_one(tmp_path: Path) -> None:
+    log, line = AuditLog(tmp_path / "audit.log"), entry()
+    log.path.write_bytes(line + line[:40])
+    mark = log.mark()
+    log.path.write_bytes(line + line + entry("patch"))
+    assert [one.verb for one in log.requests("operator", mark)] == ["patch"]
