@@ -15,11 +15,13 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
 from mabeam.api.variable import Domain, Offer, OrchestrationVariable, OrchestrationVariableStatus
-from mabeam.core import coordination, implied
+from mabeam.core import coordination
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
+from mabeam.shell.first_words import Ahead
+from mabeam.shell.workqueue import Key
 from support.builders import START, a_pod, an_agent, stamp
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}
@@ -142,11 +144,13 @@ class Team:
     said: dict[str, Report] = field(default_factory=dict)
     pods: dict[str, PodFacts] = field(default_factory=dict)
     applied_by: dict[str, int] = field(default_factory=dict)
+    read: dict[str, JsonDict] = field(default_factory=dict)
     maps: dict[str, ConfigMapFacts] = field(default_factory=dict)
     effects: list[Effect] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     status_writes: int = 0
     implying: bool = True
+    ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
 
     @classmethod
@@ -212,7 +216,7 @@ class Team:
         status = agent.status.model_copy(update={"directives": delivery.directives})
         decision = Decision(status, "", delivery.effects)
         if self.implying:
-            decision = implied.delivered_first(snapshot, decision)
+            decision = self.ahead.of_its_status(Key("Agent", "team", name), snapshot, decision)
         if decision.status != agent.status:
             self.status_writes += 1
             assert delivery.directives is not None
@@ -232,6 +236,13 @@ class Team:
             if before == (self.status_writes, len(self.effects)):
                 return count
         raise AssertionError(f"still busy after {most} rounds")
+
+    def refresh(self, pod: str) -> None:
+        """The pod's process reads its ConfigMap, if there is one, and applies what it holds."""
+        agent = pod.rsplit("-", 2)[0]
+        held = self.maps.get(directives_config_map(agent))
+        if held is not None:
+            self.applied_by[pod], self.read[pod] = held.generation, self.parameters(agent)
 
     def wait(self, seconds: float) -> None:
         """Let time pass."""
@@ -259,8 +270,7 @@ class Team:
         is_generation = key == ANNOTATION_GENERATION
         self.pods[effect.name] = replace(pod, generation=int(value)) if is_generation else replace(pod, nudge=value)
         if self.hears:
-            held = self.maps[directives_config_map(pod.name.rsplit("-", 2)[0])]
-            self.applied_by[pod.name] = held.generation
+            self.refresh(pod.name)
 
 
 _DO = {

@@ -566,6 +566,46 @@ def test_a_config_map_that_vanishes_before_the_status_knew_of_it_takes_no_number
     assert team.parameters("a") == {"temperature": 0.6}
 
 
+def test_a_value_that_is_taken_back_before_its_status_is_told_again() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team.settle()
+    for value in (0.6, 0.5):  # the pod applies the one, and does not look again when the other comes back
+        team.variables["temperature"]["spec"]["value"] = value
+        team.pass_variable()
+        team.pass_agent("a")
+        team.hears = False
+    assert (team.read["a-0-1"], team.parameters("a")) == ({"temperature": 0.6}, {"temperature": 0.5})
+    team.settle()
+    assert team.ready()[1] == "Delivering"
+    team.refresh("a-0-1")
+    team.settle()
+    assert team.ready()[1] == "Converged"
+
+
+def test_what_does_not_stay_delivered_is_told_of_all_the_same() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"), hears=False)
+    team.pods.clear()
+    team.settle()
+    before = dict(team.maps)
+    team.variables["temperature"]["spec"]["value"] = 0.6
+    team.pass_variable()
+    for _ in range(2):
+        team.pass_agent("a")
+        team.maps.update(before)
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    assert [(item.parameters["temperature"], str(item.state)) for item in directives.items] == [(0.6, "Issued")]
+
+
+def test_a_forged_annotation_costs_no_number_beyond_the_next() -> None:
+    team = Team.of(variable_body(value=0.5), agent_body("a"))
+    team.pods["a-0-1"] = replace(team.pods["a-0-1"], generation=2**53 - 1)
+    team.settle()
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    assert directives.generation == 1
+
+
 def test_a_changed_value_costs_a_config_map_an_annotation_and_a_status_for_each_agent() -> None:
     team = Team.of(variable_body(value=0.5), agent_body("a"), hears=False)
     team.settle()

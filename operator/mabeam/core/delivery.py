@@ -84,9 +84,11 @@ class _Pass:
 
     @property
     def lost_generation(self) -> int:
-        """The newest generation a pod was told to look at, when the ConfigMap that would hold it is gone; else 0."""
-        told = (pod.generation for pod in self.live_pods if pod.generation < LAST_GENERATION)
-        return 0 if self.document or self.foreign else max(told, default=0)
+        """The generation a pod was told to look at that neither the status nor the ConfigMap knows any more; else 0.
+
+        The ConfigMap is never more than one ahead of the status: a higher number was written by nobody honest.
+        """
+        return _lost_generation(self.snapshot)
 
     @property
     def foreign(self) -> bool:
@@ -142,6 +144,7 @@ def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
     kinds = [(effect.kind, effect.verb) for effect in effects]
     return (
         _held_generation(snapshot) == _before(snapshot).generation
+        and not _lost_generation(snapshot)
         and kinds[:1] in ([("ConfigMap", "create")], [("ConfigMap", "apply")])
         and all(kind == ("Pod", "patch") for kind in kinds[1:])
     )
@@ -158,6 +161,14 @@ def _held_generation(snapshot: AgentSnapshot) -> int:
     return number if 0 <= number < LAST_GENERATION else 0
 
 
+def _lost_generation(snapshot: AgentSnapshot) -> int:
+    ahead = _before(snapshot).generation + 1
+    held = snapshot.config_map
+    if (held is not None and not held.ours) or _held_generation(snapshot) >= ahead:
+        return 0
+    return ahead if any(is_live(pod) and pod.generation == ahead for pod in snapshot.pods) else 0
+
+
 # --- the generation --------------------------------------------------------------------------------------------------
 
 
@@ -168,9 +179,9 @@ def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
     """
     before, held = run.before, run.held_generation
     content = _content(run.agent.spec.role_name, wanted.parameters)
-    if held >= before.generation and run.document and _content_of(run.document) == content:
-        return held, False
     newest = max(held, before.generation, run.lost_generation)
+    if held == newest and run.document and _content_of(run.document) == content:
+        return held, False
     intended = _content(run.agent.status.role or "", _told(before))
     if before.generation == newest > held and intended == content:
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
@@ -210,7 +221,11 @@ def _advance(run: _Pass, wanted: EffectiveSet, item: AgentDirective, generation:
     old = next((i for i in run.before.items if i.variable == item.variable and same_order(i, item)), None)
     was_lost = any(c.loser == item.variable and c.parameter in item.parameters for c in run.before.conflicts)
     conflict = wanted.lost(item)
-    if old is None or was_lost != (conflict is not None):
+    if (
+        old is None
+        or was_lost != (conflict is not None)
+        or (conflict is None and _was_overtaken(run, item, generation))
+    ):
         item = item.model_copy(
             update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
         )
@@ -221,6 +236,14 @@ def _advance(run: _Pass, wanted: EffectiveSet, item: AgentDirective, generation:
     asleep = run.wanted_down and state is not DirectiveState.ACKNOWLEDGED
     issued_at = None if asleep else item.issued_at or run.stamp
     return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
+
+
+def _was_overtaken(run: _Pass, item: AgentDirective, generation: int) -> bool:
+    """Whether pods may have read another order in between, though the status knows of none: then it has to be told again."""
+    if generation <= run.before.generation:
+        return False
+    lost = run.lost_generation > run.before.generation
+    return lost or (run.held_generation >= item.generation and not _holds(run, item))
 
 
 def _state(run: _Pass, item: AgentDirective) -> tuple[DirectiveState, str | None]:
@@ -239,12 +262,16 @@ def _state(run: _Pass, item: AgentDirective) -> tuple[DirectiveState, str | None
 
 def _is_delivered(run: _Pass, item: AgentDirective) -> bool:
     """Whether the ConfigMap holds the directive and every ready pod was made to look."""
+    looked = all(pod.generation >= item.generation for pod in run.ready_pods)
+    return _holds(run, item) and run.held_generation >= item.generation and looked
+
+
+def _holds(run: _Pass, item: AgentDirective) -> bool:
+    """Whether the ConfigMap has the directive's parameters."""
     held = run.document.get("parameters")
-    in_map = isinstance(held, dict) and all(
+    return isinstance(held, dict) and all(
         parameter in held and held[parameter] == value for parameter, value in item.parameters.items()
     )
-    looked = all(pod.generation >= item.generation for pod in run.ready_pods)
-    return in_map and run.held_generation >= item.generation and looked
 
 
 def _report(run: _Pass, pod: PodFacts) -> Report | None:

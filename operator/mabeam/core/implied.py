@@ -46,10 +46,11 @@ def first_word(
 
 
 def delivered_first(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> Decision[AgentStatus]:
-    """The decision; of a new generation of directives only the writes that deliver it, to be told of by a pass right after them.
+    """The decision; of a new generation of directives only the writes that deliver it, to be told of by the pass after.
 
-    The status comes first when the pass has anything else to tell or to do, and when the ConfigMap and the status do not agree on
-    the generation so far: the status is never more than one behind, however fast variables change.
+    The status comes first when the pass has anything else to tell or to do, and when ConfigMap, pods and status do not agree on
+    the generation so far: the status is never more than one behind, however fast variables change. It should also come first
+    in the pass after this one, whatever became of the writes: what cannot be delivered is to be seen, and to expire.
     """
     before, after = snapshot.agent.status, decision.status
     if decision.events or before.directives == after.directives or not _differ_in_directives_only(before, after):

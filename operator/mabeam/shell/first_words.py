@@ -1,4 +1,4 @@
-"""New agents of which nothing is stored yet, and until when that may stay so. Memory, not truth: without it all is told."""
+"""What was done before its status: new agents' first pods, and directives. Memory, not truth: without it all is told."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -12,7 +12,10 @@ from mabeam.shell.workqueue import Key
 
 @dataclass
 class FirstWords:
-    """`due` has the moment, on a monotonic clock, at which each of them is told of at the latest."""
+    """New agents of which nothing is stored yet.
+
+    `due` has the moment, on a monotonic clock, at which each of them is told of at the latest.
+    """
 
     due: dict[Key, float] = field(default_factory=dict)
 
@@ -31,3 +34,24 @@ class FirstWords:
     def forget(self, key: Key) -> None:
         """The agent is gone."""
         self.due.pop(key, None)
+
+
+@dataclass
+class Ahead:
+    """The agents whose directives were delivered in their last pass, before the status told of them."""
+
+    keys: set[Key] = field(default_factory=set)
+
+    def of_its_status(self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus]) -> Decision[AgentStatus]:
+        """The decision, or only its writes when they may come first; never twice in a row, so that a status is never starved."""
+        if key in self.keys:
+            self.keys.discard(key)
+            return decided
+        decision = implied.delivered_first(snapshot, decided)
+        if decision is not decided:
+            self.keys.add(key)
+        return decision
+
+    def forget(self, key: Key) -> None:
+        """The agent is gone."""
+        self.keys.discard(key)

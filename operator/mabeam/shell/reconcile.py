@@ -9,14 +9,14 @@ import aiohttp
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, implied, supervision
+from mabeam.core import coordination, supervision
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
-from mabeam.shell.first_words import FirstWords
+from mabeam.shell.first_words import Ahead, FirstWords
 from mabeam.shell.observe import Observer
 from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
@@ -41,6 +41,7 @@ class Reconciler:
     reports: Reports
     telemetry: Telemetry
     first_words: FirstWords = field(default_factory=FirstWords)
+    ahead: Ahead = field(default_factory=Ahead)
 
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
@@ -69,15 +70,13 @@ class Reconciler:
         snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
         if snapshot is None:
             self.first_words.forget(key)
+            self.ahead.forget(key)
             return None
         agent = snapshot.agent
         now = self.cluster.clock.now()
         moment = asyncio.get_running_loop().time()
         decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
-        if not self.queue.failed(
-            key
-        ):  # else the status comes first: what cannot be delivered is to be seen, and expires
-            decision = implied.delivered_first(snapshot, decision)
+        decision = self.ahead.of_its_status(key, snapshot, decision)
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)

@@ -73,10 +73,6 @@ class WorkQueue:
         self.add_after(key, delay)
         return delay
 
-    def failed(self, key: Key) -> bool:
-        """Whether the last pass over `key` failed."""
-        return key in self._failures
-
     def forget(self, key: Key) -> None:
         """The key succeeded: its next failure starts the backoff anew."""
         self._failures.pop(key, None)
