@@ -517,6 +517,13 @@ def test_a_pod_of_an_older_generation_is_annotated_before_it_is_nudged() -> None
 # --- the whole way --------------------------------------------------------------------------------------------------------
 
 
+def generation(team: Team) -> int:
+    """The generation of the agent's directives, as its status has it."""
+    directives = team.agent("a").status.directives
+    assert directives is not None
+    return directives.generation
+
+
 def test_a_value_travels_to_its_agents_and_back_in_a_few_passes() -> None:
     team = Team.of(variable_body(agents=("a", "b"), value=0.5), agent_body("a"), agent_body("b"))
     assert team.settle() <= 4
@@ -531,9 +538,7 @@ def test_an_operator_that_dies_after_the_status_write_starts_no_second_generatio
     team.pass_agent("a")
     team.lives = None
     team.settle()
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    assert directives.generation == 1
+    assert generation(team) == 1
     assert team.ready()[:2] == ("True", "Converged")
 
 
@@ -545,9 +550,7 @@ def test_an_operator_that_dies_after_the_config_map_starts_no_second_generation(
     assert (team.agent("a").status.directives, team.parameters("a")) == (None, {"temperature": 0.5})
     team.lives = None
     team.settle()
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    assert directives.generation == 1
+    assert generation(team) == 1
     assert team.ready()[:2] == ("True", "Converged")
 
 
@@ -560,9 +563,7 @@ def test_a_config_map_that_vanishes_before_the_status_knew_of_it_takes_no_number
     team.variables["temperature"]["spec"]["value"] = 0.6
     team.pass_variable()
     team.settle()
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    assert directives.generation == 2
+    assert generation(team) == 2
     assert team.parameters("a") == {"temperature": 0.6}
 
 
@@ -601,9 +602,7 @@ def test_a_forged_annotation_costs_no_number_beyond_the_next() -> None:
     team = Team.of(variable_body(value=0.5), agent_body("a"))
     team.pods["a-0-1"] = replace(team.pods["a-0-1"], generation=2**53 - 1)
     team.settle()
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    assert directives.generation == 1
+    assert generation(team) == 1
 
 
 def test_a_changed_value_costs_a_config_map_an_annotation_and_a_status_for_each_agent() -> None:
