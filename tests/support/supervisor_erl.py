@@ -52,3 +52,116 @@ class Supervisor:
             kept.append(restart)
         self.restarts = kept
         return len(self.restarts) <= self.intensity
+
+
+# --- a tree of them ------------------------------------------------------------------------------------------------------
+
+Strategy = Literal["one_for_one", "one_for_all", "rest_for_one"]
+AutoShutdown = Literal["never", "any_significant", "all_significant"]
+
+
+@dataclass
+class Worker:
+    """#child{} whose pid is a worker's; `starts` counts its lives."""
+
+    name: str
+    restart_type: RestartType = "permanent"
+    significant: bool = False
+    pid: bool = False
+    starts: int = 0
+
+    def start(self, _now: int) -> None:
+        self.pid = True
+        self.starts += 1
+
+    def terminate(self) -> None:
+        self.pid = False
+
+
+@dataclass
+class TreeSupervisor:
+    """A supervisor and its children in start order; itself a permanent child of its parent.
+
+    handle_info({'EXIT', …}), restart_child/3, do_restart/3, restart/2, restart_multiple_children/3, do_auto_shutdown/2.
+    """
+
+    name: str
+    children: list["Worker | TreeSupervisor"]
+    strategy: Strategy = "one_for_one"
+    intensity: int = 1
+    period: int = 5
+    auto_shutdown: AutoShutdown = "never"
+    restart_type: RestartType = "permanent"
+    significant: bool = False
+    pid: bool = False
+    deleted: set[str] = field(default_factory=set)
+    restarts: list[int] = field(default_factory=list)
+
+    def start(self, now: int) -> None:
+        """init/1: all children, from the first to the last."""
+        self.pid, self.restarts, self.deleted = True, [], set()
+        for child in self.children:
+            child.start(now)
+
+    def terminate(self) -> None:
+        """terminate/2: all children, from the last to the first."""
+        self.pid = False
+        for child in reversed(self.children):
+            child.terminate()
+
+    def exit(self, name: str, reason: Reason, now: int) -> bool:
+        """Deliver an exit of a worker somewhere below; whether this supervisor terminated because of it."""
+        for child in self.children:
+            if isinstance(child, TreeSupervisor):
+                if child.pid and child.exit(name, reason, now):
+                    return self._do_restart("shutdown", child, now)
+            elif child.name == name and child.pid:
+                child.pid = False
+                return self._do_restart(reason, child, now)
+        return False
+
+    def _do_restart(self, reason: Reason, child: "Worker | TreeSupervisor", now: int) -> bool:
+        if child.restart_type == "permanent":
+            return self._restart(child, now)
+        if reason in ("normal", "shutdown"):
+            self._del_child(child)
+            return self._do_auto_shutdown(child)
+        if child.restart_type == "transient":
+            return self._restart(child, now)
+        self._del_child(child)
+        return self._do_auto_shutdown(child)
+
+    def _del_child(self, child: "Worker | TreeSupervisor") -> None:
+        child.pid = False
+        if child.restart_type == "temporary":
+            self.deleted.add(child.name)
+
+    def _do_auto_shutdown(self, child: "Worker | TreeSupervisor") -> bool:
+        over = child.significant and (
+            self.auto_shutdown == "any_significant"
+            or (self.auto_shutdown == "all_significant" and not any(c.significant and c.pid for c in self.children))
+        )
+        if over:
+            self.terminate()
+        return over
+
+    def _restart(self, child: "Worker | TreeSupervisor", now: int) -> bool:
+        window = Supervisor("permanent", self.intensity, self.period, self.restarts)
+        allowed = window._add_restart(now)  # the very same clause
+        self.restarts = window.restarts
+        if not allowed:
+            self.terminate()
+            return True
+        place = self.children.index(child)
+        first = {"one_for_one": place, "rest_for_one": place, "one_for_all": 0}[self.strategy]
+        last = place if self.strategy == "one_for_one" else len(self.children) - 1
+        group = self.children[first : last + 1]
+        for other in reversed(group):  # terminate_children/2: a temporary child's spec goes with it
+            if other.pid and other is not child:
+                other.terminate()
+                if other.restart_type == "temporary":
+                    self.deleted.add(other.name)
+        for other in group:
+            if other.name not in self.deleted:
+                other.start(now)
+        return False

@@ -13,6 +13,7 @@ from typing import Any
 
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
+from mabeam.api.supervision import Supervision
 from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.ordinals import LAST_INCARNATION
@@ -62,6 +63,8 @@ class World:
     cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
     implying: bool = False
+    word: Supervision | None = None
+    held: str | None = None
     first_words: FirstWords = field(default_factory=FirstWords)
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
@@ -123,6 +126,8 @@ class World:
             pods=tuple(self.arrange([pod for pod in facts if pod is not None])),
             nodes=frozenset(self.nodes) if self.nodes is not None else None,
             cordoned=frozenset(self.cordoned),
+            word=self.word,
+            held=self.held,
             invalid=parsed.invalid,
         )
 

@@ -142,13 +142,15 @@ class AgentFaultTolerance(KubeModel):
     ] = 3
     failure_window_seconds: Annotated[int, Field(ge=1, le=604_800)] = 60
     recovery_strategy: RecoveryStrategy = RecoveryStrategy.RESTART
-    escalation_policy: AgentEscalationPolicy = AgentEscalationPolicy.STOP
+    escalation_policy: Annotated[
+        AgentEscalationPolicy,
+        Field(description="What an exhausted budget does: park the agent, or be a death for its Supervisor to handle."),
+    ] = AgentEscalationPolicy.STOP
     backoff: Backoff = Backoff()
     probe_after_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
     progress_timeout_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
     rules: ClassVar[tuple[Rule, ...]] = (
         only_yet("recovery_strategy", ("Restart",)),
-        only_yet("escalation_policy", ("Stop",)),
         not_yet("probe_after_seconds"),
         not_yet("progress_timeout_seconds"),
     )
@@ -260,7 +262,10 @@ class AgentSpec(KubeModel):
     desired_state: Annotated[
         DesiredState, Field(description="Stopped ends the pods; Running again is a fresh start.")
     ] = DesiredState.RUNNING
-    supervisor: ObjectName | None = None
+    supervisor: Annotated[
+        ObjectName | None,
+        Field(description="The Supervisor that lists the agent as a child: hold until it says start."),
+    ] = None
     restart_strategy: Annotated[
         RestartStrategy,
         Field(json_schema_extra={CRD_DEFAULT: True}),
@@ -275,7 +280,13 @@ class AgentSpec(KubeModel):
     start_timeout_seconds: Annotated[
         int, Field(ge=1, le=86_400), Field(description="From being scheduled to being started; later is a failure.")
     ] = 300
-    supervision_strategy: SupervisionStrategy = SupervisionStrategy.ONE_FOR_ONE
+    supervision_strategy: Annotated[
+        SupervisionStrategy,
+        Field(
+            description="Whom a failing replica takes along: nobody, those after it, all. The latter two start in order, "
+            "each when the one before is ready, and stop in reverse."
+        ),
+    ] = SupervisionStrategy.ONE_FOR_ONE
     shutdown: Annotated[Shutdown, Field(description="How a pod is stopped.")] = Shutdown()
     fault_tolerance: Annotated[
         AgentFaultTolerance,
@@ -314,8 +325,6 @@ class AgentSpec(KubeModel):
             "`customRole` must be set if, and only if, `role` is Custom",
             lambda spec: (spec.role is AgentRole.CUSTOM) == (spec.custom_role is not None),
         ),
-        not_yet("supervisor"),
-        only_yet("supervision_strategy", ("OneForOne",)),
         only_yet("conflict_resolution", ("PriorityBased",)),
     )
 

@@ -7,6 +7,7 @@ from pydantic import Field
 
 from mabeam.api.base import Conditions, Count, JsonDict, LongText, ObjectName, ShortText, StatusModel, Time, list_map
 from mabeam.api.directive import AgentDirectives
+from mabeam.api.supervision import Supervision
 
 
 class DesiredState(StrEnum):
@@ -108,3 +109,6 @@ class AgentStatus(StatusModel):
     released_by: Annotated[str | None, Field(max_length=1024)] = None
     effective: EffectiveAgent | None = None
     directives: AgentDirectives | None = None
+    supervision: Annotated[
+        Supervision | None, Field(description="What its Supervisor last told it, and in which life it is.")
+    ] = None

@@ -69,6 +69,7 @@ class ConditionType(StrEnum):
     DIRECTIVES_DELIVERABLE = "DirectivesDeliverable"
     AGENTS_RESOLVED = "AgentsResolved"
     PAUSED = "Paused"
+    CHILDREN_RESOLVED = "ChildrenResolved"
 
 
 class Reason(StrEnum):
@@ -104,6 +105,15 @@ class Reason(StrEnum):
     BAD_REPORT = "BadReport"
     DELIVERABLE = "Deliverable"
     NOT_DELIVERABLE = "NotDeliverable"
+    # Supervisors
+    HELD = "Held"
+    ESCALATED = "Escalated"
+    GROUP_RESTARTED = "GroupRestarted"
+    AUTO_SHUTDOWN = "AutoShutdown"
+    SUPERVISOR_RELEASED = "SupervisorReleased"
+    CHILDREN_MISSING = "ChildrenMissing"
+    CHILD_FAILED = "ChildFailed"
+    INVALID_TREE = "InvalidTree"
     # Variables; the coordination errors of the design carry their own names
     VARIABLE_REGISTERED = "VariableRegistered"
     COORDINATION_COMPLETED = "CoordinationCompleted"

@@ -1,8 +1,10 @@
 """Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 
-from mabeam.api.agent import ShutdownPolicy
+from mabeam.api.agent import ShutdownPolicy, SupervisionStrategy
 from mabeam.api.agent_status import PodRecord
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect, soonest
@@ -17,18 +19,65 @@ def same_intent(record: PodRecord, stored: PodRecord | None) -> bool:
     return record.state == stored.state or {record.state, stored.state} == summary.ALIVE
 
 
-def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> None:
-    """Add the writes that bring the ordinal's pods to what its record says: deletions first, then the creation."""
+@dataclass(frozen=True, slots=True)
+class Turns:
+    """Whose turn it is where ordinals depend on each other: pods go from the last one down, and then come from the first one up.
+
+    None of both means that there is nothing to wait for.
+    """
+
+    goes: int | None = None
+    comes: int | None = None
+
+
+def turns(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> Turns | None:
+    """Whose turn it is; None when each ordinal stands for itself (OneForOne).
+
+    Follows from records and pods alone: what must go is what still may run and is not its ordinal's current incarnation.
+    """
+    if run.snapshot.agent.spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE:
+        return None
+    going = [
+        ordinal
+        for ordinal, record in run.records.items()
+        if any(_may_still_run(run, pod) for pod in _doomed(record, pods.get(ordinal, ())))
+    ]
+    coming = (
+        ordinal
+        for ordinal, record in run.records.items()
+        if record.state in summary.ALIVE and not _is_up(current_pod(record, pods.get(ordinal, ())))
+    )
+    return Turns(max(going, default=None), min(coming, default=None))
+
+
+def _is_up(pod: PodFacts | None) -> bool:
+    return pod is not None and lifecycle.is_ready(pod)
+
+
+def _doomed(record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
+    """The ordinal's pods that may run and should not."""
+    current = current_pod(record, pods) if record.state in summary.ALIVE else None
+    return tuple(pod for pod in pods if lifecycle.is_live(pod) and pod is not current)
+
+
+def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | None = None) -> None:
+    """Add the writes that bring the ordinal's pods to what its record says: deletions first, then the creation.
+
+    With `turn` only when it is the ordinal's.
+    """
     alive = record.state in summary.ALIVE
     current = current_pod(record, pods)
     older = tuple(pod for pod in pods if pod is not current)
-    doomed = [pod for pod in pods if lifecycle.is_live(pod) and not (alive and pod is current)]
+    doomed = _doomed(record, pods)
     for pod in doomed:
-        if not pod.deleting:
+        waits = turn is not None and turn.goes not in (None, record.ordinal) and _may_still_run(run, pod)
+        if not pod.deleting and not waits:
             run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
     for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
         run.effects.append(_delete(run, pod, "newer-log-kept"))
     if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
+        return
+    if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):
         return
     # A time further away than any backoff can be was written by a clock that has since been stepped back.
     backoff = run.snapshot.agent.spec.fault_tolerance.backoff

@@ -6,9 +6,10 @@ from typing import Generic, Literal, TypeVar
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
+from mabeam.api.supervisor import SupervisorStatus
 from mabeam.api.variable import OrchestrationVariableStatus
 
-Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus)
+Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
 Verb = Literal["create", "apply", "patch", "delete"]
 

@@ -3,12 +3,12 @@
 A restart is first a number here (`incarnation += 1`); the pods follow in a later pass (`acts`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import RestartStrategy
+from mabeam.api.agent import RestartStrategy, SupervisionStrategy
 from mabeam.api.agent_status import (
     AgentState,
     DesiredState,
@@ -16,7 +16,7 @@ from mabeam.api.agent_status import (
     PodRecord,
 )
 from mabeam.api.names import Reason, pod_name
-from mabeam.core import lifecycle, objects, summary
+from mabeam.core import groups, lifecycle, objects, summary
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -134,10 +134,13 @@ def _stopping(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRe
 def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
     """A changed spec: give stale ordinals a new incarnation: those that do not run at once, those that run one at a time.
 
+    Where ordinals depend on each other, the lowest stale one takes its group along, as if it had failed.
+
     A pod's own annotation says which spec it was made from; the record says it for one that is not made yet.
     """
     wanted = objects.pod_hash(run.snapshot.agent.spec)
     healthy_stale: list[PodRecord] = []
+    replaced: list[int] = []
     settled = True
     for ordinal, record in run.records.items():
         if record.state not in summary.ALIVE:
@@ -156,8 +159,26 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
             healthy_stale.append(record)
         else:
             run.records[ordinal] = incarnate(run, record, None)
+            replaced.append(ordinal)
             settled = False
-    if healthy_stale and settled:
+    strategy = run.snapshot.agent.spec.supervision_strategy
+    if strategy is not SupervisionStrategy.ONE_FOR_ONE:
+        _roll_group(run, strategy, [*replaced, *(record.ordinal for record in healthy_stale)], pods)
+    elif healthy_stale and settled:
         first = healthy_stale[0]
         run.records[first.ordinal] = incarnate(run, first, None)
         run.events.append(Event(Reason.REPLACING, f"{first.name} is replaced: the spec changed; not counted"))
+
+
+def _roll_group(
+    run: Pass, strategy: SupervisionStrategy, stale: Sequence[int], pods: Mapping[int, tuple[PodFacts, ...]]
+) -> None:
+    if not stale:
+        return
+    for ordinal in groups.group(strategy, min(stale), list(run.records)):
+        record = run.records[ordinal]
+        # One without a pod of its own incarnation will be made from the new spec anyway.
+        if record.state in summary.ALIVE and current_pod(record, pods.get(ordinal, ())) is not None:
+            run.records[ordinal] = incarnate(run, record, None)
+    name = pod_name(run.snapshot.agent.metadata.name, min(stale), run.records[min(stale)].incarnation - 1)
+    run.events.append(Event(Reason.REPLACING, f"{name} and its group are replaced: the spec changed; not counted"))

@@ -11,6 +11,8 @@ from typing import Literal
 from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
+from mabeam.api.supervision import Supervision
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.reports import Report
 
@@ -102,7 +104,8 @@ class AgentSnapshot:
     the apiserver said of the last pod it would not take; `name_taken` the name of a pod that belongs to someone else;
     `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
     as a drain leaves them; `variables` every variable of the namespace
-    that selects the agent; `reports` the latest report by pod name.
+    that selects the agent; `reports` the latest report by pod name; `word` what its Supervisor tells it, and `held` whom it waits
+    for to be told anything (`family.word_for`).
     """
 
     agent: Agent
@@ -114,8 +117,24 @@ class AgentSnapshot:
     cordoned: frozenset[str] = frozenset()
     refused: PodRefused | None = None
     name_taken: str | None = None
+    word: Supervision | None = None
+    held: str | None = None
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
+
+
+@dataclass(frozen=True)
+class SupervisorSnapshot:
+    """All that one pass over a Supervisor may know: the Agents and Supervisors of its namespace, by name.
+
+    `word` is what its parent's status tells it; `held` says whom it waits for, None when it waits for nobody.
+    """
+
+    supervisor: Supervisor
+    agents: Mapping[str, Agent] = field(default_factory=dict)
+    supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
+    word: Supervision | None = None
+    held: str | None = None
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import Agent
+from mabeam.api.agent import Agent, AgentEscalationPolicy
 from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
@@ -16,12 +16,21 @@ from mabeam.api.agent_status import (
 )
 from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.api.supervision import Intent
 from mabeam.core import budget, lifecycle
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
 from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.verdict import Verdict, conditions_of
+
+
+def is_held(snapshot: AgentSnapshot) -> bool:
+    """Whether its Supervisor does not want the agent to run, or has not spoken yet."""
+    if snapshot.word is not None:
+        return snapshot.word.intent is Intent.STOP
+    return snapshot.held is not None
+
 
 ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
@@ -137,6 +146,9 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
     if status.parked_at is not None:
         message = parked_message(agent, status.failures) if status.failures else "parked"
+        if _escalates(snapshot):
+            message = f"{message.partition(' Fix it')[0]} Its Supervisor is told"
+            return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
         return _Verdict(AgentState.FAILED, False, Reason.RESTART_BUDGET_EXHAUSTED, message, stalled=True)
     stopping = [record for record in records if record.state is AgentState.STOPPING]
     if agent.spec.desired_state is DesiredState.STOPPED or wanted == 0:
@@ -144,6 +156,8 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
             names = _names(stopping)
             return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {names} to stop")
         return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
+    if is_held(snapshot):
+        return _held(snapshot, stopping, bool(records))
     own = [record for record in records if record.ordinal < wanted]
     failed = [record for record in own if record.state is AgentState.FAILED]
     if failed:
@@ -155,6 +169,19 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         reason = next((record.reason for record in own if record.reason), Reason.COMPLETED)
         return _Verdict(AgentState.STOPPED, True, reason, _REST_MESSAGES.get(reason, "ended, as desired"))
     return _progress(snapshot, status, alive)
+
+
+def _escalates(snapshot: AgentSnapshot) -> bool:
+    policy = snapshot.agent.spec.fault_tolerance.escalation_policy
+    return snapshot.word is not None and policy is AgentEscalationPolicy.ESCALATE
+
+
+def _held(snapshot: AgentSnapshot, stopping: Sequence[PodRecord], ran: bool) -> _Verdict:
+    if stopping:
+        return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {_names(stopping)} to stop")
+    whom = snapshot.held or (f"Supervisor {snapshot.word.supervisor}" if snapshot.word else "its Supervisor")
+    message = f"waits for {whom} to start it" + (" again" if ran else "")
+    return _Verdict(AgentState.STOPPED if ran else AgentState.REGISTERED, False, Reason.HELD, message)
 
 
 _REST_MESSAGES: Final[Mapping[str, str]] = {
@@ -207,8 +234,13 @@ def _first_words(snapshot: AgentSnapshot, record: PodRecord, reason: str, words:
 
 
 def _names(records: Sequence[PodRecord]) -> str:
-    shown = ", ".join(record.name for record in records[:3])
-    return shown if len(records) <= 3 else f"{shown} and {len(records) - 3} more"
+    return names_of([record.name for record in records])
+
+
+def names_of(names: Sequence[str]) -> str:
+    """The first three names, and how many more there are."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
 
 
 def _conditions(

@@ -22,13 +22,14 @@ from mabeam.api.agent_status import (
     PodRecord,
 )
 from mabeam.api.names import ANNOTATION_RELEASE, LABEL_AGENT, Reason
-from mabeam.core import budget, lifecycle, objects, summary
-from mabeam.core.acts import act, same_intent
+from mabeam.core import budget, family, groups, lifecycle, objects, summary
+from mabeam.core.acts import act, same_intent, turns
 from mabeam.core.decision import Decision, Event, soonest
 from mabeam.core.delivery import deliver
 from mabeam.core.lifecycle import Ending, ExitKind
 from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_record, roll, stored_records
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.summary import is_held
 
 
 class Verdict(Enum):
@@ -76,22 +77,31 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         return Decision(before, "unchanged")  # the garbage collector has the rest; a new pod would only be in its way
     if snapshot.invalid is not None:
         return summary.invalid(snapshot, now)
-    wanted_down = agent.spec.desired_state is DesiredState.STOPPED
+    supervision, reborn = family.obeyed(before.supervision, snapshot.word)
+    wanted_down = agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
     run = Pass(snapshot, now, list(before.failures), {}, before.restarts, before.disruptions, before.parked_at)
-    released = _release(run)
+    released = _release(run, reborn)
     stored = stored_records(snapshot)
     pods = by_ordinal(snapshot.pods)
     for ordinal in sorted({*stored, *pods, *range(agent.spec.replicas)}):
         own = pods.get(ordinal, ())
         wanted = ordinal < agent.spec.replicas and not wanted_down and run.parked_at is None
         record = next_record(run, ordinal, stored.get(ordinal), own, wanted, released)
+        if (
+            reborn
+            and wanted
+            and record is not None
+            and record.incarnation == getattr(stored.get(ordinal), "incarnation", 0)
+        ):
+            record = incarnate(run, record, None)
         if record is not None:
             run.records[ordinal] = record
     _judge_endings(run, stored, pods)
     roll(run, pods)
+    turn = turns(run, pods)
     for ordinal, record in run.records.items():
         if same_intent(record, stored.get(ordinal)):
-            act(run, record, pods.get(ordinal, ()))
+            act(run, record, pods.get(ordinal, ()), turn)
     ready = tuple(pod for pod in snapshot.pods if _is_current(run, pod) and lifecycle.is_ready(pod))
     delivery = deliver(snapshot, ready, wanted_down or summary.at_rest(run.records.values()), now)
     status = before.model_copy(
@@ -111,6 +121,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "released_by": _asked_release(agent) or before.released_by,
             "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
             "directives": delivery.directives,
+            "supervision": supervision,
         }
     )
     status = summary.conclude(snapshot, status, delivery.problems, now)
@@ -131,14 +142,16 @@ def _is_current(run: Pass, pod: PodFacts) -> bool:
 # --- release: the budget window is emptied, the ledger keeps its history -------------------------------------------------
 
 
-def _release(run: Pass) -> bool:
+def _release(run: Pass, reborn: bool) -> bool:
     agent, before = run.snapshot.agent, run.snapshot.agent.status
     asked = _asked_release(agent)
     by_annotation = bool(asked) and asked != before.released_by
-    if not by_annotation and not spec_changed(agent):
+    if not by_annotation and not reborn and not spec_changed(agent):
         return False
     if run.parked_at is not None:
-        why = "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
+        why = (
+            "its Supervisor" if reborn else "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
+        )
         run.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
     run.parked_at = None
     run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
@@ -166,6 +179,7 @@ def spec_changed(agent: Agent) -> bool:
 def _judge_endings(run: Pass, stored: Mapping[int, PodRecord], pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
     """Find the incarnations that ended, in the order they did, and let the table and the budget decide on each."""
     found: list[tuple[datetime, int, Ending, PodFacts | None]] = []
+    lives = {ordinal: record.incarnation for ordinal, record in run.records.items()}
     for ordinal, record in run.records.items():
         if record.state not in summary.ALIVE:
             continue
@@ -178,6 +192,8 @@ def _judge_endings(run: Pass, stored: Mapping[int, PodRecord], pods: Mapping[int
     for _, ordinal, ended, current in sorted(found, key=lambda item: item[:2]):
         if run.parked_at is not None:
             break  # whatever ended after the budget did is stopped with the rest
+        if run.records[ordinal].incarnation != lives[ordinal]:
+            continue  # it ended while another took it along: supervisor.erl terminate_children/2 counts none of those
         _judge(run, run.records[ordinal], ended, current)
     if run.parked_at is not None:
         for ordinal, record in run.records.items():
@@ -264,7 +280,9 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
     # Rounded up to metav1.Time's whole seconds: a delay may come out longer than asked for, never shorter.
     ceiled = (run.now + timedelta(seconds=delay + 0.999999)).replace(microsecond=0) if delay else None
     run.records[record.ordinal] = incarnate(run, record, ceiled)
+    taken = _take_along(run, record.ordinal, ceiled)
     when = f"in {math.ceil(delay)} s" if ceiled else "now"
+    when += f", and {taken} with it" if taken else ""
     if failure.counted:
         used = budget.failures_in_window(run.ledger, failure.time, tolerance.failure_window_seconds)
         window = tolerance.failure_window_seconds
@@ -273,6 +291,27 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
         run.events.append(Event(Reason.AGENT_FAILED, note, kind))  # type: ignore[arg-type]
     else:
         run.events.append(Event(Reason.AGENT_DISRUPTED, f"{record.name}: {ended}; replaced {when}, not counted"))
+
+
+def _take_along(run: Pass, failed: int, next_restart_time: datetime | None) -> str:
+    """Restart the others of the failed ordinal's group, a finished Transient too, as supervisor.erl does; their names.
+
+    They come back with it, so they wait as long as it does.
+    """
+    spec = run.snapshot.agent.spec
+    stored = stored_records(run.snapshot)
+    taken = []
+    for ordinal in groups.group(spec.supervision_strategy, failed, run.records):
+        record = run.records[ordinal]
+        restartable = record.state in summary.ALIVE or record.reason == Reason.COMPLETED
+        if ordinal == failed or ordinal >= spec.replicas or not restartable:
+            continue
+        if ordinal in stored and record.incarnation == stored[ordinal].incarnation:
+            taken.append(record.name)
+            run.records[ordinal] = incarnate(run, record, next_restart_time)
+        else:  # it has no pod yet, or fell in this very pass
+            run.records[ordinal] = record.model_copy(update={"next_restart_time": next_restart_time})
+    return summary.names_of(taken)
 
 
 def _seen(run: Pass, record: PodRecord, pod: PodFacts) -> PodRecord:

@@ -1,0 +1,245 @@
+"""Who is whose child, and how each child is: the facts a Supervisor's pass rests on.
+
+A link holds when the parent lists the child and the child agrees: an Agent names its Supervisor, a nested Supervisor names it or
+names none. Of two that list a nested Supervisor the older one has it, then the first by name: a total order, so all passes agree.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from typing import Final
+
+from mabeam.api.agent import Agent, AgentEscalationPolicy, RestartStrategy
+from mabeam.api.agent_status import AgentState, DesiredState
+from mabeam.api.base import Conditions, ConditionStatus
+from mabeam.api.names import ConditionType, Reason
+from mabeam.api.supervision import Intent, Supervision
+from mabeam.api.supervisor import ChildKind, Supervisor
+
+_LATEST: Final = datetime.max.replace(tzinfo=UTC)
+_RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
+
+
+class End(Enum):
+    """How a child's life under its Supervisor ended."""
+
+    NORMAL = "finished"  # a Transient agent: not restarted by itself
+    FOR_GOOD = "ended"  # a Temporary agent, in any way: never restarted
+    DEATH = "gave up"  # its own budget is exhausted: the Supervisor's to handle
+
+
+@dataclass(frozen=True, slots=True)
+class Child:
+    """One child that exists, as its own status tells of it.
+
+    `token` is the life it is in under this Supervisor, 0 before the first; `up` says that nothing has to be waited for before
+    those after it start; `down` that none of its processes runs.
+    """
+
+    kind: ChildKind
+    name: str
+    token: int
+    intent: Intent | None
+    up: bool
+    down: bool
+    state: str
+    stalled: bool = False
+    end: End | None = None
+    ended_at: datetime | None = None
+    temporary: bool = False
+    budget: int = 0
+
+
+def children_of(
+    supervisor: Supervisor, agents: Mapping[str, Agent], supervisors: Mapping[str, Supervisor]
+) -> tuple[dict[tuple[ChildKind, str], Child], tuple[str, ...]]:
+    """The children that are there and its own, and what is wrong with the others."""
+    found: dict[tuple[ChildKind, str], Child] = {}
+    problems = []
+    for reference in supervisor.spec.children:
+        other = (agents if reference.kind is ChildKind.AGENT else supervisors).get(reference.name)
+        problem = _problem(supervisor, other, supervisors)
+        if problem is not None:
+            problems.append(f"{reference.kind} {reference.name} {problem}")
+        elif isinstance(other, Agent):
+            found[reference.kind, reference.name] = _agent(other, supervisor.metadata.name)
+        elif isinstance(other, Supervisor):
+            found[reference.kind, reference.name] = _supervisor(other, supervisor.metadata.name)
+    return found, tuple(problems)
+
+
+def _problem(
+    supervisor: Supervisor, child: Agent | Supervisor | None, supervisors: Mapping[str, Supervisor]
+) -> str | None:
+    if child is None:
+        return "does not exist"
+    named, own = child.spec.supervisor, supervisor.metadata.name
+    if isinstance(child, Agent):
+        if named is None:
+            return f"does not name this Supervisor: set its spec.supervisor to {own}"
+        return None if named == own else f"names another Supervisor, {named}"
+    parent = parent_of(child, supervisors)
+    if parent is None or parent.metadata.name != own:
+        return (
+            f"is under another Supervisor, {parent.metadata.name}" if parent else f"names another Supervisor, {named}"
+        )
+    cycle = cycle_of(child, supervisors)
+    return f"closes a cycle: {' → '.join(cycle)}" if cycle else None
+
+
+def parent_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> Supervisor | None:
+    """The Supervisor that has this one as a child; None of a root."""
+    own, named = supervisor.metadata.name, supervisor.spec.supervisor
+    listing = [
+        other
+        for other in supervisors.values()
+        if any(c.kind is ChildKind.SUPERVISOR and c.name == own for c in other.spec.children)
+    ]
+    if named is not None:
+        return next((other for other in listing if other.metadata.name == named), None)
+    return min(listing, key=lambda o: (o.metadata.creation_timestamp or _LATEST, o.metadata.name), default=None)
+
+
+def ancestors(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervisor, ...]:
+    """Its parent, the parent's parent, up to the root; a cycle ends where it would begin again."""
+    found: list[Supervisor] = []
+    above = parent_of(supervisor, supervisors)
+    while above is not None and above.metadata.name not in {o.metadata.name for o in found}:
+        found.append(above)
+        above = parent_of(above, supervisors)
+    return tuple(found)
+
+
+def cycle_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[str, ...]:
+    """The names along the cycle this one is on, from it back to it; empty when it is on none."""
+    above = [other.metadata.name for other in ancestors(supervisor, supervisors)]
+    own = supervisor.metadata.name
+    return (*reversed(above[: above.index(own) + 1]), own) if own in above else ()
+
+
+def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> int:
+    """The product of the budgets from the root down to this one, each at least 1 (sup_princ, "Tuning the intensity")."""
+    product = 1
+    for one in (supervisor, *ancestors(supervisor, supervisors)):
+        product *= max(1, one.spec.max_restarts)
+    return min(product, 2**53)
+
+
+# --- what a child is told -----------------------------------------------------------------------------------------------
+
+
+def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervision | None, str | None]:
+    """What its Supervisor's status tells the child, and whom it waits for if that is nothing yet; None twice for one on its own.
+
+    One that was told before goes on by itself when its Supervisor is gone or lists it no more.
+    """
+    named = child.spec.supervisor
+    if isinstance(child, Agent):
+        kind, listed = ChildKind.AGENT, supervisors.get(named) if named else None
+        parent = listed if listed is not None and _lists(listed, child.metadata.name) else None
+    else:
+        kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
+    name = parent.metadata.name if parent is not None else named
+    if name is None:
+        return None, None
+    if parent is not None:
+        record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
+        if record is not None:
+            return Supervision(supervisor=name, intent=record.intent, token=record.token), None
+    before = child.status.supervision
+    if before is not None and before.supervisor == name:
+        return before if parent is not None else before.model_copy(update={"intent": Intent.START}), None
+    if name not in supervisors:
+        return None, f"Supervisor {name}, which does not exist"
+    return None, f"Supervisor {name}" + ("" if parent is not None else ", which does not list it as a child")
+
+
+def _lists(supervisor: Supervisor, agent: str) -> bool:
+    return any(c.kind is ChildKind.AGENT and c.name == agent for c in supervisor.spec.children)
+
+
+def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Supervision | None, bool]:
+    """What the child now acts on, and whether a new life begins with it.
+
+    The first word of a Supervisor begins none: what runs goes on, what was held starts. Of an older life only the intent is read.
+    """
+    if word is None or before is None or before.supervisor != word.supervisor:
+        return word, False
+    if word.intent is Intent.START and word.token > before.token:
+        return word, True
+    return word.model_copy(
+        update={"token": max(before.token, word.token) if word.intent is Intent.START else before.token}
+    ), False
+
+
+# --- how a child is ---------------------------------------------------------------------------------------------------
+
+
+def _own(supervision: Supervision | None, parent: str) -> tuple[int, Intent | None]:
+    if supervision is None or supervision.supervisor != parent:
+        return 0, None
+    return supervision.token, supervision.intent
+
+
+def _agent(agent: Agent, parent: str) -> Child:
+    status, spec = agent.status, agent.spec
+    token, intent = _own(status.supervision, parent)
+    end, ended_at = _end_of_agent(agent)
+    resting = spec.desired_state is DesiredState.STOPPED
+    return Child(
+        kind=ChildKind.AGENT,
+        name=agent.metadata.name,
+        token=token,
+        intent=intent,
+        up=resting or end in (End.NORMAL, End.FOR_GOOD) or is_true(status.conditions, ConditionType.READY),
+        down=all(record.state in _RESTING for record in status.pods),
+        state=str(status.state or AgentState.REGISTERED),
+        stalled=is_true(status.conditions, ConditionType.STALLED),
+        end=None if resting else end,
+        ended_at=ended_at,
+        temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
+        budget=spec.fault_tolerance.max_failures,
+    )
+
+
+def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
+    status, strategy = agent.status, agent.spec.restart_strategy
+    if status.parked_at is not None:
+        escalates = agent.spec.fault_tolerance.escalation_policy is AgentEscalationPolicy.ESCALATE
+        return (End.DEATH if escalates else None), status.parked_at
+    reasons = {record.reason for record in status.pods}
+    over = bool(status.pods) and all(record.state in _RESTING for record in status.pods)
+    if over and strategy is RestartStrategy.TEMPORARY and Reason.STOPPED not in reasons:
+        return End.FOR_GOOD, None
+    if over and strategy is RestartStrategy.TRANSIENT and reasons == {Reason.COMPLETED}:
+        return End.NORMAL, None
+    return None, None
+
+
+def _supervisor(supervisor: Supervisor, parent: str) -> Child:
+    status = supervisor.status
+    token, intent = _own(status.supervision, parent)
+    ended_at = status.parked_at or status.shut_down_at
+    return Child(
+        kind=ChildKind.SUPERVISOR,
+        name=supervisor.metadata.name,
+        token=token,
+        intent=intent,
+        up=is_true(status.conditions, ConditionType.READY) and ended_at is None,
+        down=status.state in _DOWN_STATES,
+        state=status.state or str(AgentState.REGISTERED),
+        stalled=is_true(status.conditions, ConditionType.STALLED),
+        end=End.DEATH if ended_at is not None else None,
+        ended_at=ended_at,
+        budget=supervisor.spec.max_restarts,
+    )
+
+
+# A Supervisor is Stopping until the last of its children is down.
+_DOWN_STATES: Final = frozenset({None, *map(str, _RESTING), str(AgentState.REGISTERED)})
+
+
+def is_true(conditions: Conditions, type_: ConditionType) -> bool:
+    """Whether that condition is True."""
+    return any(c.type == type_ and c.status is ConditionStatus.TRUE for c in conditions)
