@@ -6,13 +6,13 @@ A world may be written by hand, so it may be less complete than a cluster's: an 
 from datetime import UTC, datetime
 
 from mabeam.api.agent import Agent
-from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import LABEL_AGENT, directives_config_map, variable_config_map
-from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableStatus
-from mabeam.core import coordination, supervision
-from mabeam.core.decision import Decision, soonest
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, VariableSnapshot
+from mabeam.api.supervisor import Supervisor
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core import coordination, family, supervision, supervisor
+from mabeam.core.decision import AnyDecision, AnyStatus, soonest
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, SupervisorSnapshot, VariableSnapshot
 from mabeam.shell.parse import parse_config_map
 from mabeam.worldfile import World
 
@@ -29,6 +29,11 @@ def plan(world: World, now: datetime) -> JsonDict:
         agents["/".join(place)] = decision.status.to_wire()
         requeue = soonest(requeue, decision.requeue_after)
         _tell("Agent", place, agent.status, decision, writes, events)
+    supervisors: JsonDict = {}
+    for place, found in sorted(world.supervisors.items()):
+        told = supervisor.decide(_supervisor_snapshot(world, found), now.astimezone(UTC))
+        supervisors["/".join(place)] = told.status.to_wire()
+        _tell("Supervisor", place, found.status, told, writes, events)
     for place, variable in sorted(world.variables.items()):
         outcome = coordination.decide(_variable_snapshot(world, variable), now.astimezone(UTC))
         variables["/".join(place)] = outcome.status.to_wire()
@@ -37,6 +42,7 @@ def plan(world: World, now: datetime) -> JsonDict:
     return {
         "agents": agents,
         "variables": variables,
+        **({"supervisors": supervisors} if supervisors else {}),
         "writes": writes,
         "events": events,
         "requeueAfterSeconds": int(requeue) if requeue is not None and requeue == int(requeue) else requeue,
@@ -46,8 +52,8 @@ def plan(world: World, now: datetime) -> JsonDict:
 def _tell(
     kind: str,
     place: tuple[str, str],
-    before: AgentStatus | OrchestrationVariableStatus,
-    decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
+    before: AnyStatus,
+    decision: AnyDecision,
     writes: list[JsonDict],
     events: list[JsonDict],
 ) -> None:
@@ -73,6 +79,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         if pod is not None and space == meta.namespace and _owns(agent, body)
     )
     report = world.reports.get((meta.namespace, meta.name))
+    word, held = family.word_for(agent, _family(world, meta.namespace))
     # One Report stands for all of the agent's processes.
     names = [pod.name for pod in pods] or [meta.name]
     return AgentSnapshot(
@@ -87,7 +94,20 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
+        word=word,
+        held=held,
     )
+
+
+def _family(world: World, namespace: str) -> dict[str, Supervisor]:
+    return {name: found for (space, name), found in world.supervisors.items() if space == namespace}
+
+
+def _supervisor_snapshot(world: World, found: Supervisor) -> SupervisorSnapshot:
+    namespace = found.metadata.namespace
+    supervisors = _family(world, namespace)
+    agents = {name: agent for (space, name), agent in world.agents.items() if space == namespace}
+    return SupervisorSnapshot(found, agents, supervisors, *family.word_for(found, supervisors))
 
 
 def _variable_snapshot(world: World, variable: OrchestrationVariable) -> VariableSnapshot:

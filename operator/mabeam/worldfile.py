@@ -18,6 +18,7 @@ from pydantic_core import PydanticCustomError
 from mabeam.api.agent import Agent
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, JsonDict, StatusModel
 from mabeam.api.names import API_VERSION
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.domain import check
 from mabeam.core.reports import Report, parse
@@ -28,6 +29,7 @@ PLAN_API_VERSION: Final = "mabeam.dev/plan"
 KINDS: Final[Mapping[str, str]] = {
     "Agent": API_VERSION,
     "OrchestrationVariable": API_VERSION,
+    "Supervisor": API_VERSION,
     "Pod": "v1",
     "ConfigMap": "v1",
     "Node": "v1",
@@ -50,6 +52,7 @@ class World:
 
     agents: dict[Place, Agent] = field(default_factory=dict)
     variables: dict[Place, OrchestrationVariable] = field(default_factory=dict)
+    supervisors: dict[Place, Supervisor] = field(default_factory=dict)
     pods: dict[Place, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
     config_maps: dict[Place, JsonDict] = field(default_factory=dict)
     nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
@@ -84,6 +87,9 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 if wrong is not None:
                     raise BadWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
                 world.variables[place] = variable
+            case "Supervisor":
+                _once(here, place, world.supervisors)
+                world.supervisors[place] = _model(Supervisor, here, document)
             case "Pod":
                 _once(here, place, world.pods)
                 _model(_Pod, here, document)

@@ -15,6 +15,7 @@ from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.crd import all_definitions
 from mabeam.api.names import GROUP
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.objects import child_labels
 from mabeam.settings import BadSetting, Settings, from_environment
@@ -157,7 +158,9 @@ def test_the_chart_carries_the_version_of_the_operator() -> None:
 def test_the_examples_shown_by_artifact_hub_are_valid() -> None:
     annotations = yaml.safe_load((CHART / "Chart.yaml").read_text())["annotations"]
     for example in yaml.safe_load(annotations["artifacthub.io/crdsExamples"]):
-        {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable}[example["kind"]].model_validate(example)
+        {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable, "Supervisor": Supervisor}[
+            example["kind"]
+        ].model_validate(example)
     told = {crd["name"] for crd in yaml.safe_load(annotations["artifacthub.io/crds"])}
     assert told == {definition["metadata"]["name"] for definition in all_definitions()}
 

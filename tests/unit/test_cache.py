@@ -6,10 +6,11 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
-from mabeam.shell.cache import AGENT, VARIABLE, WATCHED, Cache
+from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
 from mabeam.shell.workqueue import Key
 from support.builders import agent_body
 from support.coordination import variable_body
+from support.tree import supervisor_body
 
 HERE = ("team", "a")
 
@@ -104,6 +105,7 @@ def test_every_watched_kind_can_be_learned_and_forgotten_without_a_trace(kind: s
     bodies: dict[str, JsonDict] = {
         AGENT: an_agent(1),
         VARIABLE: variable_body("v", ["a"]),
+        SUPERVISOR: supervisor_body("s", "a"),
         "Pod": a_pod(1),
         "ConfigMap": {"metadata": {"name": "a-mabeam", "namespace": "team", "uid": "u", "resourceVersion": "1"}},
         "Node": {"metadata": {"name": "node-1", "uid": "u", "resourceVersion": "1"}},

@@ -150,7 +150,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_documents() -> None:
 # --- what is refused, and in which words ------------------------------------------------------------------------------
 
 KINDS = (
-    "Agent (mabeam.dev/v1alpha1), OrchestrationVariable (mabeam.dev/v1alpha1), Pod (v1), ConfigMap (v1), Node (v1), "
+    "Agent (mabeam.dev/v1alpha1), OrchestrationVariable (mabeam.dev/v1alpha1), Supervisor (mabeam.dev/v1alpha1), Pod (v1), ConfigMap (v1), Node (v1), "
     "Report (mabeam.dev/plan), or a List of these"
 )
 ODD: dict[str, tuple[str | bytes, str]] = {
@@ -290,8 +290,8 @@ ODD: dict[str, tuple[str | bytes, str]] = {
         "-: document 1: ConfigMap/a-mabeam: data.x: must be a valid string (found 1)",
     ),
     "what is not supported yet": (
-        agent(spec="spec: {module: 'team.work:Worker', supervisor: team}"),
-        "-: document 1: Agent/a: spec: `supervisor` is not supported yet",
+        agent(spec="spec: {module: 'team.work:Worker', resources: {cpuWeight: 2}}"),
+        "-: document 1: Agent/a: spec.resources: `cpuWeight` is not supported yet",
     ),
 }  # fmt: skip
 

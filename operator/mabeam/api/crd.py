@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from mabeam.api.agent import Agent
 from mabeam.api.base import CRD_DEFAULT, JsonDict, KubeModel
 from mabeam.api.names import CATEGORY, GROUP, VERSION
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 
 # `kubectl apply` keeps the whole object in one annotation, and an annotation may not be larger.
@@ -43,6 +44,17 @@ VARIABLE_COLUMNS: Final = (
     ("Acked", "integer", ".status.directives.acknowledged", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Round", "integer", ".status.round", 1),
+    ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),
+)
+
+
+SUPERVISOR_COLUMNS: Final = (
+    ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
+    ("State", "string", ".status.state", 0),
+    ("Strategy", "string", ".spec.strategy", 0),
+    ("Restarts", "integer", ".status.totalRestarts", 0),
+    ("Age", "date", ".metadata.creationTimestamp", 0),
+    ("Worst-Case", "integer", ".status.worstCaseRestarts", 1),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),
 )
 
@@ -211,4 +223,5 @@ def all_definitions() -> tuple[JsonDict, ...]:
         custom_resource_definition(
             OrchestrationVariable, plural="orchestrationvariables", short_name="mov", columns=VARIABLE_COLUMNS
         ),
+        custom_resource_definition(Supervisor, plural="supervisors", short_name="msup", columns=SUPERVISOR_COLUMNS),
     )

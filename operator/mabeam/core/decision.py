@@ -58,6 +58,10 @@ class Decision(Generic[Status]):
     requeue_after: float | None = None
 
 
+AnyStatus = AgentStatus | OrchestrationVariableStatus | SupervisorStatus
+AnyDecision = Decision[AgentStatus] | Decision[OrchestrationVariableStatus] | Decision[SupervisorStatus]
+
+
 def soonest(*delays: float | None) -> float | None:
     """The shortest of the delays that are set, None when none is."""
     return min((delay for delay in delays if delay is not None), default=None)

@@ -135,6 +135,7 @@ class SupervisorSnapshot:
     supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
     word: Supervision | None = None
     held: str | None = None
+    invalid: str | None = None
 
 
 @dataclass(frozen=True)

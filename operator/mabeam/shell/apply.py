@@ -7,9 +7,8 @@ from typing import Final
 
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict, ObjectMeta
-from mabeam.api.variable import OrchestrationVariableStatus
 from mabeam.core.acts import same_intent
-from mabeam.core.decision import Decision, Effect
+from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.shell.cache import AGENT, Cache, Change
 from mabeam.shell.cluster import ApiError, Cluster
 from mabeam.shell.events import Recorder, Regarding
@@ -46,8 +45,8 @@ class Applier:
         self,
         kind: str,
         meta: ObjectMeta,
-        before: AgentStatus | OrchestrationVariableStatus,
-        decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
+        before: AnyStatus,
+        decision: AnyDecision,
     ) -> bool:
         """Whether the status was written. Raises ApiError, PodNotTaken or NameTaken with the rest left undone."""
         patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
@@ -61,8 +60,8 @@ class Applier:
         self,
         kind: str,
         meta: ObjectMeta,
-        before: AgentStatus | OrchestrationVariableStatus,
-        decision: Decision[AgentStatus] | Decision[OrchestrationVariableStatus],
+        before: AnyStatus,
+        decision: AnyDecision,
         patch: JsonDict,
         dead: set[str],
     ) -> None:
@@ -143,9 +142,7 @@ def _labels(body: JsonDict) -> JsonDict:
     return {"labels": labels} if labels else {}
 
 
-def _goes_on(
-    before: AgentStatus | OrchestrationVariableStatus, after: AgentStatus | OrchestrationVariableStatus
-) -> bool:
+def _goes_on(before: AnyStatus, after: AnyStatus) -> bool:
     """Whether the next pass has something to do on what this one stored: an intent to act on, a directive to deliver."""
     if not isinstance(before, AgentStatus) or not isinstance(after, AgentStatus):
         return True

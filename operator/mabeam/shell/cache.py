@@ -12,15 +12,18 @@ from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.snapshot import ConfigMapFacts, PodFacts
 from mabeam.shell.parse import (
     ParsedAgent,
+    ParsedSupervisor,
     ParsedVariable,
     owner_uid,
     parse_agent,
     parse_config_map,
     parse_pod,
+    parse_supervisor,
     parse_variable,
 )
 from mabeam.shell.workqueue import Key
@@ -29,7 +32,8 @@ log = logging.getLogger("mabeam.cache")
 
 AGENT: Final = "Agent"
 VARIABLE: Final = "OrchestrationVariable"
-WATCHED: Final = (AGENT, VARIABLE, "Pod", "ConfigMap", "Node")
+SUPERVISOR: Final = "Supervisor"
+WATCHED: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node")
 
 Where = tuple[str, str]
 T = TypeVar("T")
@@ -71,6 +75,8 @@ class Cache:
     variables: dict[Where, ParsedVariable] = field(default_factory=dict)
     variables_in: dict[str, set[str]] = field(default_factory=dict)
     agents_in: dict[str, set[str]] = field(default_factory=dict)
+    supervisors: dict[Where, ParsedSupervisor] = field(default_factory=dict)
+    supervisors_in: dict[str, set[str]] = field(default_factory=dict)
     pods: dict[Where, KnownPod] = field(default_factory=dict)
     pods_of: dict[str, set[Where]] = field(default_factory=dict)
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
@@ -128,6 +134,8 @@ class Cache:
                 return self.agents.get(where)
             case "OrchestrationVariable":
                 return self.variables.get(where)
+            case "Supervisor":
+                return self.supervisors.get(where)
             case "Pod":
                 return self.pods.get(where)
             case "ConfigMap":
@@ -143,6 +151,9 @@ class Cache:
             case "OrchestrationVariable":
                 self.variables[where] = parse_variable(body)
                 self.variables_in.setdefault(where[0], set()).add(where[1])
+            case "Supervisor":
+                self.supervisors[where] = parse_supervisor(body)
+                self.supervisors_in.setdefault(where[0], set()).add(where[1])
             case "Pod":
                 self._drop(kind, where)
                 pod, owner = parse_pod(body), owner_uid(body, AGENT)
@@ -168,6 +179,9 @@ class Cache:
             case "OrchestrationVariable":
                 self.variables.pop(where, None)
                 _discard(self.variables_in, *where)
+            case "Supervisor":
+                self.supervisors.pop(where, None)
+                _discard(self.supervisors_in, *where)
             case "Pod":
                 pod = self.pods.pop(where, None)
                 if pod is not None:
@@ -212,10 +226,16 @@ class Cache:
         found = [self.agents[namespace, name] for name in sorted(set(names)) if (namespace, name) in self.agents]
         return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
 
+    def family_of(self, namespace: str) -> dict[str, Supervisor]:
+        """Every readable Supervisor of a namespace, by name."""
+        names = sorted(self.supervisors_in.get(namespace, ()))
+        found = ((name, self.supervisors[namespace, name]) for name in names)
+        return {name: parsed.supervisor for name, parsed in found if parsed.invalid is None}
+
     def everything(self) -> list[Key]:
         """The keys of everything there is to reconcile."""
-        agents = [Key(AGENT, *where) for where in self.agents]
-        return agents + [Key(VARIABLE, *where) for where in self.variables]
+        known = ((AGENT, self.agents), (VARIABLE, self.variables), (SUPERVISOR, self.supervisors))
+        return [Key(kind, *where) for kind, found in known for where in found]
 
 
 def _discard(index: dict[str, set[T]], key: str, member: T) -> None:

@@ -52,8 +52,10 @@ WORKLOAD_RULES: Final = (
     PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives
     PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
     PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
-    PolicyRule((GROUP,), ("agents", "orchestrationvariables"), ("get", "list", "watch")),
-    PolicyRule((GROUP,), ("agents/status", "orchestrationvariables/status"), ("patch",)),  # the one status write
+    PolicyRule((GROUP,), ("agents", "orchestrationvariables", "supervisors"), ("get", "list", "watch")),
+    PolicyRule(  # the one status write
+        (GROUP,), ("agents/status", "orchestrationvariables/status", "supervisors/status"), ("patch",)
+    ),
 )
 NODE_RULES: Final = (PolicyRule(("",), ("nodes",), ("list", "watch")),)  # fencing: is the old pod's node gone?
 LEASE_RULES: Final = (PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),)
@@ -84,6 +86,7 @@ _MANAGED: Final = "app.kubernetes.io/managed-by=mabeam"
 RESOURCES: Final[Mapping[str, Resource]] = {
     "Agent": Resource(f"/apis/{GROUP}/{VERSION}", "agents"),
     "OrchestrationVariable": Resource(f"/apis/{GROUP}/{VERSION}", "orchestrationvariables"),
+    "Supervisor": Resource(f"/apis/{GROUP}/{VERSION}", "supervisors"),
     "Pod": Resource("/api/v1", "pods", _MANAGED),
     "ConfigMap": Resource("/api/v1", "configmaps", _MANAGED),
     "Node": Resource("/api/v1", "nodes", namespaced=False),

@@ -3,8 +3,9 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
-from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change, KnownPod
-from mabeam.shell.parse import ParsedAgent, ParsedVariable
+from mabeam.api.supervisor import ChildKind, Supervisor
+from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
+from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
 from mabeam.shell.workqueue import Key
 
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
@@ -23,6 +24,7 @@ def wakes(change: Change, cache: Cache) -> Iterator[Wake]:
 def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
     namespace, name = change.where
     yield Key(AGENT, namespace, name), 0.0
+    yield from _parents(change, cache, ChildKind.AGENT)
     before, after = change.before, change.after
     was = before if isinstance(before, ParsedAgent) else None
     now = after if isinstance(after, ParsedAgent) else None
@@ -72,6 +74,35 @@ def _tells(parsed: ParsedVariable) -> object:
     return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, parsed.variable.status.value
 
 
+def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
+    """Itself, those that list it, and those that it lists or listed, when it tells them something else."""
+    namespace, name = change.where
+    yield Key(SUPERVISOR, namespace, name), 0.0
+    yield from _parents(change, cache, ChildKind.SUPERVISOR)
+    was, now = (p.supervisor if isinstance(p, ParsedSupervisor) else None for p in (change.before, change.after))
+    if _words(was) == _words(now):
+        return
+    children = {(c.kind, c.name) for one in (was, now) if one is not None for c in one.spec.children}
+    for kind, child in sorted(children):
+        yield Key(str(kind), namespace, child), 0.0
+
+
+def _words(supervisor: Supervisor | None) -> object:
+    """What a child hears of its Supervisor."""
+    if supervisor is None:
+        return None
+    told = tuple((r.kind, r.name, r.intent, r.token) for r in supervisor.status.children)
+    return supervisor.metadata.uid, supervisor.spec.children, told
+
+
+def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[Wake]:
+    namespace, name = change.where
+    for other in sorted(cache.supervisors_in.get(namespace, ())):
+        listed = cache.supervisors[namespace, other].supervisor.spec.children
+        if any(child.kind is kind and child.name == name for child in listed):
+            yield Key(SUPERVISOR, namespace, other), 0.0
+
+
 def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
     delay = STARTING_SECONDS if _is_starting(change.after) else 0.0
     for known in (change.before, change.after):
@@ -106,6 +137,7 @@ def _of_node(change: Change, cache: Cache) -> Iterator[Wake]:
 _BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[Wake]]]] = {
     "Agent": _of_agent,
     "OrchestrationVariable": _of_variable,
+    "Supervisor": _of_supervisor,
     "Pod": _of_pod,
     "ConfigMap": _of_config_map,
     "Node": _of_node,

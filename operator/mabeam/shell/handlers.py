@@ -16,6 +16,7 @@ Heard = Callable[[str, str | None, dict[str, Any]], None]
 # The few and quiet kinds. Of the others there are thousands: `watch.py` follows them at a tenth of the price.
 _WATCHED: Final = (
     ("OrchestrationVariable", (GROUP, VERSION, "orchestrationvariables")),
+    ("Supervisor", (GROUP, VERSION, "supervisors")),
     ("Node", ("v1", "nodes")),
 )
 

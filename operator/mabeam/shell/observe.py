@@ -4,8 +4,10 @@ from dataclasses import dataclass, field, replace
 from typing import Final
 
 from mabeam.api.names import directives_config_map
+from mabeam.api.supervisor import ChildKind
+from mabeam.core import family
 from mabeam.core.objects import pod_hash
-from mabeam.core.snapshot import AgentSnapshot, PodDefaults, PodRefused, VariableSnapshot
+from mabeam.core.snapshot import AgentSnapshot, PodDefaults, PodRefused, SupervisorSnapshot, VariableSnapshot
 from mabeam.shell.cache import Cache
 from mabeam.shell.parse import ParsedVariable
 from mabeam.shell.reports import Reports
@@ -73,6 +75,7 @@ class Observer:
         if known is not None:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
+        word, held = family.word_for(agent, self.cache.family_of(namespace)) if agent.spec.supervisor else (None, None)
         return AgentSnapshot(
             agent=agent,
             pods=pods,
@@ -83,9 +86,26 @@ class Observer:
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),
+            word=word,
+            held=held,
             invalid=parsed.invalid,
             defaults=self.defaults,
         )
+
+    def supervisor(self, namespace: str, name: str) -> SupervisorSnapshot | None:
+        """All there is to know about a Supervisor, None when there is no such Supervisor (any more)."""
+        parsed = self.cache.supervisors.get((namespace, name))
+        if parsed is None:
+            return None
+        listed = (child.name for child in parsed.supervisor.spec.children if child.kind is ChildKind.AGENT)
+        agents = {
+            child: self.cache.agents[namespace, child].agent
+            for child in listed
+            if (namespace, child) in self.cache.agents
+        }
+        supervisors = self.cache.family_of(namespace)
+        word, held = family.word_for(parsed.supervisor, supervisors)
+        return SupervisorSnapshot(parsed.supervisor, agents, supervisors, word, held, parsed.invalid)
 
     def variable(self, namespace: str, name: str) -> tuple[VariableSnapshot, ParsedVariable] | None:
         """All there is to know about a variable, None when there is no such variable (any more)."""

@@ -25,6 +25,7 @@ from mabeam.api.names import (
     MAIN_CONTAINER,
     pod_name,
 )
+from mabeam.api.supervisor import Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
 from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
 
@@ -50,6 +51,14 @@ class ParsedVariable:
     """A variable, or why its spec cannot be read (then `variable.spec` is a placeholder)."""
 
     variable: OrchestrationVariable
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSupervisor:
+    """A Supervisor, or why its spec cannot be read (then `supervisor.spec` is a placeholder)."""
+
+    supervisor: Supervisor
     invalid: str | None = None
 
 
@@ -161,6 +170,18 @@ def parse_variable(body: JsonDict) -> ParsedVariable:
         placeholder = OrchestrationVariableSpec.model_validate({"agents": {"names": ["invalid"]}, "value": 0})
         variable = OrchestrationVariable.model_construct(metadata=meta, spec=placeholder, status=status)
         return ParsedVariable(variable, _invalid(error, OrchestrationVariableSpec, OrchestrationVariable))
+
+
+def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
+    """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception."""
+    meta = _meta(body)
+    status = _status(SupervisorStatus, body)
+    try:
+        spec = SupervisorSpec.model_validate(body.get("spec") or {})
+        return ParsedSupervisor(Supervisor(metadata=meta, spec=spec, status=status))
+    except ValidationError as error:
+        supervisor = Supervisor.model_construct(metadata=meta, spec=SupervisorSpec(), status=status)
+        return ParsedSupervisor(supervisor, _invalid(error, SupervisorSpec, Supervisor))
 
 
 def _invalid(error: ValidationError, spec: type[BaseModel], whole: type[BaseModel]) -> str:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -9,12 +10,12 @@ import aiohttp
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, supervision
+from mabeam.core import coordination, supervision, supervisor
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
-from mabeam.shell.cache import AGENT, Cache
+from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.first_words import Ahead, FirstWords
 from mabeam.shell.observe import Observer
@@ -49,7 +50,7 @@ class Reconciler:
             started = asyncio.get_running_loop().time()
             outcome = "ok"
             try:
-                requeue = await (self._agent(key) if key.kind == AGENT else self._variable(key))
+                requeue = await self._pass(key)
                 self.queue.forget(key)
                 if requeue is not None:
                     self.queue.add_after(key, requeue)
@@ -63,6 +64,10 @@ class Reconciler:
                 seconds = asyncio.get_running_loop().time() - started
                 self.telemetry.reconciles.labels(key.kind, outcome).observe(seconds)
                 self.queue.done(key)
+
+    def _pass(self, key: Key) -> Awaitable[float | None]:
+        passes = {AGENT: self._agent, VARIABLE: self._variable, SUPERVISOR: self._supervisor}
+        return passes[key.kind](key)
 
     # --- one pass -------------------------------------------------------------------------------------------------------
 
@@ -132,6 +137,15 @@ class Reconciler:
             self.telemetry.rounds.labels(
                 str(session.strategy) if session else "None", session.state if session else "Completed"
             ).inc()
+        return decision.requeue_after
+
+    async def _supervisor(self, key: Key) -> float | None:
+        snapshot = self.observer.supervisor(key.namespace, key.name)
+        if snapshot is None:
+            return None
+        found = snapshot.supervisor
+        decision = supervisor.decide(snapshot, self.cluster.clock.now())
+        await self.applier.carry_out(key.kind, found.metadata, found.status, decision)
         return decision.requeue_after
 
     def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:

@@ -24,7 +24,7 @@ from mabeam.shell.connection import connect
 from mabeam.shell.events import Recorder
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
-from mabeam.shell.parse import ParsedAgent, ParsedVariable
+from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
 from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
 from mabeam.shell.sweep import Sweep
@@ -296,12 +296,14 @@ class Process:
 
 
 def _uid_of(known: object) -> str | None:
-    """The uid of an Agent or a variable; None for anything else."""
+    """The uid of an Agent, a variable or a Supervisor; None for anything else."""
     match known:
         case ParsedAgent():
             return known.agent.metadata.uid
         case ParsedVariable():
             return known.variable.metadata.uid
+        case ParsedSupervisor():
+            return known.supervisor.metadata.uid
         case _:
             return None
 
