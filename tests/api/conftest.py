@@ -25,7 +25,7 @@ def crds() -> None:
     files = sorted(str(path) for path in (ROOT / "crds").glob("*.mabeam.dev.yaml"))
     for path in files:
         cluster.run("apply", "--server-side", "--force-conflicts", "-f", path)
-    for plural in ("agents", "orchestrationvariables"):
+    for plural in ("agents", "orchestrationvariables", "supervisors"):
         until(
             f"{plural} established",
             lambda plural=plural: any(

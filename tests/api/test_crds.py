@@ -9,11 +9,12 @@ import yaml
 from pydantic import ValidationError
 
 from mabeam.api.agent import Agent
+from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from support.kube import Kube, Refused
 
 ROOT = Path(__file__).resolve().parents[2]
-KINDS = {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable}
+KINDS = {"Agent": Agent, "OrchestrationVariable": OrchestrationVariable, "Supervisor": Supervisor}
 
 
 def agent(name: str = "a", **spec: Any) -> dict[str, Any]:
@@ -36,6 +37,10 @@ def variable(name: str = "v", **spec: Any) -> dict[str, Any]:
     }
 
 
+def supervisor(name: str = "s", **spec: Any) -> dict[str, Any]:
+    return {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Supervisor", "metadata": {"name": name}, "spec": spec}
+
+
 POD = {"spec": {"containers": [{"name": "agent", "image": "x"}]}}
 SOUND = {
     "an agent by module": agent(),
@@ -50,13 +55,14 @@ SOUND = {
         restartStrategy="Transient",
         normalExitCodes=[42],
         startTimeoutSeconds=5,
-        supervisionStrategy="OneForOne",
+        supervisor="team",
+        supervisionStrategy="RestForOne",
         shutdown={"policy": "Brutal", "timeoutSeconds": 5},
         faultTolerance={
             "maxFailures": 0,
             "failureWindowSeconds": 1,
             "recoveryStrategy": "Restart",
-            "escalationPolicy": "Stop",
+            "escalationPolicy": "Escalate",
             "backoff": {"initialSeconds": 0.5, "factor": 1.5, "maxSeconds": 2, "jitter": 0, "resetAfterSeconds": 9},
         },
         resources={"requests": {"cpu": "100m", "memory": 1048576}, "limits": {"cpu": 1}},
@@ -64,6 +70,20 @@ SOUND = {
         reports={"source": "Pod", "port": 9000, "path": "/m", "periodSeconds": 1},
         preferences=[{"variable": "t", "value": 0.4, "weight": 2, "bid": 3}, {"variable": "m", "value": "small"}],
         conflictResolution="PriorityBased",
+    ),
+    "a Supervisor of nobody": supervisor(),
+    "a Supervisor with every field": supervisor(
+        supervisor="root",
+        strategy="OneForAll",
+        maxRestarts=0,
+        periodSeconds=1,
+        autoShutdown="AllSignificant",
+        children=[
+            {"kind": "Agent", "name": "a", "significant": True},
+            {"kind": "Supervisor", "name": "b"},
+            {"name": "b"},
+        ],
+        restartFinished=False,
     ),
     "a variable with a value": variable(negotiation=None, value=0.7),
     "a variable with a selector": variable(agents={"selector": {"matchLabels": {"team": "alpha"}}}),
@@ -80,13 +100,7 @@ UNSOUND = {
     "an image with a template": (agent(module=None, template=POD, image="x"), "`image` goes with `module`"),
     "a custom role without a name": (agent(role="Custom"), "`customRole` must be set"),
     "a name for a role that is not custom": (agent(customRole="Critic"), "`customRole` must be set"),
-    "a supervisor": (agent(supervisor="team"), "`supervisor` is not supported yet"),
-    "a group strategy": (agent(supervisionStrategy="OneForAll"), "`supervisionStrategy` is not supported yet"),
     "another resolver": (agent(conflictResolution="Compromise"), "`conflictResolution` is not supported yet"),
-    "an escalation": (
-        agent(faultTolerance={"escalationPolicy": "Escalate"}),
-        "`escalationPolicy` is not supported yet",
-    ),
     "a probe": (agent(faultTolerance={"probeAfterSeconds": 5}), "`probeAfterSeconds` is not supported yet"),
     "a progress timeout": (
         agent(faultTolerance={"progressTimeoutSeconds": 5}),
@@ -108,6 +122,18 @@ UNSOUND = {
     "a name that is too long": (agent("a" * 51), "at most 50 characters"),
     "a name with a dot": (agent("a.b"), "must not contain a dot"),
     "a module that is no class": (agent(module="nonsense"), "module"),
+    "a significant child of a Supervisor that never ends": (
+        supervisor(children=[{"name": "a", "significant": True}]),
+        "needs `autoShutdown`",
+    ),
+    "a significant Supervisor": (
+        supervisor(autoShutdown="AnySignificant", children=[{"kind": "Supervisor", "name": "b", "significant": True}]),
+        "cannot be a significant child",
+    ),
+    "a Supervisor under itself": (supervisor("s", children=[{"kind": "Supervisor", "name": "s"}]), "its own child"),
+    "a child of another kind": (supervisor(children=[{"kind": "Pod", "name": "a"}]), "kind"),
+    "a child given twice": (supervisor(children=[{"name": "a"}, {"name": "a"}]), ""),
+    "a budget below nothing": (supervisor(maxRestarts=-1), "maxRestarts"),
     "a type of a later time": (variable(type="AgentSelection"), "`type` is not supported yet"),
     "no agents": (variable(agents={}), "at least one of `names` and `selector`"),
     "a domain upside down": (variable(domain={"minimum": 2, "maximum": 1}), "`minimum` must not be above `maximum`"),
@@ -151,14 +177,14 @@ def test_what_is_unsound_is_refused_by_both_with_the_same_lesson(kube: Kube, cas
     assert lesson.split(".")[-1] in str(invalid.value)
 
 
-@pytest.mark.parametrize("plural", ["agents", "orchestrationvariables"])
+@pytest.mark.parametrize("plural", ["agents", "orchestrationvariables", "supervisors"])
 def test_the_crd_that_was_applied_is_the_crd_that_lives(kube: Kube, plural: str) -> None:
     shipped = yaml.safe_load((ROOT / f"crds/{plural}.mabeam.dev.yaml").read_text())
     live = json.loads(kube.run("get", "crd", f"{plural}.mabeam.dev", "-o", "json"))
     assert live["spec"] == shipped["spec"]
 
 
-@pytest.mark.parametrize("plural", ["agents", "orchestrationvariables"])
+@pytest.mark.parametrize("plural", ["agents", "orchestrationvariables", "supervisors"])
 def test_plain_kubectl_apply_takes_the_crd(kube: Kube, plural: str) -> None:
     kube.run("apply", "--dry-run=server", "-f", str(ROOT / f"crds/{plural}.mabeam.dev.yaml"))
 
@@ -176,6 +202,8 @@ def test_a_fresh_object_is_not_taken_for_a_reconciled_one(kube: Kube) -> None:
 def test_the_short_names_and_the_category_work(kube: Kube) -> None:
     kube.apply(variable("named"))
     assert "named" in kube.run("get", "mov")
+    kube.apply(supervisor("headed"))
+    assert "headed" in kube.run("get", "msup")
     assert "named" in kube.run("get", "mabeam", "-o", "name")
 
 

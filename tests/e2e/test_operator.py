@@ -78,7 +78,7 @@ def test_a_namespace_goes_as_fast_with_agents_in_it(operator: Kube) -> None:
 def test_uninstalled_the_operator_leaves_the_crds_the_agents_and_nothing_in_the_way(crowd: Kube) -> None:
     uninstall()
     assert operator_pods() == []
-    for plural in ("agents", "orchestrationvariables"):
+    for plural in ("agents", "orchestrationvariables", "supervisors"):
         assert Kube("default").find("crd", f"{plural}.mabeam.dev") is not None
     for kind in ("clusterrole", "clusterrolebinding"):
         names = json.loads(crowd.run("get", kind, "-l", "app.kubernetes.io/instance=mabeam", "-o", "json"))["items"]

@@ -134,7 +134,7 @@ async def ready_crds(ground: Ground) -> None:
     deadline = time.monotonic() + 60
     while True:
         try:
-            for plural in ("agents", "orchestrationvariables"):
+            for plural in ("agents", "orchestrationvariables", "supervisors"):
                 await api.list(plural)
         except Refused:
             assert time.monotonic() < deadline, "the CRDs are not served"
