@@ -17,7 +17,7 @@ from mabeam.api.supervision import Supervision
 from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.ordinals import LAST_INCARNATION
-from mabeam.core.snapshot import AgentSnapshot
+from mabeam.core.snapshot import AgentSnapshot, Progress
 from mabeam.core.supervision import decide
 from mabeam.shell.first_words import FirstWords
 from mabeam.shell.parse import parse_agent, parse_pod
@@ -65,6 +65,7 @@ class World:
     implying: bool = False
     word: Supervision | None = None
     held: str | None = None
+    progress: dict[str, Progress] = field(default_factory=dict)
     first_words: FirstWords = field(default_factory=FirstWords)
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
@@ -128,6 +129,7 @@ class World:
             cordoned=frozenset(self.cordoned),
             word=self.word,
             held=self.held,
+            progress=self.progress,
             invalid=parsed.invalid,
         )
 

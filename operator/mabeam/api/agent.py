@@ -147,13 +147,21 @@ class AgentFaultTolerance(KubeModel):
         Field(description="What an exhausted budget does: park the agent, or be a death for its Supervisor to handle."),
     ] = AgentEscalationPolicy.STOP
     backoff: Backoff = Backoff()
-    probe_after_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
-    progress_timeout_seconds: Annotated[int | None, Field(ge=1, le=604_800)] = None
-    rules: ClassVar[tuple[Rule, ...]] = (
-        only_yet("recovery_strategy", ("Restart",)),
-        not_yet("probe_after_seconds"),
-        not_yet("progress_timeout_seconds"),
-    )
+    probe_after_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1, le=604_800, description="A parked agent is tried once more after so long; one failure parks it again."
+        ),
+    ] = None
+    progress_timeout_seconds: Annotated[
+        int | None,
+        Field(
+            ge=1,
+            le=604_800,
+            description="A process whose reported progress stands still for so long, and that does not wait, has failed (Hang).",
+        ),
+    ] = None
+    rules: ClassVar[tuple[Rule, ...]] = (only_yet("recovery_strategy", ("Restart",)),)
 
 
 class ResourceBounds(KubeModel):

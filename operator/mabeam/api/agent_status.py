@@ -106,6 +106,10 @@ class AgentStatus(StatusModel):
     ] = None
     failures: Annotated[tuple[Failure, ...], Field(max_length=LEDGER_LENGTH)] = ()
     parked_at: Time | None = None
+    probed_at: Annotated[
+        Time | None,
+        Field(description="When a parked agent was tried again: one failure within the window parks it again."),
+    ] = None
     released_by: Annotated[str | None, Field(max_length=1024)] = None
     effective: EffectiveAgent | None = None
     directives: AgentDirectives | None = None

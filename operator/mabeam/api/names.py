@@ -30,6 +30,8 @@ RESERVED_LABELS: Final = (LABEL_NAME, LABEL_COMPONENT, LABEL_PART_OF, LABEL_MANA
 RESERVED_PREFIX: Final = "mabeam.dev/"
 
 ANNOTATION_RELEASE: Final = "mabeam.dev/release"
+# Put on a pod by an outside observer: the pod counts as failed, for the reason that is its value.
+ANNOTATION_FAILED: Final = "mabeam.dev/failed"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
 ANNOTATION_GENERATION: Final = "mabeam.dev/directives-generation"
 ANNOTATION_NUDGE: Final = "mabeam.dev/directives-nudge"
@@ -85,6 +87,7 @@ class Reason(StrEnum):
     AGENT_STOPPED = "AgentStopped"
     AGENT_FAILED = "AgentFailed"
     AGENT_RELEASED = "AgentReleased"
+    AGENT_PROBED = "AgentProbed"
     AGENT_DISRUPTED = "AgentDisrupted"
     RUNNING = "Running"
     STARTING = "Starting"

@@ -1,13 +1,13 @@
 """Pod facts → what became of the agent's process: the main container decides, else the pod's phase."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
 from mabeam.api.agent import AgentSpec
 from mabeam.api.agent_status import FailureCause
-from mabeam.core.snapshot import PodFacts
+from mabeam.core.snapshot import PodFacts, Progress
 
 
 class ExitKind(StrEnum):
@@ -45,6 +45,8 @@ CAUSE_WORDS: Final = {
     FailureCause.CRASH: "the pod failed",
     FailureCause.IMAGE_ERROR: "its image could not be pulled in time",
     FailureCause.CONFIG_ERROR: "it could not be started in time",
+    FailureCause.HANG: "it made no progress",
+    FailureCause.REPORTED: "reported as failed",
     FailureCause.DELETED_BY_OTHER: "its pod was deleted by someone else",
     FailureCause.EVICTED: "evicted",
     FailureCause.PREEMPTED: "preempted",
@@ -88,6 +90,9 @@ IMAGE_REASONS: Final = frozenset(
     }
 )
 CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
+
+# Any timeout can still be added to it.
+_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
@@ -166,11 +171,20 @@ def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
         return Ending(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, now, 0, "Completed")
     if pod.phase == "Failed":
         return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, now, pod.main.exit_code, pod.reason, pod.message)
+    if pod.reported_failed is not None:
+        return Ending(ExitKind.ABNORMAL, FailureCause.REPORTED, now, reason=pod.reported_failed or "no reason given")
     deadline = start_deadline(pod, spec)
     if deadline is not None and now >= deadline:
         cause = FailureCause.IMAGE_ERROR if pod.main.reason in IMAGE_REASONS else FailureCause.CONFIG_ERROR
         return Ending(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
     return None
+
+
+def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
+    """When a process that goes on like this is taken for hung: never while it says that it waits."""
+    waits = progress.waiting_until
+    since = max(progress.since, waits) if waits is not None else progress.since
+    return min(since, _LATEST) + timedelta(seconds=timeout_seconds)
 
 
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:

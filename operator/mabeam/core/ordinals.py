@@ -38,6 +38,7 @@ class Pass:
     restarts: int = 0
     disruptions: int = 0
     parked_at: datetime | None = None
+    probed_at: datetime | None = None
     effects: list[Effect] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     requeue: float | None = None

@@ -56,6 +56,15 @@ class PodFacts:
     spec_hash: str | None = None
     generation: int = 0
     nudge: str | None = None
+    reported_failed: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Since when a process's progress counter has stood still, as far as this operator saw, and until when it says it waits."""
+
+    since: datetime
+    waiting_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +113,8 @@ class AgentSnapshot:
     the apiserver said of the last pod it would not take; `name_taken` the name of a pod that belongs to someone else;
     `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
     as a drain leaves them; `variables` every variable of the namespace
-    that selects the agent; `reports` the latest report by pod name; `word` what its Supervisor tells it, and `held` whom it waits
-    for to be told anything (`family.word_for`).
+    that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
+    made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`).
     """
 
     agent: Agent
@@ -113,6 +122,7 @@ class AgentSnapshot:
     config_map: ConfigMapFacts | None = None
     variables: tuple[OrchestrationVariable, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
+    progress: Mapping[str, Progress] = field(default_factory=dict)
     nodes: frozenset[str] | None = None
     cordoned: frozenset[str] = frozenset()
     refused: PodRefused | None = None

@@ -146,7 +146,7 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
     if status.parked_at is not None:
         message = parked_message(agent, status.failures) if status.failures else "parked"
-        if _escalates(snapshot):
+        if escalates(snapshot):
             message = f"{message.partition(' Fix it')[0]} Its Supervisor is told"
             return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
         return _Verdict(AgentState.FAILED, False, Reason.RESTART_BUDGET_EXHAUSTED, message, stalled=True)
@@ -171,7 +171,8 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
     return _progress(snapshot, status, alive)
 
 
-def _escalates(snapshot: AgentSnapshot) -> bool:
+def escalates(snapshot: AgentSnapshot) -> bool:
+    """Whether its exhausted budget is a death for its Supervisor to handle."""
     policy = snapshot.agent.spec.fault_tolerance.escalation_policy
     return snapshot.word is not None and policy is AgentEscalationPolicy.ESCALATE
 

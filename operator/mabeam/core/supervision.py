@@ -79,8 +79,17 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         return summary.invalid(snapshot, now)
     supervision, reborn = family.obeyed(before.supervision, snapshot.word)
     wanted_down = agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
-    run = Pass(snapshot, now, list(before.failures), {}, before.restarts, before.disruptions, before.parked_at)
-    released = _release(run, reborn)
+    run = Pass(
+        snapshot,
+        now,
+        list(before.failures),
+        {},
+        before.restarts,
+        before.disruptions,
+        before.parked_at,
+        before.probed_at,
+    )
+    released = _release(run, reborn) or _probe(run)
     stored = stored_records(snapshot)
     pods = by_ordinal(snapshot.pods)
     for ordinal in sorted({*stored, *pods, *range(agent.spec.replicas)}):
@@ -118,6 +127,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "spec_hash": objects.spec_hash(agent.spec),
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
+            "probed_at": run.probed_at,
             "released_by": _asked_release(agent) or before.released_by,
             "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
             "directives": delivery.directives,
@@ -153,8 +163,33 @@ def _release(run: Pass, reborn: bool) -> bool:
             "its Supervisor" if reborn else "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
         )
         run.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
-    run.parked_at = None
+    run.parked_at = run.probed_at = None
     run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+    return True
+
+
+def _probe(run: Pass) -> bool:
+    """Whether a parked agent is tried again now; the try is over when a whole window passed without a failure.
+
+    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again.
+    """
+    tolerance = run.snapshot.agent.spec.fault_tolerance
+    if run.parked_at is None and run.probed_at is not None:
+        over = run.probed_at + timedelta(seconds=tolerance.failure_window_seconds)
+        if run.now < over:
+            run.wake(over)
+        elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
+            run.probed_at = None
+            run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+        return False
+    if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
+        return False
+    due = run.parked_at + timedelta(seconds=tolerance.probe_after_seconds)
+    if run.now < due:
+        run.wake(due)
+        return False
+    run.parked_at, run.probed_at = None, run.now
+    run.events.append(Event(Reason.AGENT_PROBED, "parked; tried once more, one failure parks it again"))
     return True
 
 
@@ -205,7 +240,7 @@ def _judge_endings(run: Pass, stored: Mapping[int, PodRecord], pods: Mapping[int
 
 def _ending_of(run: Pass, record: PodRecord, stored: PodRecord | None, current: PodFacts | None) -> Ending | None:
     if current is not None:
-        return lifecycle.ending(current, run.snapshot.agent.spec, run.now)
+        return lifecycle.ending(current, run.snapshot.agent.spec, run.now) or _hang(run, current)
     if stored is None or stored.incarnation != record.incarnation:
         return None
     if stored.state is not AgentState.RUNNING and stored.start_time is None:
@@ -218,6 +253,19 @@ def _ending_of(run: Pass, record: PodRecord, stored: PodRecord | None, current: 
         # Drained while nobody looked, perhaps along with the operator itself: the eviction left no other trace.
         return Ending(ExitKind.DISRUPTION, FailureCause.EVICTED, run.now, reason=f"{record.node} is cordoned")
     return Ending(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, run.now)
+
+
+def _hang(run: Pass, pod: PodFacts) -> Ending | None:
+    """The end of a process that counts its progress and makes none, though it does not say that it waits."""
+    timeout = run.snapshot.agent.spec.fault_tolerance.progress_timeout_seconds
+    progress = run.snapshot.progress.get(pod.name)
+    if timeout is None or progress is None or not lifecycle.is_running(pod):
+        return None
+    deadline = lifecycle.hang_deadline(progress, timeout)
+    if run.now < deadline:
+        run.wake(deadline)
+        return None
+    return Ending(ExitKind.ABNORMAL, FailureCause.HANG, run.now, reason=f"for {timeout} s")
 
 
 def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) -> None:
@@ -241,8 +289,12 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
         counted=counted,
         start_time=record.start_time or (pod.main.started_at if pod else None),
     )
-    within = not counted or budget.within_budget(
-        budget.counted_times(run.ledger), failure.time, tolerance.max_failures, tolerance.failure_window_seconds
+    on_trial = run.probed_at is not None
+    within = not counted or (
+        not on_trial
+        and budget.within_budget(
+            budget.counted_times(run.ledger), failure.time, tolerance.max_failures, tolerance.failure_window_seconds
+        )
     )
     run.ledger.append(failure)
     run.disruptions += ended.kind is ExitKind.DISRUPTION
@@ -257,7 +309,7 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
         run.restarts += counted
         _restart(run, record, failure, ended)
     else:
-        run.parked_at = run.now
+        run.parked_at, run.probed_at = run.now, None
         run.records[record.ordinal] = record.model_copy(update={"state": AgentState.FAILED, "reason": Reason.FAILED})
         run.events.append(
             Event(Reason.RESTART_BUDGET_EXHAUSTED, summary.parked_message(run.snapshot.agent, run.ledger), "Warning")

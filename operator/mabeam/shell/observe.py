@@ -82,6 +82,7 @@ class Observer:
             config_map=config_map,
             variables=self.cache.variables_of(agent),
             reports=self.reports.of_pods(pods),
+            progress=self.reports.progress_of(pods),
             nodes=self.cache.node_names,
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),

@@ -16,6 +16,7 @@ from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, Condition, JsonDict, ObjectMeta
 from mabeam.api.names import (
+    ANNOTATION_FAILED,
     ANNOTATION_GENERATION,
     ANNOTATION_NUDGE,
     ANNOTATION_SPEC_HASH,
@@ -272,6 +273,7 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
         generation=_whole(annotations.get(ANNOTATION_GENERATION)),
         nudge=annotations.get(ANNOTATION_NUDGE),
+        reported_failed=annotations.get(ANNOTATION_FAILED),
     )
 
 

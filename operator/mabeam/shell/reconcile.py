@@ -149,9 +149,10 @@ class Reconciler:
         return decision.requeue_after
 
     def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:
-        """Read the reports of agents that a variable uses, and in a hurry while an acknowledgement is awaited."""
+        """Read the reports of agents whose words matter, and in a hurry while an acknowledgement is awaited."""
         agent = snapshot.agent
-        if (not snapshot.variables and not told) or not expects_reports(agent) or snapshot.invalid is not None:
+        watched = agent.spec.fault_tolerance.progress_timeout_seconds is not None
+        if not (snapshot.variables or told or watched) or not expects_reports(agent) or snapshot.invalid is not None:
             self.reports.follow(agent, (), awaiting=0)
             return
         held = agent.status.directives

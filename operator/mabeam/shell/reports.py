@@ -11,6 +11,7 @@ import itertools
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 import aiohttp
@@ -19,7 +20,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.names import REPORT_PATH, REPORT_PORT
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
-from mabeam.core.snapshot import PodFacts
+from mabeam.core.snapshot import PodFacts, Progress
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, read_bounded
 
@@ -30,6 +31,7 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
 CONCURRENCY: Final = 32
 FIRST_HURRY_SECONDS: Final = 0.1
 DEFAULT_PERIOD_SECONDS: Final = 5
+_LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +94,7 @@ class Reports:
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
+    _moved: dict[str, tuple[float, datetime]] = field(default_factory=dict)
     _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
     _due: dict[str, float] = field(default_factory=dict)
     _hurry: dict[str, float] = field(default_factory=dict)
@@ -106,6 +109,16 @@ class Reports:
     def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
         """The newest report by pod name, of those pods that were read."""
         return {pod.name: self._latest[pod.uid] for pod in pods if pod.uid in self._latest}
+
+    def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
+        """How long each pod that counts its progress has made none, by pod name. What was before this process is not known."""
+        found = {}
+        for pod in pods:
+            moved, latest = self._moved.get(pod.uid), self._latest.get(pod.uid)
+            if moved is not None:
+                waits = latest.waiting_until if latest is not None else None
+                found[pod.name] = Progress(moved[1], _instant(waits))
+        return found
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
         """What each agent says, by name: the word of its lowest ordinal that was heard, with what it remembers."""
@@ -149,7 +162,7 @@ class Reports:
         self._remembered.pop(agent_uid, None)
 
     def _drop(self, uid: str) -> None:
-        for book in (self._targets, self._latest, self._due, self._hurry, self._awaited):
+        for book in (self._targets, self._latest, self._moved, self._due, self._hurry, self._awaited):
             book.pop(uid, None)
 
     def _schedule(self, uid: str, at: float) -> None:
@@ -231,6 +244,9 @@ class Reports:
         old = self._latest.get(target.pod_uid)
         if report is not None:
             self._latest[target.pod_uid] = report
+            moved = self._moved.get(target.pod_uid)
+            if report.progress is not None and (moved is None or moved[0] != report.progress):
+                self._moved[target.pod_uid] = (report.progress, now)
         acknowledged = report is not None and (old is None or _answers(old) != _answers(report))
         changed = _wants(before) != _wants(after)
         if acknowledged or changed:
@@ -243,3 +259,10 @@ def _answers(report: Report) -> object:
 
 def _wants(report: Report) -> object:
     return report.numbers, report.choices, report.weights, report.bids
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    """A Unix time as a time; what lies beyond the calendar is its end."""
+    if seconds is None or seconds < 0:
+        return None
+    return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)

@@ -1,0 +1,123 @@
+"""Ways back and ways down beyond an exit: the half-open try, the outside observer's word, and progress that stands still."""
+
+from mabeam.api.base import JsonDict
+from mabeam.core.snapshot import Progress
+from support.builders import NO_BACKOFF, agent_body, at
+from support.world import World
+
+
+def tolerance(**words: object) -> JsonDict:
+    return {"faultTolerance": {"maxFailures": 0, "failureWindowSeconds": 60, "backoff": NO_BACKOFF, **words}}
+
+
+def a_parked_agent(**words: object) -> World:
+    world = World(agent_body(**tolerance(**words)))
+    world.settle()
+    world.end("a-0-1", 2)
+    world.settle()
+    assert world.state == "Failed"
+    return world
+
+
+# --- the half-open try --------------------------------------------------------------------------------------------------
+
+
+def test_a_parked_agent_stays_parked_unless_it_asks_for_a_try() -> None:
+    world = a_parked_agent()
+    world.advance(100_000)
+    assert world.live() == []
+
+
+def test_a_parked_agent_is_tried_once_after_the_time_it_asks_for() -> None:
+    world = a_parked_agent(probeAfterSeconds=600)
+    world.advance(599)
+    assert world.live() == []
+    world.advance(1)
+    assert world.live() == ["a-0-2"]
+    assert (world.status.parked_at, world.status.probed_at) == (None, at(600))
+    assert world.told("AgentProbed") == ["parked; tried once more, one failure parks it again"]
+
+
+def test_a_failure_during_the_try_parks_it_again_whatever_the_budget_says() -> None:
+    world = a_parked_agent(probeAfterSeconds=600)
+    world.agent["spec"]["faultTolerance"]["maxFailures"] = 0
+    world.advance(600)
+    world.advance(30)
+    world.end("a-0-2", 2)
+    world.settle()
+    assert world.live() == []
+    assert (world.status.parked_at, world.status.probed_at) == (at(630), None)
+    world.advance(600)
+    assert world.live() == ["a-0-3"]
+
+
+def test_a_whole_window_without_a_failure_ends_the_try_with_a_full_budget() -> None:
+    world = a_parked_agent(probeAfterSeconds=600)
+    world.advance(600)
+    world.advance(60)
+    assert world.status.probed_at is None
+    assert [failure.released for failure in world.status.failures] == [True]
+    assert world.live() == ["a-0-2"]
+
+
+# --- the word of an outside observer --------------------------------------------------------------------------------------
+
+
+def test_a_pod_that_an_observer_calls_failed_is_replaced_and_counted() -> None:
+    world = World(agent_body())
+    world.settle()
+    world.pods["a-0-1"]["metadata"].setdefault("annotations", {})["mabeam.dev/failed"] = "answers nonsense"
+    world.settle()
+    assert world.live() == ["a-0-2"]
+    [failure] = world.status.failures
+    assert (str(failure.cause), failure.reason, failure.counted) == ("Reported", "answers nonsense", True)
+
+
+# --- progress ---------------------------------------------------------------------------------------------------------------
+
+
+def a_worker(**words: object) -> World:
+    world = World(agent_body(faultTolerance={"progressTimeoutSeconds": 120, "backoff": NO_BACKOFF, **words}))
+    world.settle()
+    return world
+
+
+def test_a_process_whose_progress_stands_still_for_too_long_has_failed() -> None:
+    world = a_worker()
+    world.progress = {"a-0-1": Progress(at(10))}
+    world.advance(129)
+    assert world.live() == ["a-0-1"]
+    world.advance(1)
+    assert world.live() == ["a-0-2"]
+    [failure] = world.status.failures
+    assert (str(failure.cause), failure.counted, failure.time) == ("Hang", True, at(130))
+
+
+def test_a_process_that_says_it_waits_is_never_killed() -> None:
+    world = a_worker()
+    world.progress = {"a-0-1": Progress(at(0), waiting_until=at(10_000))}
+    world.advance(10_000)
+    assert world.live() == ["a-0-1"]
+    world.advance(120)
+    assert world.live() == ["a-0-2"]
+
+
+def test_a_wait_beyond_all_calendars_is_a_wait() -> None:
+    world = a_worker()
+    world.progress = {"a-0-1": Progress(at(0), waiting_until=at(10**11))}
+    world.advance(10**6)
+    assert world.live() == ["a-0-1"]
+
+
+def test_a_process_that_never_counted_its_progress_is_not_judged_by_it() -> None:
+    world = a_worker()
+    world.advance(10_000)
+    assert world.live() == ["a-0-1"]
+
+
+def test_without_a_timeout_nobody_asks() -> None:
+    world = World(agent_body())
+    world.settle()
+    world.progress = {"a-0-1": Progress(at(0))}
+    world.advance(10_000)
+    assert world.live() == ["a-0-1"]
