@@ -1,4 +1,4 @@
-"""The command line: `mabeam run | crds | rbac | plan`. Heavy imports wait until a command needs them."""
+"""The command line: `mabeam run | crds | rbac | plan | simulate`. Heavy imports wait until a command needs them."""
 
 import json
 import sys
@@ -25,6 +25,13 @@ class Output(StrEnum):
 
     JSON = "json"
     YAML = "yaml"
+
+
+class Rehearsed(StrEnum):
+    """How a rehearsal is printed."""
+
+    TABLE = "table"
+    JSON = "json"
 
 
 class Scope(StrEnum):
@@ -148,6 +155,47 @@ def plan(
         typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
         raise typer.Exit(2) from None
     _print(result, output)
+
+
+@app.command()
+def simulate(
+    filename: Annotated[
+        list[str],
+        typer.Option(
+            "--filename",
+            "-f",
+            help="The world and its Scenario: multi-document YAML; - for standard input; may be repeated.",
+        ),
+    ],
+    until: Annotated[str, typer.Option("--until", help="How much virtual time, in seconds: 3600 or 3600s.")] = "3600s",
+    seed: Annotated[int, typer.Option("--seed", help="Of all that happens by chance.")] = 0,
+    runs: Annotated[
+        int, typer.Option("--runs", min=1, max=100_000, help="With more than one: how the figures spread.")
+    ] = 1,
+    output: Annotated[Rehearsed, typer.Option("--output", "-o", help="How to print.")] = Rehearsed.TABLE,
+) -> None:
+    """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
+    from mabeam.simulation.report import rehearse, table
+    from mabeam.simulation.run import Restless
+    from mabeam.worldfile import BadWorld, read_world
+
+    try:
+        world = read_world([(name, _read(name)) for name in filename])
+        result = rehearse(world, until, seed, runs, lambda done: _progress(done, runs))
+    except (BadWorld, Restless) as problem:
+        typer.echo(f"mabeam simulate: {problem}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as problem:
+        typer.echo(f"mabeam simulate: {problem.filename}: {problem.strerror}", err=True)
+        raise typer.Exit(2) from None
+    typer.echo(
+        table(result) if output is Rehearsed.TABLE else json.dumps(result, indent=2), nl=output is Rehearsed.JSON
+    )
+
+
+def _progress(done: int, runs: int) -> None:
+    if runs > 1 and sys.stderr.isatty():
+        typer.echo(f"\r{done}/{runs} runs", err=True, nl=done == runs)
 
 
 def _read(name: str) -> str:

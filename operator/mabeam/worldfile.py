@@ -26,6 +26,7 @@ from mabeam.core.snapshot import PodFacts
 from mabeam.shell.parse import explain, instant, parse_pod
 
 PLAN_API_VERSION: Final = "mabeam.dev/plan"
+SIMULATE_API_VERSION: Final = "mabeam.dev/simulate"
 KINDS: Final[Mapping[str, str]] = {
     "Agent": API_VERSION,
     "OrchestrationVariable": API_VERSION,
@@ -34,6 +35,7 @@ KINDS: Final[Mapping[str, str]] = {
     "ConfigMap": "v1",
     "Node": "v1",
     "Report": PLAN_API_VERSION,
+    "Scenario": SIMULATE_API_VERSION,
 }
 ALLOWED_KINDS: Final = ", ".join(f"{kind} ({version})" for kind, version in KINDS.items()) + ", or a List of these"
 # Deeper than any object, and far from what Python's own stack can bear.
@@ -57,6 +59,7 @@ class World:
     config_maps: dict[Place, JsonDict] = field(default_factory=dict)
     nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
     reports: dict[Place, Report] = field(default_factory=dict)
+    scenario: JsonDict | None = None  # for `mabeam simulate`; a plan reads past it
 
 
 def parse_now(text: str) -> datetime:
@@ -102,6 +105,10 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 spec = document.get("spec")
                 cordoned = isinstance(spec, dict) and spec.get("unschedulable") is True
                 world.nodes = (world.nodes or {}) | {name: cordoned}
+            case "Scenario":
+                if world.scenario is not None:
+                    raise BadWorld(f"{here}: a world has one Scenario at most")
+                world.scenario = document
             case _:
                 text = document.get("openmetrics")
                 if not isinstance(text, str):

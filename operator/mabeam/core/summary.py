@@ -113,16 +113,22 @@ def status_reason(before: AgentStatus, after: AgentStatus) -> str:
     return "directives" if after.directives != before.directives else "observed"
 
 
-def parked_message(agent: Agent, ledger: Sequence[Failure]) -> str:
-    """What a parked agent says of itself: how it came to it, and the two ways out."""
+def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
+    """What a parked agent says of itself: how it came to it, and the two ways out, or who decides on it now."""
+    agent = snapshot.agent
     tolerance = agent.spec.fault_tolerance
     last = ledger[-1]
     count = budget.failures_in_window(ledger, last.time, tolerance.failure_window_seconds)
     failures = "failure" if count == 1 else "failures"
     meta = agent.metadata
-    return (
+    told = (
         f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
-        f"Last: {describe(last)}. Fix it, then change the spec or: "
+        f"Last: {describe(last)}. "
+    )
+    if escalates(snapshot):
+        return f"{told}Its Supervisor decides"
+    return (
+        f"{told}Fix it, then change the spec or: "
         f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
     )
 
@@ -145,9 +151,8 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         message = f"the apiserver refused the pod: {snapshot.refused.message}"
         return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
     if status.parked_at is not None:
-        message = parked_message(agent, status.failures) if status.failures else "parked"
+        message = parked_message(snapshot, status.failures) if status.failures else "parked"
         if escalates(snapshot):
-            message = f"{message.partition(' Fix it')[0]} Its Supervisor is told"
             return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
         return _Verdict(AgentState.FAILED, False, Reason.RESTART_BUDGET_EXHAUSTED, message, stalled=True)
     stopping = [record for record in records if record.state is AgentState.STOPPING]

@@ -312,7 +312,7 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
         run.parked_at, run.probed_at = run.now, None
         run.records[record.ordinal] = record.model_copy(update={"state": AgentState.FAILED, "reason": Reason.FAILED})
         run.events.append(
-            Event(Reason.RESTART_BUDGET_EXHAUSTED, summary.parked_message(run.snapshot.agent, run.ledger), "Warning")
+            Event(Reason.RESTART_BUDGET_EXHAUSTED, summary.parked_message(run.snapshot, run.ledger), "Warning")
         )
 
 
