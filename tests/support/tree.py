@@ -65,6 +65,7 @@ class Tree:
     writes: int = 0
     seconds: float = 0
     stubborn: set[str] = field(default_factory=set)
+    lose: int | None = None  # the number of the Supervisors' write that the operator does not live to make
 
     @classmethod
     def of(cls, *bodies: JsonDict) -> "Tree":
@@ -120,6 +121,9 @@ class Tree:
         if decision.status == supervisors[name].status:
             assert decision.status_reason == "unchanged"
             return False
+        if self.lose == self.writes:
+            self.lose = None
+            return True
         wire = json.loads(json.dumps(decision.status.to_wire()))
         assert SupervisorStatus.model_validate(wire).to_wire() == wire
         self.supervisors[name]["status"] = wire

@@ -87,6 +87,26 @@ def loses_its_status(world: World) -> None:
     world.advance(10)
 
 
+def falls_and_rolls_together(world: World) -> None:
+    world.settle()
+    world.tick(1)
+    world.end("a-1-1", 3)
+    world.settle()
+    world.change(image="worker:2")
+    world.settle()
+    world.tick(1)
+    world.end("a-0-3" if "a-0-3" in world.pods else "a-0-2", 4)
+    world.advance(10)
+
+
+def is_tried_again(world: World) -> None:
+    world.settle()
+    world.end("a-0-1", 3)
+    world.advance(20)
+    world.end("a-0-2", 3)
+    world.advance(100)
+
+
 STORIES: dict[str, Story] = {
     "crashes until parked, then released": (
         {"max_failures": 2, "backoff": PLAIN_BACKOFF},
@@ -100,6 +120,19 @@ STORIES: dict[str, Story] = {
     ),
     "completes one by one": ({"replicas": 2, "restart": "Transient"}, completes_one_by_one),
     "ends for good": ({"replicas": 2, "restart": "Temporary"}, ends_for_good),
+    "falls and rolls with all": ({"replicas": 3, "supervisionStrategy": "OneForAll"}, falls_and_rolls_together),
+    "falls and rolls with the rest": ({"replicas": 3, "supervisionStrategy": "RestForOne"}, falls_and_rolls_together),
+    "is tried again": (
+        {
+            "faultTolerance": {
+                "maxFailures": 0,
+                "failureWindowSeconds": 5,
+                "probeAfterSeconds": 15,
+                "backoff": PLAIN_BACKOFF,
+            }
+        },
+        is_tried_again,
+    ),
     "loses its status": ({"replicas": 2}, loses_its_status),
 }
 
