@@ -2,6 +2,7 @@
 
 from mabeam.api.base import JsonDict
 from mabeam.core.snapshot import Progress
+from mabeam.core.summary import recovery_seconds
 from support.builders import NO_BACKOFF, agent_body, at
 from support.world import World
 
@@ -121,3 +122,64 @@ def test_without_a_timeout_nobody_asks() -> None:
     world.progress = {"a-0-1": Progress(at(0))}
     world.advance(10_000)
     assert world.live() == ["a-0-1"]
+
+
+# --- elsewhere --------------------------------------------------------------------------------------------------------------
+
+
+def preferences(world: World, pod: str) -> list[JsonDict]:
+    affinity = world.pods[pod]["spec"].get("affinity", {}).get("nodeAffinity", {})
+    found: list[JsonDict] = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+    return found
+
+
+def test_a_rescheduled_agent_prefers_any_node_to_the_one_it_failed_on() -> None:
+    world = World(agent_body(faultTolerance={"recoveryStrategy": "Reschedule", "backoff": NO_BACKOFF}))
+    world.settle()
+    assert preferences(world, "a-0-1") == []
+    world.end("a-0-1", 2)
+    world.settle()
+    [preference] = preferences(world, "a-0-2")
+    assert preference["preference"]["matchExpressions"] == [
+        {"key": "kubernetes.io/hostname", "operator": "NotIn", "values": ["node1"]}
+    ]
+
+
+def test_an_agents_own_preferences_of_nodes_stay() -> None:
+    mine = {"weight": 1, "preference": {"matchExpressions": [{"key": "gpu", "operator": "Exists"}]}}
+    affinity = {"nodeAffinity": {"preferredDuringSchedulingIgnoredDuringExecution": [mine]}}
+    pod = {"spec": {"affinity": affinity, "containers": [{"name": "agent", "image": "x"}]}}
+    tolerance = {"recoveryStrategy": "Reschedule", "backoff": NO_BACKOFF}
+    world = World(agent_body(template=pod, faultTolerance=tolerance))
+    world.settle()
+    world.end("a-0-1", 2)
+    world.settle()
+    assert preferences(world, "a-0-2")[0] == mine
+    assert len(preferences(world, "a-0-2")) == 2
+
+
+def test_an_agent_that_is_restarted_where_it_was_prefers_nothing() -> None:
+    world = World(agent_body())
+    world.settle()
+    world.end("a-0-1", 2)
+    world.settle()
+    assert preferences(world, "a-0-2") == []
+
+
+# --- how long it took -------------------------------------------------------------------------------------------------------
+
+
+def test_recovery_is_told_when_the_agent_is_whole_again() -> None:
+    world = World(agent_body(backoff=NO_BACKOFF), prompt=False)
+    world.settle()
+    world.start("a-0-1")
+    world.settle()
+    world.tick(10)
+    world.end("a-0-1", 2)
+    world.settle()
+    before = world.status
+    world.tick(7)
+    world.start("a-0-2")
+    world.settle()
+    assert recovery_seconds(before, world.status, world.now) == 7
+    assert recovery_seconds(world.status, world.status, world.now) is None

@@ -161,7 +161,7 @@ class AgentFaultTolerance(KubeModel):
             description="A process whose reported progress stands still for so long, and that does not wait, has failed (Hang).",
         ),
     ] = None
-    rules: ClassVar[tuple[Rule, ...]] = (only_yet("recovery_strategy", ("Restart",)),)
+    rules: ClassVar[tuple[Rule, ...]] = (only_yet("recovery_strategy", ("Restart", "Reschedule")),)
 
 
 class ResourceBounds(KubeModel):

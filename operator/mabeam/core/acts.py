@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mabeam.api.agent import ShutdownPolicy, SupervisionStrategy
+from mabeam.api.agent import RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
 from mabeam.api.agent_status import PodRecord
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect, soonest
@@ -91,8 +91,18 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
         return
     agent = run.snapshot.agent
     generation = agent.status.directives.generation if agent.status.directives else 0
-    body = objects.pod_body(agent, record.ordinal, record.incarnation, generation, run.snapshot.defaults)
+    body = objects.pod_body(
+        agent, record.ordinal, record.incarnation, generation, run.snapshot.defaults, _to_avoid(run, record)
+    )
     run.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _to_avoid(run: Pass, record: PodRecord) -> str | None:
+    """The node on which the ordinal failed last, when its agent is to come back elsewhere."""
+    if run.snapshot.agent.spec.fault_tolerance.recovery_strategy is not RecoveryStrategy.RESCHEDULE:
+        return None
+    own = (failure for failure in reversed(run.ledger) if failure.ordinal == record.ordinal and failure.counted)
+    return next((failure.node for failure in own if not failure.released), None)
 
 
 def _spent(record: PodRecord, current: PodFacts | None, older: tuple[PodFacts, ...], replicas: int) -> list[PodFacts]:

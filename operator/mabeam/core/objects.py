@@ -134,8 +134,13 @@ def directives_config_map_body(agent: Agent, document: JsonDict) -> JsonDict:
     }
 
 
-def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defaults: PodDefaults) -> JsonDict:
-    """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays."""
+def pod_body(
+    agent: Agent, ordinal: int, incarnation: int, generation: int, defaults: PodDefaults, avoid: str | None = None
+) -> JsonDict:
+    """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays.
+
+    The node to `avoid` is taken all the same when there is no other: an agent on one node must not wait for ever.
+    """
     spec = agent.spec
     name = pod_name(agent.metadata.name, ordinal, incarnation)
     meta = spec.template.metadata if spec.template else None
@@ -146,6 +151,8 @@ def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defa
         pod_spec["terminationGracePeriodSeconds"] = _grace(spec)
     else:
         pod_spec.setdefault("terminationGracePeriodSeconds", _grace(spec))
+    if avoid is not None:
+        _avoid(pod_spec, avoid)
     volumes = _list_in(pod_spec, "volumes")
     volumes.append(
         {"name": DIRECTIVES_VOLUME, "configMap": {"name": directives_config_map(agent.metadata.name), "optional": True}}
@@ -168,6 +175,16 @@ def pod_body(agent: Agent, ordinal: int, incarnation: int, generation: int, defa
         },
         "spec": pod_spec,
     }
+
+
+def _avoid(pod_spec: JsonDict, node: str) -> None:
+    elsewhere = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [node]}]}
+    affinity = pod_spec.setdefault("affinity", {})
+    affinity = affinity.setdefault("nodeAffinity", {}) if isinstance(affinity, dict) else {}
+    if isinstance(affinity, dict):
+        _list_in(affinity, "preferredDuringSchedulingIgnoredDuringExecution").append(
+            {"weight": 100, "preference": elsewhere}
+        )
 
 
 def _grace(spec: AgentSpec) -> int:

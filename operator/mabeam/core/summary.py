@@ -133,6 +133,15 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
     )
 
 
+def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> float | None:
+    """How long the agent was not whole since its last failure, when this pass finds it whole again; None otherwise."""
+    wanted = after.effective.replicas if after.effective is not None else 0
+    whole, was_whole = after.ready_replicas >= wanted > 0, before.ready_replicas >= wanted > 0
+    if not whole or was_whole or not after.failures:
+        return None
+    return max(0.0, (now - after.failures[-1].time).total_seconds())
+
+
 def describe(failure: Failure) -> str:
     """A ledger entry in words."""
     if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):

@@ -10,7 +10,7 @@ import aiohttp
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, supervision, supervisor
+from mabeam.core import coordination, summary, supervision, supervisor
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
@@ -92,6 +92,10 @@ class Reconciler:
             return 0.0  # the next pass tells, and knows when to ask again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
+        self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
+        recovered = summary.recovery_seconds(agent.status, decision.status, now)
+        if recovered is not None:
+            self.telemetry.recovery.observe(recovered)
         # By what they are, not by how many: the ledger is trimmed.
         known = {(failure.time, failure.pod) for failure in agent.status.failures}
         for failure in decision.status.failures:
@@ -146,6 +150,7 @@ class Reconciler:
         found = snapshot.supervisor
         decision = supervisor.decide(snapshot, self.cluster.clock.now())
         await self.applier.carry_out(key.kind, found.metadata, found.status, decision)
+        self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - found.status.total_restarts))
         return decision.requeue_after
 
     def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:

@@ -8,6 +8,7 @@ from mabeam import __version__
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
+_RECOVERY = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
 
 class Telemetry:
@@ -34,6 +35,16 @@ class Telemetry:
         )
         self.failures = Counter(
             "mabeam_agent_failures", "Failures in agents' ledgers.", ("cause",), registry=self.registry
+        )
+        self.restarts = Counter("mabeam_agent_restarts", "Counted restarts of agents.", registry=self.registry)
+        self.recovery = Histogram(
+            "mabeam_agent_recovery_seconds",
+            "From an agent's last failure until all of it is ready again.",
+            buckets=_RECOVERY,
+            registry=self.registry,
+        )
+        self.group_restarts = Counter(
+            "mabeam_supervisor_restarts", "Restarts of groups by Supervisors.", registry=self.registry
         )
         self.rounds = Counter(
             "mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry
