@@ -67,8 +67,8 @@ def test_no_module_hides_behind_a_vague_name() -> None:
 
 # What a table may leave out, and why.
 LEFT_OUT: dict[str, set[Enum]] = {
-    # an exit code speaks for itself; the last two have not landed
-    "lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT, FailureCause.HANG, FailureCause.REPORTED},
+    # an exit code speaks for itself
+    "lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT},
     # refused by the spec's rules until they land
     "conflict.RESOLVERS": {ConflictResolver.COMPROMISE, ConflictResolver.LEADER_ELECTION},
     "negotiation.READERS": {DomainType.OBJECT},

@@ -13,6 +13,7 @@ from annealers.executor import Executor
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
+from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.summary import parked_message
 from support.builders import START, agent_body
 
@@ -103,7 +104,9 @@ def test_an_acknowledgement_is_read_from_the_report(report: str, generation: int
 
 def test_the_release_command_is_the_one_the_operator_gives() -> None:
     agent = AgentObject.model_validate(agent_body("crasher"))
-    message = parked_message(agent, (Failure(time=START, ordinal=0, cause="Crash", exit_code=1, counted=True),))
+    message = parked_message(
+        AgentSnapshot(agent), (Failure(time=START, ordinal=0, cause="Crash", exit_code=1, counted=True),)
+    )
 
     command = facts.release_command(message)
 

@@ -151,7 +151,8 @@ def test_the_plan_does_not_depend_on_the_order_of_the_documents() -> None:
 
 KINDS = (
     "Agent (mabeam.dev/v1alpha1), OrchestrationVariable (mabeam.dev/v1alpha1), Supervisor (mabeam.dev/v1alpha1), "
-    "Pod (v1), ConfigMap (v1), Node (v1), Report (mabeam.dev/plan), or a List of these"
+    "Pod (v1), ConfigMap (v1), Node (v1), Report (mabeam.dev/plan), "
+    "Scenario (mabeam.dev/simulate), or a List of these"
 )
 ODD: dict[str, tuple[str | bytes, str]] = {
     "nothing at all": ("", f"-: holds no object; a world needs at least one, of {KINDS}"),

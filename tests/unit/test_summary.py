@@ -235,7 +235,7 @@ def test_many_names_are_cut_short() -> None:
         ({"cause": "ImageError", "reason": "ErrImagePull"}, "its image could not be pulled in time (ErrImagePull)"),
         ({"cause": "ConfigError", "reason": "R", "message": "no key"}, "it could not be started in time (no key)"),
         ({"cause": "DeletedByOther"}, "its pod was deleted by someone else"),
-        ({"cause": "Hang"}, "Hang"),
+        ({"cause": "Hang"}, "it made no progress"),
     ],
 )  # fmt: skip
 def test_a_ledger_entry_in_words(facts: dict[str, Any], words: str) -> None:
