@@ -1,4 +1,4 @@
-"""The command line: `mabeam run | crds | rbac | plan | simulate`. Heavy imports wait until a command needs them."""
+"""The command line: `mabeam run | crds | rbac | plan | lint | simulate`. Heavy imports wait until a command needs them."""
 
 import json
 import sys
@@ -155,6 +155,30 @@ def plan(
         typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
         raise typer.Exit(2) from None
     _print(result, output)
+
+
+@app.command()
+def lint(
+    filename: Annotated[
+        list[str],
+        typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated."),
+    ],
+) -> None:
+    """Tell what is likely not meant: trees that do not close, budgets that multiply; exit code 1 when something is wrong."""
+    from mabeam.lint import lint as look
+    from mabeam.worldfile import BadWorld, read_world
+
+    try:
+        found = look(read_world([(name, _read(name)) for name in filename]))
+    except BadWorld as problem:
+        typer.echo(f"mabeam lint: {problem}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as problem:
+        typer.echo(f"mabeam lint: {problem.filename}: {problem.strerror}", err=True)
+        raise typer.Exit(2) from None
+    for finding in found:
+        typer.echo(str(finding))
+    raise typer.Exit(1 if any(finding.level == "error" for finding in found) else 0)
 
 
 @app.command()
