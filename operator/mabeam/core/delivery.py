@@ -115,6 +115,8 @@ def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_do
     `ready_pods` are those whose main container runs and that are Ready; `wanted_down` says that the agent rests as
     desired, so nobody is left to acknowledge. An agent that was never told anything has no directives and no ConfigMap.
     """
+    if not snapshot.variables and snapshot.config_map is None and snapshot.agent.status.directives is None:
+        return Delivery(None)
     run = _Pass(snapshot, ready_pods, wanted_down, now)
     wanted = effective_set(snapshot.agent, snapshot.variables, run.before.items)
     if not wanted.items and snapshot.agent.status.directives is None and not run.document:
