@@ -164,6 +164,12 @@ faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in a
 	@trap '$(CLUSTER_TOOL) down --name mabeam-faults' EXIT; PYTHONPATH=tests:operator \
 	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)
 
+HISTORIES ?= 100000
+
+.PHONY: histories
+histories: $(STAMP) ## Hold trees against a literal supervisor.erl in 100,000 random histories, in about half an hour (HISTORIES=1000 for fewer)
+	@PYTHONPATH=operator:tests $(BIN)/python -m support.many_histories --count $(HISTORIES) --jobs 2
+
 ## Tidying
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches in this folder

@@ -240,7 +240,7 @@ def simulate(
         table(result) if output is Rehearsed.TABLE else json.dumps(result, indent=2), nl=output is Rehearsed.JSON
     )
     # Apart from the result, which is the same to the byte on every machine.
-    made, seconds = decisions(result), process_time() - began
+    made, seconds = decisions(result), max(process_time() - began, 0.001)
     typer.echo(f"{made} decisions in {seconds:.1f} s of CPU: {made / seconds * 60:.0f} a minute", err=True)
 
 

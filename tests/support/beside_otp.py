@@ -245,8 +245,8 @@ def _agreeing(
 ) -> TreeSupervisor:
     """The model after the order of exit messages at which it agrees: what ends together, or unseen, may come in any order.
 
-    Any but one: those of one Agent's replicas come in the order of their times, for one pass sees all of them. In how many lives
-    each one is then is the operator's to say: it starts those once that supervisor.erl would have started for each of these deaths.
+    Any but one: those of one Agent's replicas come in the order of their times, for one pass sees all of them. In how many
+    lives each one is then is the operator's to say: it starts those once that supervisor.erl starts for each of these deaths.
     """
     found, tried = operated.knows(), []
     for order in itertools.permutations(deaths):

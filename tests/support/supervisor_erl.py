@@ -175,7 +175,7 @@ class TreeSupervisor:
 
 @dataclass
 class Replicas(TreeSupervisor):
-    """An Agent with a budget of its own: a supervisor of its replicas, which to its own supervisor is a child of their restart type.
+    """An Agent with a budget of its own: a supervisor of its replicas, and to its own supervisor a child of their type.
 
     To that one an exhausted budget is a crash, and the end of the last replica a normal end.
     """

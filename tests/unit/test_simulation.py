@@ -1,6 +1,9 @@
 """`mabeam simulate`: the operator's own decisions in virtual time; the same bytes every time, and figures that add up."""
 
 import json
+import os
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -70,8 +73,9 @@ def test_a_death_takes_its_group_along() -> None:
     assert found["summary"]["supervisors"]["team/root"] == {
         "state": "Running",
         "restarts": 1,
+        "mostInWindow": 1,
         "budgetHeadroom": 2,
-        "parks": 0,
+        "exhausted": 0,
         "parkedAt": None,
     }
     started = [one["note"] for one in found["timeline"] if one["what"] in ("start", "restart")]
@@ -84,6 +88,24 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others() -> None:
     assert once == again != other
 
 
+def test_the_bytes_are_the_same_in_every_process() -> None:
+    rates = a_scenario(rates=[{"meanSeconds": 90}, {"meanSeconds": 300, "kind": "Evict"}])
+    tree = [supervisor_body("root", "a", "b", strategy="OneForAll"), child_body("a", "root"), child_body("b", "root")]
+    text = yaml.safe_dump_all([{k: v for k, v in one.items() if k != "status"} for one in (*tree, rates)])
+    printed = {
+        subprocess.run(
+            [sys.executable, "-m", "mabeam", "simulate", "-f", "-", "-o", "json", *more],
+            input=text.encode(),
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+        ).stdout
+        for seed, more in (("1", []), ("2", []))
+    }
+    assert len(printed) == 1
+    assert len(json.loads(printed.pop())["timeline"]) > 50
+
+
 def test_one_agent_more_changes_no_chance_of_the_others() -> None:
     rates = a_scenario(rates=[{"meanSeconds": 60}])
     alone = played(agent("a", max_failures=100), rates)
@@ -93,7 +115,14 @@ def test_one_agent_more_changes_no_chance_of_the_others() -> None:
 
 @pytest.mark.parametrize(
     ("kind", "cause"),
-    [("OOM", "OOM"), ("Evict", "Evicted"), ("Delete", "DeletedByOther"), ("Report", "Reported"), ("Exit", "Crash")],
+    [
+        ("OOM", "OOM"),
+        ("Evict", "Evicted"),
+        ("Preempt", "Preempted"),
+        ("Delete", "DeletedByOther"),
+        ("Report", "Reported"),
+        ("Exit", "Crash"),
+    ],
 )
 def test_each_kind_of_fault_has_its_cause(kind: str, cause: str) -> None:
     found = played(agent(), a_scenario(faults=[{"at": 50, "agent": "a", "kind": kind}]))
@@ -108,11 +137,78 @@ def test_a_lost_node_is_a_disruption_and_its_pods_go_elsewhere() -> None:
     assert found["failures"]["NodeLost"] >= 1
 
 
+def test_a_hang_is_seen_when_progress_stood_still_for_too_long() -> None:
+    watched = agent()
+    watched["spec"]["faultTolerance"]["progressTimeoutSeconds"] = 30
+    found = played(watched, a_scenario(faults=[{"at": 50, "agent": "a", "kind": "Hang"}]))
+    assert [(one["at"], one["what"]) for one in found["timeline"]][2:4] == [(50, "fault"), (80, "failure")]
+    assert found["summary"]["agents"]["team/a"]["failures"] == {"Hang": 1}
+
+
+def test_what_is_stopped_by_a_supervisor_that_gave_up_is_not_available() -> None:
+    found = played(
+        supervisor_body("root", "a", "b", maxRestarts=0),
+        child_body("a", "root"),
+        child_body("b", "root"),
+        a_scenario(startSeconds=0, stopSeconds=0, faults=[{"at": 300, "agent": "a"}]),
+    )
+    assert [one["what"] for one in found["timeline"]][-3:] == ["fault", "escalation", "park"]
+    figures = found["summary"]["agents"]
+    assert (figures["team/b"]["state"], figures["team/b"]["availability"]) == ("Stopped", 0.5)
+    assert figures["team/a"]["availability"] == 0.5
+
+
+def test_what_has_done_its_work_is_not_missed() -> None:
+    ends = a_scenario(startSeconds=0, faults=[{"at": 300, "agent": "a", "exitCode": 0}])
+    alone = played(agent(restart="Transient"), ends)["summary"]["agents"]["team/a"]
+    assert (alone["state"], alone["availability"]) == ("Stopped", 1)
+    root = supervisor_body("root", {"name": "a", "significant": True}, "b", autoShutdown="AnySignificant")
+    found = played(root, child_body("a", "root", restart="Transient"), child_body("b", "root"), ends)
+    assert found["summary"]["supervisors"]["team/root"]["state"] == "Stopped"
+    assert found["summary"]["agents"]["team/b"]["availability"] == 1
+
+
+def test_each_agent_may_take_its_own_time_to_start_and_to_stop() -> None:
+    own = a_scenario(startSeconds=6, timings=[{"agent": "b", "startSeconds": 60}])
+    found = played(agent("a"), agent("b"), own)["summary"]["agents"]
+    assert [found[f"team/{name}"]["availability"] for name in "ab"] == [0.99, 0.9]
+
+
+def test_a_scripted_fault_that_finds_nobody_is_told() -> None:
+    found = played(agent(), a_scenario(startSeconds=60, faults=[{"at": 30, "agent": "a"}]))
+    assert [one["note"] for one in found["timeline"] if one["what"] == "fault"] == [
+        "Exit 1: finds no running process, nothing happens"
+    ]
+
+
+def test_a_world_taken_from_a_cluster_begins_as_if_it_was_just_applied() -> None:
+    used = agent()
+    used["status"] = {"state": "Failed", "parkedAt": "2025-01-01T00:00:00Z", "restarts": 9}
+    result = CliRunner().invoke(app, ["simulate", "-f", "-", "-o", "json"], input=yaml.safe_dump(used))
+    assert (
+        json.loads(result.stdout)["summary"]["agents"]["team/a"]
+        == played(agent(), until="3600s")["summary"]["agents"]["team/a"]
+    )
+
+
+@pytest.mark.parametrize(("until", "seconds"), [("90", 90), ("90s", 90), ("1.5m", 90), ("2h", 7200), ("1d", 86_400)])
+def test_times_may_be_told_in_units(until: str, seconds: int) -> None:
+    assert played(agent(), until=until)["summary"]["seconds"] == seconds
+
+
+def test_the_speed_is_told_beside_the_result_and_never_in_it() -> None:
+    result = simulate(agent(), a_scenario(rates=[{"meanSeconds": 60}]))
+    assert "decisions in" in result.stderr
+    assert "of CPU" not in result.stdout
+
+
 def test_many_runs_tell_how_the_figures_are_spread() -> None:
     found = played(agent(max_failures=1), a_scenario(rates=[{"meanSeconds": 120}]), runs=50)["spread"]
     told = found["agents"]["team/a"]
     assert found["runs"] == 50
-    assert 0 < told["parked"] < 1
+    assert 0 < told["parked"] == told["exhausted"] < 1
+    assert told["budgetHeadroom"]["p1"] == -1
+    assert told["budgetHeadroom"]["p99"] >= 0
     assert told["availability"]["p5"] <= told["availability"]["p50"] <= told["availability"]["p95"]
 
 
@@ -129,6 +225,20 @@ def test_the_table_is_for_people() -> None:
         ({"faults": [{"at": 1}]}, "exactly one of `agent` and `node`"),
         ({"faults": [{"at": -1, "agent": "a"}]}, "faults.0.at"),
         ({"rates": [{"meanSeconds": 0}]}, "rates.0.meanSeconds"),
+        ({"rates": [{"meanSeconds": 9, "kind": "NodeLost"}]}, "rates.0: `kind` must befall a pod, not a node"),
+        ({"timings": [{"agent": "z"}]}, "timings.0.agent: 'z' is not in the world; allowed: a"),
+        (
+            {"faults": [{"at": 1, "agent": "a", "ordinal": 1}]},
+            "faults.0.ordinal: a has 1 replicas, counted from 0 (found 1)",
+        ),
+        (
+            {"faults": [{"at": 1, "node": "n", "kind": "NodeLost"}]},
+            "faults.0.node: 'n' is not in the world; allowed: none",
+        ),
+        (
+            {"rates": [{"meanSeconds": 9, "kind": "Hang"}]},
+            "rates.0.kind: Hang is seen only with `progressTimeoutSeconds`",
+        ),
         ({"speed": 3}, "is not a field here; allowed:"),
     ],
 )
@@ -141,3 +251,8 @@ def test_what_cannot_be_played_is_told_with_its_field(scenario: dict[str, Any], 
 def test_a_time_that_is_none_is_told() -> None:
     result = simulate(agent(), until="soon")
     assert (result.exit_code, "--until must be a time such as 3600" in result.stderr) == (2, True)
+
+
+def test_a_world_without_agents_is_told() -> None:
+    result = simulate(supervisor_body("root"), a_scenario())
+    assert (result.exit_code, "the world has no Agent" in result.stderr) == (2, True)

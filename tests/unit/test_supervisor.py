@@ -2,7 +2,7 @@
 
 import pytest
 
-from support.builders import stamp
+from support.builders import at, stamp
 from support.tree import Tree, child_body, supervisor_body
 
 
@@ -333,3 +333,14 @@ def test_the_time_of_a_death_is_when_the_child_gave_up() -> None:
     tree.settle()
     [entry] = tree.supervisor("root").status.restarts
     assert entry.time.isoformat() == stamp(7).replace("Z", "+00:00")
+
+
+def test_deaths_that_an_operator_finds_together_are_no_burst() -> None:
+    tree = a_team("a", "b", "c", maxRestarts=1, periodSeconds=10)
+    for name in ("a", "b", "c"):
+        tree.wait(20)
+        tree.end(name)
+    tree.wait(20)
+    tree.settle()
+    assert tree.running() == ["a", "b", "c"]
+    assert [one.time for one in tree.supervisor("root").status.restarts] == [at(20), at(40), at(60)]

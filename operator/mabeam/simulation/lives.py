@@ -1,4 +1,4 @@
-"""What is kept of each agent and Supervisor of a rehearsal for its figures: how long it was wanted and ready, and how near to its end."""
+"""What is kept of each agent and Supervisor for its figures: how long it was wanted and ready, and how full its window was."""
 
 from dataclasses import dataclass, field
 
@@ -18,7 +18,7 @@ class Life:
     ready: float = 0.0
     outages: list[float] = field(default_factory=list)
     most_in_window: int = 0
-    parks: int = 0
+    exhausted: int = 0
     causes: dict[str, int] = field(default_factory=dict)
     is_wanted: bool = False
     is_ready: bool = False
@@ -43,7 +43,7 @@ class Life:
             self.outages.append(now - self._down_since)
             self._down_since = None
         self.is_ready = ready
-        self.parks += after.parked_at is not None and before.parked_at is None
+        self.exhausted += after.parked_at is not None and before.parked_at is None
         if after.failures is before.failures:
             return
         known = {(failure.time, failure.pod) for failure in before.failures}
@@ -57,7 +57,7 @@ class Life:
     def see_supervisor(self, supervisor: Supervisor, before: SupervisorStatus) -> None:
         """Take in a Supervisor's new status."""
         after = supervisor.status
-        self.parks += after.parked_at is not None and before.parked_at is None
+        self.exhausted += after.parked_at is not None and before.parked_at is None
         if len(after.restarts) > len(before.restarts) or after.total_restarts > before.total_restarts:
             last, period = after.restarts[-1].time, supervisor.spec.period_seconds
             inside = sum(1 for one in after.restarts if (last - one.time).total_seconds() <= period)
@@ -65,7 +65,7 @@ class Life:
 
 
 def is_wanted(agent: Agent, kin: dict[str, Supervisor]) -> bool:
-    """Whether its user wants the agent to run: not one that rests as desired, for it finished, or its Supervisor's work is done."""
+    """Whether the agent is wanted to run: not one that rests as desired, for it finished or its Supervisor's work is done."""
     spec, status = agent.spec, agent.status
     if spec.desired_state is not DesiredState.RUNNING or spec.replicas == 0:
         return False

@@ -1,4 +1,4 @@
-"""The operator in a rehearsal: its own passes over a cluster in memory, each rung by what its watches would tell, until nothing moves."""
+"""The operator in a rehearsal: its own passes over a cluster in memory, rung as watches ring them, until nothing moves."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -90,7 +90,7 @@ class Passes:
         return rings + self._parents.get(key, []) if changed else rings
 
     def _supervisor(self, key: Key) -> list[Key]:
-        space, name = key[1]
+        space = key[1][0]
         found, kin = self.cluster.supervisors[key[1]], self.cluster.family_of(space)
         listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
         agents = {child: agent for child, agent in listed if agent is not None}
@@ -105,7 +105,7 @@ class Passes:
         return [key, *self._parents.get(key, ()), *self._children(space, found.status, decision)]
 
     def _children(self, space: str, before: SupervisorStatus, decision: Decision[SupervisorStatus]) -> Iterable[Key]:
-        """The children that are told something else: a real watch rings all of them, and the others' passes find nothing to do."""
+        """The children that are told something else; a real watch rings all of them, and the others find nothing to do."""
         was = {(record.kind, record.name): (record.intent, record.token) for record in before.children}
         for record in decision.status.children:
             kind, place = record.kind, (space, record.name)

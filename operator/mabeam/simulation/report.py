@@ -77,8 +77,8 @@ def _table_of_many(found: JsonDict) -> str:
 
 _TRIPLE: Final = "p5 / p50 / p95"
 _LEGEND: Final = [
-    "PARKED: the share of runs in which the budget was exhausted at least once, whoever handled it then.",
-    "HEADROOM: how many more failures the fullest window had room for; 0 is the last one allowed, -1 is exhausted.",
+    "EXHAUSTED: the share of runs in which the budget was exhausted at least once; PARKED: in which it rested parked at the end.",
+    "FULLEST WINDOW: the most that were counted in one window; HEADROOM: how many more it had room for, -1 is exhausted.",
 ]
 
 
@@ -114,14 +114,16 @@ _SUPERVISOR: Final[tuple[Column, ...]] = (
     ("PARKED AT", _plain("parkedAt", " s")),
 )
 _MANY_SUPERVISORS: Final[tuple[Column, ...]] = (
+    ("EXHAUSTED", lambda one: f"{one['exhausted']:.1%}"),
     ("PARKED", lambda one: f"{one['parked']:.1%}"),
     ("RESTARTS", _three("restarts")),
+    ("FULLEST WINDOW", _three("mostInWindow")),
     ("HEADROOM", _three("budgetHeadroom")),
 )
 _MANY_AGENTS: Final[tuple[Column, ...]] = (
-    _MANY_SUPERVISORS[0],
+    *_MANY_SUPERVISORS[:2],
     ("AVAILABLE", _three("availability", _percent)),
-    *_MANY_SUPERVISORS[1:],
+    *_MANY_SUPERVISORS[2:],
     ("RECOVERY p50", lambda one: f"{one['recoverySeconds']['p50']:g} s" if one["recoverySeconds"] else "-"),
 )
 

@@ -35,8 +35,9 @@ def _agent(run: Rehearsal, place: Place) -> JsonDict:
         "disruptions": status.disruptions,
         "failures": dict(sorted(life.causes.items())),
         "recoverySeconds": round(statistics.fmean(life.outages), 3) if life.outages else None,
+        "mostInWindow": life.most_in_window,
         "budgetHeadroom": tolerance.max_failures - life.most_in_window,
-        "parks": life.parks,
+        "exhausted": life.exhausted,
         "parkedAt": _seconds(status.parked_at),
     }
 
@@ -46,8 +47,9 @@ def _supervisor(run: Rehearsal, place: Place) -> JsonDict:
     return {
         "state": found.status.state,
         "restarts": found.status.total_restarts,
+        "mostInWindow": life.most_in_window,
         "budgetHeadroom": found.spec.max_restarts - life.most_in_window,
-        "parks": life.parks,
+        "exhausted": life.exhausted,
         "parkedAt": _seconds(found.status.parked_at),
     }
 
@@ -58,13 +60,13 @@ def _seconds(moment: datetime | None) -> float | None:
 
 # The figures of which many runs tell the quantiles.
 SPREAD: Final = {
-    "agents": ("availability", "restarts", "recoverySeconds", "budgetHeadroom"),
-    "supervisors": ("restarts", "budgetHeadroom"),
+    "agents": ("availability", "restarts", "recoverySeconds", "mostInWindow", "budgetHeadroom"),
+    "supervisors": ("restarts", "mostInWindow", "budgetHeadroom"),
 }
 
 
 def spread(summaries: Sequence[JsonDict]) -> JsonDict:
-    """How the figures of many runs are spread: quantiles, and the share of runs in which the budget was exhausted."""
+    """How the figures of many runs are spread: quantiles; in which share of them a budget was exhausted, or ended parked."""
     first = summaries[0]
     return {
         "runs": len(summaries),
@@ -78,12 +80,18 @@ def spread(summaries: Sequence[JsonDict]) -> JsonDict:
 
 
 def _spread_of(runs: Sequence[JsonDict], figures: Iterable[str]) -> JsonDict:
-    return {"parked": round(sum(run["parks"] > 0 for run in runs) / len(runs), 6)} | {
-        figure: _quantiles([run[figure] for run in runs]) for figure in figures
-    }
+    return {
+        "exhausted": _share(run["exhausted"] > 0 for run in runs),
+        "parked": _share(run["parkedAt"] is not None for run in runs),
+    } | {figure: _quantiles([run[figure] for run in runs]) for figure in figures}
+
+
+def _share(found: Iterable[bool]) -> float:
+    return round(statistics.fmean(found), 6)
 
 
 def _quantiles(values: Iterable[float | None]) -> JsonDict | None:
-    """By nearest rank: the smallest value that so many of a hundred runs do not exceed."""
+    """By nearest rank, counted from the end that is nearer, so that p5 and p95 are equally far out."""
     known = sorted(value for value in values if value is not None)
-    return {f"p{q}": known[max(0, math.ceil(len(known) * q / 100) - 1)] for q in QUANTILES} if known else None
+    rank = {q: math.ceil(len(known) * min(q, 100 - q) / 100) for q in QUANTILES}
+    return {f"p{q}": known[rank[q] - 1 if q <= 50 else -rank[q]] for q in QUANTILES} if known else None
