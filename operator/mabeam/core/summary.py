@@ -144,6 +144,12 @@ def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
     return Reason.RESTART_BUDGET_EXHAUSTED
 
 
+def stops(before: AgentStatus, after: AgentStatus) -> int:
+    """How many replicas the operator has stopped since: that is no failure, whatever their exit codes were."""
+    known = {record.name for record in before.pods if record.reason == Reason.STOPPED}
+    return sum(1 for record in after.pods if record.reason == Reason.STOPPED and record.name not in known)
+
+
 def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> float | None:
     """How long the agent was not whole since its last failure, when this pass finds it whole again; None otherwise."""
     wanted = after.effective.replicas if after.effective is not None else 0
