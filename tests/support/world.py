@@ -314,11 +314,14 @@ class World:
         state = {"waiting": {"reason": reason, "message": message}}
         self._status(name, containerStatuses=[{"name": c["name"], "state": state} for c in self._containers(name)])
 
-    def end(self, name: str, code: int = 1, reason: str | None = None, *, alone: bool = False) -> None:
-        """The main container exits; the others with it, unless it ends `alone`."""
+    def end(
+        self, name: str, code: int = 1, reason: str | None = None, *, message: str | None = None, alone: bool = False
+    ) -> None:
+        """The main container exits, with a termination message or none; the others with it, unless it ends `alone`."""
         started = self._main(name)["state"].get("running", {}).get("startedAt")
         ended = {"exitCode": code, "reason": reason or ("Completed" if code == 0 else "Error")}
         ended |= {"finishedAt": format_time(self.now)} | ({"startedAt": started} if started else {})
+        ended |= {"message": message} if message else {}
         self._main(name)["state"] = {"terminated": ended}
         self._condition(name, "Ready", "False")
         if not alone:

@@ -75,6 +75,14 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
     assert posting(scenario).posted == [("create", "kept")]
 
 
+def test_a_note_is_cut_where_the_apiserver_counts_bytes() -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.record(AGENT, told("ä" * 1000))
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario).posted == [("create", "ä" * 512)]
+
+
 def test_a_flood_loses_its_oldest() -> None:
     async def scenario(recorder: Recorder, api: Apiserver) -> None:
         recorder._queue = asyncio.Queue(2)

@@ -34,10 +34,19 @@ class Ending:
         if self.cause is FailureCause.NORMAL_EXIT:
             return f"exit code {self.exit_code} (normal)"
         if self.cause is FailureCause.CRASH and self.exit_code is not None:
-            return f"exit code {self.exit_code}"
+            return exit_words(self.exit_code, self.message)
         detail = self.message if self.cause in START_CAUSES else None
         words = CAUSE_WORDS.get(self.cause, str(self.cause))
         return f"{words} ({detail or self.reason})" if detail or self.reason else words
+
+
+# A sentence goes on after them.
+_WORDS_LENGTH: Final = 256
+
+
+def exit_words(code: int, message: str | None) -> str:
+    """An exit code in words, with what the process said of it."""
+    return f"exit code {code}: {message[:_WORDS_LENGTH]}" if message else f"exit code {code}"
 
 
 CAUSE_WORDS: Final = {
@@ -202,10 +211,19 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:
     code, reason = pod.main.exit_code, pod.main.reason
     if reason == "OOMKilled":
-        return Ending(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, pod.main.message)
+        return Ending(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, last_line(pod.main.message))
     if code == 0 or code in spec.normal_exit_codes:
         return Ending(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
-    return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, pod.main.message)
+    return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
+
+
+def last_line(text: str | None) -> str | None:
+    """The last line of a termination message that says something: there the reason is, in a traceback or a log.
+
+    It comes from the agent, and goes to terminals: without what they would obey.
+    """
+    lines = ("".join(c for c in line if c.isprintable()).strip() for line in reversed((text or "").splitlines()))
+    return next((line for line in lines if line), None)
 
 
 def _disruption(pod: PodFacts) -> FailureCause | None:

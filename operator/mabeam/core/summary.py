@@ -20,7 +20,7 @@ from mabeam.api.supervision import Intent
 from mabeam.core import budget, lifecycle
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
-from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES
+from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES, exit_words
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.verdict import Verdict, conditions_of
 
@@ -162,7 +162,7 @@ def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> 
 def describe(failure: Failure) -> str:
     """A ledger entry in words."""
     if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
-        return f"exit code {failure.exit_code}"
+        return exit_words(failure.exit_code, failure.message)
     words = CAUSE_WORDS.get(failure.cause, str(failure.cause))
     detail = (failure.message if failure.cause in START_CAUSES else None) or failure.reason
     return f"{words} ({detail})" if detail else words

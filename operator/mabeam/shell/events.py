@@ -20,6 +20,8 @@ log = logging.getLogger("mabeam.events")
 SERIES_SECONDS: Final = 600.0
 QUEUE_LIMIT: Final = 1000
 MEMORY_LIMIT: Final = 4096
+# The apiserver refuses a longer note, and counts bytes.
+NOTE_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ class Recorder:
             "type": event.type,
             "reason": str(event.reason),
             "action": event.action,
-            "note": event.note[:1024],
+            "note": event.note.encode()[:NOTE_BYTES].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": regarding.kind,
