@@ -1,115 +1,79 @@
-"""The tree against supervisor.erl: the same children alive, in the same lives, after any history of exits."""
+"""The tree against supervisor.erl: after any history of exits the same children live, in the same lives, within the same budgets.
 
-from typing import Any
+A sample; `make histories` lives 100,000 of them.
+"""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from support.supervisor_erl import TreeSupervisor, Worker
-from support.tree import Tree, child_body, supervisor_body
+from support import beside_otp
+from support.beside_otp import Divergence, live
+from support.histories import Exit, History, Step, a_history
+from support.many_histories import lived
 
-STRATEGIES = {"OneForOne": "one_for_one", "OneForAll": "one_for_all", "RestForOne": "rest_for_one"}
-AUTO = {"Never": "never", "AnySignificant": "any_significant", "AllSignificant": "all_significant"}
-TYPES = {"Permanent": "permanent", "Transient": "transient", "Temporary": "temporary"}
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Drawn:
+    """Dice thrown by hypothesis, which shrinks what it finds."""
+
+    draw: st.DrawFn
+
+    def number(self, low: int, high: int) -> int:
+        """One of the numbers, both ends included."""
+        return self.draw(st.integers(low, high))
+
+    def one_of(self, options: Sequence[T]) -> T:
+        """One of the options."""
+        return self.draw(st.sampled_from(options))
 
 
 @st.composite
-def trees(draw: st.DrawFn, name: str = "root", depth: int = 0) -> dict[str, Any]:
-    """A Supervisor with up to three children, some of them Supervisors themselves."""
-    children: list[dict[str, Any]] = []
-    auto = draw(st.sampled_from(sorted(AUTO)))
-    for place in range(draw(st.integers(1, 3))):
-        own = f"{name}-{place}"
-        if depth == 0 and draw(st.integers(0, 3)) == 0:
-            children.append(draw(trees(own, depth + 1)))
-        else:
-            restart = draw(st.sampled_from(sorted(TYPES)))
-            significant = auto != "Never" and restart != "Permanent" and draw(st.booleans())
-            children.append({"name": own, "restart": restart, "significant": significant})
-    return {
-        "name": name,
-        "strategy": draw(st.sampled_from(sorted(STRATEGIES))),
-        "intensity": draw(st.integers(0, 2)),
-        "period": draw(st.integers(1, 5)),
-        "auto": auto,
-        "children": children,
-    }
-
-
-def erlang(tree: dict[str, Any]) -> TreeSupervisor:
-    """The tree as supervisor.erl's."""
-    children: list[Worker | TreeSupervisor] = [
-        erlang(child) if "children" in child else Worker(child["name"], TYPES[child["restart"]], child["significant"])  # type: ignore[arg-type]
-        for child in tree["children"]
-    ]
-    return TreeSupervisor(
-        tree["name"],
-        children,
-        STRATEGIES[tree["strategy"]],  # type: ignore[arg-type]
-        tree["intensity"],
-        tree["period"],
-        AUTO[tree["auto"]],  # type: ignore[arg-type]
-    )
-
-
-def bodies(tree: dict[str, Any]) -> list[dict[str, Any]]:
-    """The tree as objects."""
-    references = [
-        {"kind": "Supervisor", "name": child["name"]}
-        if "children" in child
-        else {"name": child["name"], "significant": child["significant"]}
-        for child in tree["children"]
-    ]
-    found = [
-        supervisor_body(
-            tree["name"],
-            *references,
-            strategy=tree["strategy"],
-            maxRestarts=tree["intensity"],
-            periodSeconds=tree["period"],
-            autoShutdown=tree["auto"],
-        )
-    ]
-    for child in tree["children"]:
-        if "children" in child:
-            found += bodies(child)
-        else:
-            found.append(child_body(child["name"], tree["name"], restart=child["restart"]))
-    return found
-
-
-def workers(node: TreeSupervisor) -> list[Worker]:
-    """All workers below."""
-    found: list[Worker] = []
-    for child in node.children:
-        found += workers(child) if isinstance(child, TreeSupervisor) else [child]
-    return found
-
-
-EXITS = st.lists(st.tuples(st.integers(0, 8), st.sampled_from(["normal", "crash"]), st.integers(0, 4)), max_size=8)
+def histories(draw: st.DrawFn) -> History:
+    """Histories as `make histories` lives them."""
+    return a_history(Drawn(draw))
 
 
 @settings(deadline=None, max_examples=60)
-@given(trees(), EXITS)
-def test_after_any_history_the_same_children_live_in_the_same_lives(
-    shape: dict[str, Any], history: list[tuple[int, str, int]]
-) -> None:
-    model, tree = erlang(shape), Tree.of(*bodies(shape))
-    model.start(0)
-    tree.settle()
-    for pick, reason, pause in history:
-        tree.wait(pause)
-        alive = [worker for worker in workers(model) if worker.pid]
-        if not alive:
-            break
-        victim = alive[pick % len(alive)].name
-        model.exit(victim, reason, int(tree.seconds))  # type: ignore[arg-type]
-        tree.end(victim, 0 if reason == "normal" else 1)
-        tree.settle()
-        assert tree.running() == sorted(worker.name for worker in workers(model) if worker.pid)
-        started = {worker.name: worker.starts for worker in workers(model)}
-        made = {name: sum(1 for pod in world.made()) for name, world in tree.worlds.items()}
-        assert made == started
-    assert (
-        tree.supervisor("root").status.parked_at or tree.supervisor("root").status.shut_down_at
-    ) is None or not model.pid
+@given(histories())
+def test_after_any_history_the_same_children_live_in_the_same_lives(history: History) -> None:
+    live(history)
+
+
+def test_a_seeded_sample_agrees_and_sees_all_there_is_to_see() -> None:
+    seen: Counter[str] = Counter()
+    for seed in range(150):
+        seen.update(lived(seed))
+    assert seen["histories"] == 150
+    sights = ("normal", "shutdown", "crash", "restarts", "at_the_edge", "together", "late")
+    assert all(seen[sight] >= 10 for sight in (*sights, "exhausted_roots", "shut_down_roots")), seen
+
+
+def _a_worker(**words: Any) -> dict[str, Any]:
+    return {"name": "s0", "restart": "Permanent", "significant": False, "replicas": 1, "intensity": 0} | words
+
+
+def _a_root(*children: dict[str, Any], **words: Any) -> dict[str, Any]:
+    usual = {"name": "s", "strategy": "OneForOne", "intensity": 1, "period": 3, "auto": "Never"}
+    return usual | {"children": list(children)} | words
+
+
+@pytest.mark.parametrize("pause", [3, 4], ids=["at the edge of the window", "a second beyond it"])
+def test_an_operator_that_has_the_edge_wrong_by_one_is_found_out(pause: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    history = History(_a_root(_a_worker()), tuple(Step((Exit(0, pause, "crash"),)) for _ in range(2)))
+    live(history)
+    right: Callable[[dict[str, Any]], Any] = beside_otp.erlang
+
+    def wrong(tree: dict[str, Any]) -> Any:
+        return right(tree | {"period": 4 if pause == 4 else 2})
+
+    monkeypatch.setattr(beside_otp, "erlang", wrong)
+    with pytest.raises(Divergence):
+        live(history)

@@ -96,6 +96,7 @@ class TreeSupervisor:
     pid: bool = False
     deleted: set[str] = field(default_factory=set)
     restarts: list[int] = field(default_factory=list)
+    total: int = 0  # restarts it ever made; kept for the comparison, as `starts` is
 
     def start(self, now: int) -> None:
         """init/1: all children, from the first to the last."""
@@ -109,18 +110,21 @@ class TreeSupervisor:
         for child in reversed(self.children):
             child.terminate()
 
-    def exit(self, name: str, reason: Reason, now: int) -> bool:
-        """Deliver an exit of a worker somewhere below; whether this supervisor terminated because of it."""
+    def exit(self, name: str, reason: Reason, now: int) -> Reason | None:
+        """Deliver an exit of a worker somewhere below; the reason with which this supervisor terminated because of it."""
         for child in self.children:
+            if not child.pid:
+                continue
             if isinstance(child, TreeSupervisor):
-                if child.pid and child.exit(name, reason, now):
-                    return self._do_restart("shutdown", child, now)
-            elif child.name == name and child.pid:
+                ended = child.exit(name, reason, now)
+                if ended is not None:
+                    return self._do_restart(ended, child, now)
+            elif child.name == name:
                 child.pid = False
                 return self._do_restart(reason, child, now)
-        return False
+        return None
 
-    def _do_restart(self, reason: Reason, child: "Worker | TreeSupervisor", now: int) -> bool:
+    def _do_restart(self, reason: Reason, child: "Worker | TreeSupervisor", now: int) -> Reason | None:
         if child.restart_type == "permanent":
             return self._restart(child, now)
         if reason in ("normal", "shutdown"):
@@ -136,22 +140,24 @@ class TreeSupervisor:
         if child.restart_type == "temporary":
             self.deleted.add(child.name)
 
-    def _do_auto_shutdown(self, child: "Worker | TreeSupervisor") -> bool:
+    def _do_auto_shutdown(self, child: "Worker | TreeSupervisor") -> Reason | None:
         over = child.significant and (
             self.auto_shutdown == "any_significant"
             or (self.auto_shutdown == "all_significant" and not any(c.significant and c.pid for c in self.children))
         )
         if over:
             self.terminate()
-        return over
+        return "shutdown" if over else None
 
-    def _restart(self, child: "Worker | TreeSupervisor", now: int) -> bool:
+    def _restart(self, child: "Worker | TreeSupervisor", now: int) -> Reason | None:
+        now = max([now, *self.restarts])  # erlang:monotonic_time/1 never goes back, whoever is heard of first
         window = Supervisor("permanent", self.intensity, self.period, self.restarts)
         allowed = window._add_restart(now)  # the very same clause
         self.restarts = window.restarts
         if not allowed:
             self.terminate()
-            return True
+            return "shutdown"
+        self.total += 1
         place = self.children.index(child)
         first = {"one_for_one": place, "rest_for_one": place, "one_for_all": 0}[self.strategy]
         last = place if self.strategy == "one_for_one" else len(self.children) - 1
@@ -164,4 +170,18 @@ class TreeSupervisor:
         for other in group:
             if other.name not in self.deleted:
                 other.start(now)
-        return False
+        return None
+
+
+@dataclass
+class Replicas(TreeSupervisor):
+    """An Agent with a budget of its own: a supervisor of its replicas, which to its own supervisor is a child of their restart type.
+
+    To that one an exhausted budget is a crash, and the end of the last replica a normal end.
+    """
+
+    def exit(self, name: str, reason: Reason, now: int) -> Reason | None:
+        """Deliver an exit of a replica; how the Agent as a whole ended because of it."""
+        if super().exit(name, reason, now) is not None:
+            return "crash"
+        return None if any(replica.pid for replica in self.children) else "normal"

@@ -45,11 +45,11 @@ def test_a_scripted_crash_costs_what_the_start_costs_and_is_told() -> None:
     assert (told["availability"], told["restarts"], told["failures"]) == (0.98, 1, {"Crash": 1})
     assert told["recoverySeconds"] == 6
     assert [(one["at"], one["what"]) for one in found["timeline"]] == [
-        (0, "AgentRegistered"),
-        (6, "AgentStarted"),
+        (0, "registered"),
+        (6, "start"),
         (100, "fault"),
-        (100, "AgentFailed"),
-        (106, "AgentStarted"),
+        (100, "failure"),
+        (106, "restart"),
     ]
 
 
@@ -67,8 +67,14 @@ def test_a_death_takes_its_group_along() -> None:
         child_body("b", "root"),
         a_scenario(faults=[{"at": 100, "agent": "a"}]),
     )
-    assert found["summary"]["supervisors"]["team/root"] == {"state": "Running", "restarts": 1, "parkedAt": None}
-    started = [one["note"] for one in found["timeline"] if one["what"] == "AgentStarted"]
+    assert found["summary"]["supervisors"]["team/root"] == {
+        "state": "Running",
+        "restarts": 1,
+        "budgetHeadroom": 2,
+        "parks": 0,
+        "parkedAt": None,
+    }
+    started = [one["note"] for one in found["timeline"] if one["what"] in ("start", "restart")]
     assert [note.split()[0] for note in started] == ["a-0-1", "b-0-1", "a-0-2", "b-0-2"]
 
 
@@ -112,7 +118,7 @@ def test_many_runs_tell_how_the_figures_are_spread() -> None:
 
 def test_the_table_is_for_people() -> None:
     text = simulate(agent(), a_scenario(faults=[{"at": 50, "agent": "a"}]), output="table").stdout
-    assert "AVAILABILITY" in text
+    assert "AVAILABLE" in text
     assert "exit code 1; restart 1 of 3 in 60 s, now" in text
 
 
@@ -134,4 +140,4 @@ def test_what_cannot_be_played_is_told_with_its_field(scenario: dict[str, Any], 
 
 def test_a_time_that_is_none_is_told() -> None:
     result = simulate(agent(), until="soon")
-    assert (result.exit_code, "--until must be seconds" in result.stderr) == (2, True)
+    assert (result.exit_code, "--until must be a time such as 3600" in result.stderr) == (2, True)

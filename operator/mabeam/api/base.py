@@ -80,6 +80,18 @@ class KubeModel(BaseModel):
                 raise PydanticCustomError("rule", "{message}", {"message": rule.message})
         return self
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """The same with other values, unchecked, as pydantic's own does it; quicker, for each pass makes several."""
+        if deep:
+            return super().model_copy(update=update, deep=True)
+        words = update or {}
+        copied = type(self).__new__(type(self))
+        object.__setattr__(copied, "__dict__", {**self.__dict__, **words})
+        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | words.keys())
+        object.__setattr__(copied, "__pydantic_extra__", None)
+        object.__setattr__(copied, "__pydantic_private__", None)
+        return copied
+
     def to_wire(self, *, stored: bool = False) -> JsonDict:
         """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest.
 

@@ -45,8 +45,10 @@ def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Fai
     A drain of a wide agent writes a line for each ordinal; it must not push out the failures that the budget counts.
     """
     needed = tolerance.max_failures + 1
+    if len(ledger) <= max(LEDGER_FLOOR, needed):
+        return tuple(ledger)
     spending = [at for at, failure in enumerate(ledger) if failure.counted and not failure.released][-needed:]
-    others = [at for at in range(len(ledger)) if at not in set(spending)]
+    others = sorted(set(range(len(ledger))).difference(spending))
     room = max(LEDGER_FLOOR, needed) - len(spending)
     kept = sorted((*spending, *(others[-room:] if room else ())))
     return tuple(ledger[at] for at in kept)

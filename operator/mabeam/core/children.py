@@ -53,7 +53,16 @@ class Pass:
 
     def change(self, name: Name, **words: object) -> None:
         """Tell a child something else."""
-        self.records[name] = self.records[name].model_copy(update=words)
+        self.records[name] = changed(self.records[name], **words)
+
+
+def changed(record: ChildRecord, **words: object) -> ChildRecord:
+    """The record with these words; the very same one when it says them already."""
+    return (
+        record
+        if all(getattr(record, word) == said for word, said in words.items())
+        else record.model_copy(update=words)
+    )
 
 
 def records_of(supervisor: Supervisor, children: Mapping[Name, Child]) -> dict[Name, ChildRecord]:
@@ -79,9 +88,5 @@ def _record(ref: ChildReference, stored: ChildRecord | None, child: Child | None
     else:
         record = stored
     started = child is not None and child.up and child.token == record.token and record.intent is Intent.START
-    return record.model_copy(
-        update={
-            "state": child.state if child is not None else MISSING,
-            "started": True if started else record.started,
-        }
-    )
+    state = child.state if child is not None else MISSING
+    return changed(record, state=state, started=True if started else record.started)

@@ -105,6 +105,8 @@ def deliver(
     desired, so nobody is left to acknowledge; `lapse` what this pass found of the agent that its directives may be to blame
     for. An agent that was never told anything has no directives and no ConfigMap.
     """
+    if not snapshot.variables and snapshot.config_map is None and snapshot.agent.status.directives is None:
+        return Delivery(None)
     before = stored_directives(snapshot)
     held, lost = held_generation(snapshot), lost_generation(snapshot)
     run = _Pass(snapshot, ready_pods, wanted_down, now, before, held_document(snapshot), held, lost)

@@ -15,7 +15,8 @@ from mabeam.api.agent_status import AgentState, DesiredState
 from mabeam.api.base import Conditions, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
 from mabeam.api.supervision import Intent, Supervision
-from mabeam.api.supervisor import ChildKind, Supervisor
+from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorSpec
+from mabeam.core.memo import once
 
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
@@ -57,20 +58,21 @@ def children_of(
     """The children that are there and its own, and what is wrong with the others."""
     found: dict[tuple[ChildKind, str], Child] = {}
     problems = []
+    above = {supervisor.metadata.name, *(one.metadata.name for one in ancestors(supervisor, supervisors))}
     for reference in supervisor.spec.children:
         other = (agents if reference.kind is ChildKind.AGENT else supervisors).get(reference.name)
-        problem = _problem(supervisor, other, supervisors)
+        problem = _problem(supervisor, other, supervisors, above)
         if problem is not None:
             problems.append(f"{reference.kind} {reference.name} {problem}")
         elif isinstance(other, Agent):
-            found[reference.kind, reference.name] = _agent(other, supervisor.metadata.name)
+            found[reference.kind, reference.name] = _agent(other)
         elif isinstance(other, Supervisor):
             found[reference.kind, reference.name] = _supervisor(other, supervisor.metadata.name)
     return found, tuple(problems)
 
 
 def _problem(
-    supervisor: Supervisor, child: Agent | Supervisor | None, supervisors: Mapping[str, Supervisor]
+    supervisor: Supervisor, child: Agent | Supervisor | None, supervisors: Mapping[str, Supervisor], above: set[str]
 ) -> str | None:
     if child is None:
         return "does not exist"
@@ -84,21 +86,24 @@ def _problem(
         return (
             f"is under another Supervisor, {parent.metadata.name}" if parent else f"names another Supervisor, {named}"
         )
-    cycle = cycle_of(child, supervisors)
-    return f"closes a cycle: {' → '.join(cycle)}" if cycle else None
+    if child.metadata.name not in above:
+        return None
+    return f"closes a cycle: {' → '.join(cycle_of(child, supervisors))}"
 
 
 def parent_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> Supervisor | None:
     """The Supervisor that has this one as a child; None of a root."""
     own, named = supervisor.metadata.name, supervisor.spec.supervisor
-    listing = [
-        other
-        for other in supervisors.values()
-        if any(c.kind is ChildKind.SUPERVISOR and c.name == own for c in other.spec.children)
-    ]
     if named is not None:
-        return next((other for other in listing if other.metadata.name == named), None)
+        other = supervisors.get(named)
+        return other if other is not None and own in _supervisors_in(other.spec) else None
+    listing = (other for other in supervisors.values() if own in _supervisors_in(other.spec))
     return min(listing, key=lambda o: (o.metadata.creation_timestamp or _LATEST, o.metadata.name), default=None)
+
+
+@once
+def _supervisors_in(spec: SupervisorSpec) -> frozenset[str]:
+    return frozenset(child.name for child in spec.children if child.kind is ChildKind.SUPERVISOR)
 
 
 def ancestors(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervisor, ...]:
@@ -140,14 +145,16 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
         parent = listed if listed is not None and _lists(listed, child.metadata.name) else None
     else:
         kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
-    name = parent.metadata.name if parent is not None else named
+    name, before = parent.metadata.name if parent is not None else named, child.status.supervision
     if name is None:
         return None, None
     if parent is not None:
         record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
         if record is not None:
+            said = (name, record.intent, record.token)
+            if before is not None and (before.supervisor, before.intent, before.token) == said:
+                return before, None
             return Supervision(supervisor=name, intent=record.intent, token=record.token), None
-    before = child.status.supervision
     if before is not None and before.supervisor == name:
         return before if parent is not None else before.model_copy(update={"intent": Intent.START}), None
     if name not in supervisors:
@@ -166,6 +173,8 @@ def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Superv
     """
     if word is None or before is None or before.supervisor != word.supervisor:
         return word, False
+    if word == before:
+        return before, False
     if word.intent is Intent.START and word.token > before.token:
         return word, True
     return word.model_copy(
@@ -176,15 +185,17 @@ def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Superv
 # --- how a child is ---------------------------------------------------------------------------------------------------
 
 
-def _own(supervision: Supervision | None, parent: str) -> tuple[int, Intent | None]:
+def _own(supervision: Supervision | None, parent: str | None) -> tuple[int, Intent | None]:
     if supervision is None or supervision.supervisor != parent:
         return 0, None
     return supervision.token, supervision.intent
 
 
-def _agent(agent: Agent, parent: str) -> Child:
+@once
+def _agent(agent: Agent) -> Child:
+    """The agent as a child of the Supervisor that it names."""
     status, spec = agent.status, agent.spec
-    token, intent = _own(status.supervision, parent)
+    token, intent = _own(status.supervision, spec.supervisor)
     end, ended_at = _end_of_agent(agent)
     resting = spec.desired_state is DesiredState.STOPPED
     return Child(
@@ -207,7 +218,8 @@ def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
     status, strategy = agent.status, agent.spec.restart_strategy
     if status.parked_at is not None:
         escalates = agent.spec.fault_tolerance.escalation_policy is AgentEscalationPolicy.ESCALATE
-        return (End.DEATH if escalates else None), status.parked_at
+        # When it fell, not when that was noticed: ends that are seen late together must not be taken for a burst.
+        return (End.DEATH if escalates else None), status.failures[-1].time if status.failures else status.parked_at
     reasons = {record.reason for record in status.pods}
     over = bool(status.pods) and all(record.state in _RESTING for record in status.pods)
     if over and strategy is RestartStrategy.TEMPORARY and Reason.STOPPED not in reasons:
@@ -221,6 +233,8 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
     status = supervisor.status
     token, intent = _own(status.supervision, parent)
     ended_at = status.parked_at or status.shut_down_at
+    if status.parked_at is not None and status.restarts:
+        ended_at = status.restarts[-1].time
     return Child(
         kind=ChildKind.SUPERVISOR,
         name=supervisor.metadata.name,

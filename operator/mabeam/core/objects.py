@@ -6,7 +6,6 @@ Nothing of the owner's labels or annotations is copied: a GitOps tool that track
 import copy
 import hashlib
 import json
-import weakref
 from typing import Any, Final
 
 from pydantic.alias_generators import to_camel
@@ -35,6 +34,7 @@ from mabeam.api.names import (
     pod_name,
 )
 from mabeam.api.template import PodTemplate
+from mabeam.core.memo import once
 from mabeam.core.snapshot import PodDefaults
 
 # The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.
@@ -81,21 +81,12 @@ def spec_hash(spec: AgentSpec) -> str:
     return _hashes(spec)[1]
 
 
-# Several passes ask for the hashes of one spec, and dumping it is a fifth of a pass. A frozen model never changes, so what
-# was reckoned of an object holds as long as that object lives; the weak reference ends the entry with it.
-_KNOWN: Final[dict[int, tuple["weakref.ref[AgentSpec]", str, str]]] = {}
-
-
+# Several passes ask for the hashes of one spec, and dumping it is a fifth of a pass.
+@once
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
-    known = _KNOWN.get(id(spec))
-    if known is not None and known[0]() is spec:
-        return known[1:]
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
     shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}
-    key = id(spec)
-    reference = weakref.ref(spec, lambda _: _KNOWN.pop(key, None))
-    _KNOWN[key] = reference, digest(shape), digest(whole)
-    return _KNOWN[key][1:]
+    return digest(shape), digest(whole)
 
 
 def child_labels(component: str, agent: str | None = None) -> dict[str, str]:

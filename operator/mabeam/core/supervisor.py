@@ -69,7 +69,7 @@ def _release(run: Pass) -> None:
     before = run.supervisor.status
     asked = asked_release(run.supervisor)
     by_annotation = bool(asked) and asked != before.released_by
-    changed = before.spec_hash is not None and before.spec_hash != spec_hash(run.supervisor)
+    changed = before.spec_hash is not None and before.spec_hash != spec_hash(run.supervisor.spec)
     if not by_annotation and not changed:
         return
     over = run.parked_at is not None or run.shut_down_at is not None
@@ -103,7 +103,10 @@ def _judge_deaths(run: Pass) -> None:
             return
         if run.records[name].due is not None:
             continue  # it fell while its group was to be restarted anyway
-        _judge_death(run, min(time, run.now), place, name)
+        # Bounded by now and by the restart before: monotonic, as supervisor.erl's clock, whatever the nodes' clocks say.
+        newest = run.window[-1].time if run.window else time
+        time = min(max(time, newest), run.now)
+        _judge_death(run, time, place, name)
 
 
 def _is_current(record: ChildRecord, child: Child) -> bool:

@@ -7,12 +7,13 @@ from mabeam.api.agent_status import AgentState
 from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.api.supervision import Intent
-from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, SupervisorStatus
+from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.core import family, objects
 from mabeam.core.budget import LEDGER_FLOOR
 from mabeam.core.children import Name, Pass
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
+from mabeam.core.memo import once
 from mabeam.core.verdict import Verdict, conditions_of
 
 RELEASE_LENGTH: Final = 1024
@@ -44,7 +45,7 @@ def conclude(run: Pass) -> Decision[SupervisorStatus]:
             "children": tuple(run.records.values()),
             "worst_case_restarts": family.worst_case(supervisor, run.snapshot.supervisors),
             "total_restarts": run.total,
-            "spec_hash": spec_hash(supervisor),
+            "spec_hash": spec_hash(supervisor.spec),
             "parked_at": run.parked_at,
             "shut_down_at": run.shut_down_at,
             "released_by": asked_release(supervisor) or before.released_by,
@@ -142,9 +143,10 @@ def exhausted(run: Pass) -> str:
     return f"{inside} restarts in {spec.period_seconds} s (allowed: {spec.max_restarts}). Last: {last.child} gave up"
 
 
-def spec_hash(supervisor: Supervisor) -> str:
+@once
+def spec_hash(spec: SupervisorSpec) -> str:
     """The hash of the spec: a change of it releases."""
-    return objects.digest(supervisor.spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    return objects.digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
 
 
 def asked_release(supervisor: Supervisor) -> str:

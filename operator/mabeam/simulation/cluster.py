@@ -9,12 +9,13 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import Effect
 from mabeam.core.lifecycle import is_live
-from mabeam.core.snapshot import ContainerFacts, PodFacts
+from mabeam.core.snapshot import ContainerFacts, PodFacts, Progress
 from mabeam.shell.parse import parse_pod
 from mabeam.simulation.scenario import Fault, FaultKind, Scenario
 
@@ -32,12 +33,39 @@ class MemoryCluster:
     nodes: list[str]
     pods: dict[Place, dict[str, PodFacts]] = field(default_factory=dict)
     due: list[tuple[datetime, int, Place, str, str]] = field(default_factory=list)
+    hung: dict[str, Progress] = field(default_factory=dict)  # by the pod's uid
+    node_names: frozenset[str] = frozenset()
+    _families: dict[str, dict[str, Supervisor]] = field(default_factory=dict)
     _order: Iterator[int] = field(default_factory=itertools.count)
+
+    def __post_init__(self) -> None:
+        self.node_names = frozenset(self.nodes)
+        for place, supervisor in self.supervisors.items():
+            self.put_supervisor(place, supervisor)
+
+    def put_supervisor(self, place: Place, supervisor: Supervisor) -> None:
+        """Store a Supervisor."""
+        self.supervisors[place] = self._families.setdefault(place[0], {})[place[1]] = supervisor
+
+    def family_of(self, namespace: str) -> dict[str, Supervisor]:
+        """The Supervisors of a namespace, by name."""
+        return self._families.get(namespace, {})
+
+    @property
+    def second(self) -> datetime:
+        """Now, as a kubelet writes it: in whole seconds."""
+        return self.now.replace(microsecond=0)
 
     def pods_of(self, place: Place) -> tuple[PodFacts, ...]:
         """The agent's pods, by name."""
         found = self.pods.get(place, {})
         return tuple(found[name] for name in sorted(found))
+
+    def progress_of(self, place: Place) -> dict[str, Progress]:
+        """The progress of those of the agent's pods that hang; the others' moves all the time."""
+        if not self.hung:
+            return {}
+        return {pod.name: self.hung[pod.uid] for pod in self.pods_of(place) if pod.uid in self.hung}
 
     def do(self, place: Place, effect: Effect) -> None:
         """Carry out a write about a pod; what is said in ConfigMaps plays no part here."""
@@ -53,12 +81,12 @@ class MemoryCluster:
                 facts,
                 uid=f"{effect.name}-{next(self._order)}",
                 node=node,
-                created_at=self.now,
-                scheduled_at=self.now if node else None,
+                created_at=self.second,
+                scheduled_at=self.second if node else None,
                 phase="Pending",
             )
             if node:
-                self._after(self.scenario.start_seconds, place, effect.name, "start")
+                self._after(self.scenario.start_of(place[1]), place, effect.name, "start")
         elif effect.verb == "delete" and effect.name in pods:
             self._ask_to_stop(place, effect.name, effect.grace_seconds)
 
@@ -66,8 +94,9 @@ class MemoryCluster:
         pod = self.pods[place][name]
         if pod.deleting:
             return
-        self.pods[place][name] = replace(pod, deleting=True, deletion_requested_at=self.now, ready=False)
-        seconds = self.scenario.stop_seconds if grace is None else min(self.scenario.stop_seconds, grace)
+        self.pods[place][name] = replace(pod, deleting=True, deletion_requested_at=self.second, ready=False)
+        stop = self.scenario.stop_of(place[1])
+        seconds = stop if grace is None else min(stop, grace)
         self._after(seconds if is_live(pod) else 0.0, place, name, "gone")
 
     def _after(self, seconds: float, place: Place, name: str, what: str) -> None:
@@ -84,7 +113,7 @@ class MemoryCluster:
             if what == "gone":
                 del self.pods[place][name]
             elif pod.phase == "Pending" and not pod.deleting:
-                main = ContainerFacts("running", started_at=self.now)
+                main = ContainerFacts("running", started_at=self.second)
                 self.pods[place][name] = replace(pod, phase="Running", ready=True, main=main)
             touched.append(place)
         return touched
@@ -103,8 +132,10 @@ class MemoryCluster:
             case FaultKind.EXIT | FaultKind.OOM:
                 code, reason = (137, "OOMKilled") if fault.kind is FaultKind.OOM else (fault.exit_code, "Error")
                 self.pods[place][name] = self._ended(pod, code, "Completed" if code == 0 else reason)
-            case FaultKind.EVICT:
-                self.pods[place][name] = replace(pod, disrupted_at=self.now, disruption="EvictionByEvictionAPI")
+            case FaultKind.HANG:
+                self.hung[pod.uid] = Progress(self.now)
+            case FaultKind.EVICT | FaultKind.PREEMPT:
+                self.pods[place][name] = replace(pod, disrupted_at=self.second, disruption=_DISRUPTIONS[fault.kind])
                 self._ask_to_stop(place, name, None)
             case FaultKind.DELETE:
                 self._ask_to_stop(place, name, None)
@@ -122,20 +153,25 @@ class MemoryCluster:
 
     def _ended(self, pod: PodFacts, code: int, reason: str) -> PodFacts:
         started = pod.main.started_at
-        main = ContainerFacts("terminated", reason, None, code, started, self.now)
+        main = ContainerFacts("terminated", reason, None, code, started, self.second)
         return replace(pod, phase="Succeeded" if code == 0 else "Failed", ready=False, main=main)
 
     def _lose(self, node: str) -> list[Place]:
         self.nodes = [one for one in self.nodes if one != node]
+        self.node_names = frozenset(self.nodes)
         touched = []
         for place, pods in self.pods.items():
             for name, pod in pods.items():
                 if pod.node == node and is_live(pod):
                     pods[name] = replace(
-                        self._ended(pod, 137, "NodeLost"), disrupted_at=self.now, disruption="DeletionByPodGC"
+                        self._ended(pod, 137, "NodeLost"), disrupted_at=self.second, disruption="DeletionByPodGC"
                     )
+                    self._ask_to_stop(place, name, None)
                     touched.append(place)
         return touched
+
+
+_DISRUPTIONS: Final = {FaultKind.EVICT: "EvictionByEvictionAPI", FaultKind.PREEMPT: "PreemptionByScheduler"}
 
 
 def hash_of(place: Place) -> int:

@@ -1,7 +1,7 @@
-"""What `mabeam simulate` prints: a document, or a table of the timeline and the figures."""
+"""What `mabeam simulate` prints: a document, or tables of the timeline and the figures."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
@@ -10,7 +10,8 @@ from mabeam.simulation.scenario import MAX_SECONDS, read_scenario
 from mabeam.simulation.summary import spread, summary
 from mabeam.worldfile import BadWorld, World
 
-_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)s?")
+_UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
 def rehearse(world: World, until: str, seed: int, runs: int, told: Callable[[int], None]) -> JsonDict:
@@ -30,59 +31,109 @@ def rehearse(world: World, until: str, seed: int, runs: int, told: Callable[[int
     return {"spread": spread(summaries)}
 
 
+def decisions(result: JsonDict) -> int:
+    """How many passes of the core the result took."""
+    found: int = result["summary" if "summary" in result else "spread"]["decisions"]
+    return found
+
+
 def _seconds(text: str) -> float:
     found = _DURATION.fullmatch(text)
-    if found is None or not 0 < float(found[1]) <= MAX_SECONDS:
-        raise BadWorld(f"--until must be seconds such as 3600 or 3600s, at most {MAX_SECONDS:.0f}, not {text!r}")
-    return float(found[1])
+    seconds = float(found[1]) * _UNITS[found[2]] if found is not None else 0.0
+    if not 0 < seconds <= MAX_SECONDS:
+        raise BadWorld(f"--until must be a time such as 3600, 3600s, 90m, 24h or 7d, at most a year, not {text!r}")
+    return seconds
+
+
+# --- tables ------------------------------------------------------------------------------------------------------------------
+
+Column = tuple[str, Callable[[JsonDict], str]]
 
 
 def table(result: JsonDict) -> str:
     """The same for people."""
-    if "spread" in result:
-        found = result["spread"]
-        lines = [f"{found['runs']} runs from seed {found['firstSeed']}", ""]
-        return "\n".join([*lines, *_rows(_SPREAD_HEAD, [_spread_row(n, a) for n, a in found["agents"].items()])]) + "\n"
-    lines = [
-        f"{entry['at']:>10.1f} s  {entry['about']:<28} {entry['what']:<24} {entry['note']}"
-        for entry in result["timeline"]
-    ]
+    return (_table_of_many(result["spread"]) if "spread" in result else _table_of_one(result)) + "\n"
+
+
+def _table_of_one(result: JsonDict) -> str:
     found = result["summary"]
-    lines += ["", f"{found['seconds']:g} s, seed {found['seed']}, {found['decisions']} decisions", ""]
-    lines += _rows(_AGENT_HEAD, [_agent_row(name, agent) for name, agent in found["agents"].items()])
-    if found["supervisors"]:
-        rows = [
-            (name, one["state"], one["restarts"], _or_dash(one["parkedAt"]))
-            for name, one in found["supervisors"].items()
-        ]
-        lines += ["", *_rows(("SUPERVISOR", "STATE", "RESTARTS", "PARKED AT"), rows)]
-    return "\n".join(lines) + "\n"
+    events = [(f"{one['at']:.1f} s".rjust(10), one["what"], one["about"], one["note"]) for one in result["timeline"]]
+    parts = [_rows([("      TIME", "WHAT", "ABOUT", "NOTE"), *events])]
+    parts.append([f"{found['seconds']:g} s of virtual time, seed {found['seed']}, {found['decisions']} decisions"])
+    parts.append(_figures("AGENT", _AGENT, found["agents"]))
+    parts.append(_figures("SUPERVISOR", _SUPERVISOR, found["supervisors"]))
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-_AGENT_HEAD: Final = ("AGENT", "STATE", "AVAILABILITY", "RESTARTS", "RECOVERY", "HEADROOM", "PARKED AT", "FAILURES")
-_SPREAD_HEAD: Final = ("AGENT", "PARKED", "AVAILABILITY p5/p50/p95", "RESTARTS p5/p50/p95", "RECOVERY p50")
+def _table_of_many(found: JsonDict) -> str:
+    parts = [
+        [f"{found['runs']} runs of {found['seconds']:g} s each, seeds from {found['firstSeed']}; {_TRIPLE} of the runs"]
+    ]
+    parts.append(_figures("AGENT", _MANY_AGENTS, found["agents"]))
+    parts.append(_figures("SUPERVISOR", _MANY_SUPERVISORS, found["supervisors"]))
+    parts.append(_LEGEND)
+    return "\n\n".join("\n".join(part) for part in parts if part)
 
 
-def _agent_row(name: str, agent: JsonDict) -> tuple[Any, ...]:
-    causes = ", ".join(f"{cause} {count}" for cause, count in agent["failures"].items())
-    available = "-" if agent["availability"] is None else f"{agent['availability']:.4%}"
-    recovery = "-" if agent["recoverySeconds"] is None else f"{agent['recoverySeconds']:g} s"
-    parked = _or_dash(agent["parkedAt"])
-    return name, agent["state"], available, agent["restarts"], recovery, agent["budgetHeadroom"], parked, causes or "-"
+_TRIPLE: Final = "p5 / p50 / p95"
+_LEGEND: Final = [
+    "PARKED: the share of runs in which the budget was exhausted at least once, whoever handled it then.",
+    "HEADROOM: how many more failures the fullest window had room for; 0 is the last one allowed, -1 is exhausted.",
+]
 
 
-def _spread_row(name: str, agent: JsonDict) -> tuple[Any, ...]:
-    available = "/".join(f"{value:.4f}" for value in (agent["availability"] or {}).values()) or "-"
-    restarts = "/".join(f"{value:g}" for value in (agent["restarts"] or {}).values()) or "-"
-    recovery = f"{agent['recoverySeconds']['p50']:g} s" if agent["recoverySeconds"] else "-"
-    return name, f"{agent['parked']:.2%}", available, restarts, recovery
+def _plain(figure: str, unit: str = "") -> Callable[[JsonDict], str]:
+    return lambda one: "-" if one[figure] is None else f"{one[figure]:g}{unit}"
 
 
-def _or_dash(value: float | None) -> str:
-    return "-" if value is None else f"{value:g} s"
+def _percent(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3%}"
 
 
-def _rows(head: tuple[str, ...], rows: list[tuple[Any, ...]]) -> list[str]:
-    cells = [head, *(tuple(str(cell) for cell in row) for row in rows)]
-    widths = [max(len(row[column]) for row in cells) for column in range(len(head))]
+def _three(figure: str, text: Callable[[float], str] = "{:g}".format) -> Callable[[JsonDict], str]:
+    return lambda one: " / ".join(text(one[figure][q]) for q in ("p5", "p50", "p95")) if one[figure] else "-"
+
+
+def _causes(one: JsonDict) -> str:
+    return ", ".join(f"{cause} {count}" for cause, count in one["failures"].items()) or "-"
+
+
+_AGENT: Final[tuple[Column, ...]] = (
+    ("STATE", lambda one: one["state"]),
+    ("AVAILABLE", lambda one: _percent(one["availability"])),
+    ("RESTARTS", _plain("restarts")),
+    ("RECOVERY", _plain("recoverySeconds", " s")),
+    ("HEADROOM", _plain("budgetHeadroom")),
+    ("PARKED AT", _plain("parkedAt", " s")),
+    ("FAILURES", _causes),
+)
+_SUPERVISOR: Final[tuple[Column, ...]] = (
+    ("STATE", lambda one: one["state"]),
+    ("RESTARTS", _plain("restarts")),
+    ("HEADROOM", _plain("budgetHeadroom")),
+    ("PARKED AT", _plain("parkedAt", " s")),
+)
+_MANY_SUPERVISORS: Final[tuple[Column, ...]] = (
+    ("PARKED", lambda one: f"{one['parked']:.1%}"),
+    ("RESTARTS", _three("restarts")),
+    ("HEADROOM", _three("budgetHeadroom")),
+)
+_MANY_AGENTS: Final[tuple[Column, ...]] = (
+    _MANY_SUPERVISORS[0],
+    ("AVAILABLE", _three("availability", _percent)),
+    *_MANY_SUPERVISORS[1:],
+    ("RECOVERY p50", lambda one: f"{one['recoverySeconds']['p50']:g} s" if one["recoverySeconds"] else "-"),
+)
+
+
+def _figures(head: str, columns: Iterable[Column], found: Mapping[str, JsonDict]) -> list[str]:
+    if not found:
+        return []
+    columns = tuple(columns)
+    rows = [(name, *(tell(one) for _, tell in columns)) for name, one in found.items()]
+    return _rows([(head, *(name for name, _ in columns)), *rows])
+
+
+def _rows(cells: list[tuple[Any, ...]]) -> list[str]:
+    widths = [max(len(row[column]) for row in cells) for column in range(len(cells[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in cells]

@@ -1,4 +1,4 @@
-"""The rehearsal itself: virtual time, the operator's passes until nothing moves, the timeline and the figures.
+"""The rehearsal itself: virtual time, what is to happen in it, the timeline and the figures.
 
 Deterministic to the byte: time, chance and order come from the scenario and the seed alone.
 """
@@ -7,93 +7,98 @@ import hashlib
 import heapq
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
+from mabeam.api.agent import Agent, AgentEscalationPolicy
+from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
-from mabeam.api.supervisor import Supervisor
-from mabeam.core import budget, family, supervision, supervisor
+from mabeam.api.names import Reason
+from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
 from mabeam.core.decision import Event
-from mabeam.core.snapshot import AgentSnapshot, PodDefaults, SupervisorSnapshot
 from mabeam.simulation.cluster import MemoryCluster, Place
-from mabeam.simulation.scenario import Fault, Rate, Scenario
+from mabeam.simulation.lives import Life
+from mabeam.simulation.passes import Key, Passes
+from mabeam.simulation.scenario import Fault, FaultKind, Rate, Scenario
 from mabeam.worldfile import World
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
-# Passes at one instant; more than any tree needs, so what exceeds it never comes to rest.
-PATIENCE: Final = 10_000
 
+# What the timeline calls the operator's Events; every other Event keeps its own name.
+WORDS: Final[Mapping[Reason, str]] = {
+    Reason.AGENT_REGISTERED: "registered",
+    Reason.AGENT_STARTED: "start",
+    Reason.AGENT_FAILED: "failure",
+    Reason.AGENT_DISRUPTED: "disruption",
+    Reason.AGENT_STOPPED: "end",
+    Reason.AGENT_PROBED: "probe",
+    Reason.AGENT_RELEASED: "release",
+    Reason.GROUP_RESTARTED: "group restart",
+    Reason.RESTART_BUDGET_EXHAUSTED: "park",
+    Reason.AUTO_SHUTDOWN: "shutdown",
+}
 
-class Restless(RuntimeError):
-    """The passes at one instant do not come to an end."""
-
-
-@dataclass
-class Life:
-    """What is kept of one agent for the figures."""
-
-    wanted: float = 0.0
-    ready: float = 0.0
-    outages: list[float] = field(default_factory=list)
-    down_since: float | None = None
-    was_ready: bool = False
-    most_in_window: int = 0
-    causes: dict[str, int] = field(default_factory=dict)
+Moment = tuple[datetime, bool, Fault, Place | None]  # whether it is by chance
 
 
 @dataclass
 class Rehearsal:
-    """One run of one scenario with one seed."""
+    """One run of one scenario with one seed, from the moment at which the world's objects were applied."""
 
     world: World
     scenario: Scenario
     seed: int
     cluster: MemoryCluster = field(init=False)
+    passes: Passes = field(init=False)
     timeline: list[JsonDict] = field(default_factory=list)
-    lives: dict[Place, Life] = field(default_factory=dict)
-    decisions: int = 0
-    start: datetime = START
-    _wakes: dict[Place, datetime] = field(default_factory=dict)
+    lives: dict[Key, Life] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        agents = {place: _as_applied(agent, self.seed) for place, agent in self.world.agents.items()}
+        supervisors = {
+            place: one.model_copy(update={"status": SupervisorStatus()})
+            for place, one in self.world.supervisors.items()
+        }
         nodes = sorted(self.world.nodes) if self.world.nodes else ["node-1"]
-        self.cluster = MemoryCluster(self.scenario, START, dict(self.world.agents), dict(self.world.supervisors), nodes)
-        self.lives = {place: Life() for place in self.world.agents}
+        self.cluster = MemoryCluster(self.scenario, START, agents, supervisors, nodes)
+        self.passes = Passes(self.cluster, self._hear)
+        self.lives = {key: Life() for key in self.passes.everything()}
 
     def run(self, until: float) -> None:
         """Play the scenario for so many seconds of virtual time."""
         end = START + timedelta(seconds=until)
         script = self._script(until)
         upcoming = next(script, None)
-        self._settle(list(self.cluster.agents))
+        self.passes.settle(self.passes.everything())
         while True:
-            moments = [at for at in (self._next_wake(), self._next_due(), upcoming[0] if upcoming else None) if at]
-            at = min(moments, default=end)
-            self._pass_time(min(at, end))
+            wake = min(self.passes.wakes.values(), default=end)
+            due = self.cluster.due[0][0] if self.cluster.due else end
+            at = min(wake, due, upcoming[0] if upcoming else end)
             if at >= end:
-                return
+                break
+            self.cluster.now = max(self.cluster.now, at)
             touched = self.cluster.tick()
-            touched += [place for place, wake in self._wakes.items() if wake <= self.cluster.now]
+            touched += [place for place, wake in self.passes.wakes.items() if wake <= self.cluster.now]
             while upcoming is not None and upcoming[0] <= self.cluster.now:
-                _, _, fault, place = upcoming
-                hit = self.cluster.befall(fault, place)
-                if hit:
-                    what = fault.node or f"{'/'.join(place or ())} {fault.ordinal}"
-                    self._tell("fault", what, f"{fault.kind}" + (f" {fault.exit_code}" if fault.kind == "Exit" else ""))
-                touched += hit
+                touched += self._befall(upcoming)
                 upcoming = next(script, None)
-            self._settle(touched)
+            self.passes.settle((ChildKind.AGENT, place) for place in touched)
+        self.cluster.now = end
+        for life in self.lives.values():
+            life.pass_time(self.seconds())
+
+    def seconds(self) -> float:
+        """The virtual time, in seconds from the start."""
+        return (self.cluster.now - START).total_seconds()
 
     # --- what is to come --------------------------------------------------------------------------------------------------
 
-    def _script(self, until: float) -> Iterator[tuple[datetime, int, Fault, Place | None]]:
+    def _script(self, until: float) -> Iterator[Moment]:
         """All faults in the order of their times, those by chance drawn as they are needed."""
-        order = itertools.count()
         scripted = (
-            (START + timedelta(seconds=fault.at), next(order), fault, self._place_of(fault))
+            (START + timedelta(seconds=fault.at), False, fault, self._place_of(fault))
             for fault in sorted(self.scenario.faults, key=lambda fault: fault.at)
         )
         streams = [
@@ -103,14 +108,12 @@ class Rehearsal:
             if rate.agent in (None, place[1])
             for ordinal in range(agent.spec.replicas)
         ]
-        return heapq.merge(scripted, *streams, key=lambda item: (item[0], item[1]))
+        return heapq.merge(scripted, *streams, key=lambda moment: moment[:2])
 
     def _place_of(self, fault: Fault) -> Place | None:
         return next((place for place in sorted(self.world.agents) if place[1] == fault.agent), None)
 
-    def _by_chance(
-        self, rate: Rate, number: int, place: Place, ordinal: int, until: float
-    ) -> Iterator[tuple[datetime, int, Fault, Place | None]]:
+    def _by_chance(self, rate: Rate, number: int, place: Place, ordinal: int, until: float) -> Iterator[Moment]:
         """A replica's own stream: another agent more or less changes nothing for it."""
         at = 0.0
         for draw in itertools.count():
@@ -120,131 +123,56 @@ class Rehearsal:
             if at >= until:
                 return
             fault = Fault(at=at, kind=rate.kind, agent=place[1], ordinal=ordinal, exit_code=rate.exit_code)
-            yield START + timedelta(seconds=at), number, fault, place
+            yield START + timedelta(seconds=at), True, fault, place
 
-    def _next_wake(self) -> datetime | None:
-        return min(self._wakes.values(), default=None)
-
-    def _next_due(self) -> datetime | None:
-        return self.cluster.due[0][0] if self.cluster.due else None
-
-    # --- passes -----------------------------------------------------------------------------------------------------------
-
-    def _settle(self, touched: list[Place]) -> None:
-        """The operator's passes over whatever moved, until nothing does."""
-        agents = dict.fromkeys(touched)
-        supervisors = dict.fromkeys(self.cluster.supervisors) if touched else {}
-        for _ in range(PATIENCE):
-            if not agents and not supervisors:
-                return
-            for place in list(agents):
-                del agents[place]
-                if self._pass_agent(place):
-                    agents[place] = None
-                    supervisors.update(dict.fromkeys(self._above(place)))
-            for place in list(supervisors):
-                del supervisors[place]
-                if self._pass_supervisor(place):
-                    supervisors.update(dict.fromkeys(self._family(place)))
-                    agents.update(dict.fromkeys(self._children(place)))
-        raise Restless(f"at {self.seconds():g} s the passes over {list(agents)[:3]} do not come to an end")
-
-    def _above(self, place: Place) -> list[Place]:
-        named = self.cluster.agents[place].spec.supervisor
-        above = (place[0], named or "")
-        return [above] if above in self.cluster.supervisors else []
-
-    def _family(self, place: Place) -> list[Place]:
-        return [other for other in self.cluster.supervisors if other[0] == place[0]]
-
-    def _children(self, place: Place) -> list[Place]:
-        listed = ((place[0], child.name) for child in self.cluster.supervisors[place].spec.children)
-        return [child for child in listed if child in self.cluster.agents]
-
-    def _kin(self, namespace: str) -> dict[str, Supervisor]:
-        return {name: one for (space, name), one in self.cluster.supervisors.items() if space == namespace}
-
-    def _pass_agent(self, place: Place) -> bool:
-        self._wakes.pop(place, None)
-        agent = self.cluster.agents[place]
-        word, held = family.word_for(agent, self._kin(place[0])) if agent.spec.supervisor else (None, None)
-        snapshot = AgentSnapshot(
-            agent,
-            self.cluster.pods_of(place),
-            nodes=frozenset(self.cluster.nodes),
-            word=word,
-            held=held,
-            defaults=_DEFAULTS,
-        )
-        decision = supervision.decide(snapshot, self.cluster.now)
-        self.decisions += 1
-        changed = decision.status != agent.status
-        if changed:
-            self._note(place, agent.status, decision.status)
-            self.cluster.agents[place] = agent.model_copy(update={"status": decision.status})
-            self._tell_events("Agent", place, decision.events)
-        for effect in decision.effects:
-            self.cluster.do(place, effect)
-        if decision.requeue_after is not None:
-            self._wakes[place] = self.cluster.now + timedelta(seconds=decision.requeue_after)
-        return changed or bool(decision.effects)
-
-    def _pass_supervisor(self, place: Place) -> bool:
-        found = self.cluster.supervisors[place]
-        kin = self._kin(place[0])
-        agents = {name: agent for (space, name), agent in self.cluster.agents.items() if space == place[0]}
-        decision = supervisor.decide(
-            SupervisorSnapshot(found, agents, kin, *family.word_for(found, kin)), self.cluster.now
-        )
-        self.decisions += 1
-        if decision.status == found.status:
-            return False
-        self.cluster.supervisors[place] = found.model_copy(update={"status": decision.status})
-        self._tell_events("Supervisor", place, decision.events)
-        return True
+    def _befall(self, moment: Moment) -> list[Place]:
+        """Let a fault happen. One by chance finds nobody while the pod starts; of a scripted one that is worth a word."""
+        _, by_chance, fault, place = moment
+        hit = self.cluster.befall(fault, place)
+        note = f"{fault.kind} {fault.exit_code}" if fault.kind is FaultKind.EXIT else str(fault.kind)
+        if hit or not by_chance:
+            about = f"Node/{fault.node}" if place is None else f"Agent/{'/'.join(place)}"
+            which = (
+                "" if place is None or self.world.agents[place].spec.replicas == 1 else f" of replica {fault.ordinal}"
+            )
+            self._tell("fault", about, note + which + ("" if hit else ": finds no running process, nothing happens"))
+        return hit
 
     # --- what is kept -----------------------------------------------------------------------------------------------------
 
-    def seconds(self) -> float:
-        """The virtual time, in seconds from the start."""
-        return (self.cluster.now - START).total_seconds()
-
-    def _pass_time(self, at: datetime) -> None:
-        seconds = max(0.0, (at - self.cluster.now).total_seconds())
-        for place, life in self.lives.items():
-            agent = self.cluster.agents[place]
-            if agent.spec.desired_state is not DesiredState.RUNNING or agent.spec.replicas == 0:
-                continue
-            if agent.status.state is AgentState.STOPPED:
-                continue  # finished: nobody wants it to run
-            life.wanted += seconds
-            if agent.status.ready_replicas >= agent.spec.replicas:
-                life.ready += seconds
-        self.cluster.now = max(self.cluster.now, at)
-
-    def _note(self, place: Place, before: AgentStatus, after: AgentStatus) -> None:
-        life, agent = self.lives[place], self.cluster.agents[place]
-        ready = after.ready_replicas >= agent.spec.replicas
-        if life.was_ready and not ready:
-            life.down_since = self.seconds()
-        elif ready and life.down_since is not None:
-            life.outages.append(self.seconds() - life.down_since)
-            life.down_since = None
-        life.was_ready = ready
-        known = {(failure.time, failure.pod) for failure in before.failures}
-        for failure in after.failures:
-            if (failure.time, failure.pod) not in known:
-                life.causes[str(failure.cause)] = life.causes.get(str(failure.cause), 0) + 1
-                window = agent.spec.fault_tolerance.failure_window_seconds
-                inside = budget.failures_in_window(after.failures, failure.time, window)
-                life.most_in_window = max(life.most_in_window, inside)
-
-    def _tell_events(self, kind: str, place: Place, events: tuple[Event, ...]) -> None:
+    def _hear(
+        self,
+        key: Key,
+        before: AgentStatus | SupervisorStatus,
+        after: AgentStatus | SupervisorStatus,
+        events: tuple[Event, ...],
+    ) -> None:
+        kind, place = key
+        found: Agent | Supervisor
+        if isinstance(before, AgentStatus):
+            found = self.cluster.agents[place]
+            self.lives[key].see_agent(found, before, self.cluster.family_of(place[0]), self.seconds())
+        else:
+            found = self.cluster.supervisors[place]
+            self.lives[key].see_supervisor(found, before)
         for event in events:
-            self._tell(str(event.reason), f"{kind}/{'/'.join(place)}", event.note)
+            self._tell(_word(event, found), f"{kind}/{'/'.join(place)}", event.note)
 
     def _tell(self, what: str, about: str, note: str) -> None:
         self.timeline.append({"at": round(self.seconds(), 3), "what": what, "about": about, "note": note})
 
 
-_DEFAULTS: Final = PodDefaults()
+def _as_applied(agent: Agent, seed: int) -> Agent:
+    """The agent without its history; one without a uid gets its own, which differs from run to run as on a cluster."""
+    uid = agent.metadata.uid or f"{seed}:{agent.metadata.namespace}/{agent.metadata.name}"
+    metadata = agent.metadata.model_copy(update={"uid": uid})
+    return agent.model_copy(update={"metadata": metadata, "status": AgentStatus()})
+
+
+def _word(event: Event, found: Agent | Supervisor) -> str:
+    if event.reason is Reason.RESTART_BUDGET_EXHAUSTED and found.status.supervision is not None:
+        policy = found.spec.fault_tolerance.escalation_policy if isinstance(found, Agent) else None
+        return "escalation" if policy in (None, AgentEscalationPolicy.ESCALATE) else "park"
+    if event.reason is Reason.AGENT_STARTED and isinstance(found, Agent):
+        return "start" if event.note.partition(" ")[0].endswith("-1") else "restart"
+    return WORDS.get(event.reason, str(event.reason))

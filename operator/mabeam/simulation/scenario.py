@@ -1,16 +1,20 @@
-"""What is to happen: faults at given times, faults by chance at given rates, and how fast the cluster starts and stops a pod."""
+"""What is to happen: faults at given times, faults by chance at given rates, and how fast each agent's pods start and stop."""
 
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
+from functools import cached_property
 from typing import Annotated, Any, ClassVar
 
 from pydantic import Field, ValidationError
 
+from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict, KubeModel, ObjectName, Rule
 from mabeam.shell.parse import explain
 from mabeam.worldfile import BadWorld, World
 
 MAX_SECONDS = 31_536_000.0  # a year of virtual time
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
+ExitCode = Annotated[int, Field(ge=0, le=255, description="Of the kind Exit; 0 is a normal exit.")]
 
 
 class FaultKind(StrEnum):
@@ -18,7 +22,9 @@ class FaultKind(StrEnum):
 
     EXIT = "Exit"
     OOM = "OOM"
+    HANG = "Hang"
     EVICT = "Evict"
+    PREEMPT = "Preempt"
     DELETE = "Delete"
     REPORT = "Report"
     NODE_LOST = "NodeLost"
@@ -42,7 +48,7 @@ class Fault(KubeModel):
     agent: ObjectName | None = None
     ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
     node: ObjectName | None = None
-    exit_code: Annotated[int, Field(ge=0, le=255)] = 1
+    exit_code: ExitCode = 1
     rules: ClassVar[tuple[Rule, ...]] = (_WHERE,)
 
 
@@ -52,10 +58,18 @@ class Rate(KubeModel):
     mean_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
     kind: FaultKind = FaultKind.EXIT
     agent: ObjectName | None = None
-    exit_code: Annotated[int, Field(ge=0, le=255)] = 1
+    exit_code: ExitCode = 1
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(None, "`kind` must befall a pod, not a node", lambda rate: rate.kind is not FaultKind.NODE_LOST),
     )
+
+
+class Timing(KubeModel):
+    """How fast one agent's pods start and stop, where that differs from all others'."""
+
+    agent: ObjectName
+    start_seconds: Seconds | None = None
+    stop_seconds: Seconds | None = None
 
 
 class Scenario(KubeModel):
@@ -66,8 +80,31 @@ class Scenario(KubeModel):
     metadata: dict[str, Any] = {}
     start_seconds: Annotated[Seconds, Field(description="From a pod's creation to its being ready.")] = 2
     stop_seconds: Annotated[Seconds, Field(description="From being asked to stop to being gone.")] = 1
+    timings: Annotated[tuple[Timing, ...], Field(max_length=1000)] = ()
     faults: Annotated[tuple[Fault, ...], Field(max_length=10_000)] = ()
     rates: Annotated[tuple[Rate, ...], Field(max_length=1000)] = ()
+
+    def start_of(self, agent: str) -> float:
+        """How long a pod of that agent takes to be ready."""
+        return self._own.get(agent, self._others)[0]
+
+    def stop_of(self, agent: str) -> float:
+        """How long a pod of that agent takes to stop."""
+        return self._own.get(agent, self._others)[1]
+
+    @property
+    def _others(self) -> tuple[float, float]:
+        return self.start_seconds, self.stop_seconds
+
+    @cached_property
+    def _own(self) -> dict[str, tuple[float, float]]:
+        return {
+            one.agent: (
+                self.start_seconds if one.start_seconds is None else one.start_seconds,
+                self.stop_seconds if one.stop_seconds is None else one.stop_seconds,
+            )
+            for one in self.timings
+        }
 
 
 def read_scenario(world: World, document: JsonDict | None) -> Scenario:
@@ -76,11 +113,50 @@ def read_scenario(world: World, document: JsonDict | None) -> Scenario:
         scenario = Scenario.model_validate(document or {})
     except ValidationError as error:
         raise BadWorld(f"Scenario: {explain(error, model=Scenario)}") from None
-    known = {name for _, name in world.agents}
-    named = [(f"faults.{place}", fault.agent) for place, fault in enumerate(scenario.faults)]
-    named += [(f"rates.{place}", rate.agent) for place, rate in enumerate(scenario.rates)]
-    for where, agent in named:
-        if agent is not None and agent not in known:
-            allowed = ", ".join(sorted(known)[:8]) or "none, for the world has no Agent"
-            raise BadWorld(f"Scenario: {where}.agent: {agent!r} is not in the world; allowed: {allowed}")
+    problem = next(_problems(world, scenario), None)
+    if problem is not None:
+        raise BadWorld(f"Scenario: {problem}")
     return scenario
+
+
+def _problems(world: World, scenario: Scenario) -> Iterator[str]:
+    """What names something that the world has not: such a fault would silently never happen."""
+    agents: dict[str, list[Agent]] = {}
+    for (_, name), agent in sorted(world.agents.items()):
+        agents.setdefault(name, []).append(agent)
+    if not agents:
+        yield "there is nothing to rehearse: the world has no Agent"
+    parts: tuple[tuple[str, Sequence[Fault | Rate | Timing]], ...] = (
+        ("faults", scenario.faults),
+        ("rates", scenario.rates),
+        ("timings", scenario.timings),
+    )
+    for where, one in ((f"{part}.{at}", one) for part, found in parts for at, one in enumerate(found)):
+        if one.agent is not None and one.agent not in agents:
+            yield f"{where}.agent: {one.agent!r} is not in the world; allowed: {_some(agents)}"
+        elif isinstance(one, Fault):
+            yield from (f"{where}.{problem}" for problem in _of_fault(one, agents.get(one.agent or "", []), world))
+        if isinstance(one, Fault | Rate) and one.kind is FaultKind.HANG:
+            meant = [one.agent] if one.agent is not None else sorted(agents)
+            blind = [name for name in meant if not all(map(_watches_progress, agents.get(name, ())))]
+            if blind:
+                yield f"{where}.kind: Hang is seen only with `progressTimeoutSeconds`, which {blind[0]} does not set"
+
+
+def _of_fault(fault: Fault, agents: Sequence[Agent], world: World) -> Iterator[str]:
+    nodes = world.nodes or {}
+    if len(agents) > 1:
+        yield f"agent: {fault.agent!r} is in {len(agents)} namespaces; rehearse one at a time"
+    if fault.node is not None and fault.node not in nodes:
+        yield f"node: {fault.node!r} is not in the world; allowed: {_some(nodes)}"
+    if any(fault.ordinal >= agent.spec.replicas for agent in agents):
+        yield f"ordinal: {fault.agent} has {agents[0].spec.replicas} replicas, counted from 0 (found {fault.ordinal})"
+
+
+def _watches_progress(agent: Agent) -> bool:
+    return agent.spec.fault_tolerance.progress_timeout_seconds is not None
+
+
+def _some(names: Iterable[str]) -> str:
+    known = sorted(names)
+    return ", ".join(known[:8]) + (" …" if len(known) > 8 else "") or "none, for the world has none"

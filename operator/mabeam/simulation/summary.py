@@ -1,13 +1,17 @@
 """Rehearsals → figures: of one run per agent and Supervisor, of many runs how they are spread."""
 
+import math
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from datetime import datetime
 from typing import Final
 
 from mabeam.api.base import JsonDict
-from mabeam.simulation.run import Rehearsal
+from mabeam.api.supervisor import ChildKind
+from mabeam.simulation.cluster import Place
+from mabeam.simulation.run import START, Rehearsal
 
-QUANTILES: Final = (5, 50, 95)
+QUANTILES: Final = (1, 5, 50, 95, 99)
 
 
 def summary(run: Rehearsal) -> JsonDict:
@@ -15,14 +19,14 @@ def summary(run: Rehearsal) -> JsonDict:
     return {
         "seconds": round(run.seconds(), 3),
         "seed": run.seed,
-        "decisions": run.decisions,
-        "agents": {"/".join(place): _agent(run, place) for place in sorted(run.lives)},
+        "decisions": run.passes.decisions,
+        "agents": {"/".join(place): _agent(run, place) for place in sorted(run.cluster.agents)},
         "supervisors": {"/".join(place): _supervisor(run, place) for place in sorted(run.cluster.supervisors)},
     }
 
 
-def _agent(run: Rehearsal, place: tuple[str, str]) -> JsonDict:
-    life, agent = run.lives[place], run.cluster.agents[place]
+def _agent(run: Rehearsal, place: Place) -> JsonDict:
+    life, agent = run.lives[ChildKind.AGENT, place], run.cluster.agents[place]
     status, tolerance = agent.status, agent.spec.fault_tolerance
     return {
         "state": str(status.state),
@@ -32,46 +36,54 @@ def _agent(run: Rehearsal, place: tuple[str, str]) -> JsonDict:
         "failures": dict(sorted(life.causes.items())),
         "recoverySeconds": round(statistics.fmean(life.outages), 3) if life.outages else None,
         "budgetHeadroom": tolerance.max_failures - life.most_in_window,
-        "parkedAt": round((status.parked_at - run.start).total_seconds(), 3) if status.parked_at else None,
+        "parks": life.parks,
+        "parkedAt": _seconds(status.parked_at),
     }
 
 
-def _supervisor(run: Rehearsal, place: tuple[str, str]) -> JsonDict:
-    status = run.cluster.supervisors[place].status
+def _supervisor(run: Rehearsal, place: Place) -> JsonDict:
+    life, found = run.lives[ChildKind.SUPERVISOR, place], run.cluster.supervisors[place]
     return {
-        "state": status.state,
-        "restarts": status.total_restarts,
-        "parkedAt": round((status.parked_at - run.start).total_seconds(), 3) if status.parked_at else None,
+        "state": found.status.state,
+        "restarts": found.status.total_restarts,
+        "budgetHeadroom": found.spec.max_restarts - life.most_in_window,
+        "parks": life.parks,
+        "parkedAt": _seconds(found.status.parked_at),
     }
+
+
+def _seconds(moment: datetime | None) -> float | None:
+    return round((moment - START).total_seconds(), 3) if moment is not None else None
+
+
+# The figures of which many runs tell the quantiles.
+SPREAD: Final = {
+    "agents": ("availability", "restarts", "recoverySeconds", "budgetHeadroom"),
+    "supervisors": ("restarts", "budgetHeadroom"),
+}
 
 
 def spread(summaries: Sequence[JsonDict]) -> JsonDict:
-    """How the figures of many runs are spread: quantiles, and the share of runs that ended parked."""
-    agents = {
-        name: {
-            "parked": _share(summaries, "agents", name),
-            "availability": _quantiles([one["agents"][name]["availability"] for one in summaries]),
-            "restarts": _quantiles([one["agents"][name]["restarts"] for one in summaries]),
-            "recoverySeconds": _quantiles([one["agents"][name]["recoverySeconds"] for one in summaries]),
-        }
-        for name in summaries[0]["agents"]
+    """How the figures of many runs are spread: quantiles, and the share of runs in which the budget was exhausted."""
+    first = summaries[0]
+    return {
+        "runs": len(summaries),
+        "seconds": first["seconds"],
+        "firstSeed": first["seed"],
+        "decisions": sum(one["decisions"] for one in summaries),
+    } | {
+        kind: {name: _spread_of([one[kind][name] for one in summaries], figures) for name in first[kind]}
+        for kind, figures in SPREAD.items()
     }
-    supervisors = {
-        name: {
-            "parked": _share(summaries, "supervisors", name),
-            "restarts": _quantiles([one["supervisors"][name]["restarts"] for one in summaries]),
-        }
-        for name in summaries[0]["supervisors"]
+
+
+def _spread_of(runs: Sequence[JsonDict], figures: Iterable[str]) -> JsonDict:
+    return {"parked": round(sum(run["parks"] > 0 for run in runs) / len(runs), 6)} | {
+        figure: _quantiles([run[figure] for run in runs]) for figure in figures
     }
-    return {"runs": len(summaries), "firstSeed": summaries[0]["seed"], "agents": agents, "supervisors": supervisors}
 
 
-def _share(summaries: Sequence[JsonDict], kind: str, name: str) -> float:
-    return round(sum(one[kind][name]["parkedAt"] is not None for one in summaries) / len(summaries), 6)
-
-
-def _quantiles(values: Sequence[float | None]) -> JsonDict | None:
+def _quantiles(values: Iterable[float | None]) -> JsonDict | None:
+    """By nearest rank: the smallest value that so many of a hundred runs do not exceed."""
     known = sorted(value for value in values if value is not None)
-    if not known:
-        return None
-    return {f"p{q}": known[min(len(known) - 1, (len(known) * q) // 100)] for q in QUANTILES}
+    return {f"p{q}": known[max(0, math.ceil(len(known) * q / 100) - 1)] for q in QUANTILES} if known else None

@@ -1,0 +1,114 @@
+"""The operator in a rehearsal: its own passes over a cluster in memory, each rung by what its watches would tell, until nothing moves."""
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import Final
+
+from mabeam.api.agent_status import AgentStatus
+from mabeam.api.supervisor import ChildKind, SupervisorStatus
+from mabeam.core import family, supervision, supervisor
+from mabeam.core.decision import Decision, Event
+from mabeam.core.snapshot import AgentSnapshot, PodDefaults, SupervisorSnapshot
+from mabeam.simulation.cluster import MemoryCluster, Place
+
+# Passes at one instant; far more than any tree needs, so what exceeds it never comes to rest.
+PATIENCE: Final = 100_000
+_DEFAULTS: Final = PodDefaults()
+
+Key = tuple[ChildKind, Place]
+Told = Callable[[Key, AgentStatus | SupervisorStatus, AgentStatus | SupervisorStatus, tuple[Event, ...]], None]
+
+
+class Restless(RuntimeError):
+    """The passes at one instant do not come to an end."""
+
+
+@dataclass
+class Passes:
+    """Passes in the order in which their keys were rung, one key never twice in the queue; `told` hears of every new status."""
+
+    cluster: MemoryCluster
+    told: Told
+    decisions: int = 0
+    wakes: dict[Place, datetime] = field(default_factory=dict)
+    _parents: dict[Key, list[Key]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for (space, name), one in self.cluster.supervisors.items():
+            for child in one.spec.children:
+                self._parents.setdefault((child.kind, (space, child.name)), []).append(
+                    (ChildKind.SUPERVISOR, (space, name))
+                )
+
+    def everything(self) -> list[Key]:
+        """The keys of all there is, as an operator that starts finds them."""
+        agents = [(ChildKind.AGENT, place) for place in self.cluster.agents]
+        return [*agents, *((ChildKind.SUPERVISOR, place) for place in self.cluster.supervisors)]
+
+    def settle(self, rung: Iterable[Key]) -> None:
+        """Passes over these keys and over whatever they ring, until nothing is left to do; time stands still."""
+        queue = dict.fromkeys(rung)
+        for _ in range(PATIENCE):
+            if not queue:
+                return
+            key = next(iter(queue))
+            del queue[key]
+            rings = self._agent(key) if key[0] is ChildKind.AGENT else self._supervisor(key)
+            queue.update(dict.fromkeys(rings))
+        raise Restless(
+            f"the passes at {self.cluster.now:%Y-%m-%d %H:%M:%S} over {list(queue)[:3]} do not come to an end"
+        )
+
+    def _agent(self, key: Key) -> list[Key]:
+        place = key[1]
+        self.wakes.pop(place, None)
+        agent = self.cluster.agents[place]
+        word, held = family.word_for(agent, self.cluster.family_of(place[0])) if agent.spec.supervisor else (None, None)
+        decision = supervision.decide(
+            AgentSnapshot(
+                agent,
+                self.cluster.pods_of(place),
+                nodes=self.cluster.node_names,
+                word=word,
+                held=held,
+                progress=self.cluster.progress_of(place),
+                defaults=_DEFAULTS,
+            ),
+            self.cluster.now,
+        )
+        self.decisions += 1
+        if decision.requeue_after is not None:
+            self.wakes[place] = self.cluster.now + timedelta(seconds=decision.requeue_after)
+        changed = decision.status_reason != "unchanged"
+        if changed:
+            self.cluster.agents[place] = agent.model_copy(update={"status": decision.status})
+            self.told(key, agent.status, decision.status, decision.events)
+        for effect in decision.effects:
+            self.cluster.do(place, effect)
+        rings = [key] if changed or decision.effects else []
+        return rings + self._parents.get(key, []) if changed else rings
+
+    def _supervisor(self, key: Key) -> list[Key]:
+        space, name = key[1]
+        found, kin = self.cluster.supervisors[key[1]], self.cluster.family_of(space)
+        listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
+        agents = {child: agent for child, agent in listed if agent is not None}
+        decision = supervisor.decide(
+            SupervisorSnapshot(found, agents, kin, *family.word_for(found, kin)), self.cluster.now
+        )
+        self.decisions += 1
+        if decision.status_reason == "unchanged":
+            return []
+        self.cluster.put_supervisor(key[1], found.model_copy(update={"status": decision.status}))
+        self.told(key, found.status, decision.status, decision.events)
+        return [key, *self._parents.get(key, ()), *self._children(space, found.status, decision)]
+
+    def _children(self, space: str, before: SupervisorStatus, decision: Decision[SupervisorStatus]) -> Iterable[Key]:
+        """The children that are told something else: a real watch rings all of them, and the others' passes find nothing to do."""
+        was = {(record.kind, record.name): (record.intent, record.token) for record in before.children}
+        for record in decision.status.children:
+            kind, place = record.kind, (space, record.name)
+            there = self.cluster.agents if kind is ChildKind.AGENT else self.cluster.supervisors
+            if was.get((kind, record.name)) != (record.intent, record.token) and place in there:
+                yield kind, place
