@@ -15,11 +15,13 @@ from faults.plan import Plan, chosen
 from faults.proxy import Rule, Script, refuse, share
 from faults.reference import STEPS, runs
 from faults.rogue import FOREIGN, MANAGED_BY, RECOMPUTED, Rogue
+from faults.tree import BOTH
 from faults.witness import Witness
 
 ID = "R4"
 TITLE = "a fifth of the writes refused; a stranger edits statuses, labels and owners, and deletes"
 ALONE = False
+LIVES: Final = (BOTH,)
 
 SHARE: Final = 0.2
 CODES: Final = (409, 422, 429, 500, 504)
@@ -54,7 +56,7 @@ def _refusing(undisturbed: Undisturbed, code: int, seed: int) -> Run:
     async def run(arena: Arena) -> None:
         arena.play(Script(writes=(Rule(share(SHARE, seed), refuse(code, retry_after=1 if code == 429 else None)),)))
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena)
+        await reference.drive(arena, undisturbed.life.steps)
         arena.play(Script())
         await oracle.judge(arena, undisturbed)
         _bounded(arena, 2 * undisturbed.writes)
@@ -76,11 +78,12 @@ def _undone(undisturbed: Undisturbed, act: Act) -> Run:
     async def run(arena: Arena) -> None:
         arena.witness.trusting = True
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, TOLD)
+        steps = undisturbed.life.steps
+        await reference.drive(arena, steps[: len(TOLD)])
         rogue = Rogue(arena.api)
         await act(arena, rogue)
         await _rests(arena)
-        await reference.drive(arena, STEPS[len(TOLD) :])
+        await reference.drive(arena, steps[len(TOLD) :])
         await oracle.judge(arena, undisturbed)
         _bounded(arena, 2 * undisturbed.writes + WRITES_PER_ACT * rogue.acts)
 
@@ -154,7 +157,7 @@ def _beside(undisturbed: Undisturbed, seed: int) -> Run:
         rogue = Rogue(arena.api)
         working = asyncio.create_task(rogue.at_work(seed))
         try:
-            await reference.drive(arena)
+            await reference.drive(arena, undisturbed.life.steps)
         finally:
             working.cancel()
             with suppress(asyncio.CancelledError):
