@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from examples.demo import faults, setup, team
+from examples.demo import crew, faults, setup, team
 from examples.demo.demo import TEAM_FILE, Demo
 from examples.demo.errors import Unmet, Unusable
 from examples.demo.page import Page
@@ -68,6 +68,13 @@ STEPS = (
         "Two failures in a minute are forgiven, the third is not: the agent is left alone, and says how to release it.",
         "CrashLoopBackOff never gives up; a Job does, but never forgets a failure either.",
         faults.budget_runs_out,
+    ),
+    Step(
+        "One failure takes others along",
+        "Three agents stand on each other's shoulders. A Supervisor starts them in order, and when the second one fails,"
+        " it and the third start anew, in order; the first one is left alone.",
+        "no workload waits for another one, and none falls and rises with it.",
+        crew.tree,
     ),
     Step(
         "The operator is killed while it restarts an agent",
