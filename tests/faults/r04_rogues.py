@@ -14,7 +14,7 @@ from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
 from faults.proxy import Rule, Script, refuse, share
 from faults.reference import STEPS, runs
-from faults.rogue import FOREIGN, MANAGED_BY, RECOMPUTED, Rogue
+from faults.rogue import FOREIGN, MANAGED_BY, RECOMPUTED, TOLD_BY_SUPERVISORS, Rogue
 from faults.tree import BOTH
 from faults.witness import Witness
 
@@ -104,9 +104,17 @@ async def _erases_a_variables_status(_: Arena, rogue: Rogue) -> None:
     await rogue.writes_status("orchestrationvariables", "temperature", None)
 
 
+async def _erases_what_supervisors_know(_: Arena, rogue: Rogue) -> None:
+    """The children are believed, and the parent's word is read again."""
+    await rogue.writes_status("supervisors", "root", {"children": None})
+    await rogue.writes_status("supervisors", "inner", None)
+
+
 async def _scribbles_over_statuses(_: Arena, rogue: Rogue) -> None:
     for name in ("steady", "pair", "once", "fragile"):
         await rogue.writes_status("agents", name, RECOMPUTED)
+    for name in ("root", "inner"):
+        await rogue.writes_status("supervisors", name, {key: RECOMPUTED[key] for key in TOLD_BY_SUPERVISORS})
 
 
 async def _forgets_the_records(_: Arena, rogue: Rogue) -> None:
@@ -139,6 +147,7 @@ async def _deletes_a_config_map(arena: Arena, rogue: Rogue) -> None:
 UNDONE: Final[dict[str, Act]] = {
     "erases-an-agents-status": _erases_an_agents_status,
     "erases-a-variables-status": _erases_a_variables_status,
+    "erases-what-supervisors-know": _erases_what_supervisors_know,
     "scribbles-over-statuses": _scribbles_over_statuses,
     "forgets-the-records": _forgets_the_records,
     "strips-the-pods-labels": _strips_the_pods_labels,

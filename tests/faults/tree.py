@@ -109,7 +109,7 @@ async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> No
     await arena.witness.until(what, look, STEP_SECONDS)
 
 
-def _side_by_side(steps: Sequence[Step], others: Sequence[Step]) -> Sequence[Step]:
+def side_by_side(steps: Sequence[Step], others: Sequence[Step]) -> Sequence[Step]:
     """The steps, with the others spread evenly over them."""
     at = {place * len(steps) // len(others): step for place, step in enumerate(others)}
     return [_with(step, at[place]) if place in at else step for place, step in enumerate(steps)]
@@ -126,4 +126,4 @@ def _with(step: Step, other: Step) -> Step:
 
 TREE: Final = Life("tree", (_begin, _fail_first, _fail_deep, _escalate))
 # For the plans whose fault comes at a step of the workload rather than at a write or an event of it.
-BOTH: Final = Life("both", _side_by_side(TEAM.steps, TREE.steps))
+BOTH: Final = Life("both", side_by_side(TEAM.steps, TREE.steps))
