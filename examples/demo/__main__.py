@@ -98,7 +98,7 @@ STEPS = (
 
 
 # The steps in the picture that --save-svg makes, besides the summary.
-PICTURED = (3, 4, 6)
+PICTURED = (3, 4, 7)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
