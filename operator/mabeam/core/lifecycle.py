@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from mabeam.api.agent import AgentSpec
+from mabeam.api.agent import AgentSpec, ExitCodeAction
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.snapshot import PodFacts, Progress
 
@@ -178,6 +178,18 @@ def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
         cause = FailureCause.IMAGE_ERROR if pod.main.reason in IMAGE_REASONS else FailureCause.CONFIG_ERROR
         return Ending(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
     return None
+
+
+def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> ExitCodeAction | None:
+    """What the first of the agent's rules that names the code says of such an exit; None when it is a failure like any other."""
+    if cause is not FailureCause.CRASH:
+        return None
+    return next((rule.action for rule in spec.fault_tolerance.exit_code_rules if code in rule.codes), None)
+
+
+def is_fenced(pod: PodFacts) -> bool:
+    """Whether the pod may still run on a node that the cluster has lost sight of; its object stays until that is settled."""
+    return pod.deleting and is_live(pod) and _disruption(pod) is FailureCause.NODE_LOST
 
 
 def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
