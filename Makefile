@@ -164,6 +164,11 @@ faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in a
 	@trap '$(CLUSTER_TOOL) down --name mabeam-faults' EXIT; PYTHONPATH=tests:operator \
 	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)
 
+.PHONY: matrix
+matrix: $(STAMP) test-cluster ## Try every cause with every strategy on real containers, in about ten minutes, and keep the table (docs/supervision.md)
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && \
+	  MABEAM_MATRIX=full MABEAM_KEEP_MATRIX=1 $(PYTEST) tests/e2e/test_matrix.py
+
 ## Tidying
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches in this folder
