@@ -5,7 +5,7 @@
 
 Every agent has `maxFailures: 0` and Escalate, so that each of its failures is its Supervisor's. A failure of `first` takes all
 along; the first one of `deep` is its own affair, the second one exhausts `inner`, and that takes `last` along and leaves
-`first` alone.
+`first` alone. In the end `first` is moved to another node, which is nobody's failure and takes nobody along.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -17,6 +17,7 @@ from faults.beside import beside
 from faults.reference import API, STEP_SECONDS, TEAM, Life, Step, agent, create, ends, runs, tolerance
 from faults.schema import PLURALS
 from faults.witness import Witness, is_ready
+from mabeam.api.names import ANNOTATION_MIGRATE
 
 # A day, as in the agents' budgets: how long a plan takes must not decide whether a restart is still inside the window.
 PERIOD_SECONDS: Final = 86_400
@@ -105,6 +106,18 @@ async def _escalate(arena: Arena) -> None:
     await _await(arena, "inner and last start anew", stands({"root": 2, "inner": 1}, first=2, deep=4, last=3))
 
 
+async def _migrate(arena: Arena) -> None:
+    left = _node_of(arena, "first-0-2")
+    await arena.api.patch("agents", "first", {"metadata": {"annotations": {ANNOTATION_MIGRATE: "once"}}})
+    await _await(arena, "first runs anew, alone", stands({"root": 2, "inner": 1}, first=3, deep=4, last=3))
+    if (node := _node_of(arena, "first-0-3")) == left:
+        raise AssertionError(f"first was told to leave {left}, and runs on {node}")
+
+
+def _node_of(arena: Arena, pod: str) -> str:
+    return str(arena.witness.objects["pods"][pod]["spec"]["nodeName"])
+
+
 async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> None:
     await arena.witness.until(what, look, STEP_SECONDS)
 
@@ -124,6 +137,6 @@ def _with(step: Step, other: Step) -> Step:
     return both
 
 
-TREE: Final = Life("tree", (_begin, _fail_first, _fail_deep, _escalate))
+TREE: Final = Life("tree", (_begin, _fail_first, _fail_deep, _escalate, _migrate))
 # For the plans whose fault comes at a step of the workload rather than at a write or an event of it.
 BOTH: Final = Life("both", side_by_side(TEAM.steps, TREE.steps))
