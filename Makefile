@@ -159,7 +159,7 @@ bench-quick: $(STAMP) ## The same with smaller sizes and fewer repeats, in about
 
 ## Faults
 .PHONY: faults
-faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in about an hour and a half (FAULTS_ARGS="--only R1" for a part)
+faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in about two hours and a quarter (FAULTS_ARGS="--only R1" for a part)
 	@$(CLUSTER_TOOL) up --name mabeam-faults --control-plane-only --kwok 20
 	@trap '$(CLUSTER_TOOL) down --name mabeam-faults' EXIT; PYTHONPATH=tests:operator \
 	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)
@@ -169,6 +169,11 @@ HISTORIES ?= 100000
 .PHONY: histories
 histories: $(STAMP) ## Hold trees against a literal supervisor.erl in 100,000 random histories, in about half an hour (HISTORIES=1000 for fewer)
 	@PYTHONPATH=operator:tests $(BIN)/python -m support.many_histories --count $(HISTORIES) --jobs 2
+
+.PHONY: matrix
+matrix: $(STAMP) test-cluster ## Try every cause with every strategy on real containers, in about ten minutes, and keep the table (docs/supervision.md)
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && \
+	  MABEAM_MATRIX=full MABEAM_KEEP_MATRIX=1 $(PYTEST) tests/e2e/test_matrix.py
 
 ## Tidying
 .PHONY: clean

@@ -5,181 +5,24 @@ All times are read from one clock: the agents' processes, the operator and this 
 
 import argparse
 import json
-import math
 import os
 import platform
 import random
-import statistics
 import sys
-import threading
 import time
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import kubernetes
+from benchmarks.endings import migrations, restarts
+from benchmarks.observers import ROOT, AuditLog, Observer, apart, operator_metric, patch
+from benchmarks.sheet import Figure, Results, table
+from e2e import agents as team
+from e2e.release import NAMESPACE, install, uninstall
+from support.kube import JsonDict, Kube, namespace, required, until
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the tests' way to the cluster is the benchmarks' too
-
-from e2e import agents as team  # noqa: E402
-from e2e.release import NAMESPACE, install, operator_pods, uninstall  # noqa: E402
-from support.kube import JsonDict, Kube, namespace, required, until  # noqa: E402
-
-API = "mabeam.dev", "v1alpha1"
-WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 PATIENCE = 600
-
-CRASHES = """
-import time
-time.sleep(1.5)
-print("ends", time.time(), flush=True)
-raise SystemExit(1)
-"""
-
-
-@dataclass(frozen=True)
-class Figure:
-    """One line of the table; `bar` is the most `p50` (or the only number) may be."""
-
-    name: str
-    unit: str
-    p50: float
-    p95: float | None = None
-    samples: int = 1
-    bar: float | None = None
-    note: str = ""
-
-    @property
-    def holds(self) -> bool:
-        """Whether the bar is kept; a figure without one always does."""
-        return self.bar is None or self.p50 <= self.bar
-
-
-@dataclass
-class Results:
-    """The figures and where they were measured."""
-
-    figures: list[Figure] = field(default_factory=list)
-    machine: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, figure: Figure) -> None:
-        """Keep a figure, and say it at once."""
-        self.figures.append(figure)
-        print(f"  {figure.name}: {line(figure)}", flush=True)
-
-    def add_times(self, name: str, seconds: Sequence[float], note: str = "") -> None:
-        """A latency: its median and 95th percentile in milliseconds."""
-        ordered = sorted(1000 * value for value in seconds)
-        p95 = ordered[math.ceil(0.95 * len(ordered)) - 1]
-        self.add(Figure(name, "ms", round(statistics.median(ordered), 1), round(p95, 1), len(ordered), note=note))
-
-
-def line(figure: Figure) -> str:
-    """A figure's numbers in words."""
-    p95 = f", p95 {figure.p95:g}" if figure.p95 is not None else ""
-    bar = f" (bar {figure.bar:g}: {'kept' if figure.holds else 'BROKEN'})" if figure.bar is not None else ""
-    return f"{figure.p50:g} {figure.unit}{p95}{bar}, n={figure.samples}"
-
-
-# --- the cluster ------------------------------------------------------------------------------------------------------
-
-
-class Observer:
-    """Watches a kind in a namespace from a thread, and notes when it heard of each change."""
-
-    def __init__(self, path: str, kube: Kube) -> None:
-        self.told: list[tuple[float, str, JsonDict]] = []
-        self._api = kubernetes.client.CustomObjectsApi(kubernetes.config.new_client_from_config())
-        self._core = kubernetes.client.CoreV1Api(self._api.api_client)
-        self._path, self._kube = path, kube
-        self._watch = kubernetes.watch.Watch()
-        self._stopped = False
-        self._thread = threading.Thread(target=self._listen, daemon=True)
-
-    def _listen(self) -> None:
-        space = self._kube.namespace
-        if self._path == "pods":
-            stream = self._watch.stream(self._core.list_namespaced_pod, space)
-        else:
-            stream = self._watch.stream(self._api.list_namespaced_custom_object, *API, space, self._path)
-        try:
-            for event in stream:
-                self.told.append((time.time(), event["type"], event["raw_object"]))
-        except Exception:  # a stream nobody listens to any more may end as it likes
-            if not self._stopped:
-                raise
-
-    def first(self, look: Callable[[str, JsonDict], bool]) -> float | None:
-        """When the first change was heard of that `look` recognises."""
-        return next((when for when, event, found in list(self.told) if look(event, found)), None)
-
-    def __enter__(self) -> "Observer":
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped = True
-        self._watch.stop()
-
-
-class AuditLog:
-    """What the operator asked of the apiserver, from the embedded cluster's audit log."""
-
-    def __init__(self) -> None:
-        self.path = Path(required("KUBECONFIG")).parent / "logs/audit.log"
-        if not self.path.exists():
-            raise SystemExit(f"no audit log at {self.path}: the writes can be counted on the embedded cluster only")
-
-    @contextmanager
-    def writes(self) -> Iterator[Counter[str]]:
-        """The operator's writes while the block runs, counted when it ends: `verb resource/subresource` → number."""
-        found: Counter[str] = Counter()
-        start = self.path.stat().st_size
-        yield found
-        with self.path.open() as file:
-            file.seek(start)
-            for text in file:
-                entry = json.loads(text)
-                ours = str(entry.get("userAgent", "")).startswith("mabeam/")
-                if ours and entry["stage"] == "ResponseComplete" and entry["verb"] in WRITES:
-                    place = entry["objectRef"]
-                    name = "/".join(part for part in (place["resource"], place.get("subresource")) if part)
-                    found[f"{entry['verb']} {name}"] += 1
-
-
-def apart(writes: Mapping[str, int], *resources: str) -> dict[str, int]:
-    """The writes without those to these resources."""
-    return {name: count for name, count in writes.items() if name.split()[1].split("/")[0] not in resources}
-
-
-def operator_metric(name: str) -> float:
-    """A number from the operator's own /metrics."""
-    (pod,) = operator_pods()
-    path = f"/api/v1/namespaces/{NAMESPACE}/pods/{pod}:8080/proxy/metrics"
-    text = Kube(NAMESPACE).run("get", "--raw", path)
-    return next(float(found.split()[1]) for found in text.splitlines() if found.startswith(f"{name} "))
-
-
-def patch(plural: str, kube: Kube, name: str, spec: JsonDict) -> float:
-    """Merge into an object's spec over a connection that is open already; returns the time right before."""
-    started = time.time()
-    _api().patch_namespaced_custom_object(*API, kube.namespace, plural, name, {"spec": spec})
-    return started
-
-
-_KEPT: dict[str, Any] = {}
-
-
-def _api() -> Any:
-    if "api" not in _KEPT:
-        _KEPT["api"] = kubernetes.client.CustomObjectsApi(kubernetes.config.new_client_from_config())
-        _KEPT["api"].api_client.set_default_header("Content-Type", "application/merge-patch+json")
-    return _KEPT["api"]
 
 
 # --- the measurements -----------------------------------------------------------------------------------------------------
@@ -245,49 +88,6 @@ def _heard(variables: Observer, value: float) -> float | None:
     )
 
 
-def restarts(results: Results, rounds: int) -> None:
-    """A process ends → its replacement pod exists; and how much of that is the operator's part."""
-    names = ["crasher-0", "crasher-1"]
-    backoff = {"initialSeconds": 0, "maxSeconds": 0}
-    tolerance = {"maxFailures": 200, "failureWindowSeconds": 1, "backoff": backoff}
-    ends: dict[str, float] = {}
-    with namespace(f"figures-restarts-{os.getpid()}") as kube:
-        with Observer("pods", kube) as pods:
-            kube.apply(*(team.agent(name, CRASHES, faultTolerance=tolerance) for name in names))
-
-            def enough() -> bool:
-                for name in _ended(pods) - ends.keys():
-                    # Kept until the next failure; its last word is when it ended.
-                    words = kube.run("logs", name, check=False).split()
-                    if words[:1] == ["ends"]:
-                        ends[name] = float(words[1])
-                return len(_ended(pods)) >= rounds + len(names)
-
-            until("enough restarts", enough, PATIENCE)
-        whole, ours = [], []
-        for name in _ended(pods):
-            seen_ended = pods.first(lambda _, pod: pod["metadata"]["name"] == name and _is_over(pod))  # noqa: B023
-            head, _, incarnation = name.rpartition("-")
-            following = f"{head}-{int(incarnation) + 1}"
-            created = pods.first(lambda event, pod: event == "ADDED" and pod["metadata"]["name"] == following)  # noqa: B023
-            if created is not None and seen_ended is not None:
-                ours.append(created - seen_ended)
-                if name in ends:
-                    whole.append(created - ends[name])
-    results.add_times(
-        "process ends → replacement pod created", whole, "the kubelet's own look at its containers included"
-    )
-    results.add_times("end of the container seen → replacement pod seen", ours, "the operator's part: two writes")
-
-
-def _is_over(pod: JsonDict) -> bool:
-    return any("terminated" in s.get("state", {}) for s in pod.get("status", {}).get("containerStatuses", []))
-
-
-def _ended(pods: Observer) -> set[str]:
-    return {pod["metadata"]["name"] for _, _, pod in list(pods.told) if _is_over(pod)}
-
-
 def lifecycle(results: Results, log: AuditLog, count: int) -> None:
     """The operator's writes per Agent from its creation over Running to its deletion; Events and the Lease apart."""
     names = [f"agent-{number}" for number in range(count)]
@@ -339,21 +139,6 @@ def idle(results: Results, log: AuditLog, count: int, seconds: int) -> None:
     results.add(Figure(f"operator's CPU with {count} idle agents", "% of a core", round(100 * cpu / seconds, 2)))
 
 
-# --- the table --------------------------------------------------------------------------------------------------------------
-
-
-def table(results: Results) -> str:
-    """The figures as a table in Markdown."""
-    rows = ["| figure | p50 | p95 | unit | n | bar | |", "|---|---:|---:|---|---:|---|---|"]
-    for figure in results.figures:
-        p95 = "" if figure.p95 is None else f"{figure.p95:g}"
-        bar = "" if figure.bar is None else f"≤ {figure.bar:g}, {'kept' if figure.holds else '**broken**'}"
-        rows.append(
-            f"| {figure.name} | {figure.p50:g} | {p95} | {figure.unit} | {figure.samples} | {bar} | {figure.note} |"
-        )
-    return "\n".join(rows)
-
-
 def machine() -> dict[str, Any]:
     """Where and when this was measured: a busy machine makes slower figures."""
     return {
@@ -385,6 +170,7 @@ def main() -> int:
             lifecycle(results, log, 10)
             directives(results, options.rounds)
             restarts(results, options.rounds)
+            migrations(results, options.rounds)
             idle(results, log, options.agents, options.idle_seconds)
         finally:
             uninstall()

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from examples.demo import faults, setup, team
+from examples.demo import crew, faults, setup, team
 from examples.demo.demo import TEAM_FILE, Demo
 from examples.demo.errors import Unmet, Unusable
 from examples.demo.page import Page
@@ -70,6 +70,13 @@ STEPS = (
         faults.budget_runs_out,
     ),
     Step(
+        "One failure takes others along",
+        "Three agents stand on each other's shoulders. A Supervisor starts them in order, and when the second one fails,"
+        " it and the third start anew, in order; the first one is left alone.",
+        "no workload waits for another one, and none falls and rises with it.",
+        crew.tree,
+    ),
+    Step(
         "The operator is killed while it restarts an agent",
         "Every restart is a number in the cluster before it is a pod: a successor finishes the work, and does none twice.",
         "its controllers survive this too, but have no budget and no ledger to lose.",
@@ -91,7 +98,7 @@ STEPS = (
 
 
 # The steps in the picture that --save-svg makes, besides the summary.
-PICTURED = (3, 4, 6)
+PICTURED = (3, 4, 7)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -59,6 +59,10 @@ class Demo:
         """The OrchestrationVariable `temperature`."""
         return self.api.json(f"{GROUP}/namespaces/{self.namespace}/orchestrationvariables/temperature")
 
+    def supervisor(self, name: str) -> JsonDict:
+        """A Supervisor, empty when there is none."""
+        return self.api.json(f"{GROUP}/namespaces/{self.namespace}/supervisors/{name}")
+
     def pods(self, agent: str = "") -> list[JsonDict]:
         """The pods of the team, or of one agent."""
         selector = f"?labelSelector=mabeam.dev%2Fagent%3D{agent}" if agent else ""

@@ -1,7 +1,7 @@
 """What API objects, logs and reports say: pure functions, so that the demo's judgement can be tested without a cluster."""
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,6 +141,46 @@ def differences(before: Mapping[str, Track], after: Mapping[str, Track], restart
         if not once and now.pods != was.pods:
             wrong.append(f"{name}: its pod was replaced")
     return wrong
+
+
+def pods_of(agents: Iterable[str], incarnations: Mapping[str, int]) -> list[str]:
+    """The names of the agents' pods in these incarnations, in their order."""
+    return [f"{name}-0-{incarnations[name]}" for name in agents]
+
+
+def not_ready(names: Iterable[str], pods: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Which of these pods are not there and ready."""
+    ready = {pod["metadata"]["name"] for pod in pods if condition(pod, "Ready").get("status") == "True"}
+    return [name for name in names if name not in ready]
+
+
+def early(order: Sequence[str], pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which pods of a tree, as it is at one moment, came before their turn: one before them is not ready."""
+    there, waited_for = {pod["metadata"]["name"] for pod in pods}, not_ready(order, pods)
+    return [
+        f"{name} is there, and {before} is not ready"
+        for place, name in enumerate(order)
+        for before in order[:place]
+        if name in there and before in waited_for
+    ]
+
+
+def overlapping(old: Iterable[str], new: Sequence[str], pods: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Which of the new pods of a group are there, at one moment, while an old one may still run."""
+    there = {pod["metadata"]["name"] for pod in pods}
+    alive = {pod["metadata"]["name"] for pod in pods if is_live(pod)}
+    return [
+        f"{name} is there, and {before} still runs"
+        for before in old
+        if before in alive
+        for name in new
+        if name in there
+    ]
+
+
+def group_restarts(supervisor: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+    """A Supervisor's restarts: who failed, and who was started anew."""
+    return [(one["child"], tuple(one.get("group") or ())) for one in status_of(supervisor).get("restarts") or []]
 
 
 def ledger_line(entry: Mapping[str, Any]) -> str:

@@ -18,7 +18,7 @@ def kill_an_agent(demo: Demo) -> None:
     page = demo.page
     before = demo.tracks()
     pod, was = facts.current_pod(demo.agent(VICTIM)), before[VICTIM].incarnation
-    _kill_process(demo, pod)
+    kill_process(demo, VICTIM, pod)
     page.until(
         f"{VICTIM} runs again as incarnation {was + 1}",
         lambda: _runs_as(demo, VICTIM, was + 1),
@@ -91,7 +91,7 @@ def budget_runs_out(demo: Demo) -> None:
 
 
 def kill_the_operator(demo: Demo) -> None:
-    """Step 7: with another agent each time, so that no budget runs out."""
+    """Step 8: with another agent each time, so that no budget runs out."""
     _kill_both(demo, "executor-c", "deleted", _delete_operator)
     _kill_both(demo, "executor-a", "deleted by force", _delete_operator_by_force)
     if not demo.tools.current:
@@ -147,12 +147,12 @@ def _sigkill(demo: Demo, pod: facts.JsonDict) -> None:
     demo.page.command(f"{shown((*command[:-1], container[:8]))}…  # {pod['metadata']['name']}")
 
 
-def _kill_process(demo: Demo, name: str) -> None:
+def kill_process(demo: Demo, agent: str, name: str) -> None:
     """SIGKILL to the agent's process; on a cluster whose nodes are out of reach, its pod is deleted."""
     if demo.tools.current:
         demo.tools.show(demo.page, "delete", "pod", name, "-n", demo.namespace, "--wait=false")
     else:
-        _sigkill(demo, next(pod for pod in demo.pods(VICTIM) if pod["metadata"]["name"] == name))
+        _sigkill(demo, next(pod for pod in demo.pods(agent) if pod["metadata"]["name"] == name))
 
 
 def _runs_as(demo: Demo, name: str, incarnation: int) -> tuple[bool, str]:

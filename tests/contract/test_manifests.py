@@ -3,14 +3,18 @@
 import importlib
 import json
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
+from typer.testing import CliRunner
 
 from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.names import GROUP
+from mabeam.api.supervisor import ChildKind, Supervisor
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.cli import app
 from support.rendered import MANIFESTS, ROOT, Document, chart, the
 from support.rendered import kustomized as built
 
@@ -24,12 +28,25 @@ def by_identity(documents: list[Document]) -> dict[tuple[str, str, str], Documen
     return {(d["kind"], d["metadata"].get("namespace", ""), d["metadata"]["name"]): d for d in documents}
 
 
-def parsed(documents: list[Document]) -> tuple[dict[str, Agent], dict[str, OrchestrationVariable]]:
-    """The agents and the variables by name; anything else is no sample."""
+class Samples(NamedTuple):
+    """What the samples hold, by name."""
+
+    agents: dict[str, Agent]
+    variables: dict[str, OrchestrationVariable]
+    supervisors: dict[str, Supervisor]
+
+
+def parsed(documents: list[Document]) -> Samples:
+    """The agents, the variables and the Supervisors; anything else is no sample."""
     agents = [Agent.model_validate(d) for d in documents if d["kind"] == "Agent"]
     variables = [OrchestrationVariable.model_validate(d) for d in documents if d["kind"] == "OrchestrationVariable"]
-    assert len(agents) + len(variables) == len(documents)
-    return {a.metadata.name: a for a in agents}, {v.metadata.name: v for v in variables}
+    supervisors = [Supervisor.model_validate(d) for d in documents if d["kind"] == "Supervisor"]
+    assert len(agents) + len(variables) + len(supervisors) == len(documents)
+    return Samples(
+        {a.metadata.name: a for a in agents},
+        {v.metadata.name: v for v in variables},
+        {s.metadata.name: s for s in supervisors},
+    )
 
 
 def all_samples() -> list[Document]:
@@ -131,15 +148,23 @@ def test_a_sample_can_be_synced_together_with_the_operator(path: Path) -> None:
 
 
 def test_the_samples_know_each_other() -> None:
-    agents, variables = parsed(all_samples())
+    agents, variables, _ = parsed(all_samples())
     for variable in variables.values():
         assert set(variable.spec.agents.names) <= set(agents)
     for agent in agents.values():
         assert {preference.variable for preference in agent.spec.preferences} <= set(variables)
 
 
+def test_the_samples_tree_is_one_with_a_supervisor_below_another() -> None:
+    supervisors = parsed(all_samples()).supervisors
+    assert any(child.kind is ChildKind.SUPERVISOR for one in supervisors.values() for child in one.spec.children)
+    linted = CliRunner().invoke(app, ["lint", "-f", str(SAMPLES / "tree.yaml")])
+    assert linted.exit_code == 0, linted.output
+    assert not [line for line in linted.output.splitlines() if line.startswith("warning")]
+
+
 def test_the_samples_modules_exist() -> None:
-    agents, _ = parsed(all_samples())
+    agents = parsed(all_samples()).agents
     modules = [agent.spec.module for agent in agents.values() if agent.spec.module]
     assert modules
     for target in modules:
@@ -148,14 +173,14 @@ def test_the_samples_modules_exist() -> None:
 
 
 def test_the_samples_show_each_way_to_give_a_pod_and_each_strategy_of_negotiation() -> None:
-    agents, variables = parsed(all_samples())
+    agents, variables, _ = parsed(all_samples())
     assert {agent.spec.module is None for agent in agents.values()} == {True, False}
     told = {variable.spec.negotiation.strategy for variable in variables.values() if variable.spec.negotiation}
     assert {strategy.value for strategy in told} == {"WeightedConsensus", "Auction"}
 
 
 def test_a_samples_template_meets_the_restricted_pod_security_standard() -> None:
-    agents, _ = parsed(all_samples())
+    agents = parsed(all_samples()).agents
     for template in (agent.spec.template for agent in agents.values() if agent.spec.template):
         assert template.spec["securityContext"]["runAsNonRoot"] is True
         assert template.spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

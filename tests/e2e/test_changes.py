@@ -57,3 +57,21 @@ def test_kubectl_scale_adds_and_takes_away_without_blame(twins_up: Kube) -> None
     assert (seen["pods"][0]["incarnation"], seen["restarts"], failures(seen)) == (1, 0, [])
     left = [pod["metadata"]["name"] for pod in twins_up.list("pod", "mabeam.dev/agent=crowd")]
     assert left == ["crowd-0-1"]
+
+
+def test_an_autoscaler_scales_an_agent(twins_up: Kube) -> None:
+    twins_up.apply(agent("elastic"))
+    running(twins_up, "elastic", incarnation=1)
+    target = {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Agent", "name": "elastic"}
+    twins_up.apply(
+        {
+            "apiVersion": "autoscaling/v2",
+            "kind": "HorizontalPodAutoscaler",
+            "metadata": {"name": "elastic"},
+            "spec": {"scaleTargetRef": target, "minReplicas": 3, "maxReplicas": 5},
+        }
+    )
+    seen = reached(twins_up, "elastic", "as many as the autoscaler asks for", lambda s: s.get("readyReplicas") == 3)
+    assert ([record["incarnation"] for record in seen["pods"]], failures(seen)) == ([1, 1, 1], [])
+    scaler = twins_up.get("hpa", "elastic")
+    assert (scaler["status"]["currentReplicas"], scaler["status"]["desiredReplicas"]) != (0, 0)

@@ -19,6 +19,7 @@ CORE: Final = "/api/v1"
 PREFIXES: Final[Mapping[str, str]] = {
     "agents": MABEAM,
     "orchestrationvariables": MABEAM,
+    "supervisors": MABEAM,
     "pods": CORE,
     "configmaps": CORE,
     "serviceaccounts": CORE,

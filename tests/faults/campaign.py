@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
@@ -43,12 +44,17 @@ def campaigns() -> dict[str, ModuleType]:
 
 
 async def plans_of(module: ModuleType, ground: Ground, seed: int, sample: int | None) -> Sequence[Plan]:
-    """The campaign's plans; one that asks for it is told how long the undisturbed run is."""
-    if hasattr(module, "plans_for"):
-        found: Sequence[Plan] = module.plans_for(await ground.undisturbed(), seed, sample)
-        return found
-    chosen: Sequence[Plan] = module.plans(seed, sample)
-    return chosen
+    """The campaign's plans; one that asks for it is told how long the undisturbed run is, of each life that it disturbs."""
+    if not hasattr(module, "plans_for"):
+        chosen: Sequence[Plan] = module.plans(seed, sample)
+        return chosen
+    found: list[Plan] = []
+    for place, life in enumerate(module.LIVES):
+        # A sample is shared out, the first lives having the larger shares.
+        share = None if sample is None else (sample + len(module.LIVES) - 1 - place) // len(module.LIVES)
+        plans = module.plans_for(await ground.undisturbed(life), seed, share)
+        found += [replace(plan, name=f"{life.name}-{plan.name}") if place else plan for plan in plans]
+    return found
 
 
 async def run_plan(ground: Ground, module: ModuleType, plan: Plan, seed: int) -> Outcome:

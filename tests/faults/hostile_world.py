@@ -15,11 +15,12 @@ import orjson
 from faults import schema
 from faults.schema import JsonDict
 from mabeam.api.names import API_VERSION, directives_config_map
-from mabeam.core import coordination, supervision
+from mabeam.api.supervisor import Supervisor
+from mabeam.core import coordination, family, supervision, supervisor
 from mabeam.core.decision import Decision, Effect
 from mabeam.core.reports import Report
-from mabeam.core.snapshot import AgentSnapshot, PodRefused, VariableSnapshot
-from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
+from mabeam.core.snapshot import AgentSnapshot, PodRefused, SupervisorSnapshot, VariableSnapshot
+from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_pod, parse_supervisor, parse_variable
 from support.builders import at
 
 PATIENCE = 12
@@ -29,10 +30,11 @@ MAX_STATUS_BYTES = 1_000_000
 
 @dataclass
 class HostileWorld:
-    """Agents, variables, pods and ConfigMaps by name, and what the agents' processes report."""
+    """Agents, variables, Supervisors, pods and ConfigMaps by name, and what the agents' processes report."""
 
     agents: dict[str, JsonDict] = field(default_factory=dict)
     variables: dict[str, JsonDict] = field(default_factory=dict)
+    supervisors: dict[str, JsonDict] = field(default_factory=dict)
     pods: dict[str, JsonDict] = field(default_factory=dict)
     config_maps: dict[str, JsonDict] = field(default_factory=dict)
     reports: dict[str, Report] = field(default_factory=dict)
@@ -50,7 +52,11 @@ class HostileWorld:
             "spec": spec,
             "status": {"observedGeneration": -1} | (status or {}),
         }
-        (self.agents if kind == "Agent" else self.variables)[name] = body
+        self.of(kind)[name] = body
+
+    def of(self, kind: str) -> dict[str, JsonDict]:
+        """The objects of a kind."""
+        return {"Agent": self.agents, "OrchestrationVariable": self.variables, "Supervisor": self.supervisors}[kind]
 
     def settle(self) -> None:
         """Passes over everything until none writes; fails when that never comes."""
@@ -60,13 +66,15 @@ class HostileWorld:
                 self._agent_pass(name)
             for name in self.variables:
                 self._variable_pass(name)
+            for name in self.supervisors:
+                self._supervisor_pass(name)
             if len(self.written) == before:
                 return
         raise AssertionError(f"after {PATIENCE} passes there are still writes, the last ones: {self.written[-6:]}")
 
     def told(self, kind: str, name: str) -> dict[str, tuple[str, str, str]]:
         """Status, reason and message of each condition of an object."""
-        body = (self.agents if kind == "Agent" else self.variables)[name]
+        body = self.of(kind)[name]
         return {c["type"]: (c["status"], c["reason"], c["message"]) for c in body["status"].get("conditions", ())}
 
     # --- passes -------------------------------------------------------------------------------------------------------
@@ -78,6 +86,7 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
+        word, whom = family.word_for(agent, self._family()) if agent.spec.supervisor else (None, None)
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,
@@ -91,6 +100,8 @@ class HostileWorld:
             reports={pod.name: self.reports[name] for pod in facts if name in self.reports},
             nodes=frozenset({"node1"}),
             refused=PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.refused else None,
+            word=word,
+            held=whom,
             invalid=parsed.invalid,
         )
         self._carry_out("Agent", body, agent.status.to_wire(), supervision.decide(snapshot, self.now))
@@ -120,6 +131,19 @@ class HostileWorld:
             else coordination.invalid(snapshot, parsed.invalid, self.now)
         )
         self._carry_out("OrchestrationVariable", body, variable.status.to_wire(), decision)
+
+    def _family(self) -> dict[str, Supervisor]:
+        parsed = {name: parse_supervisor(copy.deepcopy(body)) for name, body in sorted(self.supervisors.items())}
+        return {name: found.supervisor for name, found in parsed.items() if found.invalid is None}
+
+    def _supervisor_pass(self, name: str) -> None:
+        body = self.supervisors[name]
+        parsed = parse_supervisor(copy.deepcopy(body))
+        mine, others = parsed.supervisor, self._family()
+        word, held = family.word_for(mine, others)
+        agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
+        snapshot = SupervisorSnapshot(mine, agents, others, word, held, parsed.invalid)
+        self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))
 
     def _carry_out(self, kind: str, body: JsonDict, before: JsonDict, decision: Decision[Any]) -> None:
         wire = decision.status.to_wire()
@@ -171,7 +195,7 @@ class HostileWorld:
 
 
 def unsaid(kind: str, status: JsonDict) -> str | None:
-    """What the conditions of an Agent or a variable fail to say, None when they say how it stands and why."""
+    """What the conditions of an object of ours fail to say, None when they say how it stands and why."""
     told = {c["type"]: c for c in status.get("conditions") or ()}
     missing = {"Accepted", "Ready", "Reconciling", "Stalled"} - told.keys()
     if missing:
@@ -182,7 +206,7 @@ def unsaid(kind: str, status: JsonDict) -> str | None:
         "Ready has no reason": not reason,
         f"{kind} is not Ready ({reason}) and does not say why": not ready and not message,
         f"{kind} is neither Ready nor Stalled nor Reconciling ({reason})": not (ready or stalled or going)
-        and kind == "Agent",
+        and kind != "OrchestrationVariable",
         f"{kind} is Ready and Stalled": ready and stalled,
     }
     return next((words for words, holds in wrong.items() if holds), None)

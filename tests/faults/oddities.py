@@ -2,13 +2,14 @@
 
 from typing import Any, Final
 
-from faults import reference
+from faults import reference, tree
 from faults.apiserver import JsonDict
-from faults.pure_specs import agent_spec, variable_spec
+from faults.pure_specs import agent_spec, supervisor_spec, variable_spec
 from faults.specs import NUMBERS, ODD_TEXT, Draw
 
 AGENTS: Final = 30
 VARIABLES: Final = 20
+SUPERVISORS: Final = 8
 MOST_REPLICAS: Final = 3
 
 # etcd takes requests of 1.5 MiB; the apiserver takes annotations of 256 KiB in all.
@@ -22,7 +23,7 @@ FAKE: Final = {
 
 
 def drawn(draw: Draw) -> list[JsonDict]:
-    """Agents and variables, as odd as their schemas let them be; one in eight holds what CEL refuses."""
+    """Agents, variables and Supervisors, as odd as their schemas let them be; one in eight holds what CEL refuses."""
     names = ["a", *(f"a-{number:02}" for number in range(1, AGENTS))]
     agents = [_body("Agent", name, _placed(agent_spec(draw, draw.rarely(8)), draw)) for name in names]
     variables = []
@@ -30,7 +31,14 @@ def drawn(draw: Draw) -> list[JsonDict]:
         spec = variable_spec(draw, draw.rarely(8))
         spec["agents"]["names"] = sorted({*spec["agents"].get("names", ()), *draw.some(names, 5)})
         variables.append(_body("OrchestrationVariable", name, spec))
-    return agents + variables
+    supervisors = []
+    for name in ["s", "r", *(f"s-{number:02}" for number in range(2, SUPERVISORS))]:
+        spec = supervisor_spec(draw, draw.rarely(8), name)
+        supervisors.append(_body("Supervisor", name, spec))
+        for child in draw.some(names, 4):
+            spec["children"] = [*spec.get("children", ()), {"kind": "Agent", "name": child}]
+            agents[names.index(child)]["spec"]["supervisor"] = name
+    return agents + variables + supervisors
 
 
 def _body(kind: str, name: str, spec: JsonDict, **meta: Any) -> JsonDict:
@@ -63,7 +71,12 @@ def ordinary() -> list[JsonDict]:
         reference.variable(f"fine-{number:02}", names[number : number + 5], value=0.5, domain=domain)
         for number in range(VARIABLES)
     ]
-    return [reference.agent(name) for name in names] + variables
+    agents = [reference.agent(name) for name in names]
+    supervisors = []
+    for number in range(SUPERVISORS):
+        agents[number]["spec"]["supervisor"] = f"fine-{number:02}"
+        supervisors.append(tree.supervisor(f"fine-{number:02}", [{"name": names[number]}], 3))
+    return agents + variables + supervisors
 
 
 def with_text(name: str, text: str, **meta: Any) -> JsonDict:
@@ -103,7 +116,7 @@ def numbers() -> list[JsonDict]:
 
 
 def strangers() -> list[JsonDict]:
-    """Agents that are missing, that are about variables that are missing, that name themselves, and a variable about all."""
+    """Agents that are missing, that are about variables that are missing, that name themselves; and trees that are none."""
     missing = [f"nobody-{number:03}" for number in range(1000)]
     domain = {"type": "Number", "minimum": 0, "maximum": 1}
     negotiated: JsonDict = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
@@ -111,6 +124,15 @@ def strangers() -> list[JsonDict]:
     return [
         reference.agent("lonely", preferences=[{"variable": "nothing", "value": 1, "weight": 1}]),
         reference.agent("itself", supervisor="itself"),
+        tree.supervisor("of-nobody", [{"name": name} for name in missing[:64]], 0),
+        tree.supervisor("of-nothing", [], 3),
+        tree.supervisor("of-itself", [{"kind": "Supervisor", "name": "of-itself"}], 3),
+        *(
+            tree.supervisor(one, [{"kind": "Supervisor", "name": other}], 3)
+            for one, other in (("up", "down"), ("down", "up"))
+        ),
+        *(tree.supervisor(name, [{"name": "wanted"}], 3) for name in ("one", "another")),
+        tree.child("wanted", "one"),
         reference.variable("about-nobody", missing, value=0.5, domain=domain),
         reference.variable("asks-nobody", missing, **negotiated),
         reference.variable("sells-to-nobody", ["nobody"], **auction),

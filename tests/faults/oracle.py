@@ -1,7 +1,7 @@
 """The judge: eventually stable reconciliation. When faults end, the cluster comes to the undisturbed run's end, and rests.
 
-What is compared are the Agents and variables with their whole status, the pods, and the ConfigMaps' directives; uids, nodes
-and times apart. What must hold at every instant is the witness's part.
+What is compared are the Agents, variables and Supervisors with their whole status, the pods, and the ConfigMaps'
+directives; uids, nodes and times apart. What must hold at every instant is the witness's part.
 """
 
 import asyncio
@@ -17,6 +17,7 @@ import yaml
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
+from faults.reference import Life
 from faults.witness import SEEN, Witness
 
 SETTLE_SECONDS: Final = 60.0
@@ -32,8 +33,9 @@ _IGNORED_ANNOTATIONS: Final = frozenset({"mabeam.dev/directives-nudge"})
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run without faults came to, and how long it is in writes and watch events: the measure of all others."""
+    """What a run of a life without faults came to, and how long it is in writes and watch events: the measure of all others."""
 
+    life: Life
     end: End
     created: tuple[str, ...]
     writes: int
@@ -69,7 +71,13 @@ def _config_map(body: JsonDict) -> JsonDict:
     return {"labels": _meta(body, "labels"), "owners": _owners(body), "data": data}
 
 
-_TELLING: Final = {"agents": _own, "orchestrationvariables": _own, "pods": _pod, "configmaps": _config_map}
+_TELLING: Final = {
+    "agents": _own,
+    "orchestrationvariables": _own,
+    "supervisors": _own,
+    "pods": _pod,
+    "configmaps": _config_map,
+}
 
 
 def _meta(body: JsonDict, key: str) -> JsonDict:

@@ -19,6 +19,8 @@ from mabeam.core.reports import parse
 from support.builders import stamp
 
 SHRINK_STEPS = 3000
+# Who may be whose child: what there is in a drawn world, and what there is not.
+FAMILY = (("Agent", "a"), ("Agent", "ghost"), ("Supervisor", "r"), ("Supervisor", "s"))
 
 
 def agent_spec(draw: Draw, whole: bool = False) -> JsonDict:
@@ -62,6 +64,23 @@ def variable_spec(draw: Draw, whole: bool = False) -> JsonDict:
     return spec
 
 
+def supervisor_spec(draw: Draw, whole: bool = False, own: str = "s") -> JsonDict:
+    """The same for Supervisors; most have the agent `a` or one another as children, and so close cycles."""
+    spec: JsonDict = draw.admitted(schema.of("Supervisor", "spec") if whole else _supported("Supervisor"))
+    if draw.rarely(10):
+        return spec
+    children = {(child.get("kind", "Agent"), child["name"]): child for child in spec.get("children", ())}
+    for kind, name in draw.some(FAMILY, len(FAMILY)):
+        children.setdefault((kind, name), {"kind": kind, "name": name})
+    children.pop(("Supervisor", own), None)
+    for kind, name in children:
+        if kind == "Supervisor":
+            children[kind, name].pop("significant", None)
+    if any(child.get("significant") for child in children.values()):
+        spec["autoShutdown"] = draw.of("AnySignificant", "AllSignificant")
+    return spec | {"children": list(children.values())}
+
+
 _SUPPORTED: dict[str, JsonDict] = {}
 
 
@@ -70,14 +89,20 @@ def _supported(kind: str) -> JsonDict:
 
 
 def drawn(number: int, whole: bool) -> JsonDict:
-    """The world of that number, as JSON: an agent, a variable about it, and everything that may be wrong around them."""
+    """The world of that number, as JSON: an agent, a variable about it, a tree, and all that may be wrong around them."""
     draw = Draw(random.Random(number))
     world: JsonDict = {"agent": agent_spec(draw, whole), "variable": variable_spec(draw, whole)}
+    world["supervisor"] = supervisor_spec(draw, whole)
+    if draw.rarely(2):
+        world["agent"]["supervisor"] = draw.of("s", "s", "r")
+    if draw.rarely(2):
+        world["above"] = supervisor_spec(draw, whole, "r")
     world["meta"] = {"annotations": draw.annotations(), "generation": draw.of(1, 2, 2**31, 2**53 - 1)}
     world["refusesPods"] = draw.rarely()
     parts: dict[str, Callable[[], Any]] = {
         "agentStatus": lambda: draw.admitted(schema.of("Agent", "status")),
         "variableStatus": lambda: draw.admitted(schema.of("OrchestrationVariable", "status")),
+        "supervisorStatus": lambda: draw.admitted(schema.of("Supervisor", "status")),
         "pods": lambda: [draw.pod("a", "uid-of-a") for _ in range(draw.rng.randrange(4))],
         "configMap": lambda: draw.config_map("a", "uid-of-a"),
         "report": lambda: draw.report().decode("latin-1"),
@@ -90,6 +115,9 @@ def built(world: JsonDict) -> HostileWorld:
     found = HostileWorld(refuses_pods=bool(world.get("refusesPods")))
     found.add("Agent", "a", world["agent"], world.get("agentStatus"), **world.get("meta", {}))
     found.add("OrchestrationVariable", "t", world["variable"], world.get("variableStatus"), creationTimestamp=stamp(0))
+    for name, key in (("s", "supervisor"), ("r", "above")):
+        if key in world:
+            found.add("Supervisor", name, world[key], world.get(f"{key}Status"), creationTimestamp=stamp(0))
     found.pods = {pod["metadata"]["name"]: pod for pod in world.get("pods", ())}
     if "configMap" in world:
         found.config_maps = {"a-mabeam": world["configMap"]}
@@ -115,11 +143,12 @@ def try_worlds(seed: int, batch: int, count: int, *, whole: bool = False) -> Cou
 
 
 def settled(world: JsonDict) -> list[str]:
-    """What became of the Agent and of the variable once nothing was written any more."""
+    """What became of the Agent, the variable and the Supervisor once nothing was written any more."""
     found = built(world)
     found.settle()
-    kinds = (("Agent", "a"), ("OrchestrationVariable", "t"))
-    accepted = [(kind, found.told(kind, name).get("Accepted", ("",))[0] == "True") for kind, name in kinds]
+    kinds = (("Agent", "a"), ("OrchestrationVariable", "t"), ("Supervisor", "s"))
+    there = [(kind, name) for kind, name in kinds if name in found.of(kind)]
+    accepted = [(kind, found.told(kind, name).get("Accepted", ("",))[0] == "True") for kind, name in there]
     return [f"{kind} {'accepted' if good else 'refused'}" for kind, good in accepted]
 
 

@@ -9,10 +9,13 @@ from faults.ground import RESYNC_SECONDS
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
 from faults.proxy import Fault, Rule, Script, after, before, lose_answer, nth
+from faults.reference import TEAM
+from faults.tree import TREE
 
 ID = "R1"
 TITLE = "SIGKILL before and after every write, and every answer lost"
 ALONE = False
+LIVES: Final = (TEAM, TREE)
 
 # Every so many plans the window without writes is long.
 LONG_QUIET_EVERY: Final = 25
@@ -26,7 +29,7 @@ FAULTS: Final[dict[str, Callable[[Arena], Fault]]] = {
 
 
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
-    """Three plans for every write of the undisturbed run."""
+    """Three plans for every write of an undisturbed run."""
     every = [
         Plan(f"{fault}:{number}", _runner(fault, number, undisturbed))
         for number in range(1, undisturbed.writes + 1)
@@ -39,7 +42,7 @@ def _runner(fault: str, number: int, undisturbed: Undisturbed) -> Callable[[Aren
     async def run(arena: Arena) -> None:
         arena.play(Script(writes=(Rule(nth(number), FAULTS[fault](arena)),)))
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena)
+        await reference.drive(arena, undisturbed.life.steps)
         quiet = LONG_QUIET_SECONDS if number % LONG_QUIET_EVERY == 0 else oracle.QUIET_SECONDS
         await oracle.judge(arena, undisturbed, quiet=quiet)
 

@@ -21,12 +21,13 @@ from faults.oracle import Undisturbed
 from faults.patience import PatientApi
 from faults.plan import Plan, chosen
 from faults.proxy import Fault, cut, done_but_unknown, refuse
-from faults.reference import STEPS
+from faults.tree import BOTH
 from faults.yardstick import replica_set
 
 ID = "R2"
 TITLE = "the apiserver away for 5, 30 and 120 s, frozen, and back with a cold cache"
 ALONE = True
+LIVES: Final = (BOTH,)
 
 BAR_SECONDS: Final = 10.0
 BAR_FACTOR: Final = 1.5
@@ -65,13 +66,13 @@ def _disturbed(undisturbed: Undisturbed, away: Away, seed: int) -> Callable[[Are
     """The workload up to a seeded step; the apiserver goes while that step is under way, and the rest goes on across it."""
 
     async def run(arena: Arena) -> None:
-        chance = random.Random(seed)
-        step = chance.randrange(1, len(STEPS) - 2)
+        chance, steps = random.Random(seed), undisturbed.life.steps
+        step = chance.randrange(1, len(steps) - 2)
         arena.api = PatientApi.instead_of(arena.api)
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, STEPS[:step])
+        await reference.drive(arena, steps[:step])
         async with beside(correct_pods(arena)):
-            async with beside(reference.drive(arena, STEPS[step:])) as work:
+            async with beside(reference.drive(arena, steps[step:])) as work:
                 # Soon: on idle cores the rest of the workload is over in half a second, and would leave nothing to write.
                 await asyncio.sleep(chance.choice((0.0, chance.uniform(0.0, 0.05))))
                 bar = await away(arena)

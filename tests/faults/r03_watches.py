@@ -23,11 +23,14 @@ from faults.proxy import (
     stall,
     swallow,
 )
+from faults.reference import TEAM
+from faults.tree import TREE
 from faults.witness import SEEN
 
 ID = "R3"
 TITLE = "every watch event dropped; watches stalled, expired, broken, cut within a line, replayed"
 ALONE = False
+LIVES: Final = (TEAM, TREE)
 
 # What is done to the n-th event: dropping for every n, the rest for every so many.
 AT_EVENTS: Final[dict[str, tuple[WatchFault, int]]] = {
@@ -53,7 +56,8 @@ def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequen
         for name, (fault, step) in AT_EVENTS.items()
         for number in range(1 + seed % step, undisturbed.events + 1, step)
     ]
-    silent = [Plan(f"silent:{kind}", _scripted(undisturbed, _silent(kind))) for kind in (*SEEN, "all")]
+    kinds = [kind for kind in SEEN if any(name.startswith(f"{kind}/") for name in undisturbed.end)]
+    silent = [Plan(f"silent:{kind}", _scripted(undisturbed, _silent(kind))) for kind in (*kinds, "all")]
     refused = [Plan(f"watch-refused:{code}", _scripted(undisturbed, _refused(code))) for code in REFUSALS]
     lists = [
         Plan("paged-lists", _scripted(undisturbed, lambda: Script(page=1))),
@@ -68,7 +72,7 @@ def _scripted(undisturbed: Undisturbed, script: Callable[[], Script]) -> Callabl
         arena.play(script())
         await arena.start(resync_seconds=RESYNC_SECONDS)
         began = time.monotonic()
-        await reference.drive(arena)
+        await reference.drive(arena, undisturbed.life.steps)
         arena.note("seconds of the workload", time.monotonic() - began)
         arena.play(Script(page=arena.proxy.script.page))
         await oracle.judge(arena, undisturbed)

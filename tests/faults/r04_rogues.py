@@ -14,12 +14,14 @@ from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
 from faults.proxy import Rule, Script, refuse, share
 from faults.reference import STEPS, runs
-from faults.rogue import FOREIGN, MANAGED_BY, RECOMPUTED, Rogue
+from faults.rogue import FOREIGN, MANAGED_BY, RECOMPUTED, TOLD_BY_SUPERVISORS, Rogue
+from faults.tree import BOTH
 from faults.witness import Witness
 
 ID = "R4"
 TITLE = "a fifth of the writes refused; a stranger edits statuses, labels and owners, and deletes"
 ALONE = False
+LIVES: Final = (BOTH,)
 
 SHARE: Final = 0.2
 CODES: Final = (409, 422, 429, 500, 504)
@@ -54,7 +56,7 @@ def _refusing(undisturbed: Undisturbed, code: int, seed: int) -> Run:
     async def run(arena: Arena) -> None:
         arena.play(Script(writes=(Rule(share(SHARE, seed), refuse(code, retry_after=1 if code == 429 else None)),)))
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena)
+        await reference.drive(arena, undisturbed.life.steps)
         arena.play(Script())
         await oracle.judge(arena, undisturbed)
         _bounded(arena, 2 * undisturbed.writes)
@@ -76,11 +78,12 @@ def _undone(undisturbed: Undisturbed, act: Act) -> Run:
     async def run(arena: Arena) -> None:
         arena.witness.trusting = True
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, TOLD)
+        steps = undisturbed.life.steps
+        await reference.drive(arena, steps[: len(TOLD)])
         rogue = Rogue(arena.api)
         await act(arena, rogue)
         await _rests(arena)
-        await reference.drive(arena, STEPS[len(TOLD) :])
+        await reference.drive(arena, steps[len(TOLD) :])
         await oracle.judge(arena, undisturbed)
         _bounded(arena, 2 * undisturbed.writes + WRITES_PER_ACT * rogue.acts)
 
@@ -101,9 +104,17 @@ async def _erases_a_variables_status(_: Arena, rogue: Rogue) -> None:
     await rogue.writes_status("orchestrationvariables", "temperature", None)
 
 
+async def _erases_what_supervisors_know(_: Arena, rogue: Rogue) -> None:
+    """The children are believed, and the parent's word is read again."""
+    await rogue.writes_status("supervisors", "root", {"children": None})
+    await rogue.writes_status("supervisors", "inner", None)
+
+
 async def _scribbles_over_statuses(_: Arena, rogue: Rogue) -> None:
     for name in ("steady", "pair", "once", "fragile"):
         await rogue.writes_status("agents", name, RECOMPUTED)
+    for name in ("root", "inner"):
+        await rogue.writes_status("supervisors", name, {key: RECOMPUTED[key] for key in TOLD_BY_SUPERVISORS})
 
 
 async def _forgets_the_records(_: Arena, rogue: Rogue) -> None:
@@ -136,6 +147,7 @@ async def _deletes_a_config_map(arena: Arena, rogue: Rogue) -> None:
 UNDONE: Final[dict[str, Act]] = {
     "erases-an-agents-status": _erases_an_agents_status,
     "erases-a-variables-status": _erases_a_variables_status,
+    "erases-what-supervisors-know": _erases_what_supervisors_know,
     "scribbles-over-statuses": _scribbles_over_statuses,
     "forgets-the-records": _forgets_the_records,
     "strips-the-pods-labels": _strips_the_pods_labels,
@@ -154,7 +166,7 @@ def _beside(undisturbed: Undisturbed, seed: int) -> Run:
         rogue = Rogue(arena.api)
         working = asyncio.create_task(rogue.at_work(seed))
         try:
-            await reference.drive(arena)
+            await reference.drive(arena, undisturbed.life.steps)
         finally:
             working.cancel()
             with suppress(asyncio.CancelledError):

@@ -12,13 +12,14 @@ from faults.arena import Arena
 from faults.beside import beside
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
-from faults.reference import STEPS
 from faults.replicas import Pair, ready, two_replicas
+from faults.tree import BOTH
 from support.operator_process import LEASE
 
 ID = "R5"
 TITLE = "two replicas: the leader frozen past its Lease, killed, ended; the Lease deleted, stolen"
 ALONE = False
+LIVES: Final = (BOTH,)
 
 # kube-controller-manager's own duration, and one that lets a plan be short.
 DEFAULT_LEASE_SECONDS: Final = 15
@@ -36,7 +37,7 @@ Act = Callable[[Pair], Awaitable[None]]
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Each misfortune of a leader, at seeded steps of the workload; two with the default duration."""
     chance = random.Random(seed)
-    steps = chance.sample(range(1, len(STEPS) - 1), 3)
+    steps = chance.sample(range(1, len(undisturbed.life.steps) - 1), 3)
     short = [
         Plan(f"{name}:{step}", _disturbed(undisturbed, act, step, SHORT_LEASE_SECONDS))
         for name, act in ACTS.items()
@@ -51,9 +52,10 @@ def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequen
 
 def _disturbed(undisturbed: Undisturbed, act: Act, step: int, lease_seconds: int) -> Callable[[Arena], Awaitable[None]]:
     async def run(arena: Arena) -> None:
+        steps = undisturbed.life.steps
         async with two_replicas(arena, lease_seconds) as pair:
-            await reference.drive(arena, STEPS[:step])
-            async with beside(reference.drive(arena, STEPS[step:])) as work:
+            await reference.drive(arena, steps[:step])
+            async with beside(reference.drive(arena, steps[step:])) as work:
                 await asyncio.sleep(random.Random(step).uniform(0.0, 0.3))
                 await act(pair)
                 await work

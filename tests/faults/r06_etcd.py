@@ -23,11 +23,12 @@ from faults.oracle import Undisturbed
 from faults.patience import PatientApi
 from faults.plan import Plan, chosen
 from faults.proxy import done_but_unknown
-from faults.reference import STEPS
+from faults.tree import BOTH
 
 ID = "R6"
 TITLE = "etcd standing still for 10 and 40 s, and out of space"
 ALONE = True
+LIVES: Final = (BOTH,)
 
 # How long the apiserver of the gentle plans waits for its etcd.
 GIVES_UP_SECONDS: Final = 4.0
@@ -44,7 +45,7 @@ Trouble = Callable[[Arena], AbstractAsyncContextManager[None]]
 
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Real troubles of etcd, each at two steps of the workload; of a sample only what happens in the plan's own proxy."""
-    steps = random.Random(seed).sample(range(1, len(STEPS) - 1), 2)
+    steps = random.Random(seed).sample(range(1, len(undisturbed.life.steps) - 1), 2)
     short, long = (
         [Plan(f"unknown-{seconds}:{step}", _disturbed(undisturbed, _unknown, step, float(seconds))) for step in steps]
         for seconds in (10, 40)
@@ -65,9 +66,10 @@ def _disturbed(
     async def run(arena: Arena) -> None:
         arena.api = PatientApi.instead_of(arena.api)
         operator = await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, STEPS[:step])
+        steps = undisturbed.life.steps
+        await reference.drive(arena, steps[:step])
         async with beside(correct_pods(arena)):
-            async with beside(reference.drive(arena, STEPS[step:])) as work:
+            async with beside(reference.drive(arena, steps[step:])) as work:
                 await asyncio.sleep(random.Random(step).uniform(0.0, 0.3))
                 seen = Probes(operator)
                 arena.witness.excuse(seconds + GRACE_SECONDS)

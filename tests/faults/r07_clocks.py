@@ -16,14 +16,16 @@ from faults.beside import beside
 from faults.ground import RESYNC_SECONDS
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
-from faults.reference import STEPS, rests, runs
+from faults.reference import rests, runs
 from faults.replicas import two_replicas
+from faults.tree import BOTH
 from faults.wall_clock import WallClock
 from support.operator_process import LEASE
 
 ID = "R7"
 TITLE = "the operator's clock an hour ahead and behind, stepped by an hour, shaking by five seconds"
 ALONE = False
+LIVES: Final = (BOTH,)
 
 HOUR: Final = 3600.0
 SHAKEN_SECONDS: Final = 5.0
@@ -42,7 +44,7 @@ Course = Callable[[WallClock], Awaitable[None]]
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Clocks that are wrong throughout, that are stepped within the workload, and within what depends on time most."""
     chance = random.Random(seed)
-    steps = chance.sample(range(1, len(STEPS) - 1), 2)
+    steps = chance.sample(range(1, len(undisturbed.life.steps) - 1), 2)
     wrong = [
         Plan("ahead", _throughout(undisturbed, HOUR)),
         Plan("behind", _throughout(undisturbed, -HOUR)),
@@ -67,7 +69,7 @@ def _throughout(undisturbed: Undisturbed, seconds: float) -> Run:
     async def run(arena: Arena) -> None:
         await _start(arena, await WallClock.wrong_by(seconds, arena.folder))
         arena.proxy.fired += 1
-        await reference.drive(arena)
+        await reference.drive(arena, undisturbed.life.steps)
         await _judge(arena, undisturbed)
 
     return run
@@ -79,7 +81,7 @@ def _shaken(undisturbed: Undisturbed, seed: int) -> Run:
         await _start(arena, clock)
         async with beside(clock.shake(SHAKEN_SECONDS, seed)):
             arena.proxy.fired += 1
-            await reference.drive(arena)
+            await reference.drive(arena, undisturbed.life.steps)
             await _judge(arena, undisturbed)
 
     return run
@@ -91,8 +93,8 @@ def _stepped(undisturbed: Undisturbed, step: int, course: Sequence[float]) -> Ru
     async def run(arena: Arena) -> None:
         clock = await WallClock.wrong_by(0.0, arena.folder)
         await _start(arena, clock)
-        await reference.drive(arena, STEPS[:step])
-        async with beside(reference.drive(arena, STEPS[step:])) as work:
+        await reference.drive(arena, undisturbed.life.steps[:step])
+        async with beside(reference.drive(arena, undisturbed.life.steps[step:])) as work:
             for seconds in course:
                 await asyncio.sleep(random.Random(step).uniform(0.2, 1.5))
                 clock.step(seconds)
@@ -121,8 +123,8 @@ def _leaders_disagree(undisturbed: Undisturbed, step: int) -> Run:
         environments = {name: clock.environment() for name, clock in clocks.items()}
         async with two_replicas(arena, SHORT_LEASE_SECONDS, environments) as pair:
             arena.proxy.fired += 1
-            await reference.drive(arena, STEPS[:step])
-            async with beside(reference.drive(arena, STEPS[step:])) as work:
+            await reference.drive(arena, undisturbed.life.steps[:step])
+            async with beside(reference.drive(arena, undisturbed.life.steps[step:])) as work:
                 for _ in range(2):
                     old = await pair.leader()
                     await pair.replicas[old].stay_down()
@@ -152,7 +154,7 @@ def _times_are_true(arena: Arena) -> None:
     """Every time in a status lies between the plan's beginning and now."""
     now = time.time()
     began = now - (time.monotonic() - arena.began)
-    for kind in ("agents", "orchestrationvariables"):
+    for kind in ("agents", "orchestrationvariables", "supervisors"):
         for name, body in arena.witness.objects[kind].items():
             for told in times_in(body.get("status")):
                 if not began - TOLERANCE_SECONDS <= told.timestamp() <= now + TOLERANCE_SECONDS:

@@ -21,6 +21,7 @@ from faults.arena import Arena
 from faults.ground import RESYNC_SECONDS
 from faults.hostile_world import unsaid
 from faults.plan import Plan, chosen
+from faults.schema import PLURALS
 from faults.specs import Draw
 from faults.witness import Witness
 from support.operator_process import ROOT
@@ -73,10 +74,11 @@ def plans(seed: int, sample: int | None) -> Sequence[Plan]:
 def _worlds(seed: int, batch: int, *whole: str) -> Run:
     async def run(arena: Arena) -> None:
         told = await _process("faults.pure_specs", str(seed), str(batch), str(WORLDS_IN_A_BATCH), *whole)
-        if sum(told.values()) != 2 * WORLDS_IN_A_BATCH:
+        if sum(told.values()) != 3 * WORLDS_IN_A_BATCH:
             raise AssertionError(f"not every object of {WORLDS_IN_A_BATCH} worlds has an end: {told}")
         arena.note("worlds in a batch", WORLDS_IN_A_BATCH)
         arena.note("agents accepted in a batch", told["Agent accepted"])
+        arena.note("Supervisors accepted in a batch", told["Supervisor accepted"])
 
     return run
 
@@ -141,7 +143,6 @@ async def _posted(arena: Arena, bodies: Sequence[JsonDict]) -> list[tuple[str, s
     return admitted
 
 
-PLURALS: Final = {"Agent": "agents", "OrchestrationVariable": "orchestrationvariables"}
 KINDS: Final = {plural: kind for kind, plural in PLURALS.items()}
 
 

@@ -2,13 +2,16 @@
 
 Four agents on fake nodes: one Permanent, one Transient with two replicas, one Temporary, one without any budget. Two of them
 share a variable. They fail, are parked, end, are told another value, get another spec, are scaled away and deleted.
+The tree's life is in `tree.py`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
+from faults.schema import PLURALS
 from faults.witness import Witness
 
 API: Final = "mabeam.dev/v1alpha1"
@@ -16,6 +19,14 @@ API: Final = "mabeam.dev/v1alpha1"
 STEP_SECONDS: Final = 90.0
 
 Step = Callable[[Arena], Awaitable[None]]
+
+
+@dataclass(frozen=True)
+class Life:
+    """A script of steps, and its name."""
+
+    name: str
+    steps: Sequence[Step]
 
 
 # --- the objects ------------------------------------------------------------------------------------------------------
@@ -117,9 +128,8 @@ GENERATION: Final = "mabeam.dev/directives-generation"
 
 
 async def create(arena: Arena, body: JsonDict) -> None:
-    """A user creates an agent or a variable."""
-    plural = {"Agent": "agents", "OrchestrationVariable": "orchestrationvariables"}[body["kind"]]
-    await arena.api.create(plural, body)
+    """A user creates an object of ours."""
+    await arena.api.create(PLURALS[body["kind"]], body)
 
 
 async def ends(arena: Arena, pod: str, code: int) -> None:
@@ -226,9 +236,10 @@ STEPS: Final[Sequence[Step]] = (
     _scale_away,
     _delete,
 )
+TEAM: Final = Life("team", STEPS)
 
 
-async def drive(arena: Arena, steps: Sequence[Step] = STEPS) -> None:
+async def drive(arena: Arena, steps: Sequence[Step]) -> None:
     """Play the steps; fails when one takes too long."""
     for step in steps:
         await step(arena)

@@ -30,6 +30,8 @@ RECOMPUTED: Final[JsonDict] = {
         }
     ],
 }
+# The same of a Supervisor.
+TOLD_BY_SUPERVISORS: Final = ("state", "observedGeneration", "conditions")
 
 
 @dataclass
@@ -87,14 +89,15 @@ class Rogue:
             await asyncio.sleep(pause * chance.uniform(0.5, 1.5))
 
     async def _scribbles(self, chance: random.Random) -> None:
-        agents, _ = await self.api.list("agents")
-        if agents:
-            name = chance.choice(sorted(agent["metadata"]["name"] for agent in agents))
-            key = chance.choice(sorted(RECOMPUTED))
-            await self.writes_status("agents", name, {key: RECOMPUTED[key]})
+        plural, keys = chance.choice((("agents", tuple(RECOMPUTED)), ("supervisors", TOLD_BY_SUPERVISORS)))
+        found, _ = await self.api.list(plural)
+        if found:
+            name = chance.choice(sorted(one["metadata"]["name"] for one in found))
+            key = chance.choice(sorted(keys))
+            await self.writes_status(plural, name, {key: RECOMPUTED[key]})
 
     async def _leaves_a_mark(self, chance: random.Random) -> None:
-        plural = chance.choice(("agents", "pods", "configmaps", "orchestrationvariables"))
+        plural = chance.choice(("agents", "pods", "configmaps", "orchestrationvariables", "supervisors"))
         found, _ = await self.api.list(plural)
         names = sorted(item["metadata"]["name"] for item in found if item["metadata"]["name"] != "kube-root-ca.crt")
         if names:

@@ -23,7 +23,7 @@ LIST_TYPE: Final = "x-kubernetes-list-type"
 LIST_KEYS: Final = "x-kubernetes-list-map-keys"
 RULES: Final = "x-kubernetes-validations"
 CRDS: Final = Path(__file__).resolve().parents[2] / "crds"
-PLURALS: Final = {"Agent": "agents", "OrchestrationVariable": "orchestrationvariables"}
+PLURALS: Final = {"Agent": "agents", "OrchestrationVariable": "orchestrationvariables", "Supervisor": "supervisors"}
 
 _TYPES: Final[Mapping[str, tuple[type, ...]]] = {
     "object": (dict,),

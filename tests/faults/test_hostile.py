@@ -13,7 +13,7 @@ from faults.apiserver import Api, JsonDict
 from faults.hostile_reports import Seen, judged
 from faults.hostile_world import unsaid
 from faults.proxy import Answer, Request
-from faults.pure_specs import agent_spec, try_worlds, variable_spec
+from faults.pure_specs import agent_spec, supervisor_spec, try_worlds, variable_spec
 from faults.r08_specs import open_ends, p
 from faults.r10_namespace import UNDER_WAY_SECONDS, Creates
 from faults.specs import Draw
@@ -32,10 +32,10 @@ KEYED: JsonDict = {
 }
 
 
-@pytest.mark.parametrize("kind", ["Agent", "OrchestrationVariable"])
+@pytest.mark.parametrize("kind", ["Agent", "OrchestrationVariable", "Supervisor"])
 def test_what_is_drawn_is_what_the_schema_admits(kind: str) -> None:
     shape = schema.of(kind, "spec")
-    spec_of = {"Agent": agent_spec, "OrchestrationVariable": variable_spec}[kind]
+    spec_of = {"Agent": agent_spec, "OrchestrationVariable": variable_spec, "Supervisor": supervisor_spec}[kind]
     for number in range(200):
         draw = Draw(random.Random(number))
         assert schema.problem(shape, draw.admitted(shape, {"template": draw.pod_template})) is None
@@ -131,6 +131,7 @@ def test_a_status_that_says_how_it_stands_and_why_is_enough(good: JsonDict) -> N
 )
 def test_a_status_that_does_not_is_seen(bad: JsonDict) -> None:
     assert unsaid("Agent", bad) is not None
+    assert unsaid("Supervisor", bad) is not None
 
 
 def test_an_object_has_no_end_before_its_present_spec_was_seen() -> None:

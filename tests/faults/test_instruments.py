@@ -2,7 +2,7 @@
 
 import asyncio
 import json
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from faults import oracle
+from faults import oracle, reference
 from faults.apiserver import Api, JsonDict, lines_of
 from faults.proxy import (
     Proxy,
@@ -31,6 +31,7 @@ from faults.proxy import (
     stall,
     swallow,
 )
+from faults.tree import disobeyed, side_by_side
 from faults.witness import Witness
 
 AGENT = "/apis/mabeam.dev/v1alpha1/namespaces/ns/agents/a/status"
@@ -235,12 +236,12 @@ def test_lists_are_paged_when_the_script_says_so() -> None:
 # --- the witness and the judge ----------------------------------------------------------------------------------------------
 
 
-def seen(*events: tuple[str, JsonDict], trusting: bool = False) -> list[str]:
+def seen(*events: tuple[str, JsonDict], trusting: bool = False, order: Sequence[str] = ()) -> list[str]:
     """What the witness objects to in a run of events."""
 
     async def main() -> list[str]:
         async with aiohttp.ClientSession() as session:
-            witness = Witness(Api("http://127.0.0.1:1", session, "ns"), trusting=trusting)
+            witness = Witness(Api("http://127.0.0.1:1", session, "ns"), trusting=trusting, order=order)
             for kind, told in events:
                 witness._take(kind, told["type"], told["object"])
             return witness.violations
@@ -254,6 +255,11 @@ def pod(name: str, phase: str = "Running", type_: str = "ADDED") -> tuple[str, J
 
 def agent(**status: Any) -> tuple[str, JsonDict]:
     return "agents", event("MODIFIED", "a", status=status)
+
+
+def supervisor(token: int = 1, **status: Any) -> tuple[str, JsonDict]:
+    record = {"kind": "Agent", "name": "a", "token": token} | status.pop("record", {})
+    return "supervisors", event("MODIFIED", "s", status={"children": [record], **status})
 
 
 def failures(*pods: str) -> list[JsonDict]:
@@ -284,13 +290,72 @@ def test_a_name_that_is_used_twice_is_seen() -> None:
         ({"pods": [{"ordinal": 0, "incarnation": 2}]}, {"pods": [{"ordinal": 0, "incarnation": 1}]}),
         ({"failures": failures("a-0-1")}, {"failures": []}),
         ({"failures": failures("a-0-1")}, {"failures": failures("a-0-1", "a-0-1")}),
+        ({"supervision": {"token": 2}}, {"supervision": {"token": 1}}),
     ],
-    ids=["restarts", "generation", "no directives", "incarnation", "a failure lost", "a failure told twice"],
+    ids=["restarts", "generation", "no directives", "incarnation", "a failure lost", "a failure told twice", "token"],
 )
 def test_what_only_grows_is_seen_to_shrink(old: JsonDict, new: JsonDict) -> None:
     assert len(seen(agent(**old), agent(**new))) == 1
     assert seen(agent(**old), agent(**new), trusting=True) == []
     assert seen(agent(**old), agent(**old)) == []
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (supervisor(2), supervisor(1)),
+        (supervisor(2), supervisor(2, record={"due": 2})),
+        (supervisor(totalRestarts=2), supervisor(totalRestarts=1)),
+        (supervisor(supervision={"token": 2}), supervisor(supervision={"token": 1})),
+    ],
+    ids=["a token", "a life that is over is due", "restarts", "its own token"],
+)
+def test_a_supervisor_that_goes_back_is_seen(old: tuple[str, JsonDict], new: tuple[str, JsonDict]) -> None:
+    assert len(seen(old, new)) == 1
+    assert seen(old, old) == seen(supervisor(1), supervisor(2, record={"due": 3})) == []
+
+
+def test_a_pod_of_a_tree_that_comes_before_its_turn_is_seen() -> None:
+    def ready(name: str) -> tuple[str, JsonDict]:
+        status = {"phase": "Running", "conditions": [{"type": "Ready", "status": "True"}]}
+        return "pods", event("MODIFIED", name, uid=f"uid-of-{name}", status=status)
+
+    assert seen(pod("a-0-1"), ready("a-0-1"), pod("b-0-1"), order=("a", "b")) == []
+    assert seen(pod("a-0-1"), pod("b-0-1"), order=("a", "b")) == ["pod b-0-1 came into being while a was not ready"]
+    assert seen(pod("b-0-1"), ready("b-0-1"), pod("a-0-1"), order=("a", "b")) == [
+        "pod b-0-1 came into being while a was not ready"
+    ]
+    assert seen(pod("c-0-1"), order=("a", "b")) == []
+
+
+def test_a_child_that_does_not_act_on_its_supervisors_word_is_seen() -> None:
+    def left(told: JsonDict, acts: JsonDict | None) -> list[str]:
+        witness = Witness(Api("http://127.0.0.1:1", None, "ns"))  # type: ignore[arg-type]
+        record = {"kind": "Agent", "name": "a", "intent": "Start", "token": 2} | told
+        witness.objects["supervisors"]["s"] = {"status": {"children": [record]}}
+        witness.objects["agents"]["a"] = {"status": {"supervision": acts}}
+        return disobeyed(witness)
+
+    acts = {"supervisor": "s", "intent": "Start", "token": 2}
+    assert left({}, acts) == []
+    for told, does in (({}, None), ({}, acts | {"token": 1}), ({"intent": "Stop"}, acts), ({"due": 3}, acts)):
+        assert len(left(told, does)) == 1
+
+
+def test_lives_side_by_side_take_all_steps_of_both_in_their_order() -> None:
+    done: list[str] = []
+
+    def step(name: str) -> Any:
+        async def run(_: Any) -> None:
+            done.append(name)
+
+        return run
+
+    steps = side_by_side([step(name) for name in "abcde"], [step(name) for name in "12"])
+    asyncio.run(reference.drive(None, steps))  # type: ignore[arg-type]
+    assert (len(steps), sorted(done)) == (5, [*"12", *"abcde"])
+    assert [name for name in done if name.isalpha()] == [*"abcde"]
+    assert done.index("1") < done.index("b") < done.index("2")
 
 
 def test_two_ends_that_differ_in_uids_nodes_and_times_only_are_the_same() -> None:

@@ -8,7 +8,7 @@ import asyncio
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
@@ -18,7 +18,7 @@ from faults.apiserver import Api, JsonDict, Refused
 
 T = TypeVar("T")
 
-SEEN: Final = ("agents", "orchestrationvariables", "pods", "configmaps")
+SEEN: Final = ("agents", "orchestrationvariables", "supervisors", "pods", "configmaps")
 POD_NAME: Final = re.compile(r"^(?P<agent>.+)-(?P<ordinal>\d+)-(?P<incarnation>\d+)$")
 TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 PATIENCE_SECONDS: Final = 60.0
@@ -33,12 +33,13 @@ class Witness:
     """`objects` by kind and name as they are now; `violations` are what must never have happened, in words.
 
     `trusting` is for plans in which a stranger writes into statuses: then numbers may move any way. `disowned` are pods that
-    a stranger has made nobody's.
+    a stranger has made nobody's. `order` are agents of a tree of which each one gets no pod while one before it is not ready.
     """
 
     api: Api
     trusting: bool = False
     disowned: set[str] = field(default_factory=set)
+    order: Sequence[str] = ()
     objects: dict[str, dict[str, JsonDict]] = field(default_factory=lambda: {kind: {} for kind in SEEN})
     violations: list[str] = field(default_factory=list)
     created: Counter[str] = field(default_factory=Counter)
@@ -91,6 +92,10 @@ class Witness:
     def variable(self, name: str) -> JsonDict:
         """A variable's status; empty while there is none."""
         return (self.objects["orchestrationvariables"].get(name) or {}).get("status") or {}
+
+    def supervisor(self, name: str) -> JsonDict:
+        """A Supervisor's status; empty while there is none."""
+        return (self.objects["supervisors"].get(name) or {}).get("status") or {}
 
     def live_pods(self) -> dict[tuple[str, str], list[str]]:
         """The pods that may still run a process, by agent and ordinal; a dying one counts until it is gone."""
@@ -148,11 +153,28 @@ class Witness:
             self.created[name] += 1
             if self.created[name] > 1:
                 self.violations.append(f"pod {name} came into being {self.created[name]} times")
+            self._in_order(name)
         for (agent, ordinal), names in self.live_pods().items():
             if len(names) > 1:
                 problem = f"two live pods of {agent}, ordinal {ordinal}: {', '.join(sorted(names))}"
                 if problem not in self.violations:
                     self.violations.append(problem)
+
+    def _in_order(self, name: str) -> None:
+        agent = name.rsplit("-", 2)[0]
+        if agent in self.order:
+            for before in self.order[: self.order.index(agent)]:
+                ready = any(
+                    is_ready(pod) for other, pod in self.objects["pods"].items() if other.startswith(f"{before}-")
+                )
+                if not ready:
+                    self.violations.append(f"pod {name} came into being while {before} was not ready")
+
+
+def is_ready(body: JsonDict) -> bool:
+    """Whether an object's condition says that it is ready."""
+    conditions = (body.get("status") or {}).get("conditions") or ()
+    return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
 
 
 # --- what only ever grows ---------------------------------------------------------------------------------------------
@@ -189,14 +211,26 @@ def _ledger(before: JsonDict, after: JsonDict) -> str | None:
     return f"failures were lost: {old} became {new}" if new[: len(old)] != old else None
 
 
+def _tokens(before: JsonDict, after: JsonDict) -> str | None:
+    old = {(record["kind"], record["name"]): record["token"] for record in before.get("children") or ()}
+    for record in after.get("children") or ():
+        if record["token"] < old.get((record["kind"], record["name"]), 0):
+            return f"the token of {record['name']} went back to {record['token']}"
+        if record.get("due", record["token"] + 1) <= record["token"]:
+            return f"{record['name']} is due a life of {record['due']}, and was told of {record['token']}"
+    return None
+
+
 CHECKS: Final = {
     "agents": (
         _counter("restarts"),
         _counter("disruptions"),
         _counter("directives", "generation"),
         _counter("directives", "appliedGeneration"),
+        _counter("supervision", "token"),
         _incarnations,
         _ledger,
     ),
     "orchestrationvariables": (_counter("round"),),
+    "supervisors": (_counter("totalRestarts"), _counter("supervision", "token"), _tokens),
 }

@@ -98,10 +98,10 @@ def running(since: float = 0) -> ContainerFacts:
     return ContainerFacts("running", started_at=at(since))
 
 
-def exited(code: int, when: float = 10, reason: str | None = None) -> ContainerFacts:
-    """A main container that ended with a code."""
+def exited(code: int, when: float = 10, reason: str | None = None, message: str | None = None) -> ContainerFacts:
+    """A main container that ended with a code, and what it left to the kubelet."""
     word = reason or ("Completed" if code == 0 else "Error")
-    return ContainerFacts("terminated", word, None, code, at(0), at(when))
+    return ContainerFacts("terminated", word, message, code, at(0), at(when))
 
 
 def waiting(reason: str | None = None, message: str | None = None) -> ContainerFacts:

@@ -19,6 +19,7 @@ from mabeam.core import coordination
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver
 from mabeam.core.reports import Refusal, Report
+from mabeam.core.restore import Lapse
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
 from mabeam.shell.first_words import Ahead
 from mabeam.shell.workqueue import Key
@@ -152,6 +153,7 @@ class Team:
     implying: bool = True
     ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
+    lapses: dict[str, Lapse] = field(default_factory=dict)
 
     @classmethod
     def of(cls, variable: JsonDict, *agents: JsonDict, **words: Any) -> "Team":
@@ -212,10 +214,11 @@ class Team:
             agent, pods, self.maps.get(directives_config_map(name)), variables=variables, reports=reports
         )
         ready = tuple(pod for pod in pods if pod.ready)
-        delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now)
+        lapse = self.lapses.pop(name, Lapse.NONE)
+        delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now, lapse)
         status = agent.status.model_copy(update={"directives": delivery.directives})
         decision = Decision(status, "", delivery.effects)
-        if self.implying:
+        if self.implying and lapse is Lapse.NONE:  # a lapse is in the status too, which then comes first
             decision = self.ahead.of_its_status(Key("Agent", "team", name), snapshot, decision)
         if decision.status != agent.status:
             self.status_writes += 1

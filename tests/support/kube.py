@@ -67,7 +67,7 @@ class Kube:
         return list(found["items"])
 
 
-def until(what: str, look: Callable[[], Any], seconds: float = 60) -> Any:
+def until(what: str, look: Callable[[], Any], seconds: float = 60, pause: float = 0.1) -> Any:
     """What `look` returned once it was truthy; fails after the deadline, saying what was awaited and last seen."""
     deadline = time.monotonic() + seconds
     while True:
@@ -76,7 +76,7 @@ def until(what: str, look: Callable[[], Any], seconds: float = 60) -> Any:
             return seen
         if time.monotonic() > deadline:
             raise AssertionError(f"not within {seconds} s: {what} (last seen: {seen!r})")
-        time.sleep(0.1)
+        time.sleep(pause)
 
 
 @contextmanager

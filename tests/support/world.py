@@ -246,8 +246,14 @@ class World:
             if self.nodes is None or node is None or node in self.nodes:
                 alive.setdefault(int(name.rsplit("-", 2)[1]), []).append(name)
         for ordinal, names in alive.items():
-            if len(names) > 1:
+            if len(names) > (2 if self._may_overlap() else 1):
                 raise ImpossibleState(f"two live pods of ordinal {ordinal} at one instant: {', '.join(names)}")
+
+    def _may_overlap(self) -> bool:
+        spec = self.agent["spec"]
+        equals = spec["replicas"] > 1 and spec.get("supervisionStrategy", "OneForOne") == "OneForOne"
+        asked = spec.get("migrationStrategy") == "MakeBeforeBreak"
+        return equals and asked and bool(self.status.migrations or self.status.disruptions)
 
     # --- the cluster --------------------------------------------------------------------------------------------------
 
@@ -266,11 +272,20 @@ class World:
             and not self.pods[name]["status"].get("conditions")
         ]
         for name in waiting:
-            self.start(name)
+            self.start(name, self._elsewhere(name))
         going = [name for name, pod in self.pods.items() if "deletionTimestamp" in pod["metadata"]]
         for name in going:
             self.reap(name)
         return bool(waiting or going)
+
+    def _elsewhere(self, name: str) -> str:
+        """node1, or node2 for a pod that would rather not be on node1, or when node1 takes none."""
+        affinity = self.pods[name]["spec"].get("affinity", {}).get("nodeAffinity", {})
+        preferred = affinity.get("preferredDuringSchedulingIgnoredDuringExecution", [])
+        avoided = {
+            v for term in preferred for e in term["preference"].get("matchExpressions", []) for v in e.get("values", [])
+        }
+        return "node2" if "node1" in avoided | self.cordoned else "node1"
 
     def start(self, name: str, node: str = "node1", ready: bool = True) -> None:
         """The kubelet starts the pod's containers."""
@@ -299,11 +314,14 @@ class World:
         state = {"waiting": {"reason": reason, "message": message}}
         self._status(name, containerStatuses=[{"name": c["name"], "state": state} for c in self._containers(name)])
 
-    def end(self, name: str, code: int = 1, reason: str | None = None, *, alone: bool = False) -> None:
-        """The main container exits; the others with it, unless it ends `alone`."""
+    def end(
+        self, name: str, code: int = 1, reason: str | None = None, *, message: str | None = None, alone: bool = False
+    ) -> None:
+        """The main container exits, with a termination message or none; the others with it, unless it ends `alone`."""
         started = self._main(name)["state"].get("running", {}).get("startedAt")
         ended = {"exitCode": code, "reason": reason or ("Completed" if code == 0 else "Error")}
         ended |= {"finishedAt": format_time(self.now)} | ({"startedAt": started} if started else {})
+        ended |= {"message": message} if message else {}
         self._main(name)["state"] = {"terminated": ended}
         self._condition(name, "Ready", "False")
         if not alone:

@@ -1,99 +1,12 @@
 """`mabeam-agent run` as a process: what it starts, what it answers, and how it ends."""
 
-import contextlib
-import json
-import os
-import re
 import signal
-import subprocess
-import sys
-import textwrap
-import time
-import urllib.request
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-DEADLINE = 30.0
-
-
-class Process:
-    """An agent running in a process of its own."""
-
-    def __init__(self, directory: Path, target: str, *options: str, **environment: str) -> None:
-        self.directory = directory
-        self._out = directory / "out.log"
-        self._err = directory / "err.log"
-        path = os.pathsep.join([str(ROOT / "operator"), str(directory)])
-        with self._out.open("w") as out, self._err.open("w") as err:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "mabeam.agent.main", "run", target, *options],
-                cwd=directory,
-                env={"PATH": os.environ["PATH"], "PYTHONPATH": path, **environment},
-                stdout=out,
-                stderr=err,
-            )
-
-    @property
-    def out(self) -> str:
-        return self._out.read_text()
-
-    @property
-    def err(self) -> str:
-        return self._err.read_text()
-
-    def exit_code(self) -> int:
-        return self.process.wait(DEADLINE)
-
-    def says(self, text: str) -> None:
-        end = time.monotonic() + DEADLINE
-        while text not in self.out:
-            assert self.process.poll() is None, f"it ended: {self.out} {self.err}"
-            assert time.monotonic() < end, f"it never said {text!r}: {self.out} {self.err}"
-            time.sleep(0.01)
-
-    def report(self) -> str:
-        self.says("port ")
-        (port,) = re.findall(r"port (\d+)", self.out)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE) as response:
-            return str(response.read().decode())
-
-    def reports(self, line: str) -> None:
-        end = time.monotonic() + DEADLINE
-        while line not in (text := self.report()):
-            assert time.monotonic() < end, f"{line!r} was never in {text}"
-            time.sleep(0.02)
-
-    def tell(self, generation: int, **parameters: object) -> None:
-        self.publish(json.dumps({"generation": generation, "parameters": parameters}))
-
-    def publish(self, text: str) -> None:
-        (self.directory / "new.json").write_text(text)
-        (self.directory / "new.json").replace(self.directory / "directives.json")
-
-
-Start = Callable[..., Process]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Start an agent whose module `worker` has this source."""
-    started: list[Process] = []
-
-    def run(source: str, target: str = "worker:Worker", **environment: str) -> Process:
-        (tmp_path / "worker.py").write_text(textwrap.dedent(source))
-        options = ("--port", "0", "--directives", str(tmp_path))
-        started.append(Process(tmp_path, target, *options, **environment))
-        return started[-1]
-
-    yield run
-    for process in started:
-        with contextlib.suppress(ProcessLookupError):
-            process.process.kill()
-        process.process.wait()
-
+from support.agent_process import Start
+from support.agent_process import start_agent as start_agent
 
 LISTENER = """
     from mabeam.agent import Refused

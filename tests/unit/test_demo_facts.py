@@ -13,6 +13,7 @@ from annealers.executor import Executor
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
+from mabeam.api.supervisor import Supervisor as SupervisorObject
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.summary import parked_message
 from support.builders import START, agent_body
@@ -21,7 +22,7 @@ ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from examples.demo import facts, team  # noqa: E402 - the examples are no package of the installed project
+from examples.demo import crew, facts, team  # noqa: E402 - the examples are no package of the installed project
 from examples.demo.facts import Obeyed, Track  # noqa: E402
 from examples.demo.tools import shown  # noqa: E402
 
@@ -147,3 +148,62 @@ def test_the_hothead_is_valid_and_counts_for_nothing_until_it_is_given_weight() 
     patched = AgentObject.model_validate(raw).spec.preferences[0]
     three_cool_ones = 3 * 30
     assert (three_cool_ones + patched.value * patched.weight) / (3 + patched.weight) > team.HOT
+
+
+# --- the crew ---------------------------------------------------------------------------------------------------------
+
+
+def member(name: str, *, ready: bool = True, phase: str = "Running") -> dict[str, Any]:
+    condition = {"type": "Ready", "status": str(ready)}
+    return {"metadata": {"name": name}, "status": {"phase": phase, "conditions": [condition]}}
+
+
+ORDER = ("a-0-1", "b-0-2", "c-0-2")
+
+
+@pytest.mark.parametrize(
+    ("pods", "wrong"),
+    [
+        ([], []),
+        ([member("a-0-1", ready=False)], []),
+        ([member("a-0-1"), member("b-0-2", ready=False)], []),
+        ([member("a-0-1"), member("b-0-2"), member("c-0-2", ready=False)], []),
+        ([member("a-0-1", ready=False), member("b-0-2")], ["b-0-2 is there, and a-0-1 is not ready"]),
+        ([member("a-0-1"), member("c-0-2")], ["c-0-2 is there, and b-0-2 is not ready"]),
+    ],
+)
+def test_a_pod_that_came_before_its_turn_is_named(pods: list[dict[str, Any]], wrong: list[str]) -> None:
+    assert facts.early(ORDER, pods) == wrong
+
+
+def test_a_pod_that_came_while_one_of_the_life_before_still_ran_is_named() -> None:
+    crashed, running = member("b-0-1", ready=False, phase="Failed"), member("c-0-1")
+    old, new = ("b-0-1", "c-0-1"), ("b-0-2", "c-0-2")
+    assert facts.overlapping(old, new, [crashed, running]) == []
+    assert facts.overlapping(old, new, [crashed, running, member("b-0-2")]) == ["b-0-2 is there, and c-0-1 still runs"]
+    assert facts.overlapping(old, new, [crashed, member("b-0-2")]) == []
+
+
+def test_the_pods_of_a_crew_are_ready_when_each_of_them_is() -> None:
+    names = facts.pods_of(("a", "b"), {"a": 1, "b": 2})
+    assert names == ["a-0-1", "b-0-2"]
+    assert facts.not_ready(names, [member("a-0-1"), member("b-0-1")]) == ["b-0-2"]
+    assert facts.not_ready(names, [member("a-0-1"), member("b-0-2")]) == []
+
+
+def test_a_group_restart_says_who_failed_and_who_went_along() -> None:
+    restart = {"time": "2026-01-01T00:00:00Z", "child": "b", "group": ["b", "c"]}
+    assert facts.group_restarts({"status": {"restarts": [restart]}}) == [("b", ("b", "c"))]
+    assert facts.group_restarts({}) == []
+
+
+def test_the_crew_is_a_tree_in_the_order_that_the_demo_tells() -> None:
+    supervisor, *agents = yaml.safe_load_all((ROOT / crew.CREW_FILE).read_text())
+    spec = SupervisorObject.model_validate(supervisor).spec
+    assert tuple(child.name for child in spec.children) == crew.CREW
+    assert (spec.strategy, spec.max_restarts, spec.period_seconds) == ("RestForOne", 3, 60)
+    for name, body in zip(crew.CREW, agents, strict=True):
+        agent = AgentObject.model_validate(body)
+        assert (agent.metadata.name, agent.spec.supervisor) == (name, supervisor["metadata"]["name"])
+        tolerance = agent.spec.fault_tolerance
+        assert (tolerance.max_failures, tolerance.escalation_policy) == (0, "Escalate")

@@ -8,7 +8,7 @@ from mabeam.api.names import Reason
 from mabeam.core.decision import Event
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError
-from mabeam.shell.events import Recorder, Regarding
+from mabeam.shell.events import GIVE_WAY_SECONDS, Recorder, Regarding
 
 AGENT = Regarding("Agent", "team", "a", "uid-of-a")
 
@@ -66,6 +66,29 @@ def test_the_same_words_again_become_a_series() -> None:
     assert posting(scenario).posted == [("create", "again"), ("patch", "2"), ("patch", "3")]
 
 
+def test_events_give_way_to_keys_that_wait_for_a_worker() -> None:
+    waiting = ["a key"]
+
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.is_busy = lambda: bool(waiting)
+        recorder.record(AGENT, told("later"))
+        await asyncio.sleep(3 * GIVE_WAY_SECONDS)
+        assert api.posted == []
+        waiting.clear()
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario).posted == [("create", "later")]
+
+
+def test_an_event_gives_way_for_a_bounded_time() -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.is_busy, recorder.patience_seconds = lambda: True, 3 * GIVE_WAY_SECONDS
+        recorder.record(AGENT, told("late"))
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario).posted == [("create", "late")]
+
+
 def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
     async def scenario(recorder: Recorder, api: Apiserver) -> None:
         api.trouble = ApiError(500, "No", "no")
@@ -73,6 +96,14 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
         await until(lambda: bool(api.posted))
 
     assert posting(scenario).posted == [("create", "kept")]
+
+
+def test_a_note_is_cut_where_the_apiserver_counts_bytes() -> None:
+    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+        recorder.record(AGENT, told("ä" * 1000))
+        await until(lambda: bool(api.posted))
+
+    assert posting(scenario).posted == [("create", "ä" * 512)]
 
 
 def test_a_flood_loses_its_oldest() -> None:

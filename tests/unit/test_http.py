@@ -322,16 +322,30 @@ def test_a_list_is_read_page_by_page() -> None:
     assert {query["limit"] for query in asked} == {"100"}
 
 
-@pytest.mark.parametrize("status", [404, 409])
-def test_what_is_gone_or_another_one_by_now_counts_as_deleted(status: int) -> None:
-    async def handler(_: web.Request) -> web.Response:
-        return web.json_response({"reason": "x"}, status=status)
+def asked_to_delete(status: int, there: str | None) -> object:
+    """What a deletion is told that was refused, `there` being the uid of who has the name then."""
 
-    async def main() -> None:
+    async def handler(request: web.Request) -> web.Response:
+        if request.method == "DELETE" or there is None:
+            return web.json_response({"reason": "x"}, status=status if request.method == "DELETE" else 404)
+        return web.json_response({"metadata": {"uid": there}})
+
+    async def main() -> object:
         async with a_cluster(handler) as cluster:
-            assert await cluster.delete("Pod", "team", "a-0-1", "uid", None) is None
+            return await cluster.delete("Pod", "team", "a-0-1", "uid", None)
 
-    asyncio.run(main())
+    return asyncio.run(main())
+
+
+@pytest.mark.parametrize(("status", "there"), [(404, None), (409, None), (409, "another")])
+def test_what_is_gone_or_another_one_by_now_counts_as_deleted(status: int, there: str | None) -> None:
+    assert asked_to_delete(status, there) is None
+
+
+def test_a_deletion_that_met_another_write_is_not_taken_for_done() -> None:
+    with pytest.raises(ApiError) as error:
+        asked_to_delete(409, "uid")
+    assert error.value.status == 409
 
 
 @pytest.mark.parametrize("body", ["<html>a proxy</html>", "[]", ""])

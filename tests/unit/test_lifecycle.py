@@ -203,6 +203,29 @@ def test_only_the_end_of_every_container_proves_that_nothing_runs(
     assert (is_terminal(pod), is_live(pod), is_running(pod), is_ready(pod)) == (terminal, not terminal, runs, ready)
 
 
+# --- its last line --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        (None, None),
+        ("", None),
+        (" \n\t\n", None),
+        ("one", "one"),
+        ('{"progress": 3}\nValueError: no such model\n\n', "ValueError: no such model"),
+        ("Traceback:\r\n  out of luck  \r\n", "out of luck"),
+        ("told\n\x1b\x07\n", "told"),
+        ("\x1b[31mred\x07", "[31mred"),
+    ],
+)
+def test_the_last_line_that_says_something_is_kept(text: str | None, line: str | None) -> None:
+    for code, cause in ((1, FailureCause.CRASH), (137, FailureCause.OOM)):
+        reason = "OOMKilled" if cause is FailureCause.OOM else None
+        found = ended(a_pod(main=exited(code, reason=reason, message=text)))
+        assert (found.cause, found.message) == (cause, line)
+
+
 # --- words ----------------------------------------------------------------------------------------------------------
 
 
@@ -216,6 +239,10 @@ def test_every_cause_but_the_obvious_has_words_of_its_own() -> None:
     [
         (a_pod(main=exited(0)), "exit code 0 (normal)"),
         (a_pod(main=exited(3)), "exit code 3"),
+        (
+            a_pod(main=exited(1, message="Traceback\nValueError: no such model\n")),
+            "exit code 1: ValueError: no such model",
+        ),
         (a_pod(main=exited(137, reason="OOMKilled")), "out of memory (OOMKilled)"),
         (a_pod(phase="Failed", main=ContainerFacts()), "the pod failed"),
         (a_pod(phase="Failed", reason="DeadlineExceeded", main=ContainerFacts()), "the pod failed (DeadlineExceeded)"),

@@ -232,9 +232,12 @@ CHANGES: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "normal_exit_codes": ({"normalExitCodes": [3]}, False, True),
     "start_timeout_seconds": ({"startTimeoutSeconds": 9}, False, True),
     "fault_tolerance": ({"max_failures": 9}, False, True),
+    "supervisor": ({"supervisor": "crew"}, False, True),
+    "supervision_strategy": ({"supervisionStrategy": "OneForAll"}, False, True),
+    "migration_strategy": ({"migrationStrategy": "MakeBeforeBreak"}, False, True),
     "preferences": ({"preferences": [{"variable": "t", "value": 1}]}, False, True),
 }
-NOT_YET = {"supervisor", "supervision_strategy", "conflict_resolution"}
+NOT_YET = {"conflict_resolution"}
 
 
 def test_every_field_of_the_spec_is_known_to_shape_the_pod_or_not() -> None:

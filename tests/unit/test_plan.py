@@ -187,7 +187,7 @@ ODD: dict[str, tuple[str | bytes, str]] = {
     "an unknown field": (
         agent(spec="spec: {module: 'team.work:Worker', faultTolerance: {maxFailure: 3}}"),
         "-: document 1: Agent/a: spec.faultTolerance.maxFailure: is not a field here; allowed: backoff, "
-        "escalationPolicy, failureWindowSeconds, maxFailures, probeAfterSeconds, progressTimeoutSeconds, "
+        "escalationPolicy, exitCodeRules, failureWindowSeconds, maxFailures, probeAfterSeconds, progressTimeoutSeconds, "
         "recoveryStrategy",
     ),
     "an unknown strategy": (

@@ -183,3 +183,50 @@ def test_recovery_is_told_when_the_agent_is_whole_again() -> None:
     world.settle()
     assert recovery_seconds(before, world.status, world.now) == 7
     assert recovery_seconds(world.status, world.status, world.now) is None
+
+
+# --- rules by exit code ---------------------------------------------------------------------------------------------------------
+
+
+def a_ruled_agent(**words: object) -> World:
+    rules = [{"codes": [75], "action": "Ignore"}, {"codes": [78, 75], "action": "Park"}]
+    world = World(agent_body(faultTolerance={"maxFailures": 1, "backoff": NO_BACKOFF, "exitCodeRules": rules}, **words))
+    world.settle()
+    return world
+
+
+def test_an_exit_code_that_is_ignored_is_followed_by_a_restart_that_costs_nothing() -> None:
+    world = a_ruled_agent()
+    for number in range(1, 6):
+        world.end(f"a-0-{number}", 75)
+        world.settle()
+    assert (world.state, world.status.restarts, world.status.disruptions) == ("Running", 0, 0)
+    assert [failure.counted for failure in world.status.failures] == [False] * 5
+    assert world.told("AgentFailed")[0] == "a-0-1: exit code 75; restarted now, not counted"
+
+
+def test_an_exit_code_that_no_restart_helps_parks_the_agent_at_once() -> None:
+    world = a_ruled_agent()
+    world.end("a-0-1", 78)
+    world.settle()
+    assert (world.state, world.live()) == ("Failed", [])
+    ready, reason, message = world.condition("Stalled")
+    assert (ready, reason) == ("True", "ParkedByRule")
+    assert message.startswith(
+        "exit code 78, after which `exitCodeRules` ask for no restart. Fix it, then change the spec"
+    )
+
+
+def test_a_temporary_agent_is_not_restarted_by_a_rule() -> None:
+    world = a_ruled_agent(restartStrategy="Temporary")
+    world.end("a-0-1", 75)
+    world.settle()
+    assert (world.state, world.live()) == ("Failed", [])
+    assert world.condition("Stalled")[1] == "Failed"
+
+
+def test_a_code_without_a_rule_is_a_failure_like_any_other() -> None:
+    world = a_ruled_agent()
+    world.end("a-0-1", 3)
+    world.settle()
+    assert (world.state, world.status.restarts) == ("Running", 1)

@@ -230,6 +230,8 @@ def test_many_names_are_cut_short() -> None:
     ("facts", "words"),
     [
         ({"cause": "Crash", "exit_code": 2, "reason": "Error"}, "exit code 2"),
+        ({"cause": "Crash", "exit_code": 1, "message": "ValueError: no such model"}, "exit code 1: ValueError: no such model"),
+        ({"cause": "Crash", "exit_code": 1, "message": "x" * 1024}, "exit code 1: " + "x" * 256),
         ({"cause": "NormalExit", "exit_code": 0}, "exit code 0"),
         ({"cause": "OOM", "exit_code": 137, "reason": "OOMKilled"}, "out of memory (OOMKilled)"),
         ({"cause": "ImageError", "reason": "ErrImagePull"}, "its image could not be pulled in time (ErrImagePull)"),

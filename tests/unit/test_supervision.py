@@ -289,6 +289,19 @@ def test_a_parked_agent_says_how_it_came_to_it_and_how_it_gets_out() -> None:
     )
 
 
+def test_the_last_line_of_a_crash_is_told_wherever_the_crash_is() -> None:
+    world = up(agent_body(max_failures=1, backoff=NO_BACKOFF))
+    for name in ("a-0-1", "a-0-2"):
+        world.tick(1)
+        world.end(name, 1, message="{}\nValueError: no such model\n")
+        world.settle()
+    words = "exit code 1: ValueError: no such model"
+    assert [failure.message for failure in world.status.failures] == ["ValueError: no such model"] * 2
+    assert f"Last: {words}. Fix it" in world.condition("Stalled")[2]
+    assert world.told("AgentFailed") == [f"a-0-1: {words}; restart 1 of 1 in 60 s, now"]
+    assert f"Last: {words}. Fix it" in world.told("RestartBudgetExhausted")[0]
+
+
 def test_a_parked_agents_last_pod_is_kept_for_its_logs() -> None:
     world = parked()
     world.advance(1000)

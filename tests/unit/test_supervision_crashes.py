@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.names import ANNOTATION_RELEASE
+from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE
 from support.builders import PLAIN_BACKOFF, agent_body
 from support.world import World
 
@@ -107,6 +107,19 @@ def is_tried_again(world: World) -> None:
     world.advance(100)
 
 
+def moves_and_is_drained(world: World) -> None:
+    world.settle()
+    world.tick(1)
+    world.annotate(ANNOTATION_MIGRATE, "once")
+    world.settle()
+    world.cordoned = {"node2"}
+    world.drain("a-1-2")
+    world.advance(10)
+    world.annotate(ANNOTATION_MIGRATE, "twice")
+    world.end(min(world.live()), 3)
+    world.advance(10)
+
+
 STORIES: dict[str, Story] = {
     "crashes until parked, then released": (
         {"max_failures": 2, "backoff": PLAIN_BACKOFF},
@@ -133,6 +146,9 @@ STORIES: dict[str, Story] = {
         },
         is_tried_again,
     ),
+    "moves and is drained": ({"replicas": 2}, moves_and_is_drained),
+    "moves without a break": ({"replicas": 2, "migrationStrategy": "MakeBeforeBreak"}, moves_and_is_drained),
+    "moves together": ({"replicas": 2, "supervisionStrategy": "OneForAll"}, moves_and_is_drained),
     "loses its status": ({"replicas": 2}, loses_its_status),
 }
 

@@ -18,6 +18,9 @@ An agent is a class that takes an `Agent` and has a `run`; `mabeam-agent run mod
                 self.agent.prefer("temperature", 0.4, weight=2)
                 self.agent.progress()
 
+        def terminate(self, reason: str) -> None:                       # "normal", "shutdown" or "error: ..."
+            save(self.temperature)
+
 The contract underneath, for any language, is docs/agent-contract.md.
 """
 

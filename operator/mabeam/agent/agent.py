@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 from mabeam.agent import termination
 from mabeam.agent.answers import Answers
@@ -106,6 +106,14 @@ class Agent:
                 self._stop_callbacks.append(callback)
                 return
         callback()
+
+    def stop_listening(self) -> None:
+        """Hand over no more directives: the worker is finishing. The report is served on."""
+        self._closed.set()
+
+    def last_report(self) -> dict[str, Any]:
+        """What is worth keeping of the report when the process is gone: one generation, one count, the performance."""
+        return self._answers.last_report()
 
     # -- hearing ----------------------------------------------------------------------------------------------------
 
@@ -209,7 +217,7 @@ class Agent:
         """Let the handler apply the newest directives, and answer for it."""
         with self._handing_over:
             directives = self._directives
-            if self._handler is None or directives == self._handed_over:
+            if self._handler is None or directives == self._handed_over or self._closed.is_set():
                 return
             self._handed_over = directives
             try:

@@ -10,7 +10,7 @@ import math
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import SupportsFloat
+from typing import Any, SupportsFloat
 
 # The operator reads at most this many series of a report; saying so here, where the agent can still act, beats
 # losing the report there.
@@ -63,6 +63,19 @@ class Answers:
                 for name, samples in self._samples.items()
                 if samples
             ]
+
+    def last_report(self) -> dict[str, Any]:
+        """The answers that still mean something when the process is gone."""
+        with self._lock:
+            performance = {
+                dict(labels).get("metric", ""): value for labels, value in self._samples["mabeam_performance"].items()
+            }
+            return {
+                "generation": int(self._samples["mabeam_applied_generation"][()]),
+                "progress": self._samples["mabeam_progress"][()],
+                "performance": performance.pop("", None),
+                "metrics": performance,
+            }
 
     def applied(self, generation: int) -> None:
         """Say that a generation is in force; refusals of other generations have served their purpose and go."""

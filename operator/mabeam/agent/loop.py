@@ -1,4 +1,4 @@
-"""The life of an agent whose `run` is async: its handler runs in the event loop, and stopping cancels its task."""
+"""The life of an agent whose `run` is async: its handler and its `terminate` run in the event loop, and stopping cancels it."""
 
 from __future__ import annotations
 
@@ -6,32 +6,47 @@ import asyncio
 import concurrent.futures
 import contextlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from mabeam.agent.agent import Agent
 from mabeam.agent.directives import Directives, Refused
 
 
-def live(agent: Agent, worker: Any) -> None:
-    """Run the worker to its end. On SIGTERM its task is cancelled, as asyncio does on Ctrl-C."""
-    asyncio.run(_live(agent, worker))
+@contextlib.contextmanager
+def stage(agent: Agent, worker: Any) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
+    """Two calls that let the worker run and terminate, both in one event loop, which ends with the block.
+
+    On SIGTERM the task of `run` is cancelled, as asyncio does on Ctrl-C; tasks of its own live on until it terminated.
+    """
+    with asyncio.Runner() as runner:
+        ends = getattr(worker, "terminate", None) is not None
+        yield (
+            lambda: runner.run(_run(agent, worker)),
+            (lambda reason: runner.run(_terminate(worker, reason))) if ends else None,
+        )
 
 
-async def _live(agent: Agent, worker: Any) -> None:
+async def _run(agent: Agent, worker: Any) -> None:
     handler = getattr(worker, "on_directives", None)
     if handler is not None:
         # From another thread, because registering calls the handler, and the handler needs this loop.
         await asyncio.to_thread(agent.on_directives, _in_loop(handler, asyncio.get_running_loop()))
-    if agent.stopping.is_set():
+    task = asyncio.current_task()
+    if agent.stopping.is_set() or task is None:
         return
-    task = asyncio.ensure_future(worker.run())
     agent.on_stop(_canceller(task))
     try:
-        await task
+        await worker.run()
     except asyncio.CancelledError:
         if not agent.stopping.is_set():
             raise
+
+
+async def _terminate(worker: Any, reason: str) -> None:
+    result = worker.terminate(reason)
+    if inspect.isawaitable(result):
+        await result
 
 
 def _canceller(task: asyncio.Future[Any]) -> Callable[[], None]:

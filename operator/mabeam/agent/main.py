@@ -2,6 +2,9 @@
 
 0: `run` returned.  1: an exception, its traceback on stderr.  2: asked for something that cannot be started.
 SystemExit(n): n.  The supervisor judges by these, so nothing else may come out.
+
+However it ends, the worker's `terminate(reason)` is called once, then the last report and the reason are left to the
+kubelet. What goes wrong there is never milder than what `run` said.
 """
 
 from __future__ import annotations
@@ -17,30 +20,50 @@ import re
 import sys
 import time
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
+from mabeam.agent import last_words
 from mabeam.agent.agent import Agent
 
 log = logging.getLogger("mabeam.agent")
 
 TARGET = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
+# What a `terminate` is told besides "normal" and "shutdown" begins with it.
+ERROR = "error: "
+
 
 class Unstartable(Exception):
     """What was asked for cannot be started; the message says why and what would be allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How a life ended: its exit code, and why, as its `terminate` is told."""
+
+    code: int
+    reason: str
+
+    def __str__(self) -> str:
+        """The reason as people want to read it beside an exit code."""
+        return self.reason.removeprefix(ERROR)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code of one agent's life."""
     options = _parser().parse_args(arguments)
     _log_to_stdout()
+    environ = _environment(options)
     try:
         with contextlib.ExitStack() as life:
-            return _live(_listening(_environment(options), life), options.target)
+            agent = _listening(environ, life)
+            return _live(agent, options.target, environ)
     except Unstartable as reason:
         print(f"mabeam-agent: {reason}", file=sys.stderr, flush=True)
+        last_words.leave(environ, str(reason))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -75,31 +98,82 @@ def _listening(environ: Mapping[str, str], life: contextlib.ExitStack) -> Agent:
         raise Unstartable(f"cannot report on port {agent.port}: {error}") from error
 
 
-def _live(agent: Agent, target: str) -> int:
-    """The exit code after the class was made, told its first directives, and run to its end."""
+def _live(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
+    """The exit code after the class was made, told its first directives, run to its end and let terminate."""
+
+    def leave(ending: Ending) -> int:
+        report = agent.last_report()
+        log.info("ended: %s; last report: %s", ending, last_words.as_json(report))
+        last_words.leave(environ, str(ending), report)
+        return ending.code
+
     try:
         worker = _load(target)(agent)
-        if inspect.iscoroutinefunction(worker.run):
-            # Only here: an agent that is not async should not pay for the import.
-            from mabeam.agent import loop
-
-            loop.live(agent, worker)
-        else:
-            handler = getattr(worker, "on_directives", None)
-            if inspect.iscoroutinefunction(handler):
-                raise Unstartable(f"cannot start {target}: its on_directives is async, so its run must be async too")
-            if handler is not None:
-                agent.on_directives(handler)
-            if not agent.stopping.is_set():
-                worker.run()
-    except Unstartable:
+    except (Unstartable, KeyboardInterrupt):
         raise
-    except Exception:
-        traceback.print_exc()
+    except BaseException as error:
+        return leave(_ending(agent, error))
+    with _stage(agent, worker, target) as (run, terminate):
+        ending = _ending(agent, _attempt(run))
+        agent.stop_listening()
+        if terminate is not None:
+            late = _ending(agent, _attempt(lambda: terminate(ending.reason)))
+            # Whoever failed in `run` is judged by that. Whoever did not, and fails now, has failed.
+            ending = ending if ending.code or not late.code else late
+        # Within the stage: what an event loop still has to tidy up may outlast the grace period.
+        return leave(ending)
+
+
+@contextlib.contextmanager
+def _stage(agent: Agent, worker: Any, target: str) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
+    """Two calls: let the worker run, and let it terminate (None when it has no such method)."""
+    if inspect.iscoroutinefunction(worker.run):
+        # Only here: an agent that is not async should not pay for the import.
+        from mabeam.agent import loop
+
+        with loop.stage(agent, worker) as calls:
+            yield calls
+        return
+    handler, terminate = (getattr(worker, name, None) for name in ("on_directives", "terminate"))
+    for method in (handler, terminate):
+        if inspect.iscoroutinefunction(method):
+            raise Unstartable(f"cannot start {target}: its {method.__name__} is async, so its run must be async too")
+
+    def run() -> None:
+        if handler is not None:
+            agent.on_directives(handler)
+        if not agent.stopping.is_set():
+            worker.run()
+
+    yield run, terminate
+
+
+def _attempt(call: Callable[[], None]) -> BaseException | None:
+    """What the call raised, None when it returned. A second Ctrl-C goes through: somebody wants the end now."""
+    try:
+        call()
+    except (Unstartable, KeyboardInterrupt):
+        raise
+    except BaseException as error:
+        return error
+    return None
+
+
+def _ending(agent: Agent, error: BaseException | None) -> Ending:
+    """What came of a call that raised this; a traceback or an exit's words go to stderr, as Python has it."""
+    code = 0
+    if isinstance(error, SystemExit):
+        in_words = not (error.code is None or isinstance(error.code, int))
+        code = 1 if in_words else int(error.code or 0)
+        if in_words:
+            print(error.code, file=sys.stderr, flush=True)
+    elif error is not None:
+        code = 1
+        traceback.print_exception(error)
         sys.stderr.flush()
-        return 1
-    log.info("finished")
-    return 0
+    if code:
+        return Ending(code, ERROR + last_words.one_line("".join(traceback.format_exception_only(error))))
+    return Ending(0, "shutdown" if agent.stopping.is_set() else "normal")
 
 
 def _load(target: str) -> Callable[[Agent], Any]:

@@ -67,6 +67,20 @@ class RecoveryStrategy(StrEnum):
     RESTORE_LAST_GOOD = "RestoreLastGood"
 
 
+class ExitCodeAction(StrEnum):
+    """What an abnormal exit with that code leads to, instead of a counted restart; after Job's `podFailurePolicy`."""
+
+    IGNORE = "Ignore"
+    PARK = "Park"
+
+
+class MigrationStrategy(StrEnum):
+    """Whether the old pod of a moving replica ends before the new one starts, or serves until the new one is ready."""
+
+    BREAK_BEFORE_MAKE = "BreakBeforeMake"
+    MAKE_BEFORE_BREAK = "MakeBeforeBreak"
+
+
 class AgentEscalationPolicy(StrEnum):
     """What an exhausted budget does. Ignore is not offered: a budget that is ignored is none."""
 
@@ -134,14 +148,43 @@ class Backoff(KubeModel):
     ] = 300
 
 
+class ExitCodeRule(KubeModel):
+    """What exits with these codes mean, when that is not a failure like any other."""
+
+    codes: Annotated[
+        tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)
+    ]
+    action: Annotated[
+        ExitCodeAction,
+        Field(
+            description="Ignore: restarted, if the restart strategy restarts, but not counted. Park: no restart would help, "
+            "so the budget is spent at once."
+        ),
+    ]
+
+
 class AgentFaultTolerance(KubeModel):
     """The restart budget and what happens when it is spent (OTP's intensity and period)."""
 
     max_failures: Annotated[
         int, Field(ge=0, le=200, description="The next counted failure inside the window exhausts the budget.")
     ] = 3
-    failure_window_seconds: Annotated[int, Field(ge=1, le=604_800)] = 60
-    recovery_strategy: RecoveryStrategy = RecoveryStrategy.RESTART
+    failure_window_seconds: Annotated[
+        int,
+        Field(
+            ge=1,
+            le=604_800,
+            description="The budget's sliding window. Under Supervisors budgets multiply: at worst an agent restarts "
+            "`maxFailures` times for each restart that the Supervisors above allow (`worstCaseRestarts` in their status).",
+        ),
+    ] = 60
+    recovery_strategy: Annotated[
+        RecoveryStrategy,
+        Field(
+            description="How a failed pod comes back: as it was, away from the node on which it failed, or without the "
+            "directives that came since the agent was last healthy for `backoff.resetAfterSeconds`."
+        ),
+    ] = RecoveryStrategy.RESTART
     escalation_policy: Annotated[
         AgentEscalationPolicy,
         Field(description="What an exhausted budget does: park the agent, or be a death for its Supervisor to handle."),
@@ -161,7 +204,13 @@ class AgentFaultTolerance(KubeModel):
             description="A process whose reported progress stands still for so long, and that does not wait, has failed (Hang).",
         ),
     ] = None
-    rules: ClassVar[tuple[Rule, ...]] = (only_yet("recovery_strategy", ("Restart", "Reschedule")),)
+    exit_code_rules: Annotated[
+        tuple[ExitCodeRule, ...],
+        Field(
+            max_length=16,
+            description="Abnormal exits that are judged by their code; the first rule that names it holds.",
+        ),
+    ] = ()
 
 
 class ResourceBounds(KubeModel):
@@ -295,6 +344,13 @@ class AgentSpec(KubeModel):
             "each when the one before is ready, and stop in reverse."
         ),
     ] = SupervisionStrategy.ONE_FOR_ONE
+    migration_strategy: Annotated[
+        MigrationStrategy,
+        Field(
+            description="How a replica moves to another node: the old pod ends first, or (MakeBeforeBreak) serves until the "
+            "new one is ready. The latter needs several replicas that are OneForOne: a single one must never run twice."
+        ),
+    ] = MigrationStrategy.BREAK_BEFORE_MAKE
     shutdown: Annotated[Shutdown, Field(description="How a pod is stopped.")] = Shutdown()
     fault_tolerance: Annotated[
         AgentFaultTolerance,

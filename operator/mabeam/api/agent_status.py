@@ -56,6 +56,13 @@ class PodRecord(StatusModel):
     start_time: Time | None = None
     spec_hash: Annotated[str | None, Field(max_length=64)] = None
     next_restart_time: Time | None = None
+    migration: Annotated[
+        int | None,
+        Field(ge=0, le=2**31 - 1, description="The last of the agent's migrations that this replica took part in."),
+    ] = None
+    migrating_from: Annotated[
+        str | None, Field(max_length=253, description="The node it is moving away from, until it runs on another.")
+    ] = None
     reason: ShortText | None = None
 
 
@@ -111,6 +118,13 @@ class AgentStatus(StatusModel):
         Field(description="When a parked agent was tried again: one failure within the window parks it again."),
     ] = None
     released_by: Annotated[str | None, Field(max_length=1024)] = None
+    migrations: Annotated[
+        int | None, Field(ge=0, le=2**31 - 1, description="How often the agent was told to move to other nodes.")
+    ] = None
+    migrated_by: Annotated[
+        str | None,
+        Field(max_length=1024, description="The last value of the annotation `mabeam.dev/migrate` that was used."),
+    ] = None
     effective: EffectiveAgent | None = None
     directives: AgentDirectives | None = None
     supervision: Annotated[

@@ -46,6 +46,9 @@ class AgentDirective(StatusModel):
     issued_at: Time | None = None
     state: DirectiveState = DirectiveState.ISSUED
     reason: LongText | None = None
+    dropped: Annotated[
+        bool | None, Field(description="The agent failed after it came, so it is not in force (RestoreLastGood).")
+    ] = None
 
 
 class VariableDirective(StatusModel):
@@ -77,6 +80,10 @@ class AgentDirectives(StatusModel):
     applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
     conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
+    last_good: Annotated[
+        dict[str, JsonValue] | None,
+        Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
+    ] = None
 
 
 class VariableDirectives(StatusModel):

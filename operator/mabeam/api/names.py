@@ -30,6 +30,8 @@ RESERVED_LABELS: Final = (LABEL_NAME, LABEL_COMPONENT, LABEL_PART_OF, LABEL_MANA
 RESERVED_PREFIX: Final = "mabeam.dev/"
 
 ANNOTATION_RELEASE: Final = "mabeam.dev/release"
+# Put on an Agent: each new value moves its pods to other nodes.
+ANNOTATION_MIGRATE: Final = "mabeam.dev/migrate"
 # Put on a pod by an outside observer: the pod counts as failed, for the reason that is its value.
 ANNOTATION_FAILED: Final = "mabeam.dev/failed"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
@@ -89,12 +91,16 @@ class Reason(StrEnum):
     AGENT_RELEASED = "AgentReleased"
     AGENT_PROBED = "AgentProbed"
     AGENT_DISRUPTED = "AgentDisrupted"
+    AGENT_MIGRATED = "AgentMigrated"
     RUNNING = "Running"
     STARTING = "Starting"
     NOT_READY = "NotReady"
     BACK_OFF = "BackOff"
     UNSCHEDULABLE = "Unschedulable"
     REPLACING = "Replacing"
+    MIGRATING = "Migrating"
+    FENCING = "Fencing"
+    PARKED_BY_RULE = "ParkedByRule"
     NAME_TAKEN = "NameTaken"
     STOPPING = "Stopping"
     STOPPED = "Stopped"

@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 
-from mabeam.api.agent import RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
-from mabeam.api.agent_status import PodRecord
+from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
+from mabeam.api.agent_status import AgentState, PodRecord
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.ordinals import Pass, current_pod
@@ -40,7 +40,7 @@ def turns(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> Turns | None:
     going = [
         ordinal
         for ordinal, record in run.records.items()
-        if any(_may_still_run(run, pod) for pod in _doomed(record, pods.get(ordinal, ())))
+        if any(_may_still_run(run, pod) for pod in _doomed(run, record, pods.get(ordinal, ())))
     ]
     coming = (
         ordinal
@@ -54,10 +54,26 @@ def _is_up(pod: PodFacts | None) -> bool:
     return pod is not None and lifecycle.is_ready(pod)
 
 
-def _doomed(record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
+def _doomed(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
     """The ordinal's pods that may run and should not."""
     current = current_pod(record, pods) if record.state in summary.ALIVE else None
-    return tuple(pod for pod in pods if lifecycle.is_live(pod) and pod is not current)
+    serves = _overlaps(run, record)
+    return tuple(
+        pod
+        for pod in pods
+        if lifecycle.is_live(pod) and pod is not current and not (serves and lifecycle.is_ready(pod))
+    )
+
+
+def _overlaps(run: Pass, record: PodRecord) -> bool:
+    """Whether the old pod of a moving replica serves until the new one is ready: where the others are its equals, and on request.
+
+    A single replica must never run twice, and one that others depend on starts and stops in its turn.
+    """
+    spec = run.snapshot.agent.spec
+    equals = spec.replicas > 1 and spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE
+    moves = record.migrating_from is not None and record.state is AgentState.STARTING
+    return moves and equals and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
 
 
 def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | None = None) -> None:
@@ -68,7 +84,7 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
     alive = record.state in summary.ALIVE
     current = current_pod(record, pods)
     older = tuple(pod for pod in pods if pod is not current)
-    doomed = _doomed(record, pods)
+    doomed = _doomed(run, record, pods)
     for pod in doomed:
         waits = turn is not None and turn.goes not in (None, record.ordinal) and _may_still_run(run, pod)
         if not pod.deleting and not waits:
@@ -98,7 +114,9 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
 
 
 def _to_avoid(run: Pass, record: PodRecord) -> str | None:
-    """The node on which the ordinal failed last, when its agent is to come back elsewhere."""
+    """The node the ordinal moves away from; or on which it failed last, when its agent is to come back elsewhere."""
+    if record.migrating_from is not None:
+        return record.migrating_from
     if run.snapshot.agent.spec.fault_tolerance.recovery_strategy is not RecoveryStrategy.RESCHEDULE:
         return None
     own = (failure for failure in reversed(run.ledger) if failure.ordinal == record.ordinal and failure.counted)

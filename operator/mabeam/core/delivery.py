@@ -21,15 +21,15 @@ from mabeam.api.directive import (
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.effective import MAX_ITEMS, EffectiveSet, effective_set, same_order
+from mabeam.core.generations import held_document, held_generation, lost_generation, stored_directives
 from mabeam.core.lifecycle import is_live
 from mabeam.core.objects import directives_config_map_body
 from mabeam.core.reports import Refusal, Report
+from mabeam.core.restore import DROPPED, Lapse, in_force, proven_at, restored
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 # The kubelet's cache of the ConfigMap may lag the annotation that made it look; a second look is asked for after this.
 NUDGE_SECONDS: Final = 2
-# The last number a status can hold: it can have no successor, so nobody honest wrote it.
-LAST_GENERATION: Final = 2**53
 NOT_DELIVERED: Final = "not delivered in time"
 NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
 
@@ -60,35 +60,18 @@ class _Pass:
     wanted_down: bool
     now: datetime
 
+    before: AgentDirectives
+    document: JsonDict
+    held_generation: int
+    lost_generation: int
+
     @property
     def agent(self) -> Agent:
         return self.snapshot.agent
 
     @property
-    def before(self) -> AgentDirectives:
-        return _before(self.snapshot)
-
-    @property
     def live_pods(self) -> tuple[PodFacts, ...]:
         return tuple(pod for pod in self.snapshot.pods if is_live(pod) and not pod.deleting)
-
-    @property
-    def document(self) -> JsonDict:
-        """The document the ConfigMap holds; empty when there is none, or when it is not ours."""
-        held = self.snapshot.config_map
-        return held.document or {} if held is not None and held.ours else {}
-
-    @property
-    def held_generation(self) -> int:
-        return _held_generation(self.snapshot)
-
-    @property
-    def lost_generation(self) -> int:
-        """The generation a pod was told to look at that neither the status nor the ConfigMap knows any more; else 0.
-
-        The ConfigMap is never more than one ahead of the status: a higher number was written by nobody honest.
-        """
-        return _lost_generation(self.snapshot)
 
     @property
     def foreign(self) -> bool:
@@ -109,16 +92,26 @@ class _Pass:
         return (moment - self.now).total_seconds() + seconds
 
 
-def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_down: bool, now: datetime) -> Delivery:
+def deliver(
+    snapshot: AgentSnapshot,
+    ready_pods: tuple[PodFacts, ...],
+    wanted_down: bool,
+    now: datetime,
+    lapse: Lapse = Lapse.NONE,
+) -> Delivery:
     """The agent's directives as they stand, then the writes that bring them to its pods.
 
     `ready_pods` are those whose main container runs and that are Ready; `wanted_down` says that the agent rests as
-    desired, so nobody is left to acknowledge. An agent that was never told anything has no directives and no ConfigMap.
+    desired, so nobody is left to acknowledge; `lapse` what this pass found of the agent that its directives may be to blame
+    for. An agent that was never told anything has no directives and no ConfigMap.
     """
     if not snapshot.variables and snapshot.config_map is None and snapshot.agent.status.directives is None:
         return Delivery(None)
-    run = _Pass(snapshot, ready_pods, wanted_down, now)
-    wanted = effective_set(snapshot.agent, snapshot.variables, run.before.items)
+    before = stored_directives(snapshot)
+    held, lost = held_generation(snapshot), lost_generation(snapshot)
+    run = _Pass(snapshot, ready_pods, wanted_down, now, before, held_document(snapshot), held, lost)
+    wanted = effective_set(snapshot.agent, snapshot.variables, before.items)
+    wanted = restored(snapshot.agent.spec, wanted, before, lapse)
     if not wanted.items and snapshot.agent.status.directives is None and not run.document:
         return Delivery(None, problems=wanted.problems)
     generation, write = _generation(run, wanted)
@@ -128,14 +121,20 @@ def deliver(snapshot: AgentSnapshot, ready_pods: tuple[PodFacts, ...], wanted_do
         applied_generation=_applied_generation(run, generation),
         items=items,
         conflicts=wanted.conflicts[:MAX_ITEMS],
+        last_good=before.last_good,
     )
+    good_at = proven_at(snapshot, directives, wanted.parameters, ready_pods)
+    if good_at is not None and good_at <= now:
+        directives = directives.model_copy(update={"last_good": wanted.parameters})
     problems = wanted.problems
+    trial = run.remaining(good_at, 0) if good_at is not None else None
+    requeue = soonest(_requeue(run, directives), trial if trial is not None and trial > 0 else None)
     if run.foreign:
         name = directives_config_map(snapshot.agent.metadata.name)
         told = f"ConfigMap {name} belongs to someone else; delete or rename it, its agent cannot be told anything"
-        return Delivery(directives, (), _requeue(run, directives), (*problems, told))
+        return Delivery(directives, (), requeue, (*problems, told))
     effects = (*_config_map(run, wanted, generation, write), *_refresh(run, directives), *_nudge(run, directives))
-    return Delivery(directives, effects, _requeue(run, directives), problems)
+    return Delivery(directives, effects, requeue, problems)
 
 
 def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
@@ -145,30 +144,11 @@ def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
     """
     kinds = [(effect.kind, effect.verb) for effect in effects]
     return (
-        _held_generation(snapshot) == _before(snapshot).generation
-        and not _lost_generation(snapshot)
+        held_generation(snapshot) == stored_directives(snapshot).generation
+        and not lost_generation(snapshot)
         and kinds[:1] in ([("ConfigMap", "create")], [("ConfigMap", "apply")])
         and all(kind == ("Pod", "patch") for kind in kinds[1:])
     )
-
-
-def _before(snapshot: AgentSnapshot) -> AgentDirectives:
-    stored = snapshot.agent.status.directives
-    return stored if stored is not None and stored.generation < LAST_GENERATION else AgentDirectives()
-
-
-def _held_generation(snapshot: AgentSnapshot) -> int:
-    held = snapshot.config_map
-    number = held.generation if held is not None and held.ours else 0
-    return number if 0 <= number < LAST_GENERATION else 0
-
-
-def _lost_generation(snapshot: AgentSnapshot) -> int:
-    ahead = _before(snapshot).generation + 1
-    held = snapshot.config_map
-    if (held is not None and not held.ours) or _held_generation(snapshot) >= ahead:
-        return 0
-    return ahead if any(is_live(pod) and pod.generation == ahead for pod in snapshot.pods) else 0
 
 
 # --- the generation --------------------------------------------------------------------------------------------------
@@ -184,21 +164,10 @@ def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
     newest = max(held, before.generation, run.lost_generation)
     if held == newest and run.document and _content_of(run.document) == content:
         return held, False
-    intended = _content(run.agent.status.role or "", _told(before))
+    intended = _content(run.agent.status.role or "", in_force(before))
     if before.generation == newest > held and intended == content:
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
     return newest + 1, True
-
-
-def _told(before: AgentDirectives) -> JsonDict:
-    """The parameters that the stored status stands for."""
-    lost = {(conflict.loser, conflict.parameter) for conflict in before.conflicts}
-    return {
-        parameter: value
-        for item in before.items
-        for parameter, value in item.parameters.items()
-        if (item.variable, parameter) not in lost
-    }
 
 
 def _content(role: str, parameters: JsonDict) -> JsonDict:
@@ -223,16 +192,14 @@ def _advance(run: _Pass, wanted: EffectiveSet, item: AgentDirective, generation:
     old = next((i for i in run.before.items if i.variable == item.variable and same_order(i, item)), None)
     was_lost = any(c.loser == item.variable and c.parameter in item.parameters for c in run.before.conflicts)
     conflict = wanted.lost(item)
-    if (
-        old is None
-        or was_lost != (conflict is not None)
-        or (conflict is None and _was_overtaken(run, item, generation))
-    ):
+    aside = conflict.message[:1024] if conflict is not None else DROPPED if item.dropped else None
+    was_aside = old is not None and (was_lost or bool(old.dropped))
+    if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(run, item, generation)):
         item = item.model_copy(
             update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
         )
-    if conflict is not None:
-        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": conflict.message[:1024]})
+    if aside is not None:
+        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside})
     state, reason = _state(run, item)
     # While nobody runs, nobody can answer: the time to do so begins when somebody does.
     asleep = run.wanted_down and state is not DirectiveState.ACKNOWLEDGED

@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Final
 
-from mabeam.api.agent import AgentSpec
+from mabeam.api.agent import AgentSpec, ExitCodeAction
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.snapshot import PodFacts, Progress
 
@@ -34,10 +34,19 @@ class Ending:
         if self.cause is FailureCause.NORMAL_EXIT:
             return f"exit code {self.exit_code} (normal)"
         if self.cause is FailureCause.CRASH and self.exit_code is not None:
-            return f"exit code {self.exit_code}"
+            return exit_words(self.exit_code, self.message)
         detail = self.message if self.cause in START_CAUSES else None
         words = CAUSE_WORDS.get(self.cause, str(self.cause))
         return f"{words} ({detail or self.reason})" if detail or self.reason else words
+
+
+# A sentence goes on after them.
+_WORDS_LENGTH: Final = 256
+
+
+def exit_words(code: int, message: str | None) -> str:
+    """An exit code in words, with what the process said of it."""
+    return f"exit code {code}: {message[:_WORDS_LENGTH]}" if message else f"exit code {code}"
 
 
 CAUSE_WORDS: Final = {
@@ -180,6 +189,18 @@ def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
     return None
 
 
+def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> ExitCodeAction | None:
+    """What the first of the agent's rules that names the code says of such an exit; None when it is a failure like any other."""
+    if cause is not FailureCause.CRASH:
+        return None
+    return next((rule.action for rule in spec.fault_tolerance.exit_code_rules if code in rule.codes), None)
+
+
+def is_fenced(pod: PodFacts) -> bool:
+    """Whether the pod may still run on a node that the cluster has lost sight of; its object stays until that is settled."""
+    return pod.deleting and is_live(pod) and _disruption(pod) is FailureCause.NODE_LOST
+
+
 def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
     """When a process that goes on like this is taken for hung: never while it says that it waits."""
     waits = progress.waiting_until
@@ -190,10 +211,19 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:
     code, reason = pod.main.exit_code, pod.main.reason
     if reason == "OOMKilled":
-        return Ending(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, pod.main.message)
+        return Ending(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, last_line(pod.main.message))
     if code == 0 or code in spec.normal_exit_codes:
         return Ending(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
-    return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, pod.main.message)
+    return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
+
+
+def last_line(text: str | None) -> str | None:
+    """The last line of a termination message that says something: there the reason is, in a traceback or a log.
+
+    It comes from the agent, and goes to terminals: without what they would obey.
+    """
+    lines = ("".join(c for c in line if c.isprintable()).strip() for line in reversed((text or "").splitlines()))
+    return next((line for line in lines if line), None)
 
 
 def _disruption(pod: PodFacts) -> FailureCause | None:

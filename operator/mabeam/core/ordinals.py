@@ -39,6 +39,7 @@ class Pass:
     disruptions: int = 0
     parked_at: datetime | None = None
     probed_at: datetime | None = None
+    migrations: int = 0
     effects: list[Effect] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     requeue: float | None = None
@@ -108,24 +109,40 @@ def _adopted(run: Pass, ordinal: int, incarnation: int, state: AgentState) -> Po
         incarnation=incarnation,
         state=state,
         spec_hash=objects.pod_hash(run.snapshot.agent.spec),
+        migration=run.migrations or None,
     )
 
 
 def incarnate(run: Pass, record: PodRecord, next_restart_time: datetime | None) -> PodRecord:
-    """The intent to start anew: the number goes up; everything else about the pod is still to be seen."""
+    """The intent to start anew: the number goes up; everything else about the pod is still to be seen.
+
+    Whatever it is started anew for: one that was to move moves with it, and goes on moving until it runs.
+    """
     fresh = _adopted(run, record.ordinal, record.incarnation + 1, AgentState.STARTING)
-    return fresh.model_copy(update={"next_restart_time": next_restart_time})
+    leaves = record.migrating_from or (record.node if is_to_move(run, record) else None)
+    return fresh.model_copy(update={"next_restart_time": next_restart_time, "migrating_from": leaves})
+
+
+def is_to_move(run: Pass, record: PodRecord) -> bool:
+    """Whether the agent was told to move and this replica has not taken part in it yet."""
+    return (record.migration or 0) < run.migrations
+
+
+# What is said of a replica on its way up, and of none that goes down.
+_AT_AN_END: Final = {"next_restart_time": None, "migrating_from": None}
 
 
 def _stopping(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord | None:
     scaled_away = record.ordinal >= run.snapshot.agent.spec.replicas
     if record.state in summary.ALIVE:
-        record = record.model_copy(update={"state": AgentState.STOPPING, "next_restart_time": None, "reason": None})
+        record = record.model_copy(update={**_AT_AN_END, "state": AgentState.STOPPING, "reason": None})
         if any(lifecycle.is_live(pod) for pod in pods):
             return record
     if scaled_away:
         return None if not pods else record.model_copy(update={"state": AgentState.STOPPING})
     if record.state is AgentState.STOPPING and not any(lifecycle.is_live(pod) for pod in pods):
+        why = "with its agent, which is parked" if run.parked_at is not None else "as desired"
+        run.events.append(Event(Reason.AGENT_STOPPED, f"{record.name} stopped, {why}", action="Stop"))
         return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
     if record.state is not AgentState.STOPPING and run.snapshot.agent.spec.desired_state is DesiredState.STOPPED:
         return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
@@ -133,7 +150,7 @@ def _stopping(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRe
 
 
 def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
-    """A changed spec: give stale ordinals a new incarnation: those that do not run at once, those that run one at a time.
+    """A changed spec, or a migration: give stale ordinals a new incarnation, those that run one at a time, the others at once.
 
     Where ordinals depend on each other, the lowest stale one takes its group along, as if it had failed.
 
@@ -148,18 +165,19 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
             continue
         current = current_pod(record, pods.get(ordinal, ()))
         made_from = (current.spec_hash if current else None) or record.spec_hash or wanted
-        if made_from == wanted:
+        moves = is_to_move(run, record)
+        if made_from == wanted and not moves:
             run.records[ordinal] = (
                 record if record.spec_hash == wanted else record.model_copy(update={"spec_hash": wanted})
             )
             settled = settled and current is not None and lifecycle.is_ready(current)
         elif current is None:
-            run.records[ordinal] = record.model_copy(update={"spec_hash": wanted})
+            run.records[ordinal] = record.model_copy(update={"spec_hash": wanted, "migration": run.migrations or None})
             settled = False
         elif lifecycle.is_ready(current):
             healthy_stale.append(record)
         else:
-            run.records[ordinal] = incarnate(run, record, None)
+            run.records[ordinal] = incarnate(run, record.model_copy(update={"node": current.node}), None)
             replaced.append(ordinal)
             settled = False
     strategy = run.snapshot.agent.spec.supervision_strategy
@@ -168,7 +186,7 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
     elif healthy_stale and settled:
         first = healthy_stale[0]
         run.records[first.ordinal] = incarnate(run, first, None)
-        run.events.append(Event(Reason.REPLACING, f"{first.name} is replaced: the spec changed; not counted"))
+        run.events.append(_replaced(run, first, first.name))
 
 
 def _roll_group(
@@ -176,10 +194,17 @@ def _roll_group(
 ) -> None:
     if not stale:
         return
+    before = dict(run.records)
     for ordinal in groups.group(strategy, min(stale), list(run.records)):
         record = run.records[ordinal]
         # One without a pod of its own incarnation will be made from the new spec anyway.
         if record.state in summary.ALIVE and current_pod(record, pods.get(ordinal, ())) is not None:
             run.records[ordinal] = incarnate(run, record, None)
     name = pod_name(run.snapshot.agent.metadata.name, min(stale), run.records[min(stale)].incarnation - 1)
-    run.events.append(Event(Reason.REPLACING, f"{name} and its group are replaced: the spec changed; not counted"))
+    run.events.append(_replaced(run, before[min(stale)], f"{name} and its group"))
+
+
+def _replaced(run: Pass, record: PodRecord, who: str) -> Event:
+    if is_to_move(run, record):
+        return Event(Reason.MIGRATING, f"{who}: to move from {record.node}; not counted", action="Migrate")
+    return Event(Reason.REPLACING, f"{who}: replaced, for the spec changed; not counted")

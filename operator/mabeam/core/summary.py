@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import Agent, AgentEscalationPolicy
+from mabeam.api.agent import Agent, AgentEscalationPolicy, ExitCodeAction
 from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
@@ -20,7 +20,7 @@ from mabeam.api.supervision import Intent
 from mabeam.core import budget, lifecycle
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
-from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES
+from mabeam.core.lifecycle import CAUSE_WORDS, START_CAUSES, exit_words
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.verdict import Verdict, conditions_of
 
@@ -125,12 +125,29 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
         f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
         f"Last: {describe(last)}. "
     )
+    if parked_reason(snapshot, ledger) is Reason.PARKED_BY_RULE:
+        told = f"{describe(last)}, after which `exitCodeRules` ask for no restart. "
     if escalates(snapshot):
         return f"{told}Its Supervisor decides"
     return (
         f"{told}Fix it, then change the spec or: "
         f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
     )
+
+
+def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
+    """Why it is parked, in a word."""
+    last = ledger[-1] if ledger else None
+    spec = snapshot.agent.spec
+    if last is not None and lifecycle.exit_code_action(spec, last.cause, last.exit_code) is ExitCodeAction.PARK:
+        return Reason.PARKED_BY_RULE
+    return Reason.RESTART_BUDGET_EXHAUSTED
+
+
+def stops(before: AgentStatus, after: AgentStatus) -> int:
+    """How many replicas the operator has stopped since: that is no failure, whatever their exit codes were."""
+    known = {record.name for record in before.pods if record.reason == Reason.STOPPED}
+    return sum(1 for record in after.pods if record.reason == Reason.STOPPED and record.name not in known)
 
 
 def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> float | None:
@@ -145,7 +162,7 @@ def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> 
 def describe(failure: Failure) -> str:
     """A ledger entry in words."""
     if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
-        return f"exit code {failure.exit_code}"
+        return exit_words(failure.exit_code, failure.message)
     words = CAUSE_WORDS.get(failure.cause, str(failure.cause))
     detail = (failure.message if failure.cause in START_CAUSES else None) or failure.reason
     return f"{words} ({detail})" if detail else words
@@ -163,7 +180,8 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         message = parked_message(snapshot, status.failures) if status.failures else "parked"
         if escalates(snapshot):
             return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
-        return _Verdict(AgentState.FAILED, False, Reason.RESTART_BUDGET_EXHAUSTED, message, stalled=True)
+        why = parked_reason(snapshot, status.failures)
+        return _Verdict(AgentState.FAILED, False, why, message, stalled=True)
     stopping = [record for record in records if record.state is AgentState.STOPPING]
     if agent.spec.desired_state is DesiredState.STOPPED or wanted == 0:
         if stopping:
@@ -216,8 +234,9 @@ def _progress(snapshot: AgentSnapshot, status: AgentStatus, alive: list[PodRecor
             return _Verdict(AgentState.RUNNING, True, Reason.RUNNING, f"{total}/{total} ready")
         message = f"{total - len(unready)}/{total} ready; waiting for {_names(unready)}"
         return _Verdict(AgentState.RUNNING, False, Reason.NOT_READY, message)
+    moving = any(record.migrating_from for record in starting)
     reason, message = _waiting_for(snapshot, status, starting[0], pods)
-    return _Verdict(AgentState.STARTING, False, reason, message)
+    return _Verdict(AgentState.MIGRATING if moving else AgentState.STARTING, False, reason, message)
 
 
 def _waiting_for(
@@ -232,12 +251,24 @@ def _waiting_for(
     if pod is not None and pod.unschedulable:
         words = f"cannot be scheduled: {pod.unschedulable}"
         return Reason.UNSCHEDULABLE, _first_words(snapshot, record, Reason.UNSCHEDULABLE, words)
+    fenced = next((pod for pod in snapshot.pods if pod.ordinal == record.ordinal and lifecycle.is_fenced(pod)), None)
+    if pod is None and fenced is not None:
+        return Reason.FENCING, (
+            f"{record.name} waits until {fenced.name} is known to be gone: its node {fenced.node} does not answer. It starts "
+            f"when the node answers, is deleted or is tainted {OUT_OF_SERVICE}, or when the pod is deleted by force"
+        )
     if record.next_restart_time is not None:
         # Told until it runs: a message that turns with the clock is a write too many.
         last = next((f for f in reversed(status.failures) if f.ordinal == record.ordinal), None)
         after = f" after {describe(last)}" if last else ""
         return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
+    if record.migrating_from is not None:
+        return Reason.MIGRATING, f"{record.name} moves from {record.migrating_from}"
     return Reason.STARTING, f"{record.name} is starting"
+
+
+# KEP-2268; the pod garbage collector then deletes the node's pods by force.
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
 
 
 def _first_words(snapshot: AgentSnapshot, record: PodRecord, reason: str, words: str) -> str:

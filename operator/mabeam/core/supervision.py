@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from enum import Enum
 from typing import Final
 
-from mabeam.api.agent import Agent, RestartStrategy
+from mabeam.api.agent import ExitCodeAction, RestartStrategy
 from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
@@ -21,13 +21,15 @@ from mabeam.api.agent_status import (
     FailureCause,
     PodRecord,
 )
-from mabeam.api.names import ANNOTATION_RELEASE, LABEL_AGENT, Reason
+from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT, Reason
 from mabeam.core import budget, family, groups, lifecycle, objects, summary
 from mabeam.core.acts import act, same_intent, turns
 from mabeam.core.decision import Decision, Event, soonest
 from mabeam.core.delivery import deliver
 from mabeam.core.lifecycle import Ending, ExitKind
 from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_record, roll, stored_records
+from mabeam.core.release import ANNOTATION_LENGTH, asked_release, probe, release
+from mabeam.core.restore import Lapse
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.summary import is_held
 
@@ -55,7 +57,6 @@ POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], Verdict]] = {
     (ExitKind.DISRUPTION, RestartStrategy.TEMPORARY): Verdict.END,
 }
 
-RELEASE_LENGTH: Final = 1024
 # The largest number a status can hold (api/base.py Count).
 MOST_COUNTED: Final = 2**31 - 1
 
@@ -88,14 +89,17 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         before.disruptions,
         before.parked_at,
         before.probed_at,
+        before.migrations or 0,
     )
-    released = _release(run, reborn) or _probe(run)
+    migrated_by = _told_to_move(run)
+    released = release(run, reborn)
+    fresh = released or probe(run)
     stored = stored_records(snapshot)
     pods = by_ordinal(snapshot.pods)
     for ordinal in sorted({*stored, *pods, *range(agent.spec.replicas)}):
         own = pods.get(ordinal, ())
         wanted = ordinal < agent.spec.replicas and not wanted_down and run.parked_at is None
-        record = next_record(run, ordinal, stored.get(ordinal), own, wanted, released)
+        record = next_record(run, ordinal, stored.get(ordinal), own, wanted, fresh)
         if (
             reborn
             and wanted
@@ -112,7 +116,8 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         if same_intent(record, stored.get(ordinal)):
             act(run, record, pods.get(ordinal, ()), turn)
     ready = tuple(pod for pod in snapshot.pods if _is_current(run, pod) and lifecycle.is_ready(pod))
-    delivery = deliver(snapshot, ready, wanted_down or summary.at_rest(run.records.values()), now)
+    rests = wanted_down or summary.at_rest(run.records.values())
+    delivery = deliver(snapshot, ready, rests, now, _lapse(run, released))
     status = before.model_copy(
         update={
             "observed_generation": agent.metadata.generation,
@@ -128,7 +133,9 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
             "probed_at": run.probed_at,
-            "released_by": _asked_release(agent) or before.released_by,
+            "released_by": asked_release(agent) or before.released_by,
+            "migrations": run.migrations or None,
+            "migrated_by": migrated_by,
             "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
             "directives": delivery.directives,
             "supervision": supervision,
@@ -149,63 +156,22 @@ def _is_current(run: Pass, pod: PodFacts) -> bool:
     return record is not None and record.incarnation == pod.incarnation
 
 
-# --- release: the budget window is emptied, the ledger keeps its history -------------------------------------------------
+def _lapse(run: Pass, released: bool) -> Lapse:
+    """Whether this pass found an abnormal end that its directives may be to blame for, or the agent begins anew."""
+    found = run.ledger[len(run.snapshot.agent.status.failures) :]
+    if any(failure.counted and failure.cause is not FailureCause.NORMAL_EXIT for failure in found):
+        return Lapse.FAILED
+    return Lapse.RELEASED if released else Lapse.NONE
 
 
-def _release(run: Pass, reborn: bool) -> bool:
-    agent, before = run.snapshot.agent, run.snapshot.agent.status
-    asked = _asked_release(agent)
-    by_annotation = bool(asked) and asked != before.released_by
-    if not by_annotation and not reborn and not spec_changed(agent):
-        return False
-    if run.parked_at is not None:
-        why = (
-            "its Supervisor" if reborn else "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
-        )
-        run.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
-    run.parked_at = run.probed_at = None
-    run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
-    return True
-
-
-def _probe(run: Pass) -> bool:
-    """Whether a parked agent is tried again now; the try is over when a whole window passed without a failure.
-
-    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again.
-    """
-    tolerance = run.snapshot.agent.spec.fault_tolerance
-    if run.parked_at is None and run.probed_at is not None:
-        over = run.probed_at + timedelta(seconds=tolerance.failure_window_seconds)
-        if run.now < over:
-            run.wake(over)
-        elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
-            run.probed_at = None
-            run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
-        return False
-    if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
-        return False
-    due = run.parked_at + timedelta(seconds=tolerance.probe_after_seconds)
-    if run.now < due:
-        run.wake(due)
-        return False
-    run.parked_at, run.probed_at = None, run.now
-    run.events.append(Event(Reason.AGENT_PROBED, "parked; tried once more, one failure parks it again"))
-    return True
-
-
-def _asked_release(agent: Agent) -> str:
-    """The annotation's value, as much of it as a status can remember; an annotation may be far longer."""
-    return agent.metadata.annotations.get(ANNOTATION_RELEASE, "")[:RELEASE_LENGTH]
-
-
-def spec_changed(agent: Agent) -> bool:
-    """Whether the spec, `replicas` apart, is another than the one the stored status was decided for."""
-    before = agent.status
-    if before.spec_hash is not None:
-        return before.spec_hash != objects.spec_hash(agent.spec)
-    # A status from before there was a hash: a new generation is a changed spec, unless it can be a mere scaling.
-    scaled = before.effective is not None and before.effective.replicas != agent.spec.replicas
-    return 0 <= before.observed_generation < agent.metadata.generation and not scaled
+def _told_to_move(run: Pass) -> str | None:
+    """The value of the annotation that was used; a new one is one more migration, in which every replica takes part."""
+    before = run.snapshot.agent.status
+    asked = run.snapshot.agent.metadata.annotations.get(ANNOTATION_MIGRATE, "")[:ANNOTATION_LENGTH]
+    if not asked or asked == before.migrated_by:
+        return before.migrated_by
+    run.migrations = min(run.migrations + 1, MOST_COUNTED)
+    return asked
 
 
 # --- endings: the table, then the budget ----------------------------------------------------------------------------------
@@ -276,7 +242,8 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
         _rest(run, record, verdict)
         run.events.append(Event(Reason.AGENT_STOPPED, f"{record.name} completed with {ended}"))
         return
-    counted = verdict is Verdict.RESTART
+    by_code = lifecycle.exit_code_action(spec, ended.cause, ended.exit_code)
+    counted = verdict is Verdict.RESTART and by_code is not ExitCodeAction.IGNORE
     failure = Failure(
         time=ended.time,
         ordinal=record.ordinal,
@@ -292,6 +259,7 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
     on_trial = run.probed_at is not None
     within = not counted or (
         not on_trial
+        and by_code is not ExitCodeAction.PARK
         and budget.within_budget(
             budget.counted_times(run.ledger), failure.time, tolerance.max_failures, tolerance.failure_window_seconds
         )
@@ -311,9 +279,8 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
     else:
         run.parked_at, run.probed_at = run.now, None
         run.records[record.ordinal] = record.model_copy(update={"state": AgentState.FAILED, "reason": Reason.FAILED})
-        run.events.append(
-            Event(Reason.RESTART_BUDGET_EXHAUSTED, summary.parked_message(run.snapshot, run.ledger), "Warning")
-        )
+        reason = summary.parked_reason(run.snapshot, run.ledger)
+        run.events.append(Event(reason, summary.parked_message(run.snapshot, run.ledger), "Warning"))
 
 
 def _rest(run: Pass, record: PodRecord, verdict: Verdict) -> None:
@@ -331,6 +298,8 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
     delay = budget.delay_seconds(tolerance.backoff, run_of_failures, seed)
     # Rounded up to metav1.Time's whole seconds: a delay may come out longer than asked for, never shorter.
     ceiled = (run.now + timedelta(seconds=delay + 0.999999)).replace(microsecond=0) if delay else None
+    if failure.cause is FailureCause.EVICTED and failure.node in run.snapshot.cordoned:
+        record = record.model_copy(update={"migrating_from": failure.node})  # a drain moves it
     run.records[record.ordinal] = incarnate(run, record, ceiled)
     taken = _take_along(run, record.ordinal, ceiled)
     when = f"in {math.ceil(delay)} s" if ceiled else "now"
@@ -342,7 +311,10 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
         kind = "Normal" if failure.cause is FailureCause.NORMAL_EXIT else "Warning"
         run.events.append(Event(Reason.AGENT_FAILED, note, kind))  # type: ignore[arg-type]
     else:
-        run.events.append(Event(Reason.AGENT_DISRUPTED, f"{record.name}: {ended}; replaced {when}, not counted"))
+        own = ended.kind is ExitKind.ABNORMAL
+        what = "restarted" if own else "replaced"
+        reason = Reason.AGENT_FAILED if own else Reason.AGENT_DISRUPTED
+        run.events.append(Event(reason, f"{record.name}: {ended}; {what} {when}, not counted"))
 
 
 def _take_along(run: Pass, failed: int, next_restart_time: datetime | None) -> str:
@@ -382,13 +354,24 @@ def _seen(run: Pass, record: PodRecord, pod: PodFacts) -> PodRecord:
         if trouble is None or lifecycle.same_trouble(trouble, record.reason):
             return record
         return record.model_copy(update={"reason": trouble, "node": node})
-    run.events.append(Event(Reason.AGENT_STARTED, f"{record.name} runs on {node}"))
+    run.events.append(_arrived(record, node) if record.migrating_from else _started(record, node))
     return record.model_copy(
         update={
             "state": AgentState.RUNNING,
             "node": node,
             "start_time": started,
             "next_restart_time": None,
+            "migrating_from": None,
             "reason": None,
         }
     )
+
+
+def _started(record: PodRecord, node: str | None) -> Event:
+    return Event(Reason.AGENT_STARTED, f"{record.name} runs on {node}")
+
+
+def _arrived(record: PodRecord, node: str | None) -> Event:
+    if node == record.migrating_from:
+        return Event(Reason.AGENT_MIGRATED, f"{record.name} runs on {node} again: no other node took it", "Warning")
+    return Event(Reason.AGENT_MIGRATED, f"{record.name} moved from {record.migrating_from} to {node}", action="Migrate")

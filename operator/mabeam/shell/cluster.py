@@ -254,8 +254,13 @@ class Cluster:
         try:
             return await self._write("DELETE", kind, RESOURCES[kind].path(namespace, name), options)
         except ApiError as error:
-            if error.status in (404, 409):
+            if error.status == 404:
                 return None
+            if error.status == 409:
+                # The uid is another one, or somebody wrote at the same moment: then it is there still, and to be deleted.
+                there = await self.get(kind, namespace, name)
+                if there is None or there["metadata"]["uid"] != uid:
+                    return None
             raise
 
     # --- the wire ------------------------------------------------------------------------------------------------------

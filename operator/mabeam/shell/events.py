@@ -1,9 +1,13 @@
-"""Events on `events.k8s.io/v1`, aggregated: a repeated one becomes a series, a flood loses its oldest, nothing waits for them."""
+"""Events on `events.k8s.io/v1`, aggregated: a repeated one becomes a series, a flood loses its oldest, nothing waits for them.
+
+They give way to work: while keys wait for a worker, the apiserver's time belongs to pods and statuses. But not for long.
+"""
 
 import asyncio
 import hashlib
 import logging
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
@@ -18,8 +22,13 @@ from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 log = logging.getLogger("mabeam.events")
 
 SERIES_SECONDS: Final = 600.0
-QUEUE_LIMIT: Final = 1000
+QUEUE_LIMIT: Final = 4096
+# So long an Event gives way at the most, and so often it asks whether it still has to.
+PATIENCE_SECONDS: Final = 20.0
+GIVE_WAY_SECONDS: Final = 0.1
 MEMORY_LIMIT: Final = 4096
+# The apiserver refuses a longer note, and counts bytes.
+NOTE_BYTES: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +47,9 @@ class Recorder:
 
     cluster: Cluster
     instance: str
-    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime]]" = field(
+    is_busy: Callable[[], bool] = lambda: False
+    patience_seconds: float = PATIENCE_SECONDS
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime, float]]" = field(
         default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
     )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
@@ -50,12 +61,13 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            self._queue.put_nowait((regarding, event, self.cluster.clock.now()))
+            self._queue.put_nowait((regarding, event, self.cluster.clock.now(), asyncio.get_running_loop().time()))
 
     async def post_for_ever(self) -> None:
         """Post what is queued, one after the other; failures are logged and dropped."""
         while True:
-            regarding, event, when = await self._queue.get()
+            regarding, event, when, since = await self._queue.get()
+            await self._give_way(since)
             try:
                 await self._post(regarding, event, when)
             except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
@@ -63,6 +75,11 @@ class Recorder:
                     log.warning(
                         "event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem
                     )
+
+    async def _give_way(self, since: float) -> None:
+        # Asked now and then: an event for each change of the queue would be paid for by every key.
+        while self.is_busy() and asyncio.get_running_loop().time() - since < self.patience_seconds:  # noqa: ASYNC110
+            await asyncio.sleep(GIVE_WAY_SECONDS)
 
     async def _post(self, regarding: Regarding, event: Event, when: datetime) -> None:
         identity = f"{regarding.uid}|{event.type}|{event.reason}|{event.note}"
@@ -93,7 +110,7 @@ class Recorder:
             "type": event.type,
             "reason": str(event.reason),
             "action": event.action,
-            "note": event.note[:1024],
+            "note": event.note.encode()[:NOTE_BYTES].decode(errors="ignore"),
             "regarding": {
                 "apiVersion": API_VERSION,
                 "kind": regarding.kind,

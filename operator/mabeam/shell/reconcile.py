@@ -93,6 +93,7 @@ class Reconciler:
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
         self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
+        self.telemetry.stops.inc(summary.stops(agent.status, decision.status))
         recovered = summary.recovery_seconds(agent.status, decision.status, now)
         if recovered is not None:
             self.telemetry.recovery.observe(recovered)

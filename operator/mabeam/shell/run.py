@@ -92,7 +92,7 @@ class Process:
             lambda outcome: scraped.labels(outcome).inc(),
             cluster.clock,
         )
-        self.recorder = Recorder(cluster, settings.holder)
+        self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
         self.watches = [
             Watch(cluster, kind, scope, self._heard, partial(self.sweep.relist, kind, scope))

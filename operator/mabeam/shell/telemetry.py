@@ -37,6 +37,11 @@ class Telemetry:
             "mabeam_agent_failures", "Failures in agents' ledgers.", ("cause",), registry=self.registry
         )
         self.restarts = Counter("mabeam_agent_restarts", "Counted restarts of agents.", registry=self.registry)
+        self.stops = Counter(
+            "mabeam_agent_stops",
+            "Replicas stopped by the operator: no failures.",
+            registry=self.registry,
+        )
         self.recovery = Histogram(
             "mabeam_agent_recovery_seconds",
             "From an agent's last failure until all of it is ready again.",

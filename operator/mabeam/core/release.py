@@ -1,0 +1,70 @@
+"""Release: the budget window is emptied, the ledger keeps its history; and the half-open try of a parked agent."""
+
+from datetime import timedelta
+from typing import Final
+
+from mabeam.api.agent import Agent
+from mabeam.api.names import ANNOTATION_RELEASE, Reason
+from mabeam.core import objects, summary
+from mabeam.core.decision import Event
+from mabeam.core.ordinals import Pass
+
+# As much of an annotation as a status can remember; an annotation may be far longer.
+ANNOTATION_LENGTH: Final = 1024
+
+
+def release(run: Pass, reborn: bool) -> bool:
+    """Whether the agent begins anew: by the annotation, a changed spec, or (`reborn`) its Supervisor's next life."""
+    agent, before = run.snapshot.agent, run.snapshot.agent.status
+    asked = asked_release(agent)
+    by_annotation = bool(asked) and asked != before.released_by
+    if not by_annotation and not reborn and not spec_changed(agent):
+        return False
+    if run.parked_at is not None:
+        why = (
+            "its Supervisor" if reborn else "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
+        )
+        run.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
+    run.parked_at = run.probed_at = None
+    run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+    return True
+
+
+def probe(run: Pass) -> bool:
+    """Whether a parked agent is tried again now; the try is over when a whole window passed without a failure.
+
+    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again.
+    """
+    tolerance = run.snapshot.agent.spec.fault_tolerance
+    if run.parked_at is None and run.probed_at is not None:
+        over = run.probed_at + timedelta(seconds=tolerance.failure_window_seconds)
+        if run.now < over:
+            run.wake(over)
+        elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
+            run.probed_at = None
+            run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+        return False
+    if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
+        return False
+    due = run.parked_at + timedelta(seconds=tolerance.probe_after_seconds)
+    if run.now < due:
+        run.wake(due)
+        return False
+    run.parked_at, run.probed_at = None, run.now
+    run.events.append(Event(Reason.AGENT_PROBED, "parked; tried once more, one failure parks it again"))
+    return True
+
+
+def asked_release(agent: Agent) -> str:
+    """The value of the annotation that releases."""
+    return agent.metadata.annotations.get(ANNOTATION_RELEASE, "")[:ANNOTATION_LENGTH]
+
+
+def spec_changed(agent: Agent) -> bool:
+    """Whether the spec, `replicas` apart, is another than the one the stored status was decided for."""
+    before = agent.status
+    if before.spec_hash is not None:
+        return before.spec_hash != objects.spec_hash(agent.spec)
+    # A status from before there was a hash: a new generation is a changed spec, unless it can be a mere scaling.
+    scaled = before.effective is not None and before.effective.replicas != agent.spec.replicas
+    return 0 <= before.observed_generation < agent.metadata.generation and not scaled
