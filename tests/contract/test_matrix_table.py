@@ -1,5 +1,7 @@
 """docs/supervision.md: the table that `make matrix` wrote tells of every cell, and every cell was as expected."""
 
+import re
+
 import pytest
 
 from e2e.injuries import INJURIES
@@ -21,8 +23,8 @@ def test_a_line_says_what_must_follow_and_that_all_nine_agents_did_it(cause: Cau
     _, called, *verdicts, right, noticed, whole = LINES[cause.words]
     assert called == ledger(cause)
     assert verdicts == [verdict(cause, restart) for restart in RESTARTS]
-    assert right == f"{len(RESTARTS) * len(SUPERVISIONS)} of 9"
-    assert all(" s, at most " in times for times in (noticed, whole))
+    assert right == "9 of 9"
+    assert all(re.fullmatch(r"\d+\.\d / \d+\.\d s", times) for times in (noticed, whole))
 
 
 def test_every_strategy_and_every_cause_is_tried() -> None:

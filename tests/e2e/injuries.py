@@ -297,7 +297,7 @@ def _signalled(number: str) -> Injury:
             ids = [pod["status"]["containerStatuses"][0]["containerID"].removeprefix("containerd://") for pod in here]
             if ids:
                 kill = ("ctr", "-n", "k8s.io", "tasks", "kill", "-s", number)
-                on_node(node, "xargs", "-n", "1", *kill, stdin="\n".join(ids))
+                on_node(node, "xargs", "-n", "1", "-P", "9", *kill, stdin="\n".join(ids))
         return began
 
     return send

@@ -151,7 +151,7 @@ class Seen:
 
 HEADER: Final = (
     "| how the middle one of three ended | in the ledger | Permanent | Transient | Temporary "
-    "| as expected | noticed after | whole again after |\n|---|---|---|---|---|---|---|---|"
+    "| as expected | noticed after (p50 / max) | whole again after (p50 / max) |\n|---|---|---|---|---|---|---|---|"
 )
 
 
@@ -161,7 +161,7 @@ def words(cells: Sequence[Cell]) -> str:
     if any(renewed):
         counted = {"counted" if cell.restarts else "not counted" for cell in cells}
         return f"{' · '.join(which or 'none' for which in renewed)}, {' or '.join(sorted(counted))}"
-    return " or ".join(sorted({cell.fallen for cell in cells}))
+    return " or ".join(sorted({cell.fallen.removesuffix(" (Failed)") for cell in cells}))
 
 
 def verdict(cause: Cause, restart: str) -> str:
@@ -179,7 +179,7 @@ def row(cause: Cause, seen: Sequence[Seen]) -> str:
         verdicts.append(saw if saw == due else f"{saw} (expected: {due})")
     noticed = [one.noticed for one in seen if one.noticed is not None]
     whole = [one.whole for one in seen if one.whole is not None]
-    times = [f"{median(values):.1f} s, at most {max(values):.1f} s" if values else "–" for values in (noticed, whole)]
+    times = [f"{median(values):.1f} / {max(values):.1f} s" if values else "–" for values in (noticed, whole)]
     return f"| {' | '.join([cause.words, ledger(cause), *verdicts, f'{len(right)} of {len(seen)}', *times])} |"
 
 

@@ -158,7 +158,9 @@ class Draw:
 
     def annotations(self) -> dict[str, str]:
         """Annotations of an Agent, up to the 256 KiB that the apiserver takes in all."""
-        keys = self.some(("mabeam.dev/release", "note", "kubectl.kubernetes.io/last-applied-configuration"), 2)
+        keys = self.some(
+            ("mabeam.dev/release", "mabeam.dev/migrate", "note", "kubectl.kubernetes.io/last-applied-configuration"), 2
+        )
         return {key: self.of(self.text(), self.text(), "r" * 120_000) for key in keys}
 
     def pod(self, agent: str, uid: str) -> JsonDict:

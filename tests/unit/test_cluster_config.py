@@ -23,6 +23,7 @@ from embedded.components import Plan
 from embedded.errors import ClusterError
 from embedded.layout import Layout, Shape
 from embedded.network import Subnets
+from embedded.starter import _Starter
 from embedded.tools import TOOLS
 
 
@@ -169,6 +170,20 @@ def test_components_by_short_name(tmp_path: Path) -> None:
     assert cli._component(cluster, "node-2") == "node/node-2"
     with pytest.raises(ClusterError, match="kubelet/node-1, kubelet/node-2"):
         cli._component(cluster, "kubelet")
+
+
+def test_only_a_kubelet_that_came_before_its_runtime_is_started_again(
+    plan: Plan, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster = cli.Cluster(plan.layout, Shape(slot=0, nodes=2))
+    starter, started = _Starter(cluster, plan), []
+    monkeypatch.setattr(starter, "_kubelet", lambda node, number: started.append((node, number)))
+    cluster.layout.logs.mkdir(parents=True)
+    said = {"kubelet/node-1": "a flag is wrong", "kubelet/node-2": "server is not initialized yet", "etcd": "no disk"}
+    for component, words in said.items():
+        cluster.log(component).write_text(f"E1126 run.go: {words}\n")
+    assert [component for component in said if starter._started_again(component)] == ["kubelet/node-2"]
+    assert started == [("node-2", 2)]
 
 
 def test_only_current_selects_the_users_cluster() -> None:

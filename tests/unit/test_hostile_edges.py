@@ -33,6 +33,14 @@ def pod(name: str, status: dict[str, Any]) -> dict[str, Any]:
         pytest.param({"variableStatus": {"round": 2**53}}, id="round"),
         pytest.param({"agentStatus": {"parkedAt": "0001-01-01T00:00:00Z"}}, id="the year 1"),
         pytest.param({"agentStatus": {"parkedAt": "9999-12-31T23:59:59-12:00"}}, id="the year 10000"),
+        pytest.param({"agentStatus": {"probedAt": "9999-12-31T23:59:59Z"}}, id="a try at the calendar's end"),
+        pytest.param(
+            {
+                "agent": WORKER | {"faultTolerance": {"probeAfterSeconds": 60}},
+                "agentStatus": {"parkedAt": "9999-12-31T23:59:59Z"},
+            },
+            id="a try after the calendar's end",
+        ),
         pytest.param(
             {
                 "variable": {"agents": {"names": ["a"]}, "negotiation": {}},

@@ -26,6 +26,8 @@ from embedded.tools import CONTROL_PLANE, KUBERNETES, NODES, Toolbox
 _MOUNT_POINTS = ("/var/lib/cni", "/var/lib/kubelet")
 READY_TIMEOUT = 180.0
 KUBELET_HEALTH_PORT = 10248
+# containerd opens its socket before it has taken up the pods it had; a kubelet that asks in between ends itself.
+_RUNTIME_NOT_YET = "server is not initialized yet"
 
 
 def up(where: Layout, nodes: int | None, kwok: int | None, unthrottled: str | None = None) -> Cluster:
@@ -349,7 +351,7 @@ class _Starter:
         running = Step(title)
         while why:
             for component in watched:
-                if self.registry.alive(component) is None:
+                if self.registry.alive(component) is None and not self._started_again(component):
                     raise ClusterError(f"{component} ended while it was waited for. {self._log_tail(component)}")
             if time.monotonic() > deadline:
                 raise ClusterError(
@@ -361,6 +363,18 @@ class _Starter:
             why = unready()
         if not quiet:
             running.done()
+
+    def _started_again(self, component: str) -> bool:
+        """True for a kubelet that came too early, as systemd starts it again on a real node."""
+        kind, _, node = component.partition("/")
+        log = self.cluster.log(component)
+        if (
+            kind != "kubelet"
+            or _RUNTIME_NOT_YET not in (log.read_text(errors="replace") if log.exists() else "")[-1000:]
+        ):
+            return False
+        self._kubelet(node, self.cluster.nodes.index(node) + 1)
+        return True
 
     def _log_tail(self, component: str) -> str:
         path = self.cluster.log(component)

@@ -205,7 +205,12 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
     """When a process that goes on like this is taken for hung: never while it says that it waits."""
     waits = progress.waiting_until
     since = max(progress.since, waits) if waits is not None else progress.since
-    return min(since, _LATEST) + timedelta(seconds=timeout_seconds)
+    return later(since, timeout_seconds)
+
+
+def later(moment: datetime, seconds: float) -> datetime:
+    """So many seconds after a moment that a status tells of; what is beyond the calendar's end nobody honest wrote."""
+    return min(moment, _LATEST) + timedelta(seconds=seconds)
 
 
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:

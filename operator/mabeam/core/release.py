@@ -1,12 +1,12 @@
 """Release: the budget window is emptied, the ledger keeps its history; and the half-open try of a parked agent."""
 
-from datetime import timedelta
 from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.core import objects, summary
 from mabeam.core.decision import Event
+from mabeam.core.lifecycle import later
 from mabeam.core.ordinals import Pass
 
 # As much of an annotation as a status can remember; an annotation may be far longer.
@@ -37,7 +37,7 @@ def probe(run: Pass) -> bool:
     """
     tolerance = run.snapshot.agent.spec.fault_tolerance
     if run.parked_at is None and run.probed_at is not None:
-        over = run.probed_at + timedelta(seconds=tolerance.failure_window_seconds)
+        over = later(run.probed_at, tolerance.failure_window_seconds)
         if run.now < over:
             run.wake(over)
         elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
@@ -46,7 +46,7 @@ def probe(run: Pass) -> bool:
         return False
     if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
         return False
-    due = run.parked_at + timedelta(seconds=tolerance.probe_after_seconds)
+    due = later(run.parked_at, tolerance.probe_after_seconds)
     if run.now < due:
         run.wake(due)
         return False

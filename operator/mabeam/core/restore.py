@@ -6,7 +6,7 @@ agent is released. The good value of the same parameter, if there was one, is in
 """
 
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from enum import Enum
 from typing import Final
 
@@ -14,6 +14,7 @@ from mabeam.api.agent import AgentSpec, RecoveryStrategy
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
 from mabeam.core.effective import EffectiveSet
+from mabeam.core.lifecycle import later
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 DROPPED: Final = "dropped: the agent failed after it came, and goes on with its last good directives (RestoreLastGood)"
@@ -84,4 +85,4 @@ def proven_at(
         return None
     since = [pod.main.started_at for pod in ready_pods] + [item.issued_at for item in held]
     last = max((moment for moment in since if moment is not None), default=None)
-    return last + timedelta(seconds=spec.fault_tolerance.backoff.reset_after_seconds) if last is not None else None
+    return later(last, spec.fault_tolerance.backoff.reset_after_seconds) if last is not None else None

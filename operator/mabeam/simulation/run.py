@@ -37,6 +37,9 @@ WORDS: Final[Mapping[Reason, str]] = {
     Reason.AGENT_RELEASED: "release",
     Reason.GROUP_RESTARTED: "group restart",
     Reason.RESTART_BUDGET_EXHAUSTED: "park",
+    Reason.PARKED_BY_RULE: "park",
+    Reason.MIGRATING: "move",
+    Reason.AGENT_MIGRATED: "start",
     Reason.AUTO_SHUTDOWN: "shutdown",
 }
 
@@ -175,4 +178,6 @@ def _word(event: Event, found: Agent | Supervisor) -> str:
         return "escalation" if policy in (None, AgentEscalationPolicy.ESCALATE) else "park"
     if event.reason is Reason.AGENT_STARTED and isinstance(found, Agent):
         return "start" if event.note.partition(" ")[0].endswith("-1") else "restart"
+    if event.action == "Stop":
+        return "stop"
     return WORDS.get(event.reason, str(event.reason))
