@@ -118,7 +118,7 @@ class TreeSupervisor:
             if isinstance(child, TreeSupervisor):
                 ended = child.exit(name, reason, now)
                 if ended is not None:
-                    return self._do_restart(ended, child, now)
+                    return self._do_restart(ended, child, max([now, *child.restarts]))  # no sooner than that one gave up
             elif child.name == name:
                 child.pid = False
                 return self._do_restart(reason, child, now)
