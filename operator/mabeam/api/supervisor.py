@@ -148,8 +148,8 @@ class SupervisorStatus(StatusModel):
         int | None,
         Field(ge=0, le=2**53),
         Field(
-            description="The product of `maxRestarts`, each at least 1, from the root to this Supervisor: so often its children may "
-            "be restarted before the root gives up. An agent's own `maxFailures` multiplies it once more."
+            description="The product of `maxRestarts`, each at least 1, from the root to this Supervisor: so often its children "
+            "may be restarted before the root gives up. An agent's own `maxFailures` multiplies it once more."
         ),
     ] = None
     total_restarts: Count = 0
