@@ -104,9 +104,10 @@ async def _erases_a_variables_status(_: Arena, rogue: Rogue) -> None:
     await rogue.writes_status("orchestrationvariables", "temperature", None)
 
 
-async def _erases_what_supervisors_know(_: Arena, rogue: Rogue) -> None:
-    """The children are believed, and the parent's word is read again."""
+async def _erases_what_supervisors_know(arena: Arena, rogue: Rogue) -> None:
+    """The children are believed, and the parent's word is read again. Not both at once: then nobody is left who knows."""
     await rogue.writes_status("supervisors", "root", {"children": None})
+    await _rests(arena)
     await rogue.writes_status("supervisors", "inner", None)
 
 

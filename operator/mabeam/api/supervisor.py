@@ -72,7 +72,10 @@ class SupervisorSpec(KubeModel):
     max_restarts: Annotated[
         int,
         Field(ge=0, le=MAX_RESTARTS, json_schema_extra={CRD_DEFAULT: True}),
-        Field(description="The next restart inside the period exhausts the budget; a group restart counts as one."),
+        Field(
+            description="The next restart inside the period exhausts the budget; a group restart counts as one. Budgets multiply "
+            "along a path: see `status.worstCaseRestarts`."
+        ),
     ] = 3
     period_seconds: Annotated[
         int, Field(ge=1, le=604_800, json_schema_extra={CRD_DEFAULT: True}, description="The budget's sliding window.")
@@ -141,7 +144,14 @@ class SupervisorStatus(StatusModel):
     children: Annotated[
         tuple[ChildRecord, ...], Field(max_length=2 * MAX_CHILDREN, json_schema_extra=list_map("kind", "name"))
     ] = ()
-    worst_case_restarts: Annotated[int | None, Field(ge=0, le=2**53)] = None
+    worst_case_restarts: Annotated[
+        int | None,
+        Field(ge=0, le=2**53),
+        Field(
+            description="The product of `maxRestarts`, each at least 1, from the root to this Supervisor: so often its children "
+            "may be restarted before the root gives up. An agent's own `maxFailures` multiplies it once more."
+        ),
+    ] = None
     total_restarts: Count = 0
     spec_hash: Annotated[str | None, Field(max_length=64)] = None
     parked_at: Time | None = None
