@@ -210,7 +210,9 @@ class Stage:
             if "deletionTimestamp" not in pod["metadata"]
         ]
         mine = [pod for pod in pods if pod["metadata"]["labels"]["mabeam.dev/ordinal"] == str(what.ordinal)]
-        [pod] = [pod["metadata"]["name"] for pod in mine if pod["status"]["phase"] == "Running"]
+        # The newest: of one that ended a moment ago the kubelet tells the container's end before the pod's phase.
+        newest = max(mine, key=lambda pod: int(pod["metadata"]["labels"]["mabeam.dev/incarnation"]))
+        pod = newest["metadata"]["name"]
         match what.kind:
             case FaultKind.EVICT:
                 evict(self.kube, pod)
