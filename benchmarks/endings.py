@@ -1,6 +1,5 @@
 """Ends and what follows them: restarts on the same node, and moves to another one."""
 
-import itertools
 import os
 from collections.abc import Callable
 
@@ -77,7 +76,8 @@ def migrations(results: Results, rounds: int) -> None:
             drained = [_drain(kube, pods, number) for number in range(1, rounds // 2 + 1)]
             merge("agents", kube, "twins", {"metadata": {"annotations": {"mabeam.dev/migrate": "1"}}})
             team.reached(kube, "twins", "both moved", lambda s: _has_moved(s, 2))
-            fewest = _fewest_ready(pods, "twins")
+            twins = ((event, pod) for _, event, pod in list(pods.told) if pod["metadata"]["name"].startswith("twins-"))
+            fewest = team.fewest_serving(twins, of=2)
     note = "two real nodes; break before make"
     results.add_times("told to move → ready on the other node", [whole for whole, _ in moved], note)
     results.add_times(
@@ -118,13 +118,8 @@ def _has_moved(status: JsonDict, incarnation: int) -> bool:
     return team.is_ready(status) and all(record["incarnation"] == incarnation for record in status["pods"])
 
 
-def _is_ready(pod: JsonDict) -> bool:
-    ready = any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", []))
-    return ready and "deletionTimestamp" not in pod["metadata"]
-
-
 def _ready_at(pods: Observer, name: str) -> float:
-    return _when(pods, lambda pod: pod["metadata"]["name"] == name and _is_ready(pod), f"{name} is Ready")
+    return _when(pods, lambda pod: pod["metadata"]["name"] == name and team.serves("", pod), f"{name} is Ready")
 
 
 def _asked_to_go_at(pods: Observer, name: str) -> float:
@@ -136,15 +131,3 @@ def _asked_to_go_at(pods: Observer, name: str) -> float:
 
 def _when(pods: Observer, look: Callable[[JsonDict], bool], what: str) -> float:
     return float(until(what, lambda: pods.first(lambda _, pod: look(pod)), 30))
-
-
-def _fewest_ready(pods: Observer, agent: str) -> int:
-    """The least number of the agent's pods that were Ready at once, from the first moment at which two were."""
-    ready: set[str] = set()
-    counts = []
-    for _, event, pod in list(pods.told):
-        name = pod["metadata"]["name"]
-        if pod["metadata"].get("labels", {}).get("mabeam.dev/agent") == agent:
-            ready = ready | {name} if event != "DELETED" and _is_ready(pod) else ready - {name}
-            counts.append(len(ready))
-    return min(itertools.dropwhile(lambda count: count < 2, counts))

@@ -6,8 +6,9 @@ No shell anywhere: what a container does is the text of its program.
 import json
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
@@ -209,6 +210,24 @@ def running(kube: Kube, name: str, incarnation: int | None = None, ordinal: int 
 def failures(status: JsonDict) -> list[tuple[str, int | None, bool]]:
     """The ledger in short: cause, exit code, whether it was counted."""
     return [(f["cause"], f.get("exitCode"), f["counted"]) for f in status.get("failures", [])]
+
+
+def serves(event: str, pod: JsonDict) -> bool:
+    """Whether the pod of a watch event is Ready, and not on its way out."""
+    conditions = pod.get("status", {}).get("conditions", [])
+    is_up = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+    return is_up and event != "DELETED" and "deletionTimestamp" not in pod["metadata"]
+
+
+def fewest_serving(told: Iterable[tuple[str, JsonDict]], of: int) -> int:
+    """The least number of pods that served at once, from the first moment on at which as many as `of` did."""
+    serving: set[str] = set()
+    counts = []
+    for event, pod in told:
+        name = {pod["metadata"]["name"]}
+        serving = serving | name if serves(event, pod) else serving - name
+        counts.append(len(serving))
+    return min(dropwhile(lambda count: count < of, counts))
 
 
 def report(kube: Kube, pod: str) -> str:

@@ -2,7 +2,19 @@
 
 import pytest
 
-from e2e.agents import PATIENCE, STAY, agent, container, failures, is_ready, reached, running, template, watched
+from e2e.agents import (
+    PATIENCE,
+    STAY,
+    agent,
+    container,
+    failures,
+    fewest_serving,
+    is_ready,
+    reached,
+    running,
+    template,
+    watched,
+)
 from support.kube import JsonDict, Kube
 
 
@@ -31,17 +43,7 @@ def test_a_changed_spec_replaces_one_ordinal_at_a_time_and_counts_nothing(twins_
     for name in ("twins-0-2", "twins-1-2"):
         containers = twins_up.get("pod", name)["spec"]["containers"]
         assert {"name": "WORD", "value": "new"} in containers[0]["env"]
-    ready: set[str] = set()
-    fewest = 2
-    for event, pod in told:
-        name = pod["metadata"]["name"]
-        is_up = any(c["type"] == "Ready" and c["status"] == "True" for c in pod.get("status", {}).get("conditions", []))
-        going = event == "DELETED" or "deletionTimestamp" in pod["metadata"]
-        before = len(ready)
-        ready = ready | {name} if is_up and not going else ready - {name}
-        if before == 2 or fewest < 2:  # from the moment the watch has told of both
-            fewest = min(fewest, len(ready))
-    assert fewest == 1
+    assert fewest_serving(told, of=2) == 1
     assert {pod["metadata"]["name"] for _, pod in told} == {"twins-0-1", "twins-1-1", "twins-0-2", "twins-1-2"}
 
 

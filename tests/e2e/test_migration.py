@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from e2e.agents import agent, failures, is_ready, reached, running, watched
+from e2e.agents import agent, failures, fewest_serving, is_ready, reached, running, watched
 from support.kube import JsonDict, Kube
 
 MIGRATE = "mabeam.dev/migrate"
@@ -63,15 +63,6 @@ def test_with_make_before_break_two_replicas_serve_at_every_moment_of_the_move(t
         team_up.run("annotate", "mba", "twins", f"{MIGRATE}=1")
         seen = reached(team_up, "twins", "both run elsewhere", moved(2, replicas=2))
         told = pods()
-    ready: set[str] = set()
-    counts = []
-    for event, pod in told:
-        conditions = pod.get("status", {}).get("conditions", [])
-        is_up = any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
-        serves = is_up and event != "DELETED" and "deletionTimestamp" not in pod["metadata"]
-        ready = ready | {pod["metadata"]["name"]} if serves else ready - {pod["metadata"]["name"]}
-        counts.append(len(ready))
-    from_both_on = counts[counts.index(2) :]
-    assert min(from_both_on) == 2
+    assert fewest_serving(told, of=2) == 2
     assert {"twins-0-1", "twins-1-1", "twins-0-2", "twins-1-2"} == {pod["metadata"]["name"] for _, pod in told}
     assert (seen["restarts"], failures(seen)) == (0, [])
