@@ -301,6 +301,36 @@ def test_a_supervisor_that_is_deleted_leaves_its_children_running_on_their_own()
     assert tree.running() == ["a", "b"]
 
 
+def ready_and_stalled(tree: Tree, agent: str) -> list[tuple[str, str]]:
+    """Status and reason of an agent's conditions Ready and Stalled."""
+    conditions = tree.agent(agent).status.conditions
+    return [(str(c.status), c.reason) for c in conditions if c.type in ("Ready", "Stalled")]
+
+
+@pytest.mark.parametrize("parent", ["deleted", "lists it no more"])
+def test_who_gives_up_when_no_supervisor_hears_of_it_any_more_says_so_and_does_not_wait_for_ever(parent: str) -> None:
+    tree = Tree.of(
+        supervisor_body("root", "a", "/inner"),
+        supervisor_body("inner", "x", supervisor="root", maxRestarts=0),
+        child_body("a", "root"),
+        child_body("x", "inner"),
+    )
+    tree.settle()
+    if parent == "deleted":
+        del tree.supervisors["root"]
+    else:
+        tree.supervisors["root"]["spec"]["children"] = []
+    tree.settle()
+    tree.end("a")
+    tree.end("x")
+    tree.settle()
+    assert ready_and_stalled(tree, "a") == [("False", "RestartBudgetExhausted"), ("True", "RestartBudgetExhausted")]
+    assert "kubectl annotate mba a" in tree.agent("a").status.conditions[1].message
+    [stalled] = [c for c in tree.supervisor("inner").status.conditions if c.type == "Stalled"]
+    assert (str(stalled.status), stalled.reason) == ("True", "RestartBudgetExhausted")
+    assert "kubectl annotate msup inner" in tree.ready("inner")[2]
+
+
 def test_a_supervisor_that_lost_its_status_restarts_nobody() -> None:
     tree = a_team("a", "b", strategy="OneForAll")
     tree.end("a")

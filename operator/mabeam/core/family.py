@@ -137,7 +137,7 @@ def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) ->
 def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervision | None, str | None]:
     """What its Supervisor's status tells the child, and whom it waits for if that is nothing yet; None twice for one on its own.
 
-    One that was told before goes on by itself when its Supervisor is gone or lists it no more.
+    One that was told before goes on by itself when its Supervisor is gone or lists it no more: both are told then.
     """
     named = child.spec.supervisor
     if isinstance(child, Agent):
@@ -155,11 +155,12 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
             if before is not None and (before.supervisor, before.intent, before.token) == said:
                 return before, None
             return Supervision(supervisor=name, intent=record.intent, token=record.token), None
-    if before is not None and before.supervisor == name:
-        return before if parent is not None else before.model_copy(update={"intent": Intent.START}), None
-    if name not in supervisors:
-        return None, f"Supervisor {name}, which does not exist"
-    return None, f"Supervisor {name}" + ("" if parent is not None else ", which does not list it as a child")
+    told = before if before is not None and before.supervisor == name else None
+    if parent is not None:
+        return told, f"Supervisor {name}" if told is None else None
+    alone = told.model_copy(update={"intent": Intent.START}) if told is not None else None
+    why = "does not list it as a child" if name in supervisors else "does not exist"
+    return alone, f"Supervisor {name}, which {why}"
 
 
 def _lists(supervisor: Supervisor, agent: str) -> bool:
