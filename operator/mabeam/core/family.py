@@ -35,7 +35,7 @@ class Child:
     """One child that exists, as its own status tells of it.
 
     `token` is the life it is in under this Supervisor, 0 before the first; `up` says that nothing has to be waited for before
-    those after it start; `down` that none of its processes runs.
+    those after it start; `down` that none of its processes runs, `unborn` that none ever did.
     """
 
     kind: ChildKind
@@ -49,6 +49,7 @@ class Child:
     end: End | None = None
     ended_at: datetime | None = None
     temporary: bool = False
+    unborn: bool = False
     budget: int = 0
 
 
@@ -211,6 +212,7 @@ def _agent(agent: Agent) -> Child:
         end=None if resting else end,
         ended_at=ended_at,
         temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
+        unborn=not status.pods,
         budget=spec.fault_tolerance.max_failures,
     )
 
