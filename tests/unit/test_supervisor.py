@@ -266,6 +266,27 @@ def test_significant_children_that_end_normally_shut_the_supervisor_down(
     assert (tree.ready("root")[1] == "Completed") is over
 
 
+def test_a_significant_child_that_its_user_stopped_is_not_waited_for() -> None:
+    tree = Tree.of(
+        supervisor_body(
+            "root",
+            {"name": "a", "significant": True},
+            {"name": "b", "significant": True},
+            "c",
+            autoShutdown="AllSignificant",
+        ),
+        child_body("a", "root", restart="Transient"),
+        child_body("b", "root", restart="Transient", desired="Stopped"),
+        child_body("c", "root"),
+    )
+    tree.settle()
+    assert tree.running() == ["a", "c"]
+    tree.end("a", 0)
+    tree.settle()
+    assert tree.running() == []
+    assert tree.ready("root")[1] == "Completed"
+
+
 def a_nested_tree(**inner: object) -> Tree:
     tree = Tree.of(
         supervisor_body("root", "first", "/inner", "last", strategy="RestForOne", maxRestarts=1),

@@ -171,9 +171,13 @@ def _is_significant(run: Pass, fresh: Sequence[Name]) -> bool:
     significant = {(ref.kind, ref.name) for ref in spec.children if ref.significant}
     if spec.auto_shutdown is AutoShutdown.NEVER or not significant.intersection(fresh):
         return False
-    return spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or all(
-        run.records[name].end is not None for name in significant
-    )
+    return spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not any(_is_active(run, name) for name in significant)
+
+
+def _is_active(run: Pass, name: Name) -> bool:
+    """Whether the child's end is still to come: not of one that ended, nor of one that rests by its user's wish."""
+    child = run.children.get(name)
+    return run.records[name].end is None and not (child is not None and child.up and child.down)
 
 
 # --- stop right to left, start left to right -------------------------------------------------------------------------------
