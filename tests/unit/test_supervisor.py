@@ -167,6 +167,71 @@ def test_a_temporary_child_that_ended_is_not_restarted_with_its_group() -> None:
     assert tree.ready("root")[0] == "True"
 
 
+@pytest.mark.parametrize("again", ["its spec changed", "made anew"])
+def test_a_finished_child_that_its_user_starts_again_is_a_child_like_any_other(again: str) -> None:
+    tree = a_team("a", "b", restartFinished=False, children={"a": {"restart": "Transient"}})
+    tree.end("a", 0)
+    tree.settle()
+    if again == "made anew":
+        del tree.worlds["a"]
+        tree.settle()
+        tree.add(child_body("a", "root", restart="Transient"))
+    else:
+        tree.worlds["a"].change(image="worker:2")
+    tree.settle()
+    tree.end("a")
+    tree.settle()
+    assert tree.running() == ["a", "b"]
+    assert tree.supervisor("root").status.total_restarts == 1
+
+
+@pytest.mark.parametrize(("code", "told"), [(0, ("True", "Completed")), (3, ("False", "Failed"))])
+def test_a_temporary_child_that_ended_says_how_and_its_user_may_start_it_again(
+    code: int, told: tuple[str, str]
+) -> None:
+    tree = a_team("a", "b", strategy="OneForAll", children={"a": {"restart": "Temporary"}})
+    tree.end("a", code)
+    tree.settle()
+    assert ready_and_stalled(tree, "a")[0] == told
+    tree.worlds["a"].annotate("mabeam.dev/release", "1")
+    tree.settle()
+    assert tree.running() == ["a", "b"]
+    tree.happened()
+    tree.end("b")
+    tree.settle()
+    assert tree.happened() == "!b -a +b"
+
+
+@pytest.mark.parametrize("ended", ["by itself", "taken along"])
+def test_a_temporary_child_that_was_removed_starts_when_it_is_made_anew(ended: str) -> None:
+    tree = a_team("a", "b", strategy="OneForAll", children={"a": {"restart": "Temporary"}})
+    tree.end("a" if ended == "by itself" else "b")
+    tree.settle()
+    assert tree.running() == ["b"]
+    del tree.worlds["a"]
+    tree.settle()
+    tree.add(child_body("a", "root", restart="Temporary"))
+    tree.settle()
+    assert tree.running() == ["a", "b"]
+    assert tree.ready("root")[0] == "True"
+
+
+def test_a_temporary_child_whose_turn_has_not_come_is_not_removed_by_the_failed_start_of_one_before_it() -> None:
+    tree = Tree.of(
+        supervisor_body("root", "a", "b", strategy="RestForOne"),
+        child_body("a", "root"),
+        child_body("b", "root", restart="Temporary"),
+    )
+    tree.stubborn = {"a"}
+    tree.settle()
+    [pod] = tree.worlds["a"].live()
+    tree.worlds["a"].start(pod, ready=False)
+    tree.worlds["a"].end(pod)
+    tree.stubborn = set()
+    tree.settle()
+    assert tree.running() == ["a", "b"]
+
+
 def test_a_child_that_its_user_stopped_is_never_started_by_a_group() -> None:
     tree = a_team("a", "b", "c", strategy="OneForAll", children={"a": {"desired": "Stopped"}})
     assert tree.happened() == "+b +c"
@@ -199,6 +264,27 @@ def test_significant_children_that_end_normally_shut_the_supervisor_down(
         tree.settle()
     assert (tree.running() == []) is over
     assert (tree.ready("root")[1] == "Completed") is over
+
+
+def test_a_significant_child_that_its_user_stopped_is_not_waited_for() -> None:
+    tree = Tree.of(
+        supervisor_body(
+            "root",
+            {"name": "a", "significant": True},
+            {"name": "b", "significant": True},
+            "c",
+            autoShutdown="AllSignificant",
+        ),
+        child_body("a", "root", restart="Transient"),
+        child_body("b", "root", restart="Transient", desired="Stopped"),
+        child_body("c", "root"),
+    )
+    tree.settle()
+    assert tree.running() == ["a", "c"]
+    tree.end("a", 0)
+    tree.settle()
+    assert tree.running() == []
+    assert tree.ready("root")[1] == "Completed"
 
 
 def a_nested_tree(**inner: object) -> Tree:
@@ -299,6 +385,36 @@ def test_a_supervisor_that_is_deleted_leaves_its_children_running_on_their_own()
     tree.add(supervisor_body("root", "a", "b"))
     tree.settle()
     assert tree.running() == ["a", "b"]
+
+
+def ready_and_stalled(tree: Tree, agent: str) -> list[tuple[str, str]]:
+    """Status and reason of an agent's conditions Ready and Stalled."""
+    conditions = tree.agent(agent).status.conditions
+    return [(str(c.status), c.reason) for c in conditions if c.type in ("Ready", "Stalled")]
+
+
+@pytest.mark.parametrize("parent", ["deleted", "lists it no more"])
+def test_who_gives_up_when_no_supervisor_hears_of_it_any_more_says_so_and_does_not_wait_for_ever(parent: str) -> None:
+    tree = Tree.of(
+        supervisor_body("root", "a", "/inner"),
+        supervisor_body("inner", "x", supervisor="root", maxRestarts=0),
+        child_body("a", "root"),
+        child_body("x", "inner"),
+    )
+    tree.settle()
+    if parent == "deleted":
+        del tree.supervisors["root"]
+    else:
+        tree.supervisors["root"]["spec"]["children"] = []
+    tree.settle()
+    tree.end("a")
+    tree.end("x")
+    tree.settle()
+    assert ready_and_stalled(tree, "a") == [("False", "RestartBudgetExhausted"), ("True", "RestartBudgetExhausted")]
+    assert "kubectl annotate mba a" in tree.agent("a").status.conditions[1].message
+    [stalled] = [c for c in tree.supervisor("inner").status.conditions if c.type == "Stalled"]
+    assert (str(stalled.status), stalled.reason) == ("True", "RestartBudgetExhausted")
+    assert "kubectl annotate msup inner" in tree.ready("inner")[2]
 
 
 def test_a_supervisor_that_lost_its_status_restarts_nobody() -> None:

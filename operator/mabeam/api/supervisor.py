@@ -119,7 +119,8 @@ class ChildRecord(StatusModel):
     end: Annotated[
         ChildEnd | None,
         Field(
-            description="Finished: a Transient child that ended normally. Removed: a Temporary one that ended or was taken along."
+            description="Finished: a Transient child that ended normally, or a Temporary one that ended in any way. "
+            "Removed: a Temporary one that a sibling took along."
         ),
     ] = None
     started: Annotated[bool | None, Field(description="It was ready, or at rest as desired, once in this life.")] = None

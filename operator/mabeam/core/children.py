@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.supervision import Intent, Supervision
-from mabeam.api.supervisor import ChildKind, ChildRecord, ChildReference, GroupRestart, Supervisor
+from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, ChildReference, GroupRestart, Supervisor
 from mabeam.core.decision import Event
 from mabeam.core.family import Child
 from mabeam.core.snapshot import SupervisorSnapshot
@@ -87,6 +87,19 @@ def _record(ref: ChildReference, stored: ChildRecord | None, child: Child | None
         record = stored.model_copy(update={"token": lived, "due": due, "started": None})
     else:
         record = stored
+    if child is not None and _lives_again(record, child):
+        record = changed(record, end=None, started=None)
     started = child is not None and child.up and child.token == record.token and record.intent is Intent.START
     state = child.state if child is not None else MISSING
     return changed(record, state=state, started=True if started else record.started)
+
+
+def _lives_again(record: ChildRecord, child: Child) -> bool:
+    """Whether a child that had ended is alive again though no group restart was: released by its user, or made anew.
+
+    One that a sibling took along is told to stop, so it only ever comes back made anew.
+    """
+    if record.end is ChildEnd.REMOVED:
+        return child.unborn
+    told = record.end is ChildEnd.FINISHED and record.intent is Intent.START
+    return told and not child.down and child.token == record.token

@@ -35,7 +35,7 @@ class Child:
     """One child that exists, as its own status tells of it.
 
     `token` is the life it is in under this Supervisor, 0 before the first; `up` says that nothing has to be waited for before
-    those after it start; `down` that none of its processes runs.
+    those after it start; `down` that none of its processes runs, `unborn` that none ever did.
     """
 
     kind: ChildKind
@@ -49,6 +49,7 @@ class Child:
     end: End | None = None
     ended_at: datetime | None = None
     temporary: bool = False
+    unborn: bool = False
     budget: int = 0
 
 
@@ -137,7 +138,7 @@ def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) ->
 def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervision | None, str | None]:
     """What its Supervisor's status tells the child, and whom it waits for if that is nothing yet; None twice for one on its own.
 
-    One that was told before goes on by itself when its Supervisor is gone or lists it no more.
+    One that was told before goes on by itself when its Supervisor is gone or lists it no more: both are told then.
     """
     named = child.spec.supervisor
     if isinstance(child, Agent):
@@ -155,11 +156,12 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
             if before is not None and (before.supervisor, before.intent, before.token) == said:
                 return before, None
             return Supervision(supervisor=name, intent=record.intent, token=record.token), None
-    if before is not None and before.supervisor == name:
-        return before if parent is not None else before.model_copy(update={"intent": Intent.START}), None
-    if name not in supervisors:
-        return None, f"Supervisor {name}, which does not exist"
-    return None, f"Supervisor {name}" + ("" if parent is not None else ", which does not list it as a child")
+    told = before if before is not None and before.supervisor == name else None
+    if parent is not None:
+        return told, f"Supervisor {name}" if told is None else None
+    alone = told.model_copy(update={"intent": Intent.START}) if told is not None else None
+    why = "does not list it as a child" if name in supervisors else "does not exist"
+    return alone, f"Supervisor {name}, which {why}"
 
 
 def _lists(supervisor: Supervisor, agent: str) -> bool:
@@ -210,6 +212,7 @@ def _agent(agent: Agent) -> Child:
         end=None if resting else end,
         ended_at=ended_at,
         temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
+        unborn=not status.pods,
         budget=spec.fault_tolerance.max_failures,
     )
 

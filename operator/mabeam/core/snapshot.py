@@ -114,7 +114,8 @@ class AgentSnapshot:
     `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
     as a drain leaves them; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
-    made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`).
+    made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`); with
+    both it goes on by itself, for nobody speaks to it any more.
     """
 
     agent: Agent

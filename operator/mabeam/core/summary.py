@@ -206,7 +206,8 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
 def escalates(snapshot: AgentSnapshot) -> bool:
     """Whether its exhausted budget is a death for its Supervisor to handle."""
     policy = snapshot.agent.spec.fault_tolerance.escalation_policy
-    return snapshot.word is not None and policy is AgentEscalationPolicy.ESCALATE
+    heard = snapshot.word is not None and snapshot.held is None
+    return heard and policy is AgentEscalationPolicy.ESCALATE
 
 
 def _held(snapshot: AgentSnapshot, stopping: Sequence[PodRecord], ran: bool) -> _Verdict:

@@ -4,9 +4,8 @@ A Supervisor touches no child: it tells each one, in its own status, whether to 
 What is to be done next follows from the tokens and the children's statuses alone (docs/design/0011).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime
-from typing import Final
 
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.api.supervision import Intent
@@ -139,9 +138,14 @@ def _restart(run: Pass, name: Name, *, failed: bool) -> None:
     """The next life for one of the group; supervisor.erl restart_multiple_children/3 starts all that have a spec left."""
     record, child = run.records[name], run.children.get(name)
     if child is not None and child.temporary and not failed:
-        run.change(name, end=ChildEnd.REMOVED)
-    elif record.end is None or (record.end is ChildEnd.FINISHED and run.supervisor.spec.restart_finished):
+        if record.end is None and record.intent is Intent.START:  # else it is over, or its turn has not come yet
+            run.change(name, end=ChildEnd.REMOVED)
+    elif record.end is None or (child is not None and _starts_again(run, record)):
         run.change(name, due=record.token + 1, end=None)
+
+
+def _starts_again(run: Pass, record: ChildRecord) -> bool:
+    return record.end is ChildEnd.FINISHED and run.supervisor.spec.restart_finished
 
 
 # --- ends that no restart follows, and their significance ------------------------------------------------------------------
@@ -149,18 +153,16 @@ def _restart(run: Pass, name: Name, *, failed: bool) -> None:
 
 def _note_ends(run: Pass) -> None:
     """Note the children that ended by themselves since the last pass; supervisor.erl do_restart/3, do_auto_shutdown/2."""
+    ends = (End.NORMAL, End.FOR_GOOD)
     fresh = [
-        name for name, child in run.children.items() if child.end in _ENDS and _is_current(run.records[name], child)
+        name for name, child in run.children.items() if child.end in ends and _is_current(run.records[name], child)
     ]
     for name in fresh:
-        run.change(name, end=_ENDS[run.children[name].end])
+        run.change(name, end=ChildEnd.FINISHED)
     if run.runs and _is_significant(run, fresh):
         run.shut_down_at = run.now
         told = ", ".join(name for _, name in fresh)
         run.events.append(Event(Reason.AUTO_SHUTDOWN, f"{told} ended; all children are stopped"))
-
-
-_ENDS: Final[Mapping[End | None, ChildEnd]] = {End.NORMAL: ChildEnd.FINISHED, End.FOR_GOOD: ChildEnd.REMOVED}
 
 
 def _is_significant(run: Pass, fresh: Sequence[Name]) -> bool:
@@ -169,9 +171,13 @@ def _is_significant(run: Pass, fresh: Sequence[Name]) -> bool:
     significant = {(ref.kind, ref.name) for ref in spec.children if ref.significant}
     if spec.auto_shutdown is AutoShutdown.NEVER or not significant.intersection(fresh):
         return False
-    return spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or all(
-        run.records[name].end is not None for name in significant
-    )
+    return spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not any(_is_active(run, name) for name in significant)
+
+
+def _is_active(run: Pass, name: Name) -> bool:
+    """Whether the child's end is still to come: not of one that ended, nor of one that rests by its user's wish."""
+    child = run.children.get(name)
+    return run.records[name].end is None and not (child is not None and child.up and child.down)
 
 
 # --- stop right to left, start left to right -------------------------------------------------------------------------------

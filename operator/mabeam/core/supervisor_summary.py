@@ -67,7 +67,7 @@ def _verdict(run: Pass, all_down: bool) -> tuple[Verdict, AgentState]:
         told = f"a cycle of Supervisors: {' → '.join(cycle)}; take one of them off another's children"
         return Verdict(False, Reason.INVALID_TREE, told, stalled=True), AgentState.REGISTERED
     if run.parked_at is not None:
-        escalates = run.supervision is not None
+        escalates = run.supervision is not None and run.snapshot.held is None
         message = exhausted(run) if run.window else "parked"
         message += "; its parent is told" if escalates else f". Fix it, then {_way_out(run.supervisor)}"
         verdict = Verdict(False, Reason.RESTART_BUDGET_EXHAUSTED, message, reconciling=escalates, stalled=not escalates)
