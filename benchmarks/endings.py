@@ -10,6 +10,7 @@ from support.kube import JsonDict, Kube, namespace, until
 
 PATIENCE = 600
 
+AT_ONCE = {"initialSeconds": 0, "maxSeconds": 0}
 CRASHES = """
 import time
 time.sleep(1.5)
@@ -21,8 +22,7 @@ raise SystemExit(1)
 def restarts(results: Results, rounds: int) -> None:
     """A process ends → its replacement pod exists; and how much of that is the operator's part."""
     names = ["crasher-0", "crasher-1"]
-    backoff = {"initialSeconds": 0, "maxSeconds": 0}
-    tolerance = {"maxFailures": 200, "failureWindowSeconds": 1, "backoff": backoff}
+    tolerance = {"maxFailures": 200, "failureWindowSeconds": 1, "backoff": AT_ONCE}
     ends: dict[str, float] = {}
     with namespace(f"figures-restarts-{os.getpid()}") as kube:
         with Observer("pods", kube) as pods:
@@ -66,7 +66,8 @@ def migrations(results: Results, rounds: int) -> None:
     with namespace(f"figures-migrations-{os.getpid()}") as kube:
         kube.apply(
             team.agent("mover"),
-            team.agent("drained"),
+            # Drained over and over, it would be replaced later each time.
+            team.agent("drained", faultTolerance={"backoff": AT_ONCE}),
             team.agent("twins", replicas=2, migrationStrategy="MakeBeforeBreak"),
         )
         for name in ("mover", "drained", "twins"):
@@ -75,7 +76,7 @@ def migrations(results: Results, rounds: int) -> None:
             moved = [_move(kube, pods, "mover", number) for number in range(1, rounds + 1)]
             drained = [_drain(kube, pods, number) for number in range(1, rounds // 2 + 1)]
             merge("agents", kube, "twins", {"metadata": {"annotations": {"mabeam.dev/migrate": "1"}}})
-            team.reached(kube, "twins", "both moved", lambda s: _has_moved(s, 2))
+            team.reached(kube, "twins", "both moved", team.renewed(2, replicas=2))
             twins = ((event, pod) for _, event, pod in list(pods.told) if pod["metadata"]["name"].startswith("twins-"))
             fewest = team.fewest_serving(twins, of=2)
     note = "two real nodes; break before make"
@@ -96,7 +97,7 @@ def migrations(results: Results, rounds: int) -> None:
 def _move(kube: Kube, pods: Observer, name: str, number: int) -> tuple[float, float]:
     """Seconds until the new pod is Ready, and those in which none served."""
     asked = merge("agents", kube, name, {"metadata": {"annotations": {"mabeam.dev/migrate": str(number)}}})
-    team.reached(kube, name, f"move {number}", lambda s: _has_moved(s, number + 1))
+    team.reached(kube, name, f"move {number}", team.renewed(number + 1))
     ready, went = _ready_at(pods, f"{name}-0-{number + 1}"), _asked_to_go_at(pods, f"{name}-0-{number}")
     return ready - asked, ready - went
 
@@ -107,15 +108,11 @@ def _drain(kube: Kube, pods: Observer, number: int) -> float:
     kube.run("cordon", node)
     try:
         team.evict(kube, old)
-        team.reached(kube, "drained", f"drain {number}", lambda s: _has_moved(s, number + 1))
+        team.reached(kube, "drained", f"drain {number}", team.renewed(number + 1))
     finally:
         kube.run("uncordon", node)
     assert kube.get("pod", new)["spec"]["nodeName"] != node
     return _ready_at(pods, new) - _asked_to_go_at(pods, old)
-
-
-def _has_moved(status: JsonDict, incarnation: int) -> bool:
-    return team.is_ready(status) and all(record["incarnation"] == incarnation for record in status["pods"])
 
 
 def _ready_at(pods: Observer, name: str) -> float:

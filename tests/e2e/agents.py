@@ -207,6 +207,11 @@ def running(kube: Kube, name: str, incarnation: int | None = None, ordinal: int 
     return reached(kube, name, f"Running in incarnation {incarnation or 'any'}", look)
 
 
+def renewed(incarnation: int, replicas: int = 1) -> Callable[[JsonDict], bool]:
+    """Whether a status says that the Agent is Ready and each of its replicas has come to that incarnation."""
+    return lambda status: is_ready(status) and [r["incarnation"] for r in status["pods"]] == [incarnation] * replicas
+
+
 def failures(status: JsonDict) -> list[tuple[str, int | None, bool]]:
     """The ledger in short: cause, exit code, whether it was counted."""
     return [(f["cause"], f.get("exitCode"), f["counted"]) for f in status.get("failures", [])]

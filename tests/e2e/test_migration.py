@@ -1,24 +1,15 @@
 """Agents that move between two real nodes: told to, drained, and without a break; nobody is blamed."""
 
-from collections.abc import Callable
-
 import pytest
 
-from e2e.agents import agent, failures, fewest_serving, is_ready, reached, running, watched
-from support.kube import JsonDict, Kube
+from e2e.agents import agent, failures, fewest_serving, reached, renewed, running, watched
+from support.kube import Kube
 
 MIGRATE = "mabeam.dev/migrate"
 
 
 def node_of(kube: Kube, pod: str) -> str:
     return str(kube.get("pod", pod)["spec"]["nodeName"])
-
-
-def moved(incarnation: int, replicas: int = 1) -> Callable[[JsonDict], bool]:
-    def look(status: JsonDict) -> bool:
-        return is_ready(status) and [record["incarnation"] for record in status["pods"]] == [incarnation] * replicas
-
-    return look
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +24,7 @@ def test_an_agent_that_is_told_to_move_moves_to_the_other_node_and_shows_it(team
     before = node_of(team_up, "mover-0-1")
     with watched(team_up, "mba") as agents:
         team_up.run("annotate", "mba", "mover", f"{MIGRATE}=1")
-        seen = reached(team_up, "mover", "it runs elsewhere", moved(2))
+        seen = reached(team_up, "mover", "it runs elsewhere", renewed(2))
         states = {found["status"].get("state") for _, found in agents() if found["metadata"]["name"] == "mover"}
     assert node_of(team_up, "mover-0-2") != before
     assert "Migrating" in states
@@ -48,7 +39,7 @@ def test_a_drain_moves_the_agents_of_the_node_and_counts_a_disruption_only(team_
         with watched(team_up, "mba") as agents:
             selected = ("--pod-selector", "mabeam.dev/agent=drained")
             team_up.run("drain", node, *selected, "--delete-emptydir-data", "--timeout=120s", timeout=150)
-            seen = reached(team_up, "drained", "it runs elsewhere", moved(2))
+            seen = reached(team_up, "drained", "it runs elsewhere", renewed(2))
             states = {found["status"].get("state") for _, found in agents() if found["metadata"]["name"] == "drained"}
     finally:
         team_up.run("uncordon", node)
@@ -61,7 +52,7 @@ def test_a_drain_moves_the_agents_of_the_node_and_counts_a_disruption_only(team_
 def test_with_make_before_break_two_replicas_serve_at_every_moment_of_the_move(team_up: Kube) -> None:
     with watched(team_up, "pod", "mabeam.dev/agent=twins") as pods:
         team_up.run("annotate", "mba", "twins", f"{MIGRATE}=1")
-        seen = reached(team_up, "twins", "both run elsewhere", moved(2, replicas=2))
+        seen = reached(team_up, "twins", "both run elsewhere", renewed(2, replicas=2))
         told = pods()
     assert fewest_serving(told, of=2) == 2
     assert {"twins-0-1", "twins-1-1", "twins-0-2", "twins-1-2"} == {pod["metadata"]["name"] for _, pod in told}

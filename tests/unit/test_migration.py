@@ -76,6 +76,13 @@ def test_replicas_that_depend_on_each_other_move_together() -> None:
     assert nodes_of(world) == {"a-0-2": "node2", "a-1-2": "node2", "a-2-2": "node2"}
 
 
+def test_a_group_that_moves_for_a_replica_that_is_not_ready_says_that_it_moves() -> None:
+    world = a_team(2, supervisionStrategy="OneForAll", prompt=False)
+    world.unready("a-0-1")
+    world.settle()
+    assert world.told("Migrating") == ["a-0-1 and its group: to move from node1; not counted"]
+
+
 def test_a_replica_that_was_to_move_and_fails_first_comes_back_elsewhere() -> None:
     world = a_team(2, prompt=False)
     world.end("a-1-1", 3)

@@ -21,12 +21,14 @@ def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, pe
     supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
     there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
     """
-    return 1 + sum(1 for restart in restarts if _in_window(restart, at, period_seconds)) <= intensity
+    return 1 + in_window(restarts, at, period_seconds) <= intensity
 
 
-def _in_window(moment: datetime, at: datetime, period_seconds: int) -> bool:
+def in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
+    """How many of the moments lie inside the window that ends at `at`, its edge included."""
     # The distance, not the window's edge: at the ends of the calendar there is none.
-    return at - moment <= timedelta(seconds=period_seconds)
+    period = timedelta(seconds=period_seconds)
+    return sum(1 for moment in moments if at - moment <= period)
 
 
 def counted_times(ledger: Iterable[Failure]) -> list[datetime]:
@@ -36,7 +38,7 @@ def counted_times(ledger: Iterable[Failure]) -> list[datetime]:
 
 def failures_in_window(ledger: Iterable[Failure], at: datetime, period_seconds: int) -> int:
     """How many counted failures lie inside the window that ends at `at`."""
-    return sum(1 for time in counted_times(ledger) if _in_window(time, at, period_seconds))
+    return in_window(counted_times(ledger), at, period_seconds)
 
 
 def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Failure, ...]:

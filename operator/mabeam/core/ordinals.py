@@ -158,7 +158,7 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
     """
     wanted = objects.pod_hash(run.snapshot.agent.spec)
     healthy_stale: list[PodRecord] = []
-    replaced: list[int] = []
+    replaced: list[PodRecord] = []
     settled = True
     for ordinal, record in run.records.items():
         if record.state not in summary.ALIVE:
@@ -177,12 +177,12 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
         elif lifecycle.is_ready(current):
             healthy_stale.append(record)
         else:
-            run.records[ordinal] = incarnate(run, record.model_copy(update={"node": current.node}), None)
-            replaced.append(ordinal)
+            replaced.append(record.model_copy(update={"node": current.node}))
+            run.records[ordinal] = incarnate(run, replaced[-1], None)
             settled = False
     strategy = run.snapshot.agent.spec.supervision_strategy
     if strategy is not SupervisionStrategy.ONE_FOR_ONE:
-        _roll_group(run, strategy, [*replaced, *(record.ordinal for record in healthy_stale)], pods)
+        _roll_group(run, strategy, [*replaced, *healthy_stale], pods)
     elif healthy_stale and settled:
         first = healthy_stale[0]
         run.records[first.ordinal] = incarnate(run, first, None)
@@ -190,18 +190,17 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
 
 
 def _roll_group(
-    run: Pass, strategy: SupervisionStrategy, stale: Sequence[int], pods: Mapping[int, tuple[PodFacts, ...]]
+    run: Pass, strategy: SupervisionStrategy, stale: Sequence[PodRecord], pods: Mapping[int, tuple[PodFacts, ...]]
 ) -> None:
     if not stale:
         return
-    before = dict(run.records)
-    for ordinal in groups.group(strategy, min(stale), list(run.records)):
+    first = min(stale, key=lambda record: record.ordinal)
+    for ordinal in groups.group(strategy, first.ordinal, list(run.records)):
         record = run.records[ordinal]
         # One without a pod of its own incarnation will be made from the new spec anyway.
         if record.state in summary.ALIVE and current_pod(record, pods.get(ordinal, ())) is not None:
             run.records[ordinal] = incarnate(run, record, None)
-    name = pod_name(run.snapshot.agent.metadata.name, min(stale), run.records[min(stale)].incarnation - 1)
-    run.events.append(_replaced(run, before[min(stale)], f"{name} and its group"))
+    run.events.append(_replaced(run, first, f"{first.name} and its group"))
 
 
 def _replaced(run: Pass, record: PodRecord, who: str) -> Event:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from mabeam.api.agent import Agent
+from mabeam.api.base import ObjectMeta
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.core import objects, summary
 from mabeam.core.decision import Event
@@ -16,7 +17,7 @@ ANNOTATION_LENGTH: Final = 1024
 def release(run: Pass, reborn: bool) -> bool:
     """Whether the agent begins anew: by the annotation, a changed spec, or (`reborn`) its Supervisor's next life."""
     agent, before = run.snapshot.agent, run.snapshot.agent.status
-    asked = asked_release(agent)
+    asked = asked_for(agent.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
     if not by_annotation and not reborn and not spec_changed(agent):
         return False
@@ -55,9 +56,9 @@ def probe(run: Pass) -> bool:
     return True
 
 
-def asked_release(agent: Agent) -> str:
-    """The value of the annotation that releases."""
-    return agent.metadata.annotations.get(ANNOTATION_RELEASE, "")[:ANNOTATION_LENGTH]
+def asked_for(metadata: ObjectMeta, annotation: str) -> str:
+    """The value of an annotation that asks for something, as much of it as a status can remember; each value asks once."""
+    return metadata.annotations.get(annotation, "")[:ANNOTATION_LENGTH]
 
 
 def spec_changed(agent: Agent) -> bool:

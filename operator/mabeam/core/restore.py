@@ -34,14 +34,8 @@ def restored(spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, lap
     good = before.last_good or {}
     items = tuple(_judged(spec, item, good, lapse) for item in wanted.items)
     blamed = {p for item in items if item.dropped and not wanted.lost(item) for p in item.parameters}
-    parameters = {
-        p: good.get(p) if p in blamed else value for p, value in wanted.parameters.items() if _stays(p, blamed, good)
-    }
-    return replace(wanted, items=items, parameters=parameters)
-
-
-def _stays(parameter: str, blamed: set[str], good: JsonDict) -> bool:
-    return parameter not in blamed or parameter in good
+    blameless = {p: value for p, value in wanted.parameters.items() if p not in blamed}
+    return replace(wanted, items=items, parameters=blameless | {p: good[p] for p in sorted(blamed) if p in good})
 
 
 def _judged(spec: AgentSpec, item: AgentDirective, good: JsonDict, lapse: Lapse) -> AgentDirective:

@@ -21,14 +21,14 @@ from mabeam.api.agent_status import (
     FailureCause,
     PodRecord,
 )
-from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT, Reason
+from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE, LABEL_AGENT, Reason
 from mabeam.core import budget, family, groups, lifecycle, objects, summary
 from mabeam.core.acts import act, same_intent, turns
 from mabeam.core.decision import Decision, Event, soonest
 from mabeam.core.delivery import deliver
 from mabeam.core.lifecycle import Ending, ExitKind
 from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_record, roll, stored_records
-from mabeam.core.release import ANNOTATION_LENGTH, asked_release, probe, release
+from mabeam.core.release import asked_for, probe, release
 from mabeam.core.restore import Lapse
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.summary import is_held
@@ -133,7 +133,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
             "probed_at": run.probed_at,
-            "released_by": asked_release(agent) or before.released_by,
+            "released_by": asked_for(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
             "migrations": run.migrations or None,
             "migrated_by": migrated_by,
             "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
@@ -167,7 +167,7 @@ def _lapse(run: Pass, released: bool) -> Lapse:
 def _told_to_move(run: Pass) -> str | None:
     """The value of the annotation that was used; a new one is one more migration, in which every replica takes part."""
     before = run.snapshot.agent.status
-    asked = run.snapshot.agent.metadata.annotations.get(ANNOTATION_MIGRATE, "")[:ANNOTATION_LENGTH]
+    asked = asked_for(run.snapshot.agent.metadata, ANNOTATION_MIGRATE)
     if not asked or asked == before.migrated_by:
         return before.migrated_by
     run.migrations = min(run.migrations + 1, MOST_COUNTED)

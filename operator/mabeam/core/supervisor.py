@@ -17,12 +17,13 @@ from mabeam.api.supervisor import (
     SupervisorStatus,
 )
 from mabeam.core import family, groups
-from mabeam.core.budget import within_budget
+from mabeam.core.budget import in_window, within_budget
 from mabeam.core.children import Name, Pass, records_of
 from mabeam.core.decision import Decision, Event
 from mabeam.core.family import Child, End
+from mabeam.core.release import asked_for
 from mabeam.core.snapshot import SupervisorSnapshot
-from mabeam.core.supervisor_summary import asked_release, conclude, exhausted, invalid, spec_hash
+from mabeam.core.supervisor_summary import conclude, exhausted, invalid, spec_hash
 
 
 def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorStatus]:
@@ -66,7 +67,7 @@ def _obey(run: Pass) -> None:
 
 def _release(run: Pass) -> None:
     before = run.supervisor.status
-    asked = asked_release(run.supervisor)
+    asked = asked_for(run.supervisor.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
     changed = before.spec_hash is not None and before.spec_hash != spec_hash(run.supervisor.spec)
     if not by_annotation and not changed:
@@ -128,7 +129,7 @@ def _judge_death(run: Pass, time: datetime, place: int, name: Name) -> None:
     run.total += 1
     for other in taken:
         _restart(run, other, failed=other == name)
-    used = sum(1 for one in run.window if (time - one.time).total_seconds() <= spec.period_seconds)
+    used = in_window((one.time for one in run.window), time, spec.period_seconds)
     along = f", with {', '.join(one for one in group if one != name[1])}" if len(group) > 1 else ""
     note = f"{name[1]} gave up; restart {used} of {spec.max_restarts} in {spec.period_seconds} s{along}"
     run.events.append(Event(Reason.GROUP_RESTARTED, note, "Warning"))

@@ -1,7 +1,6 @@
 """A Supervisor's records and children → one state word and the conditions."""
 
 from datetime import datetime
-from typing import Final
 
 from mabeam.api.agent_status import AgentState
 from mabeam.api.base import Condition
@@ -9,14 +8,13 @@ from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.core import family, objects
-from mabeam.core.budget import LEDGER_FLOOR
+from mabeam.core.budget import LEDGER_FLOOR, in_window
 from mabeam.core.children import Name, Pass
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
 from mabeam.core.memo import once
+from mabeam.core.release import asked_for
 from mabeam.core.verdict import Verdict, conditions_of
-
-RELEASE_LENGTH: Final = 1024
 
 
 def invalid(supervisor: Supervisor, problem: str, now: datetime) -> Decision[SupervisorStatus]:
@@ -48,7 +46,7 @@ def conclude(run: Pass) -> Decision[SupervisorStatus]:
             "spec_hash": spec_hash(supervisor.spec),
             "parked_at": run.parked_at,
             "shut_down_at": run.shut_down_at,
-            "released_by": asked_release(supervisor) or before.released_by,
+            "released_by": asked_for(supervisor.metadata, ANNOTATION_RELEASE) or before.released_by,
             "supervision": run.supervision,
         }
     )
@@ -139,7 +137,7 @@ def _reason(before: SupervisorStatus, after: SupervisorStatus) -> str:
 def exhausted(run: Pass) -> str:
     """How the budget came to its end."""
     spec, last = run.supervisor.spec, run.window[-1]
-    inside = sum(1 for one in run.window if (last.time - one.time).total_seconds() <= spec.period_seconds)
+    inside = in_window((one.time for one in run.window), last.time, spec.period_seconds)
     return f"{inside} restarts in {spec.period_seconds} s (allowed: {spec.max_restarts}). Last: {last.child} gave up"
 
 
@@ -147,8 +145,3 @@ def exhausted(run: Pass) -> str:
 def spec_hash(spec: SupervisorSpec) -> str:
     """The hash of the spec: a change of it releases."""
     return objects.digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
-
-
-def asked_release(supervisor: Supervisor) -> str:
-    """The value of the annotation that releases, as much of it as a status can remember."""
-    return supervisor.metadata.annotations.get(ANNOTATION_RELEASE, "")[:RELEASE_LENGTH]

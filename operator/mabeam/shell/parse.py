@@ -3,11 +3,11 @@
 import hashlib
 import json
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Any, Final, get_args
+from typing import Any, Final, TypeVar, get_args
 
 import orjson
 from pydantic import BaseModel, ValidationError
@@ -37,6 +37,8 @@ LATEST_YEAR: Final = 9000
 # What a status can record of a pod (api/agent.py); the operator never makes one beyond.
 MAX_ORDINAL: Final = 1000
 MAX_INCARNATION: Final = 2**31 - 2
+
+Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,13 +133,7 @@ def parse_agent(body: JsonDict, before: ParsedAgent | None = None) -> ParsedAgen
     if before is not None and _same_spec(before.agent.metadata, meta):
         model = Agent if before.invalid is None else Agent.model_construct
         return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid)
-    try:
-        spec = _agent_spec(body.get("spec") or {})
-        return ParsedAgent(Agent(metadata=meta, spec=spec, status=status))
-    except ValidationError as error:
-        placeholder = AgentSpec(module="invalid:Invalid")
-        agent = Agent.model_construct(metadata=meta, spec=placeholder, status=status)
-        return ParsedAgent(agent, _invalid(error, AgentSpec, Agent))
+    return ParsedAgent(*_read(Agent, meta, status, body, _agent_spec, lambda: AgentSpec(module="invalid:Invalid")))
 
 
 # Fleets are made from one template, and a frozen spec can be shared: a thousand alike cost the memory of one.
@@ -162,31 +158,38 @@ def _same_spec(before: ObjectMeta, now: ObjectMeta) -> bool:
 
 def parse_variable(body: JsonDict) -> ParsedVariable:
     """The variable in `body`; as with agents, a bad spec is a finding, not an exception."""
-    meta = _meta(body)
+    spec_of = OrchestrationVariableSpec.model_validate
     status = _status(OrchestrationVariableStatus, body)
-    try:
-        spec = OrchestrationVariableSpec.model_validate(body.get("spec") or {})
-        return ParsedVariable(OrchestrationVariable(metadata=meta, spec=spec, status=status))
-    except ValidationError as error:
-        placeholder = OrchestrationVariableSpec.model_validate({"agents": {"names": ["invalid"]}, "value": 0})
-        variable = OrchestrationVariable.model_construct(metadata=meta, spec=placeholder, status=status)
-        return ParsedVariable(variable, _invalid(error, OrchestrationVariableSpec, OrchestrationVariable))
+    placeholder = {"agents": {"names": ["invalid"]}, "value": 0}
+    return ParsedVariable(
+        *_read(OrchestrationVariable, _meta(body), status, body, spec_of, lambda: spec_of(placeholder))
+    )
 
 
 def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
     """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception."""
-    meta = _meta(body)
     status = _status(SupervisorStatus, body)
+    return ParsedSupervisor(
+        *_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, SupervisorSpec)
+    )
+
+
+def _read(
+    kind: type[Kind],
+    meta: ObjectMeta,
+    status: Any,
+    body: JsonDict,
+    spec_of: Callable[[JsonDict], Any],
+    placeholder: Callable[[], Any],
+) -> tuple[Kind, str | None]:
+    """The object; or one with a placeholder for its spec, and why that cannot be read."""
     try:
-        spec = SupervisorSpec.model_validate(body.get("spec") or {})
-        return ParsedSupervisor(Supervisor(metadata=meta, spec=spec, status=status))
+        return kind(metadata=meta, spec=spec_of(body.get("spec") or {}), status=status), None
     except ValidationError as error:
-        supervisor = Supervisor.model_construct(metadata=meta, spec=SupervisorSpec(), status=status)
-        return ParsedSupervisor(supervisor, _invalid(error, SupervisorSpec, Supervisor))
-
-
-def _invalid(error: ValidationError, spec: type[BaseModel], whole: type[BaseModel]) -> str:
-    return explain(error, "", whole) if error.title == whole.__name__ else explain(error, "spec", spec)
+        spec = placeholder()
+        whole = error.title == kind.__name__
+        wrong = explain(error, "", kind) if whole else explain(error, "spec", type(spec))
+        return kind.model_construct(metadata=meta, spec=spec, status=status), wrong
 
 
 def _meta(body: JsonDict) -> ObjectMeta:

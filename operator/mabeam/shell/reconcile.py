@@ -2,8 +2,9 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Final
 
 import aiohttp
 
@@ -50,7 +51,7 @@ class Reconciler:
             started = asyncio.get_running_loop().time()
             outcome = "ok"
             try:
-                requeue = await self._pass(key)
+                requeue = await _PASSES[key.kind](self, key)
                 self.queue.forget(key)
                 if requeue is not None:
                     self.queue.add_after(key, requeue)
@@ -64,10 +65,6 @@ class Reconciler:
                 seconds = asyncio.get_running_loop().time() - started
                 self.telemetry.reconciles.labels(key.kind, outcome).observe(seconds)
                 self.queue.done(key)
-
-    def _pass(self, key: Key) -> Awaitable[float | None]:
-        passes = {AGENT: self._agent, VARIABLE: self._variable, SUPERVISOR: self._supervisor}
-        return passes[key.kind](key)
 
     # --- one pass -------------------------------------------------------------------------------------------------------
 
@@ -210,3 +207,10 @@ class Reconciler:
                     self.cache.learn("ConfigMap", found)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
+
+
+_PASSES: Final[Mapping[str, Callable[[Reconciler, Key], Awaitable[float | None]]]] = {
+    AGENT: Reconciler._agent,
+    VARIABLE: Reconciler._variable,
+    SUPERVISOR: Reconciler._supervisor,
+}

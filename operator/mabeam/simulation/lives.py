@@ -60,7 +60,7 @@ class Life:
         self.exhausted += after.parked_at is not None and before.parked_at is None
         if len(after.restarts) > len(before.restarts) or after.total_restarts > before.total_restarts:
             last, period = after.restarts[-1].time, supervisor.spec.period_seconds
-            inside = sum(1 for one in after.restarts if (last - one.time).total_seconds() <= period)
+            inside = budget.in_window((one.time for one in after.restarts), last, period)
             self.most_in_window = max(self.most_in_window, inside)
 
 
