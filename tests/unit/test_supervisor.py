@@ -350,6 +350,25 @@ def test_a_cycle_is_told_by_all_that_are_on_it() -> None:
     assert tree.ready("p")[2].startswith("a cycle of Supervisors: p → q → p")
 
 
+def test_a_cycle_that_comes_later_stops_nobody_and_leaves_no_trace_when_it_is_gone() -> None:
+    tree = Tree.of(
+        supervisor_body("p", "/q", "b"), supervisor_body("q", "a"), child_body("a", "q"), child_body("b", "p")
+    )
+    tree.settle()
+    tree.happened()
+    children = tree.supervisors["q"]["spec"]["children"]
+    tree.supervisors["q"]["spec"]["children"] = [{"kind": "Supervisor", "name": "p"}, *children]
+    tree.settle()
+    assert tree.ready("p")[1] == tree.ready("q")[1] == "InvalidTree"
+    tree.supervisors["q"]["spec"]["children"] = children
+    tree.settle()
+    assert tree.ready("p")[0] == tree.ready("q")[0] == "True"
+    assert tree.happened() == ""
+    tree.end("a")
+    tree.settle()
+    assert tree.happened() == "!a +a"
+
+
 def test_a_child_of_two_parents_belongs_to_the_older_one() -> None:
     tree = Tree.of(
         supervisor_body("young", "/inner", created=5),
