@@ -479,3 +479,19 @@ def test_deaths_that_an_operator_finds_together_are_no_burst() -> None:
     tree.settle()
     assert tree.running() == ["a", "b", "c"]
     assert [one.time for one in tree.supervisor("root").status.restarts] == [at(20), at(40), at(60)]
+
+
+@pytest.mark.parametrize("whose", ["the agent's", "the Supervisor's"])
+@pytest.mark.parametrize("token", [10**9, 10**9 + 1, 2**31 - 2, 2**31 - 1])
+def test_a_life_that_nobody_honest_counted_ends_no_supervision(whose: str, token: int) -> None:
+    tree = a_team("a", "b", maxRestarts=9)
+    if whose == "the agent's":
+        tree.worlds["a"].agent["status"]["supervision"]["token"] = token
+    else:
+        tree.supervisors["root"]["status"]["children"][0]["token"] = token
+    tree.settle()
+    for _ in range(3):
+        tree.end("a")
+        tree.settle()
+        assert tree.running() == ["a", "b"]
+        assert tree.ready("root")[0] == "True"
