@@ -7,13 +7,14 @@ import pytest
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
 from mabeam.shell import doorbells, handlers
-from mabeam.shell.cache import AGENT, VARIABLE, WATCHED, Cache
+from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
 from mabeam.shell.cluster import RESOURCES
 from mabeam.shell.doorbells import COALESCE_SECONDS, STARTING_SECONDS, wakes
 from mabeam.shell.run import FOLLOWED
 from mabeam.shell.workqueue import Key
 from support.builders import agent_body, stamp
 from support.coordination import an_item, variable_body
+from support.tree import supervisor_body
 
 A, B = Key(AGENT, "team", "a"), Key(AGENT, "team", "b")
 V = Key(VARIABLE, "team", "v")
@@ -170,3 +171,10 @@ def test_a_pod_on_its_way_up_may_wait_for_the_news_that_it_runs() -> None:
 
 def test_a_pod_of_an_agent_that_is_gone_wakes_nobody() -> None:
     assert Town().tell(a_pod()) == {}
+
+
+def test_a_changed_product_of_budgets_wakes_the_supervisors_below() -> None:
+    parent = supervisor_body("p", "/q")
+    town = Town(parent, supervisor_body("q", "a"))
+    parent["status"] |= {"worstCaseRestarts": 9}
+    assert Key(SUPERVISOR, "team", "q") in town.tell(parent)

@@ -1,5 +1,9 @@
 """Ways back and ways down beyond an exit: the half-open try, the outside observer's word, and progress that stands still."""
 
+from collections.abc import Callable
+
+import pytest
+
 from mabeam.api.base import JsonDict
 from mabeam.core.snapshot import Progress
 from mabeam.core.summary import recovery_seconds
@@ -183,6 +187,42 @@ def test_recovery_is_told_when_the_agent_is_whole_again() -> None:
     world.settle()
     assert recovery_seconds(before, world.status, world.now) == 7
     assert recovery_seconds(world.status, world.status, world.now) is None
+
+
+def recoveries(world: World, *doings: Callable[[], object]) -> list[float]:
+    """What each of these doings, and what it leads to, tells of a recovery."""
+    told = []
+    for do in doings:
+        do()
+        for _ in range(20):
+            before = world.status
+            world.pass_once()
+            seconds = recovery_seconds(before, world.status, world.now)
+            told += [seconds] if seconds is not None else []
+            world._kubelet()
+    return told
+
+
+@pytest.mark.parametrize("strategy", ["OneForOne", "OneForAll"])
+def test_who_is_whole_again_for_another_reason_did_not_recover(strategy: str) -> None:
+    world = World(agent_body(replicas=2, supervisionStrategy=strategy))
+    world.settle()
+    assert recoveries(world, lambda: world.end("a-0-1", 2)) == [0]
+    world.tick(3600)
+    name = world.record(1).name
+    assert (
+        recoveries(
+            world,
+            lambda: world.change(replicas=3),
+            lambda: world.unready(name),
+            lambda: world._condition(name, "Ready", "True"),
+            lambda: world.annotate("mabeam.dev/migrate", "1"),
+            lambda: world.change(image="worker:2"),
+            lambda: world.change(desiredState="Stopped"),
+            lambda: world.change(desiredState="Running"),
+        )
+        == []
+    )
 
 
 # --- rules by exit code ---------------------------------------------------------------------------------------------------------

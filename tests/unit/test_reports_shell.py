@@ -155,6 +155,36 @@ def test_only_news_are_told() -> None:
     asyncio.run(main())
 
 
+@pytest.mark.parametrize(
+    "later",
+    [
+        ["mabeam_progress_total 1", "mabeam_progress_total 2"],
+        ["mabeam_progress_total 1\nmabeam_waiting_until_seconds 9000000000", "mabeam_progress_total 1"],
+    ],
+    ids=["its first progress", "the end of a wait"],
+)
+def test_what_brings_the_time_nearer_at_which_a_process_is_taken_for_hung_is_told(later: list[str]) -> None:
+    words = [_with("") if "wait" not in later[0] else _with(later[0]), *map(_with, later)]
+    said: list[str] = []
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        said.append(words[min(len(said), len(words) - 1)])
+        return web.Response(text=said[-1])
+
+    async def main() -> None:
+        async with a_desk(handler, period=0.02) as desk:
+            desk.follow()
+            await desk.outcome(6)
+            assert desk.heard == [("a", True, True), ("a", True, False)]
+
+    asyncio.run(main())
+
+
+def _with(lines: str) -> str:
+    """The report with more lines in it."""
+    return REPORT.replace("# EOF", f"{lines}\n# EOF") if lines else REPORT
+
+
 def test_what_is_followed_no_more_is_forgotten_and_not_asked_again() -> None:
     async def main() -> None:
         async with a_desk(plain, period=0.02) as desk:

@@ -350,6 +350,25 @@ def test_a_cycle_is_told_by_all_that_are_on_it() -> None:
     assert tree.ready("p")[2].startswith("a cycle of Supervisors: p → q → p")
 
 
+def test_a_cycle_that_comes_later_stops_nobody_and_leaves_no_trace_when_it_is_gone() -> None:
+    tree = Tree.of(
+        supervisor_body("p", "/q", "b"), supervisor_body("q", "a"), child_body("a", "q"), child_body("b", "p")
+    )
+    tree.settle()
+    tree.happened()
+    children = tree.supervisors["q"]["spec"]["children"]
+    tree.supervisors["q"]["spec"]["children"] = [{"kind": "Supervisor", "name": "p"}, *children]
+    tree.settle()
+    assert tree.ready("p")[1] == tree.ready("q")[1] == "InvalidTree"
+    tree.supervisors["q"]["spec"]["children"] = children
+    tree.settle()
+    assert tree.ready("p")[0] == tree.ready("q")[0] == "True"
+    assert tree.happened() == ""
+    tree.end("a")
+    tree.settle()
+    assert tree.happened() == "!a +a"
+
+
 def test_a_child_of_two_parents_belongs_to_the_older_one() -> None:
     tree = Tree.of(
         supervisor_body("young", "/inner", created=5),
@@ -460,3 +479,19 @@ def test_deaths_that_an_operator_finds_together_are_no_burst() -> None:
     tree.settle()
     assert tree.running() == ["a", "b", "c"]
     assert [one.time for one in tree.supervisor("root").status.restarts] == [at(20), at(40), at(60)]
+
+
+@pytest.mark.parametrize("whose", ["the agent's", "the Supervisor's"])
+@pytest.mark.parametrize("token", [10**9, 10**9 + 1, 2**31 - 2, 2**31 - 1])
+def test_a_life_that_nobody_honest_counted_ends_no_supervision(whose: str, token: int) -> None:
+    tree = a_team("a", "b", maxRestarts=9)
+    if whose == "the agent's":
+        tree.worlds["a"].agent["status"]["supervision"]["token"] = token
+    else:
+        tree.supervisors["root"]["status"]["children"][0]["token"] = token
+    tree.settle()
+    for _ in range(3):
+        tree.end("a")
+        tree.settle()
+        assert tree.running() == ["a", "b"]
+        assert tree.ready("root")[0] == "True"

@@ -8,7 +8,7 @@ from typing import Final
 from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, ChildReference, GroupRestart, Supervisor
 from mabeam.core.decision import Event
-from mabeam.core.family import Child
+from mabeam.core.family import LAST_BELIEVED_LIFE, Child
 from mabeam.core.snapshot import SupervisorSnapshot
 
 MISSING: Final = "Missing"
@@ -78,7 +78,7 @@ def records_of(supervisor: Supervisor, children: Mapping[Name, Child]) -> dict[N
 
 
 def _record(ref: ChildReference, stored: ChildRecord | None, child: Child | None) -> ChildRecord:
-    lived = child.token if child is not None and child.token <= LAST_TOKEN else 0
+    lived = child.token if child is not None and child.token <= LAST_BELIEVED_LIFE else 0
     if stored is None:
         intent = child.intent if child is not None and child.intent is not None else Intent.STOP
         record = ChildRecord(kind=ref.kind, name=ref.name, intent=intent, token=max(1, lived))

@@ -18,6 +18,8 @@ from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorSpec
 from mabeam.core.memo import once
 
+# A life beyond this is nobody's honest work. Far below the last number a status can hold: one that follows it has successors.
+LAST_BELIEVED_LIFE: Final = 10**9
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 _RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
 
@@ -177,6 +179,8 @@ def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Superv
         return word, False
     if word == before:
         return before, False
+    if before.token > max(word.token, LAST_BELIEVED_LIFE):
+        return word, False
     if word.intent is Intent.START and word.token > before.token:
         return word, True
     return word.model_copy(

@@ -154,9 +154,21 @@ def recovery_seconds(before: AgentStatus, after: AgentStatus, now: datetime) -> 
     """How long the agent was not whole since its last failure, when this pass finds it whole again; None otherwise."""
     wanted = after.effective.replicas if after.effective is not None else 0
     whole, was_whole = after.ready_replicas >= wanted > 0, before.ready_replicas >= wanted > 0
-    if not whole or was_whole or not after.failures:
+    if not whole or was_whole or not after.failures or not _recovered(before, after, after.failures[-1]):
         return None
     return max(0.0, (now - after.failures[-1].time).total_seconds())
+
+
+def _recovered(before: AgentStatus, after: AgentStatus, last: Failure) -> bool:
+    """Whether the successor of the pod that failed last came up meanwhile: whole after a scaling or a move is no recovery."""
+    record = next((record for record in after.pods if record.ordinal == last.ordinal), None)
+    if record is None or last.pod is None or last.pod.rpartition("-")[2] != str(record.incarnation - 1):
+        return False
+    was = next((known for known in before.pods if known.ordinal == last.ordinal), None)
+    ready = next((c for c in before.conditions if c.type == ConditionType.READY), None)
+    broken_at = ready.last_transition_time if ready is not None else None
+    came_now = was is None or was.state is not AgentState.RUNNING or was.incarnation != record.incarnation
+    return came_now or broken_at is None or record.start_time is None or record.start_time >= broken_at
 
 
 def describe(failure: Failure) -> str:

@@ -46,6 +46,9 @@ def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorSt
         before.total_restarts,
         before.supervision,
     )
+    if family.cycle_of(snapshot.supervisor, snapshot.supervisors):
+        _release(run)
+        return conclude(run)  # nobody's word can be trusted: all go on as they were told before
     _obey(run)
     _release(run)
     _note_ends(run)

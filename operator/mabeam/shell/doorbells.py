@@ -88,11 +88,11 @@ def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
 
 
 def _words(supervisor: Supervisor | None) -> object:
-    """What a child hears of its Supervisor."""
+    """What a child hears of its Supervisor, and the product of budgets that it goes on multiplying."""
     if supervisor is None:
         return None
     told = tuple((r.kind, r.name, r.intent, r.token) for r in supervisor.status.children)
-    return supervisor.metadata.uid, supervisor.spec.children, told
+    return supervisor.metadata.uid, supervisor.spec.children, told, supervisor.status.worst_case_restarts
 
 
 def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[Wake]:

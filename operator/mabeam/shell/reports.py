@@ -83,7 +83,8 @@ class Reports:
     """The latest reports, and the timetable by which they are read.
 
     `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
-    is about directives or is bad, `changed` when what it wants or measures changed.
+    is about directives, is bad, or brings the time nearer at which the process is taken for hung; `changed` when what it wants
+    or measures changed.
     """
 
     cluster: Cluster | None
@@ -242,12 +243,14 @@ class Reports:
         ordinals[target.ordinal] = remember(known, report, now, target.period)
         after = ordinals[target.ordinal].at(now)
         old = self._latest.get(target.pod_uid)
+        nearer = False
         if report is not None:
             self._latest[target.pod_uid] = report
             moved = self._moved.get(target.pod_uid)
+            nearer = report.progress is not None and (moved is None or _waits_less(old, report))
             if report.progress is not None and (moved is None or moved[0] != report.progress):
                 self._moved[target.pod_uid] = (report.progress, now)
-        acknowledged = report is not None and (old is None or _answers(old) != _answers(report))
+        acknowledged = report is not None and (nearer or old is None or _answers(old) != _answers(report))
         changed = _wants(before) != _wants(after)
         if acknowledged or changed:
             self.heard(target.namespace, target.agent, acknowledged, changed)
@@ -255,6 +258,10 @@ class Reports:
 
 def _answers(report: Report) -> object:
     return report.applied_generation, report.refusals, report.problems
+
+
+def _waits_less(old: Report | None, report: Report) -> bool:
+    return old is not None and (old.waiting_until or 0) > (report.waiting_until or 0)
 
 
 def _wants(report: Report) -> object:
