@@ -79,7 +79,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         if pod is not None and space == meta.namespace and _owns(agent, body)
     )
     report = world.reports.get((meta.namespace, meta.name))
-    word, held = family.word_for(agent, _family(world, meta.namespace))
+    told = family.word_for(agent, _family(world, meta.namespace))
     # One Report stands for all of the agent's processes.
     names = [pod.name for pod in pods] or [meta.name]
     return AgentSnapshot(
@@ -94,8 +94,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
-        word=word,
-        held=held,
+        **told._asdict(),
     )
 
 

@@ -86,7 +86,7 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
-        word, whom = family.word_for(agent, self._family()) if agent.spec.supervisor else (None, None)
+        told = family.word_for(agent, self._family()) if agent.spec.supervisor else family.Told()
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,
@@ -100,8 +100,7 @@ class HostileWorld:
             reports={pod.name: self.reports[name] for pod in facts if name in self.reports},
             nodes=frozenset({"node1"}),
             refused=PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.refused else None,
-            word=word,
-            held=whom,
+            **told._asdict(),
             invalid=parsed.invalid,
         )
         self._carry_out("Agent", body, agent.status.to_wire(), supervision.decide(snapshot, self.now))
@@ -134,15 +133,15 @@ class HostileWorld:
 
     def _family(self) -> dict[str, Supervisor]:
         parsed = {name: parse_supervisor(copy.deepcopy(body)) for name, body in sorted(self.supervisors.items())}
-        return {name: found.supervisor for name, found in parsed.items() if found.invalid is None}
+        return {name: found.supervisor for name, found in parsed.items()}
 
     def _supervisor_pass(self, name: str) -> None:
         body = self.supervisors[name]
         parsed = parse_supervisor(copy.deepcopy(body))
         mine, others = parsed.supervisor, self._family()
-        word, held = family.word_for(mine, others)
+        told = family.word_for(mine, others)
         agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
-        snapshot = SupervisorSnapshot(mine, agents, others, word, held, parsed.invalid)
+        snapshot = SupervisorSnapshot(mine, agents, others, *told, parsed.invalid)
         self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))
 
     def _carry_out(self, kind: str, body: JsonDict, before: JsonDict, decision: Decision[Any]) -> None:

@@ -64,7 +64,8 @@ class Tree:
     log: list[str] = field(default_factory=list)
     writes: int = 0
     seconds: float = 0
-    stubborn: set[str] = field(default_factory=set)
+    stubborn: set[str] = field(default_factory=set)  # these agents' processes do not start
+    lingering: set[str] = field(default_factory=set)  # and these take their time to end
     lose: int | None = None  # the number of the Supervisors' write that the operator does not live to make
 
     @classmethod
@@ -114,9 +115,9 @@ class Tree:
     def pass_supervisor(self, name: str) -> bool:
         """One pass over a Supervisor; whether it wrote."""
         agents, supervisors = self._all()
-        word, held = family.word_for(supervisors[name], supervisors)
+        told = family.word_for(supervisors[name], supervisors)
         now = next(iter(self.worlds.values())).now
-        decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, word, held), now)
+        decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, *told), now)
         assert decision.effects == ()
         if decision.status == supervisors[name].status:
             assert decision.status_reason == "unchanged"
@@ -135,7 +136,7 @@ class Tree:
         """One pass over an agent and its kubelet's next doing; whether anything moved."""
         world = self.worlds[name]
         _, supervisors = self._all()
-        world.word, world.held = family.word_for(self.agent(name), supervisors)
+        world.word, world.held, world.over = family.word_for(self.agent(name), supervisors)
         wrote = world.pass_once()
         moved = self._kubelet(name, world)
         return bool(wrote) or moved
@@ -145,6 +146,8 @@ class Tree:
         for pod in list(world.pods):
             meta, status = world.pods[pod]["metadata"], world.pods[pod]["status"]
             if "deletionTimestamp" in meta:
+                if name in self.lingering:
+                    continue
                 world.reap(pod)
                 self.log.append(f"-{name}")
                 moved = True

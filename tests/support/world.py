@@ -13,6 +13,7 @@ from typing import Any
 
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
+from mabeam.api.names import ANNOTATION_FAILED
 from mabeam.api.supervision import Supervision
 from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event
@@ -65,6 +66,7 @@ class World:
     implying: bool = False
     word: Supervision | None = None
     held: str | None = None
+    over: bool = False
     progress: dict[str, Progress] = field(default_factory=dict)
     first_words: FirstWords = field(default_factory=FirstWords)
     pods: dict[str, JsonDict] = field(default_factory=dict)
@@ -129,6 +131,7 @@ class World:
             cordoned=frozenset(self.cordoned),
             word=self.word,
             held=self.held,
+            over=self.over,
             progress=self.progress,
             invalid=parsed.invalid,
         )
@@ -344,6 +347,10 @@ class World:
         """The pod is asked to go: by a drain, a preempting scheduler or the taint manager."""
         self._condition(name, "DisruptionTarget", "True", reason)
         self._mark_deleted(self.pods[name], 5)
+
+    def report_failed(self, name: str, reason: str) -> None:
+        """An outside observer marks the pod as failed."""
+        self.pods[name]["metadata"].setdefault("annotations", {})[ANNOTATION_FAILED] = reason
 
     def reap(self, name: str) -> None:
         """The pod's processes are gone, and so is the object."""

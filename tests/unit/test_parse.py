@@ -5,9 +5,19 @@ from typing import Any
 
 import pytest
 
+from mabeam.core.family import word_for
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from mabeam.shell.parse import instant, owner_uid, parse_agent, parse_config_map, parse_pod, parse_variable
+from mabeam.shell.parse import (
+    instant,
+    owner_uid,
+    parse_agent,
+    parse_config_map,
+    parse_pod,
+    parse_supervisor,
+    parse_variable,
+)
 from support.builders import START, agent_body, at, stamp
+from support.tree import Tree, child_body, supervisor_body
 
 RUNNING = {"state": {"running": {"startedAt": stamp(1)}}, "ready": True}
 
@@ -216,6 +226,18 @@ def test_a_readable_spec_keeps_its_status_and_one_full_of_nonsense_is_begun_anew
 def test_a_variable_that_cannot_be_read_is_a_finding_too() -> None:
     body = {"metadata": {"name": "t", "namespace": "team"}, "spec": {"agents": {}, "value": 1}}
     assert parse_variable(body).invalid == "spec.agents: at least one of `names` and `selector` must be set"
+
+
+def test_a_supervisor_that_cannot_be_read_has_the_children_it_last_spoke_to() -> None:
+    tree = Tree.of(supervisor_body("root", "a", "b"), child_body("a", "root"), child_body("b", "root"))
+    tree.stubborn.add("a")
+    tree.settle()
+    body = tree.supervisors["root"]
+    body["spec"]["strategy"] = "OneForSome"
+    parsed = parse_supervisor(body)
+    assert str(parsed.invalid).startswith("spec.strategy")
+    word, held, _ = word_for(tree.agent("b"), {"root": parsed.supervisor})
+    assert (held, getattr(word, "intent", None)) == (None, "Stop")
 
 
 def test_a_config_map_is_ours_when_the_uid_is() -> None:

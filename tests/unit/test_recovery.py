@@ -56,6 +56,17 @@ def test_a_failure_during_the_try_parks_it_again_whatever_the_budget_says() -> N
     assert world.live() == ["a-0-3"]
 
 
+def test_the_try_is_not_used_up_while_nothing_may_run() -> None:
+    world = a_parked_agent(probeAfterSeconds=600)
+    world.change(replicas=0)
+    world.settle()
+    world.advance(1000)
+    assert world.status.probed_at is None
+    world.change(replicas=1)
+    world.settle()
+    assert world.live() == ["a-0-1"]
+
+
 def test_a_whole_window_without_a_failure_ends_the_try_with_a_full_budget() -> None:
     world = a_parked_agent(probeAfterSeconds=600)
     world.advance(600)
@@ -71,7 +82,7 @@ def test_a_whole_window_without_a_failure_ends_the_try_with_a_full_budget() -> N
 def test_a_pod_that_an_observer_calls_failed_is_replaced_and_counted() -> None:
     world = World(agent_body())
     world.settle()
-    world.pods["a-0-1"]["metadata"].setdefault("annotations", {})["mabeam.dev/failed"] = "answers nonsense"
+    world.report_failed("a-0-1", "answers nonsense")
     world.settle()
     assert world.live() == ["a-0-2"]
     [failure] = world.status.failures

@@ -287,6 +287,61 @@ def test_a_significant_child_that_its_user_stopped_is_not_waited_for() -> None:
     assert tree.ready("root")[1] == "Completed"
 
 
+def test_who_is_stopped_for_good_is_as_desired_and_nobody_waits_for_it() -> None:
+    tree = Tree.of(
+        supervisor_body("root", {"name": "main", "significant": True}, "side", "/inner", autoShutdown="AnySignificant"),
+        supervisor_body("inner", "x", supervisor="root"),
+        child_body("main", "root", restart="Transient"),
+        child_body("side", "root"),
+        child_body("x", "inner"),
+    )
+    tree.settle()
+    tree.end("main", 0)
+    tree.settle()
+    assert tree.running() == []
+    for name in ("main", "side", "x"):
+        world = tree.worlds[name]
+        assert (world.state, *world.condition("Ready")[:2]) == ("Stopped", "True", "Stopped")
+        assert world.condition("Reconciling")[0] == "False"
+    assert tree.ready("inner") == ("True", "Stopped", "stopped for good by its Supervisor")
+    tree.supervisors["root"]["metadata"]["annotations"] = {"mabeam.dev/release": "1"}
+    tree.settle()
+    assert tree.running() == ["main", "side", "x"]
+    assert tree.ready("root")[0] == "True"
+
+
+def test_a_removed_temporary_child_says_that_it_is_over() -> None:
+    tree = a_team("a", "b", strategy="OneForAll", children={"a": {"restart": "Temporary"}})
+    tree.end("b")
+    tree.settle()
+    assert tree.worlds["a"].condition("Ready")[:2] == ("True", "Stopped")
+
+
+def test_a_child_that_gave_up_is_down_only_when_its_process_is_gone() -> None:
+    tree = a_team("a", "b", strategy="OneForAll")
+    tree.lingering.add("b")
+    [pod] = tree.worlds["b"].live()
+    tree.worlds["b"].report_failed(pod, "answers nobody")
+    tree.settle()
+    assert (tree.worlds["b"].state, tree.worlds["b"].record().terminating) == ("Failed", True)
+    assert tree.running() == ["a", "b"]
+    tree.lingering.clear()
+    tree.settle()
+    assert tree.happened().split()[-4:] == ["-b", "-a", "+a", "+b"]
+
+
+def test_a_temporary_child_whose_process_lingers_ends_once() -> None:
+    tree = a_team("a", "b", autoShutdown="Never", children={"b": {"restart": "Temporary"}})
+    tree.lingering.add("b")
+    [pod] = tree.worlds["b"].live()
+    tree.worlds["b"].report_failed(pod, "answers nobody")
+    tree.settle()
+    assert tree.supervisor("root").status.children[1].end is None
+    tree.lingering.clear()
+    tree.settle()
+    assert tree.supervisor("root").status.children[1].end == "Finished"
+
+
 def a_nested_tree(**inner: object) -> Tree:
     tree = Tree.of(
         supervisor_body("root", "first", "/inner", "last", strategy="RestForOne", maxRestarts=1),

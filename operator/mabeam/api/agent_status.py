@@ -63,6 +63,9 @@ class PodRecord(StatusModel):
     migrating_from: Annotated[
         str | None, Field(max_length=253, description="The node it is moving away from, until it runs on another.")
     ] = None
+    terminating: Annotated[
+        bool | None, Field(description="Its pod may still run, though its end is known already.")
+    ] = None
     reason: ShortText | None = None
 
 

@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from typing import Final
+from typing import Final, NamedTuple
 
 from mabeam.api.agent import Agent, AgentEscalationPolicy, RestartStrategy
-from mabeam.api.agent_status import AgentState, DesiredState
+from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
 from mabeam.api.base import Conditions, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
 from mabeam.api.supervision import Intent, Supervision
-from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorSpec
+from mabeam.api.supervisor import ChildEnd, ChildKind, Supervisor, SupervisorSpec
 from mabeam.core.memo import once
 
 # A life beyond this is nobody's honest work. Far below the last number a status can hold: one that follows it has successors.
 LAST_BELIEVED_LIFE: Final = 10**9
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
-_RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
+RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
 
 
 class End(Enum):
@@ -137,11 +137,19 @@ def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) ->
 # --- what a child is told -----------------------------------------------------------------------------------------------
 
 
-def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervision | None, str | None]:
-    """What its Supervisor's status tells the child, and whom it waits for if that is nothing yet; None twice for one on its own.
+class Told(NamedTuple):
+    """What a child hears: the word, whom it waits for if that is nothing yet, and whether a stop is for good.
 
-    One that was told before goes on by itself when its Supervisor is gone or lists it no more: both are told then.
+    One that was told before goes on by itself when its Supervisor is gone or lists it no more: word and `held` are told then.
     """
+
+    word: Supervision | None = None
+    held: str | None = None
+    over: bool = False
+
+
+def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> Told:
+    """What its Supervisor's status tells the child."""
     named = child.spec.supervisor
     if isinstance(child, Agent):
         kind, listed = ChildKind.AGENT, supervisors.get(named) if named else None
@@ -150,20 +158,27 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
         kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
     name, before = parent.metadata.name if parent is not None else named, child.status.supervision
     if name is None:
-        return None, None
+        return Told()
     if parent is not None:
         record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
         if record is not None:
             said = (name, record.intent, record.token)
+            over = record.intent is Intent.STOP and (record.end is ChildEnd.REMOVED or _shut_down(parent, supervisors))
             if before is not None and (before.supervisor, before.intent, before.token) == said:
-                return before, None
-            return Supervision(supervisor=name, intent=record.intent, token=record.token), None
+                return Told(before, over=over)
+            return Told(Supervision(supervisor=name, intent=record.intent, token=record.token), over=over)
     told = before if before is not None and before.supervisor == name else None
     if parent is not None:
-        return told, f"Supervisor {name}" if told is None else None
+        return Told(told, f"Supervisor {name}" if told is None else None)
     alone = told.model_copy(update={"intent": Intent.START}) if told is not None else None
     why = "does not list it as a child" if name in supervisors else "does not exist"
-    return alone, f"Supervisor {name}, which {why}"
+    return Told(alone, f"Supervisor {name}, which {why}")
+
+
+def _shut_down(parent: Supervisor, supervisors: Mapping[str, Supervisor]) -> bool:
+    """Whether the tree's root ended by an automatic shutdown; one below a parent is started again by it."""
+    root = (parent, *ancestors(parent, supervisors))[-1]
+    return root.status.shut_down_at is not None
 
 
 def _lists(supervisor: Supervisor, agent: str) -> bool:
@@ -210,7 +225,7 @@ def _agent(agent: Agent) -> Child:
         token=token,
         intent=intent,
         up=resting or end in (End.NORMAL, End.FOR_GOOD) or is_true(status.conditions, ConditionType.READY),
-        down=all(record.state in _RESTING for record in status.pods),
+        down=_is_down(status),
         state=str(status.state or AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
         end=None if resting else end,
@@ -221,6 +236,10 @@ def _agent(agent: Agent) -> Child:
     )
 
 
+def _is_down(status: AgentStatus) -> bool:
+    return all(record.state in RESTING and not record.terminating for record in status.pods)
+
+
 def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
     status, strategy = agent.status, agent.spec.restart_strategy
     if status.parked_at is not None:
@@ -228,7 +247,7 @@ def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
         # When it fell, not when that was noticed: ends that are seen late together must not be taken for a burst.
         return (End.DEATH if escalates else None), status.failures[-1].time if status.failures else status.parked_at
     reasons = {record.reason for record in status.pods}
-    over = bool(status.pods) and all(record.state in _RESTING for record in status.pods)
+    over = bool(status.pods) and _is_down(status)
     if over and strategy is RestartStrategy.TEMPORARY and Reason.STOPPED not in reasons:
         return End.FOR_GOOD, None
     if over and strategy is RestartStrategy.TRANSIENT and reasons == {Reason.COMPLETED}:
@@ -258,7 +277,7 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
 
 
 # A Supervisor is Stopping until the last of its children is down.
-_DOWN_STATES: Final = frozenset({None, *map(str, _RESTING), str(AgentState.REGISTERED)})
+_DOWN_STATES: Final = frozenset({None, *map(str, RESTING), str(AgentState.REGISTERED)})
 
 
 def is_true(conditions: Conditions, type_: ConditionType) -> bool:

@@ -3,6 +3,7 @@
 from typing import Final
 
 from mabeam.api.agent import Agent
+from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import ObjectMeta
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.core import objects, summary
@@ -34,9 +35,10 @@ def release(run: Pass, reborn: bool) -> bool:
 def probe(run: Pass) -> bool:
     """Whether a parked agent is tried again now; the try is over when a whole window passed without a failure.
 
-    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again.
+    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again; nor while nothing may run.
     """
-    tolerance = run.snapshot.agent.spec.fault_tolerance
+    spec = run.snapshot.agent.spec
+    tolerance = spec.fault_tolerance
     if run.parked_at is None and run.probed_at is not None:
         over = later(run.probed_at, tolerance.failure_window_seconds)
         if run.now < over:
@@ -46,6 +48,8 @@ def probe(run: Pass) -> bool:
             run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
         return False
     if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
+        return False
+    if spec.replicas == 0 or spec.desired_state is DesiredState.STOPPED or summary.is_held(run.snapshot):
         return False
     due = later(run.parked_at, tolerance.probe_after_seconds)
     if run.now < due:

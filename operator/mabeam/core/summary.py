@@ -226,6 +226,10 @@ def _held(snapshot: AgentSnapshot, stopping: Sequence[PodRecord], ran: bool) -> 
     if stopping:
         return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {_names(stopping)} to stop")
     whom = snapshot.held or (f"Supervisor {snapshot.word.supervisor}" if snapshot.word else "its Supervisor")
+    if snapshot.over:
+        return _Verdict(
+            AgentState.STOPPED, True, Reason.STOPPED, f"stopped for good by {whom}; a release of it starts anew"
+        )
     message = f"waits for {whom} to start it" + (" again" if ran else "")
     return _Verdict(AgentState.STOPPED if ran else AgentState.REGISTERED, False, Reason.HELD, message)
 

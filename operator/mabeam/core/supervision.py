@@ -115,6 +115,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     for ordinal, record in run.records.items():
         if same_intent(record, stored.get(ordinal)):
             act(run, record, pods.get(ordinal, ()), turn)
+        run.records[ordinal] = _terminating(record, pods.get(ordinal, ()))
     ready = tuple(pod for pod in snapshot.pods if _is_current(run, pod) and lifecycle.is_ready(pod))
     rests = wanted_down or summary.at_rest(run.records.values())
     delivery = deliver(snapshot, ready, rests, now, _lapse(run, released))
@@ -149,6 +150,12 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         events=summary.told(agent, run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
     )
+
+
+def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
+    """The record, saying whether its end is known before its process is gone: then those before it in a tree wait on."""
+    lingers = True if record.state in family.RESTING and any(map(lifecycle.is_live, pods)) else None
+    return record if record.terminating == lingers else record.model_copy(update={"terminating": lingers})
 
 
 def _is_current(run: Pass, pod: PodFacts) -> bool:

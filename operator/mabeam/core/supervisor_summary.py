@@ -75,6 +75,8 @@ def _verdict(run: Pass, all_down: bool) -> tuple[Verdict, AgentState]:
         return Verdict(False, Reason.STOPPING, f"waiting for {going} to stop", reconciling=True), AgentState.STOPPING
     if run.shut_down_at is not None:
         return Verdict(True, Reason.COMPLETED, "its significant children ended"), AgentState.STOPPED
+    if not run.told_to_run and run.snapshot.over:
+        return Verdict(True, Reason.STOPPED, "stopped for good by its Supervisor"), AgentState.STOPPED
     if not run.told_to_run:
         waits = Verdict(False, Reason.HELD, f"waits for {run.snapshot.held} to start it", reconciling=True)
         stopped = Verdict(False, Reason.HELD, "stopped by its Supervisor", reconciling=True)

@@ -227,10 +227,9 @@ class Cache:
         return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
 
     def family_of(self, namespace: str) -> dict[str, Supervisor]:
-        """Every readable Supervisor of a namespace, by name."""
+        """Every Supervisor of a namespace, by name; an unreadable one has the children that it last spoke to."""
         names = sorted(self.supervisors_in.get(namespace, ()))
-        found = ((name, self.supervisors[namespace, name]) for name in names)
-        return {name: parsed.supervisor for name, parsed in found if parsed.invalid is None}
+        return {name: self.supervisors[namespace, name].supervisor for name in names}
 
     def everything(self) -> list[Key]:
         """The keys of everything there is to reconcile."""

@@ -91,8 +91,9 @@ def _words(supervisor: Supervisor | None) -> object:
     """What a child hears of its Supervisor, and the product of budgets that it goes on multiplying."""
     if supervisor is None:
         return None
-    told = tuple((r.kind, r.name, r.intent, r.token) for r in supervisor.status.children)
-    return supervisor.metadata.uid, supervisor.spec.children, told, supervisor.status.worst_case_restarts
+    status = supervisor.status
+    told = tuple((r.kind, r.name, r.intent, r.token, r.end) for r in status.children)
+    return supervisor.metadata.uid, supervisor.spec.children, told, status.worst_case_restarts, status.shut_down_at
 
 
 def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[Wake]:

@@ -75,7 +75,7 @@ class Observer:
         if known is not None:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
-        word, held = family.word_for(agent, self.cache.family_of(namespace)) if agent.spec.supervisor else (None, None)
+        told = family.word_for(agent, self.cache.family_of(namespace)) if agent.spec.supervisor else family.Told()
         return AgentSnapshot(
             agent=agent,
             pods=pods,
@@ -87,8 +87,7 @@ class Observer:
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),
-            word=word,
-            held=held,
+            **told._asdict(),
             invalid=parsed.invalid,
             defaults=self.defaults,
         )
@@ -105,8 +104,8 @@ class Observer:
             if (namespace, child) in self.cache.agents
         }
         supervisors = self.cache.family_of(namespace)
-        word, held = family.word_for(parsed.supervisor, supervisors)
-        return SupervisorSnapshot(parsed.supervisor, agents, supervisors, word, held, parsed.invalid)
+        told = family.word_for(parsed.supervisor, supervisors)
+        return SupervisorSnapshot(parsed.supervisor, agents, supervisors, *told, parsed.invalid)
 
     def variable(self, namespace: str, name: str) -> tuple[VariableSnapshot, ParsedVariable] | None:
         """All there is to know about a variable, None when there is no such variable (any more)."""

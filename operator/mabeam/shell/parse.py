@@ -26,7 +26,7 @@ from mabeam.api.names import (
     MAIN_CONTAINER,
     pod_name,
 )
-from mabeam.api.supervisor import Supervisor, SupervisorSpec, SupervisorStatus
+from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
 from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
 
@@ -167,11 +167,14 @@ def parse_variable(body: JsonDict) -> ParsedVariable:
 
 
 def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
-    """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception."""
+    """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception.
+
+    The placeholder keeps the children that it last spoke to: they go on as told, rather than as if it were gone.
+    """
     status = _status(SupervisorStatus, body)
-    return ParsedSupervisor(
-        *_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, SupervisorSpec)
-    )
+    known = tuple(ChildReference(kind=record.kind, name=record.name) for record in status.children)
+    last = SupervisorSpec.model_construct(children=known)
+    return ParsedSupervisor(*_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, lambda: last))
 
 
 def _read(

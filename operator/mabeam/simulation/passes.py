@@ -64,16 +64,15 @@ class Passes:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        word, held = family.word_for(agent, self.cluster.family_of(place[0])) if agent.spec.supervisor else (None, None)
+        told = family.word_for(agent, self.cluster.family_of(place[0])) if agent.spec.supervisor else family.Told()
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
                 self.cluster.pods_of(place),
                 nodes=self.cluster.node_names,
-                word=word,
-                held=held,
                 progress=self.cluster.progress_of(place),
                 defaults=_DEFAULTS,
+                **told._asdict(),
             ),
             self.cluster.now,
         )
