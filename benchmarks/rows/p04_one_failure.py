@@ -18,6 +18,7 @@ from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
 
 DEADLINE = 60.0
 JOB_GAP = 0.25
+ASKS = 500
 _IN_TURNS = ("agents", "replicasets")
 
 
@@ -66,14 +67,21 @@ async def fail_one(arena: Arena, arm: Arm, book: PodBook, owner: str, pod: str) 
     mark = arena.audit.mark()
     await arena.api.send(arena.fail(arm, pod))
     await book.until(f"{pod} is replaced", lambda: book.replaced(owner, pod) is not None, DEADLINE)
-    return between(arena.audit.requests("benchmark", mark), arena.audit.requests(arm.asker, mark))
+    # A watch may be ahead of the audit log, into which a request goes when its answer has left.
+    for _ in range(ASKS):
+        seconds = between(arena.audit.requests("benchmark", mark), arena.audit.requests(arm.asker, mark))
+        if seconds is not None:
+            return seconds
+        await asyncio.sleep(0.01)
+    raise TimeoutError(f"the audit log does not tell of the replacement of {pod}")
 
 
-def between(ours: Sequence[Request], theirs: Sequence[Request]) -> float:
-    """Seconds from the answer to our patch of a status to the answer to their first create of a pod."""
-    failed = next(one.answered for one in ours if (one.verb, one.resource) == ("patch", "pods/status"))
-    created = next(one.answered for one in theirs if (one.verb, one.resource, one.code) == ("create", "pods", 201))
-    return created - failed
+def between(ours: Sequence[Request], theirs: Sequence[Request]) -> float | None:
+    """Seconds from the answer to our patch of a status until that to their first create of a pod, None until both are there."""
+    failed = (one.answered for one in ours if (one.verb, one.resource) == ("patch", "pods/status"))
+    created = (one.answered for one in theirs if (one.verb, one.resource, one.code) == ("create", "pods", 201))
+    begin, end = next(failed, None), next(created, None)
+    return None if begin is None or end is None else end - begin
 
 
 async def fail_spread(arena: Arena, arm: Arm, book: PodBook, which: list[tuple[str, str]]) -> list[float]:

@@ -9,6 +9,7 @@ import pytest
 from mabeam.api.agent import RestartStrategy
 from mabeam.api.agent_status import FailureCause
 from mabeam.api.names import ANNOTATION_RELEASE
+from mabeam.core.decision import pods_first
 from mabeam.core.lifecycle import ExitKind
 from mabeam.core.supervision import POLICY, RESTING, Verdict, decide
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, WITH_SIDECAR, agent_body, at, stamp
@@ -899,3 +900,30 @@ def test_the_world_itself_refuses_two_live_pods_of_one_ordinal() -> None:
     world.pods["a-0-9"] = {**world.pods["a-0-1"], "metadata": {**world.pods["a-0-1"]["metadata"], "name": "a-0-9"}}
     with pytest.raises(ImpossibleState, match="two live pods"):
         world._check()
+
+
+def test_a_pass_that_others_wait_behind_makes_the_pod_first_and_tidies_up_in_a_later_one() -> None:
+    world = World(agent_body())
+    world.settle()
+    for life in (1, 2):
+        world.end(f"a-0-{life}")
+        world.pass_once()
+        if life == 1:
+            world.settle()
+    decided = decide(world.look(), world.now)
+    assert [(effect.verb, effect.name) for effect in decided.effects] == [("delete", "a-0-1"), ("create", "a-0-3")]
+    hurried = pods_first(decided)
+    assert [(effect.verb, effect.name) for effect in hurried.effects] == [("create", "a-0-3")]
+    assert (hurried.status, hurried.requeue_after) == (decided.status, 5.0)
+
+
+def test_a_pass_that_makes_no_pod_tidies_up_whoever_waits() -> None:
+    world = World(agent_body())
+    world.settle()
+    crash(world, "a-0-1")
+    world.end("a-0-2")
+    world.change(desiredState="Stopped")
+    world.pass_once()
+    decided = decide(world.look(), world.now)
+    assert [(effect.verb, effect.name) for effect in decided.effects] == [("delete", "a-0-1")]
+    assert pods_first(decided) is decided

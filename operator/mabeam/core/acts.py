@@ -1,7 +1,7 @@
 """Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
@@ -90,7 +90,7 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
         if not pod.deleting and not waits:
             run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
     for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
-        run.effects.append(_delete(run, pod, "newer-log-kept"))
+        run.effects.append(replace(_delete(run, pod, "newer-log-kept"), can_wait=True))
     if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
         return
     if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):

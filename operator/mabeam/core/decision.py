@@ -1,7 +1,7 @@
 """What to do: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
 
-from dataclasses import dataclass, field
-from typing import Generic, Literal, TypeVar
+from dataclasses import dataclass, field, replace
+from typing import Final, Generic, Literal, TypeVar
 
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
@@ -19,7 +19,8 @@ class Effect:
     """One write to the cluster; done in the order given, and the rest is left undone when one fails.
 
     `create` answered 409 by an object of the same owner is success. `apply` replaces a ConfigMap's data and is guarded
-    by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`; `grace_seconds` goes with it.
+    by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`; `grace_seconds` goes with it. What
+    `can_wait` is tidying: nobody misses it for some seconds.
     """
 
     verb: Verb
@@ -31,6 +32,7 @@ class Effect:
     uid: str | None = None
     resource_version: str | None = None
     grace_seconds: int | None = None
+    can_wait: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,21 @@ class Decision(Generic[Status]):
     effects: tuple[Effect, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
+
+
+# Until what could wait is looked at again, when nothing else calls sooner.
+LATER_SECONDS: Final = 5.0
+
+
+def pods_first(decision: "Decision[Status]") -> "Decision[Status]":
+    """The decision; when it makes a pod, without what can wait, which a later pass decides on anew.
+
+    For a pass that others wait behind: the first pass that makes none does what could wait.
+    """
+    kept = tuple(effect for effect in decision.effects if not effect.can_wait)
+    if len(kept) == len(decision.effects) or not any(effect.verb == "create" for effect in kept):
+        return decision
+    return replace(decision, effects=kept, requeue_after=soonest(decision.requeue_after, LATER_SECONDS))
 
 
 AnyStatus = AgentStatus | OrchestrationVariableStatus | SupervisorStatus

@@ -12,6 +12,7 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
 from mabeam.core import coordination, summary, supervision, supervisor
+from mabeam.core.decision import pods_first
 from mabeam.core.delivery import expects_reports
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
@@ -79,6 +80,8 @@ class Reconciler:
         moment = asyncio.get_running_loop().time()
         decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
         decision = self.ahead.of_its_status(key, snapshot, decision)
+        if self.queue.depth() > 0:
+            decision = pods_first(decision)
         if await self._were_only_hidden(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
