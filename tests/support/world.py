@@ -66,7 +66,7 @@ class World:
     implying: bool = False
     word: Supervision | None = None
     held: str | None = None
-    over: bool = False
+    over: str | None = None
     progress: dict[str, Progress] = field(default_factory=dict)
     first_words: FirstWords = field(default_factory=FirstWords)
     pods: dict[str, JsonDict] = field(default_factory=dict)

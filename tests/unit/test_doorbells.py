@@ -178,3 +178,11 @@ def test_a_changed_product_of_budgets_wakes_the_supervisors_below() -> None:
     town = Town(parent, supervisor_body("q", "a"))
     parent["status"] |= {"worstCaseRestarts": 9}
     assert Key(SUPERVISOR, "team", "q") in town.tell(parent)
+
+
+def test_a_tree_that_has_completed_wakes_everyone_below_once() -> None:
+    town = Town(supervisor_body("root", "a", "/inner"), supervisor_body("inner", "b", "/root"))
+    over = supervisor_body("root", "a", "/inner") | {"status": {"observedGeneration": 1, "shutDownAt": stamp(5)}}
+    woken = town.tell(over)
+    inner, root = Key(SUPERVISOR, "team", "inner"), Key(SUPERVISOR, "team", "root")
+    assert woken == {root: 0.0, inner: 0.0, A: 0.0, B: 0.0}

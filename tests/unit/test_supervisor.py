@@ -299,15 +299,47 @@ def test_who_is_stopped_for_good_is_as_desired_and_nobody_waits_for_it() -> None
     tree.end("main", 0)
     tree.settle()
     assert tree.running() == []
-    for name in ("main", "side", "x"):
+    for name, reason in (("main", "Completed"), ("side", "Stopped"), ("x", "Stopped")):
         world = tree.worlds[name]
-        assert (world.state, *world.condition("Ready")[:2]) == ("Stopped", "True", "Stopped")
+        assert (world.state, *world.condition("Ready")[:2]) == ("Stopped", "True", reason)
         assert world.condition("Reconciling")[0] == "False"
-    assert tree.ready("inner") == ("True", "Stopped", "stopped for good by its Supervisor")
+    told = "stopped for good: Supervisor root has completed; a release of it starts all anew"
+    assert tree.ready("inner") == ("True", "Stopped", told)
     tree.supervisors["root"]["metadata"]["annotations"] = {"mabeam.dev/release": "1"}
     tree.settle()
     assert tree.running() == ["main", "side", "x"]
     assert tree.ready("root")[0] == "True"
+
+
+def test_a_temporary_child_that_failed_stays_failed_when_its_tree_has_completed() -> None:
+    tree = Tree.of(
+        supervisor_body("root", {"name": "job", "significant": True}, "side", autoShutdown="AnySignificant"),
+        child_body("job", "root", restart="Temporary"),
+        child_body("side", "root"),
+    )
+    tree.settle()
+    tree.end("job", 3)
+    tree.settle()
+    assert (tree.worlds["job"].state, *tree.worlds["job"].condition("Stalled")[:2]) == ("Failed", "True", "Failed")
+    assert (tree.worlds["side"].state, tree.worlds["side"].condition("Ready")[0]) == ("Stopped", "True")
+
+
+def test_who_gave_up_on_the_way_down_of_a_completed_tree_is_at_rest_too() -> None:
+    tree = Tree.of(
+        supervisor_body("root", {"name": "main", "significant": True}, "side", "last", autoShutdown="AnySignificant"),
+        child_body("main", "root", restart="Transient"),
+        child_body("side", "root"),
+        child_body("last", "root"),
+    )
+    tree.settle()
+    tree.lingering.add("last")
+    tree.end("main", 0)
+    tree.settle()
+    tree.end("side", 3)
+    tree.lingering.clear()
+    tree.settle()
+    assert tree.worlds["side"].status.parked_at is not None
+    assert (tree.worlds["side"].state, *tree.worlds["side"].condition("Ready")[:2]) == ("Stopped", "True", "Stopped")
 
 
 def test_a_removed_temporary_child_says_that_it_is_over() -> None:
@@ -315,6 +347,9 @@ def test_a_removed_temporary_child_says_that_it_is_over() -> None:
     tree.end("b")
     tree.settle()
     assert tree.worlds["a"].condition("Ready")[:2] == ("True", "Stopped")
+    tree.add(child_body("a", "root", restart="Temporary"))
+    tree.pass_agent("a")
+    assert tree.worlds["a"].condition("Ready")[:2] == ("False", "Held")
 
 
 def test_a_child_that_gave_up_is_down_only_when_its_process_is_gone() -> None:
@@ -330,6 +365,22 @@ def test_a_child_that_gave_up_is_down_only_when_its_process_is_gone() -> None:
     assert tree.happened().split()[-4:] == ["-b", "-a", "+a", "+b"]
 
 
+def test_nobody_waits_for_a_child_that_lingers_where_each_stands_for_itself() -> None:
+    tree = a_team("a", "z")
+    tree.lingering.add("z")
+    [pod] = tree.worlds["z"].live()
+    tree.worlds["z"].report_failed(pod, "answers nobody")
+    tree.settle()
+    tree.happened()
+    tree.end("a")
+    tree.settle()
+    assert tree.happened() == "!a +a"
+    assert len(tree.worlds["z"].live()) == 1
+    tree.lingering.clear()
+    tree.settle()
+    assert tree.happened() == "-z +z"
+
+
 def test_a_temporary_child_whose_process_lingers_ends_once() -> None:
     tree = a_team("a", "b", autoShutdown="Never", children={"b": {"restart": "Temporary"}})
     tree.lingering.add("b")
@@ -337,9 +388,26 @@ def test_a_temporary_child_whose_process_lingers_ends_once() -> None:
     tree.worlds["b"].report_failed(pod, "answers nobody")
     tree.settle()
     assert tree.supervisor("root").status.children[1].end is None
+    assert tree.ready("root") == ("False", "Progressing", "1/2 children ready; waiting for b to stop")
     tree.lingering.clear()
     tree.settle()
     assert tree.supervisor("root").status.children[1].end == "Finished"
+
+
+def test_a_nested_supervisor_that_cannot_be_read_is_not_waited_for() -> None:
+    tree = a_nested_tree()
+    tree.happened()
+    stalled = {
+        "type": "Accepted",
+        "status": "False",
+        "reason": "InvalidSpec",
+        "message": "spec.strategy: no such strategy",
+    }
+    tree.supervisors["inner"]["status"]["conditions"] = [stalled | {"lastTransitionTime": stamp(0)}]
+    tree.end("first")
+    order = [name for name in [*tree.supervisors, *tree.worlds] if name not in ("inner", "x", "y")]
+    tree.settle(order)
+    assert tree.happened() == "!first -last +first"
 
 
 def a_nested_tree(**inner: object) -> Tree:

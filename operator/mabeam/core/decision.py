@@ -70,7 +70,9 @@ def pods_first(decision: "Decision[Status]") -> "Decision[Status]":
     For a pass that others wait behind: the first pass that makes none does what could wait.
     """
     kept = tuple(effect for effect in decision.effects if not effect.can_wait)
-    if len(kept) == len(decision.effects) or not any(effect.verb == "create" for effect in kept):
+    if len(kept) == len(decision.effects) or not any(
+        (effect.verb, effect.kind) == ("create", "Pod") for effect in kept
+    ):
         return decision
     return replace(decision, effects=kept, requeue_after=soonest(decision.requeue_after, LATER_SECONDS))
 

@@ -15,7 +15,7 @@ from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
 from mabeam.api.base import Conditions, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
 from mabeam.api.supervision import Intent, Supervision
-from mabeam.api.supervisor import ChildEnd, ChildKind, Supervisor, SupervisorSpec
+from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, Supervisor, SupervisorSpec
 from mabeam.core.memo import once
 
 # A life beyond this is nobody's honest work. Far below the last number a status can hold: one that follows it has successors.
@@ -37,7 +37,8 @@ class Child:
     """One child that exists, as its own status tells of it.
 
     `token` is the life it is in under this Supervisor, 0 before the first; `up` says that nothing has to be waited for before
-    those after it start; `down` that none of its processes runs, `unborn` that none ever did.
+    those after it start; `down` that none of its processes runs, or that it cannot be told to end them; `unborn` that none ever
+    did; `lingers` that its end is known before its process is gone.
     """
 
     kind: ChildKind
@@ -52,6 +53,7 @@ class Child:
     ended_at: datetime | None = None
     temporary: bool = False
     unborn: bool = False
+    lingers: bool = False
     budget: int = 0
 
 
@@ -138,14 +140,14 @@ def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) ->
 
 
 class Told(NamedTuple):
-    """What a child hears: the word, whom it waits for if that is nothing yet, and whether a stop is for good.
+    """What a child hears: the word, whom it waits for if that is nothing yet, and why a stop is for good if it is.
 
     One that was told before goes on by itself when its Supervisor is gone or lists it no more: word and `held` are told then.
     """
 
     word: Supervision | None = None
     held: str | None = None
-    over: bool = False
+    over: str | None = None
 
 
 def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> Told:
@@ -163,7 +165,7 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
         record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
         if record is not None:
             said = (name, record.intent, record.token)
-            over = record.intent is Intent.STOP and (record.end is ChildEnd.REMOVED or _shut_down(parent, supervisors))
+            over = _why_over(child, parent, record, supervisors) if record.intent is Intent.STOP else None
             if before is not None and (before.supervisor, before.intent, before.token) == said:
                 return Told(before, over=over)
             return Told(Supervision(supervisor=name, intent=record.intent, token=record.token), over=over)
@@ -175,10 +177,19 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
     return Told(alone, f"Supervisor {name}, which {why}")
 
 
-def _shut_down(parent: Supervisor, supervisors: Mapping[str, Supervisor]) -> bool:
-    """Whether the tree's root ended by an automatic shutdown; one below a parent is started again by it."""
+def _why_over(
+    child: Agent | Supervisor, parent: Supervisor, record: ChildRecord, supervisors: Mapping[str, Supervisor]
+) -> str | None:
+    """Why a child that is told to stop is never started again; None when it may be.
+
+    Of automatic shutdowns only the root's is the end: one below a parent is started again by it.
+    """
+    if record.end is ChildEnd.REMOVED and isinstance(child, Agent) and child.status.pods:
+        return f"removed by Supervisor {parent.metadata.name}: a Temporary agent that a sibling took along; made anew it starts"
     root = (parent, *ancestors(parent, supervisors))[-1]
-    return root.status.shut_down_at is not None
+    if root.status.shut_down_at is None:
+        return None
+    return f"stopped for good: Supervisor {root.metadata.name} has completed; a release of it starts all anew"
 
 
 def _lists(supervisor: Supervisor, agent: str) -> bool:
@@ -225,9 +236,10 @@ def _agent(agent: Agent) -> Child:
         token=token,
         intent=intent,
         up=resting or end in (End.NORMAL, End.FOR_GOOD) or is_true(status.conditions, ConditionType.READY),
-        down=_is_down(status),
+        down=_is_down(status) or _is_unreadable(status.conditions),
         state=str(status.state or AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
+        lingers=all(record.state in RESTING for record in status.pods) and not _is_down(status),
         end=None if resting else end,
         ended_at=ended_at,
         temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
@@ -267,7 +279,7 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
         token=token,
         intent=intent,
         up=is_true(status.conditions, ConditionType.READY) and ended_at is None,
-        down=status.state in _DOWN_STATES,
+        down=status.state in _DOWN_STATES or _is_unreadable(status.conditions),
         state=status.state or str(AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
         end=End.DEATH if ended_at is not None else None,
@@ -278,6 +290,11 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
 
 # A Supervisor is Stopping until the last of its children is down.
 _DOWN_STATES: Final = frozenset({None, *map(str, RESTING), str(AgentState.REGISTERED)})
+
+
+def _is_unreadable(conditions: Conditions) -> bool:
+    """Whether its spec cannot be read: it obeys nobody until that is mended, and is not waited for."""
+    return any(c.type == ConditionType.ACCEPTED and c.reason == Reason.INVALID_SPEC for c in conditions)
 
 
 def is_true(conditions: Conditions, type_: ConditionType) -> bool:

@@ -115,7 +115,7 @@ class AgentSnapshot:
     as a drain leaves them; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
     made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`); with
-    both it goes on by itself, for nobody speaks to it any more; `over` that it is told to stop for good.
+    both it goes on by itself, for nobody speaks to it any more; `over` why a stop is for good.
     """
 
     agent: Agent
@@ -130,7 +130,7 @@ class AgentSnapshot:
     name_taken: str | None = None
     word: Supervision | None = None
     held: str | None = None
-    over: bool = False
+    over: str | None = None
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
 
@@ -139,8 +139,8 @@ class AgentSnapshot:
 class SupervisorSnapshot:
     """All that one pass over a Supervisor may know: the Agents and Supervisors of its namespace, by name.
 
-    `word` is what its parent's status tells it; `held` says whom it waits for, None when it waits for nobody; `over` that it is
-    told to stop for good.
+    `word` is what its parent's status tells it; `held` says whom it waits for, None when it waits for nobody; `over`
+    why a stop is for good.
     """
 
     supervisor: Supervisor
@@ -148,7 +148,7 @@ class SupervisorSnapshot:
     supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
     word: Supervision | None = None
     held: str | None = None
-    over: bool = False
+    over: str | None = None
     invalid: str | None = None
 
 

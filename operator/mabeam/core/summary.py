@@ -188,20 +188,23 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         state = AgentState.RUNNING if status.ready_replicas else AgentState.REGISTERED
         message = f"the apiserver refused the pod: {snapshot.refused.message}"
         return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
-    if status.parked_at is not None:
+    if status.parked_at is not None and not (snapshot.over and escalates(snapshot)):
         message = parked_message(snapshot, status.failures) if status.failures else "parked"
         if escalates(snapshot):
             return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
         why = parked_reason(snapshot, status.failures)
         return _Verdict(AgentState.FAILED, False, why, message, stalled=True)
-    stopping = [record for record in records if record.state is AgentState.STOPPING]
+    stopping = [record for record in records if record.state is AgentState.STOPPING or record.terminating]
     if agent.spec.desired_state is DesiredState.STOPPED or wanted == 0:
         if stopping:
             names = _names(stopping)
             return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {names} to stop")
         return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
     if is_held(snapshot):
-        return _held(snapshot, stopping, bool(records))
+        if stopping or not snapshot.over:
+            return _held(snapshot, stopping, bool(records))
+        if status.parked_at is not None or all(record.reason == Reason.STOPPED for record in records):
+            return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, snapshot.over)
     own = [record for record in records if record.ordinal < wanted]
     failed = [record for record in own if record.state is AgentState.FAILED]
     if failed:
@@ -226,10 +229,6 @@ def _held(snapshot: AgentSnapshot, stopping: Sequence[PodRecord], ran: bool) -> 
     if stopping:
         return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {_names(stopping)} to stop")
     whom = snapshot.held or (f"Supervisor {snapshot.word.supervisor}" if snapshot.word else "its Supervisor")
-    if snapshot.over:
-        return _Verdict(
-            AgentState.STOPPED, True, Reason.STOPPED, f"stopped for good by {whom}; a release of it starts anew"
-        )
     message = f"waits for {whom} to start it" + (" again" if ran else "")
     return _Verdict(AgentState.STOPPED if ran else AgentState.REGISTERED, False, Reason.HELD, message)
 

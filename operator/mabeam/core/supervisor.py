@@ -7,6 +7,7 @@ What is to be done next follows from the tokens and the children's statuses alon
 from collections.abc import Sequence
 from datetime import datetime
 
+from mabeam.api.agent import SupervisionStrategy
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import (
@@ -188,13 +189,17 @@ def _is_active(run: Pass, name: Name) -> bool:
 
 
 def _stop(run: Pass) -> bool:
-    """Tell the last of those that have to stop, and the one before it when that one is down; whether one is not down yet."""
+    """Tell the last of those that have to stop, and the one before it when that one is down; whether one is not down yet.
+
+    Restarts of OneForOne wait for nobody: none depends on another, and each child sees to it that it never runs twice.
+    """
+    alone = run.runs and run.supervisor.spec.strategy is SupervisionStrategy.ONE_FOR_ONE
     for name in reversed(list(run.records)):
         record, child = run.records[name], run.children.get(name)
         if run.runs and record.due is None and record.end is not ChildEnd.REMOVED:
             continue
         run.change(name, intent=Intent.STOP)
-        if child is not None and not child.down:
+        if child is not None and not child.down and not alone:
             return True
     return False
 

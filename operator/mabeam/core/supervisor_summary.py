@@ -64,7 +64,7 @@ def _verdict(run: Pass, all_down: bool) -> tuple[Verdict, AgentState]:
     if cycle:
         told = f"a cycle of Supervisors: {' → '.join(cycle)}; take one of them off another's children"
         return Verdict(False, Reason.INVALID_TREE, told, stalled=True), AgentState.REGISTERED
-    if run.parked_at is not None:
+    if run.parked_at is not None and run.snapshot.over is None:
         escalates = run.supervision is not None and run.snapshot.held is None
         message = exhausted(run) if run.window else "parked"
         message += "; its parent is told" if escalates else f". Fix it, then {_way_out(run.supervisor)}"
@@ -75,8 +75,8 @@ def _verdict(run: Pass, all_down: bool) -> tuple[Verdict, AgentState]:
         return Verdict(False, Reason.STOPPING, f"waiting for {going} to stop", reconciling=True), AgentState.STOPPING
     if run.shut_down_at is not None:
         return Verdict(True, Reason.COMPLETED, "its significant children ended"), AgentState.STOPPED
-    if not run.told_to_run and run.snapshot.over:
-        return Verdict(True, Reason.STOPPED, "stopped for good by its Supervisor"), AgentState.STOPPED
+    if not run.told_to_run and run.snapshot.over is not None:
+        return Verdict(True, Reason.STOPPED, run.snapshot.over), AgentState.STOPPED
     if not run.told_to_run:
         waits = Verdict(False, Reason.HELD, f"waits for {run.snapshot.held} to start it", reconciling=True)
         stopped = Verdict(False, Reason.HELD, "stopped by its Supervisor", reconciling=True)
@@ -95,9 +95,9 @@ def _progress(run: Pass) -> tuple[Verdict, AgentState]:
     line = f"{len(up)}/{total} children ready; "
     if child is None:
         return Verdict(False, Reason.CHILDREN_MISSING, line + _problem_of(run, kind, name), reconciling=True), state
-    if child.stalled:
+    if child.stalled and not child.lingers:
         return Verdict(False, Reason.CHILD_FAILED, line + f"{name} is {child.state}", stalled=True), state
-    doing = "stop" if record.intent is Intent.STOP else "be ready"
+    doing = "stop" if record.intent is Intent.STOP or child.lingers else "be ready"
     return Verdict(False, Reason.PROGRESSING, line + f"waiting for {name} to {doing}", reconciling=True), state
 
 

@@ -80,6 +80,9 @@ def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
     yield Key(SUPERVISOR, namespace, name), 0.0
     yield from _parents(change, cache, ChildKind.SUPERVISOR)
     was, now = (p.supervisor if isinstance(p, ParsedSupervisor) else None for p in (change.before, change.after))
+    if was is not None and now is not None and was.status.shut_down_at != now.status.shut_down_at:
+        yield from _below(namespace, now, cache)  # a root's end is everybody's
+        return
     if _words(was) == _words(now):
         return
     children = {(c.kind, c.name) for one in (was, now) if one is not None for c in one.spec.children}
@@ -93,7 +96,22 @@ def _words(supervisor: Supervisor | None) -> object:
         return None
     status = supervisor.status
     told = tuple((r.kind, r.name, r.intent, r.token, r.end) for r in status.children)
-    return supervisor.metadata.uid, supervisor.spec.children, told, status.worst_case_restarts, status.shut_down_at
+    spec = supervisor.spec
+    return supervisor.metadata.uid, spec.children, spec.max_restarts, told, status.worst_case_restarts
+
+
+def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[Wake]:
+    """Everyone in the tree below; each once, also where it closes a cycle."""
+    seen: set[tuple[ChildKind, str]] = set()
+    todo = list(supervisor.spec.children)
+    while todo:
+        child = todo.pop()
+        if (child.kind, child.name) in seen:
+            continue
+        seen.add((child.kind, child.name))
+        yield Key(str(child.kind), namespace, child.name), 0.0
+        found = cache.supervisors.get((namespace, child.name)) if child.kind is ChildKind.SUPERVISOR else None
+        todo.extend(found.supervisor.spec.children if found is not None else ())
 
 
 def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[Wake]:

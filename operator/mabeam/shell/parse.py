@@ -173,7 +173,8 @@ def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
     """
     status = _status(SupervisorStatus, body)
     known = tuple(ChildReference(kind=record.kind, name=record.name) for record in status.children)
-    last = SupervisorSpec.model_construct(children=known)
+    parent = status.supervision.supervisor if status.supervision is not None else None
+    last = SupervisorSpec.model_construct(children=known, supervisor=parent)
     return ParsedSupervisor(*_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, lambda: last))
 
 
