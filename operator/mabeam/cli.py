@@ -185,8 +185,8 @@ SIMULATE_EXAMPLES: Final = """\b
 Examples, with the files of examples/simulate:
   What happens in an hour, and when:
     mabeam simulate -f team.yaml
-  How the figures spread over a thousand days:
-    mabeam simulate -f team.yaml --until 1d --runs 1000
+  How the figures spread over a hundred half days:
+    mabeam simulate -f team.yaml -f ordinary.yaml --until 12h --runs 100
   The objects of a cluster under another scenario:
     kubectl get mba,msup -o yaml | mabeam simulate -f - -f scenario.yaml
 
@@ -229,7 +229,7 @@ def simulate(
     try:
         world = read_world([(name, _read(name)) for name in filename])
         began = process_time()
-        result = rehearse(world, until, seed, runs, lambda done: _progress(done, runs))
+        result = rehearse(world, until, seed, runs, lambda done: _progress(done, runs), _warn)
     except (BadWorld, Restless) as problem:
         typer.echo(f"mabeam simulate: {problem}", err=True)
         raise typer.Exit(2) from None
@@ -241,7 +241,11 @@ def simulate(
     )
     # Apart from the result, which is the same to the byte on every machine.
     made, seconds = decisions(result), max(process_time() - began, 0.001)
-    typer.echo(f"{made} decisions in {seconds:.1f} s of CPU: {made / seconds * 60:.0f} a minute", err=True)
+    typer.echo(f"{made} decisions in {seconds:.2g} s of CPU: {made / seconds * 60:.0f} a minute", err=True)
+
+
+def _warn(text: str) -> None:
+    typer.echo(f"mabeam simulate: {text}", err=True)
 
 
 def _progress(done: int, runs: int) -> None:

@@ -1,5 +1,6 @@
 """`mabeam lint`: what is likely not meant in a world, told before it is applied; no cluster, no decision."""
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final, Literal
@@ -76,18 +77,21 @@ def _of_agent(agent: Agent, kin: dict[str, Supervisor]) -> Iterator[tuple[Level,
         missing = "does not exist" if parent is None else "does not list it"
         yield "error", f"its Supervisor {named} {missing}: it would wait for ever"
         return
+    if agent.spec.restart_strategy is RestartStrategy.TEMPORARY:
+        return  # no budget: it is never restarted
     if not escalates:
         yield "note", f"its exhausted budget parks it; {named} hears of it only with `escalationPolicy: Escalate`"
         return
     path = [*reversed(family.ancestors(parent, kin)), parent]
     budgets = [one.spec.max_restarts for one in path] + [tolerance.max_failures]
-    product = 1
-    for one in budgets:
-        product *= max(1, one)
+    # The product is OTP's rule of thumb, and `status.worstCaseRestarts`. Exactly: a storey with budget b sees b + 1 lives of
+    # the one below before it gives up, the first of which is no restart.
+    product = math.prod(max(1, one) for one in budgets)
+    worst = math.prod(one + 1 for one in budgets) - 1
     steps = " × ".join(
         [f"{one.metadata.name} {one.spec.max_restarts}" for one in path]
         + [f"{agent.metadata.name} {tolerance.max_failures}"]
     )
     level: Level = "warning" if product >= MANY_RESTARTS else "note"
     excessive = "; probably more than you want" if product >= MANY_RESTARTS else ""
-    yield level, f"up to {product} restarts before the root gives up ({steps}){excessive}"
+    yield level, f"budgets of {steps} = {product}: at most {worst} restarts before the root gives up{excessive}"

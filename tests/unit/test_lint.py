@@ -20,10 +20,17 @@ def test_the_budgets_along_a_path_multiply() -> None:
     tree = (supervisor_body("root", "/inner", maxRestarts=4), supervisor_body("inner", "a", maxRestarts=5))
     assert lint(*tree, child_body("a", "inner", max_failures=3)) == (
         0,
-        ["note: Agent/team/a: up to 60 restarts before the root gives up (root 4 × inner 5 × a 3)"],
+        ["note: Agent/team/a: budgets of root 4 × inner 5 × a 3 = 60: at most 119 restarts before the root gives up"],
     )
     _, [told] = lint(*tree, child_body("a", "inner", max_failures=10))
-    assert told.startswith("warning: Agent/team/a: up to 200 restarts")
+    assert told.startswith("warning: Agent/team/a: budgets of root 4 × inner 5 × a 10 = 200")
+
+
+def test_a_temporary_child_has_no_budget_to_tell_of() -> None:
+    assert lint(supervisor_body("root", "a"), child_body("a", "root", restart="Temporary")) == (
+        0,
+        [],
+    )
 
 
 def test_a_tree_that_does_not_close_is_wrong() -> None:

@@ -279,7 +279,7 @@ ODD: dict[str, tuple[str | bytes, str]] = {
     ),
     "statuses that are no list": (
         world(AGENT, POD.replace("phase: Running", "containerStatuses: {agent: {}}")),
-        "-: document 2: Pod/a-0-1: status.containerStatuses: must be a valid list (found {\"agent\": {}})",
+        "-: document 2: Pod/a-0-1: status.containerStatuses: must be a list (found {\"agent\": {}})",
     ),
     "a list of no list": ("kind: List\nitems: {a: 1}", "-: document 1: items: must be a list of objects"),
     "a list of text": (

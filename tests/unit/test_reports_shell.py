@@ -147,7 +147,7 @@ def test_only_news_are_told() -> None:
         return web.Response(text=said[-1])
 
     async def main() -> None:
-        async with a_desk(handler, period=0.02) as desk:
+        async with a_desk(handler, period=0.2) as desk:
             desk.follow()
             await desk.outcome(6)
             assert desk.heard == [("a", True, True), ("a", False, True), ("a", True, False)]
@@ -172,7 +172,7 @@ def test_what_brings_the_time_nearer_at_which_a_process_is_taken_for_hung_is_tol
         return web.Response(text=said[-1])
 
     async def main() -> None:
-        async with a_desk(handler, period=0.02) as desk:
+        async with a_desk(handler, period=0.2) as desk:
             desk.follow()
             await desk.outcome(6)
             assert desk.heard == [("a", True, True), ("a", True, False)]

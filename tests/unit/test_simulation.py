@@ -257,3 +257,45 @@ def test_a_time_that_is_none_is_told() -> None:
 def test_a_world_without_agents_is_told() -> None:
     result = simulate(supervisor_body("root"), a_scenario())
     assert (result.exit_code, "the world has no Agent" in result.stderr) == (2, True)
+
+
+def test_what_can_be_played_and_is_hardly_meant_is_told_beside_the_result() -> None:
+    lost = child_body("lost", "nobody")
+    result = simulate(agent(), lost, a_scenario(faults=[{"at": 700, "agent": "a"}]), until="600s", runs=2)
+    told = result.stderr.splitlines()
+    assert result.exit_code == 0
+    assert (
+        "mabeam simulate: error: Agent/team/lost: its Supervisor nobody does not exist: it would wait for ever" in told
+    )
+    assert "mabeam simulate: 1 of the faults come after the end (600 s), the first at 700 s: see --until" in told
+    assert any("nothing is left to chance" in line for line in told)
+
+
+def test_the_worst_case_that_lint_tells_is_what_happens_when_everything_crashes() -> None:
+    tree = (
+        supervisor_body("root", "/inner", maxRestarts=2, periodSeconds=3600),
+        supervisor_body("inner", "a", maxRestarts=1, periodSeconds=3600),
+        child_body("a", "inner", max_failures=1, window=3600),
+    )
+    crashes = a_scenario(startSeconds=1, stopSeconds=0, faults=[{"at": at, "agent": "a"} for at in range(10, 600, 10)])
+    found = played(*tree, crashes, until="700s")["summary"]
+    assert found["agents"]["team/a"]["failures"] == {"Crash": (2 + 1) * (1 + 1) * (1 + 1)}
+    assert found["supervisors"]["team/root"]["state"] == "Failed"
+
+
+def test_what_a_rule_parks_has_not_exhausted_its_budget() -> None:
+    body = agent()
+    body["spec"]["faultTolerance"]["exitCodeRules"] = [{"codes": [78], "action": "Park"}]
+    found = played(body, a_scenario(faults=[{"at": 100, "agent": "a", "exitCode": 78}]))["summary"]["agents"]["team/a"]
+    assert (found["exhausted"], found["parkedAt"], found["budgetHeadroom"]) == (0, 100, 2)
+
+
+def test_a_temporary_child_that_is_removed_is_not_said_to_restart() -> None:
+    tree = (
+        supervisor_body("root", "a", "once", "b", strategy="OneForAll"),
+        *(child_body(name, "root") for name in "ab"),
+        child_body("once", "root", restart="Temporary"),
+    )
+    timeline = played(*tree, a_scenario(faults=[{"at": 100, "agent": "b"}]))["timeline"]
+    [note] = [one["note"] for one in timeline if one["what"] == "group restart"]
+    assert note == "b gave up; restart 1 of 3 in 60 s, with a; once removed, as a Temporary agent is"

@@ -141,7 +141,8 @@ def _stopping(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRe
     if scaled_away:
         return None if not pods else record.model_copy(update={"state": AgentState.STOPPING})
     if record.state is AgentState.STOPPING and not any(lifecycle.is_live(pod) for pod in pods):
-        why = "with its agent, which is parked" if run.parked_at is not None else "as desired"
+        why = "as its Supervisor wants" if summary.is_held(run.snapshot) else "as desired"
+        why = "with its agent, which is parked" if run.parked_at is not None else why
         run.events.append(Event(Reason.AGENT_STOPPED, f"{record.name} stopped, {why}", action="Stop"))
         return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
     if record.state is not AgentState.STOPPING and run.snapshot.agent.spec.desired_state is DesiredState.STOPPED:

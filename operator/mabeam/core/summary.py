@@ -127,6 +127,8 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
     )
     if parked_reason(snapshot, ledger) is Reason.PARKED_BY_RULE:
         told = f"{describe(last)}, after which `exitCodeRules` ask for no restart. "
+    elif count <= tolerance.max_failures:
+        told = f"It failed again when it was tried: {describe(last)}. "
     if escalates(snapshot):
         return f"{told}Its Supervisor decides"
     return (

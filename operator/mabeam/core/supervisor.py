@@ -131,10 +131,14 @@ def _judge_death(run: Pass, time: datetime, place: int, name: Name) -> None:
         run.events.append(Event(Reason.RESTART_BUDGET_EXHAUSTED, exhausted(run), "Warning"))
         return
     run.total += 1
+    running = [other for other in taken if run.records[other].end is None]
     for other in taken:
         _restart(run, other, failed=other == name)
     used = in_window((one.time for one in run.window), time, spec.period_seconds)
-    along = f", with {', '.join(one for one in group if one != name[1])}" if len(group) > 1 else ""
+    again = [other[1] for other in taken if run.records[other].due is not None and other != name]
+    gone = [other[1] for other in running if run.records[other].end is ChildEnd.REMOVED]
+    along = f", with {', '.join(again)}" if again else ""
+    along += f"; {', '.join(gone)} removed, as a Temporary agent is" if gone else ""
     note = f"{name[1]} gave up; restart {used} of {spec.max_restarts} in {spec.period_seconds} s{along}"
     run.events.append(Event(Reason.GROUP_RESTARTED, note, "Warning"))
 

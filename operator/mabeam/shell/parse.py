@@ -101,6 +101,11 @@ def _words(kind: str, message: str, context: Mapping[str, Any]) -> str:
             return "is not a field here"
         case "model_type" | "dict_type" | "model_attributes_type":
             return "must be an object"
+        case "tuple_type" | "list_type":
+            return "must be a list"
+        case "too_short" | "too_long":
+            bound, count = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+            return f"must have {bound} {context.get(count)} entries"
         case "string_pattern_mismatch":
             pattern = str(context.get("pattern"))
             return _PATTERN_WORDS.get(pattern, f"must match {pattern}")

@@ -43,14 +43,18 @@ class Life:
             self.outages.append(now - self._down_since)
             self._down_since = None
         self.is_ready = ready
-        self.exhausted += after.parked_at is not None and before.parked_at is None
         if after.failures is before.failures:
             return
+        tolerance = agent.spec.fault_tolerance
+        window = tolerance.failure_window_seconds
+        if after.parked_at is not None and before.parked_at is None:
+            # Not by a rule for its exit code, nor because a single try failed.
+            last = budget.failures_in_window(after.failures, after.failures[-1].time, window)
+            self.exhausted += last > tolerance.max_failures
         known = {(failure.time, failure.pod) for failure in before.failures}
         for failure in after.failures:
             if (failure.time, failure.pod) not in known:
                 self.causes[str(failure.cause)] = self.causes.get(str(failure.cause), 0) + 1
-                window = agent.spec.fault_tolerance.failure_window_seconds
                 inside = budget.failures_in_window(after.failures, failure.time, window)
                 self.most_in_window = max(self.most_in_window, inside)
 

@@ -1,12 +1,13 @@
 """What `mabeam simulate` prints: a document, or tables of the timeline and the figures."""
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
+from mabeam.lint import lint
 from mabeam.simulation.run import Rehearsal
-from mabeam.simulation.scenario import MAX_SECONDS, read_scenario
+from mabeam.simulation.scenario import MAX_SECONDS, Scenario, read_scenario
 from mabeam.simulation.summary import spread, summary
 from mabeam.worldfile import BadWorld, World
 
@@ -14,10 +15,17 @@ _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_4
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
-def rehearse(world: World, until: str, seed: int, runs: int, told: Callable[[int], None]) -> JsonDict:
-    """The timeline and the summary of one run, or the spread of many; raises BadWorld for what cannot be played."""
+def rehearse(
+    world: World, until: str, seed: int, runs: int, told: Callable[[int], None], warn: Callable[[str], None]
+) -> JsonDict:
+    """The timeline and the summary of one run, or the spread of many; raises BadWorld for what cannot be played.
+
+    `told` hears how many runs are done, `warn` what will hardly be meant.
+    """
     seconds = _seconds(until)
     scenario = read_scenario(world, world.scenario)
+    for doubt in _doubts(world, scenario, seconds, runs):
+        warn(doubt)
     if runs == 1:
         run = Rehearsal(world, scenario, seed)
         run.run(seconds)
@@ -29,6 +37,16 @@ def rehearse(world: World, until: str, seed: int, runs: int, told: Callable[[int
         summaries.append(summary(run))
         told(number + 1)
     return {"spread": spread(summaries)}
+
+
+def _doubts(world: World, scenario: Scenario, seconds: float, runs: int) -> Iterator[str]:
+    """What can be played and is hardly meant: a tree that cannot start as it is, faults after the end, runs without chance."""
+    yield from (str(finding) for finding in lint(world) if finding.level == "error")
+    late = [fault.at for fault in scenario.faults if fault.at >= seconds]
+    if late:
+        yield f"{len(late)} of the faults come after the end ({seconds:g} s), the first at {min(late):g} s: see --until"
+    if runs > 1 and not scenario.rates:
+        yield "the Scenario has no `rates`: nothing is left to chance but jitter, and all runs are much the same"
 
 
 def decisions(result: JsonDict) -> int:

@@ -173,7 +173,10 @@ def _as_applied(agent: Agent, seed: int) -> Agent:
 
 
 def _word(event: Event, found: Agent | Supervisor) -> str:
-    if event.reason is Reason.RESTART_BUDGET_EXHAUSTED and found.status.supervision is not None:
+    if (
+        event.reason in (Reason.RESTART_BUDGET_EXHAUSTED, Reason.PARKED_BY_RULE)
+        and found.status.supervision is not None
+    ):
         policy = found.spec.fault_tolerance.escalation_policy if isinstance(found, Agent) else None
         return "escalation" if policy in (None, AgentEscalationPolicy.ESCALATE) else "park"
     if event.reason is Reason.AGENT_STARTED and isinstance(found, Agent):

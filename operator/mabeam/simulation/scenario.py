@@ -60,7 +60,11 @@ class Rate(KubeModel):
     agent: ObjectName | None = None
     exit_code: ExitCode = 1
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(None, "`kind` must befall a pod, not a node", lambda rate: rate.kind is not FaultKind.NODE_LOST),
+        Rule(
+            None,
+            f"`kind` must befall a pod, not a node; allowed: {', '.join(k for k in FaultKind if k != 'NodeLost')}",
+            lambda rate: rate.kind is not FaultKind.NODE_LOST,
+        ),
     )
 
 
@@ -148,7 +152,8 @@ def _of_fault(fault: Fault, agents: Sequence[Agent], world: World) -> Iterator[s
     if len(agents) > 1:
         yield f"agent: {fault.agent!r} is in {len(agents)} namespaces; rehearse one at a time"
     if fault.node is not None and fault.node not in nodes:
-        yield f"node: {fault.node!r} is not in the world; allowed: {_some(nodes)}"
+        hint = "" if nodes else "; give it one: {apiVersion: v1, kind: Node, metadata: {name: node-1}}"
+        yield f"node: {fault.node!r} is not in the world; allowed: {_some(nodes)}{hint}"
     if any(fault.ordinal >= agent.spec.replicas for agent in agents):
         yield f"ordinal: {fault.agent} has {agents[0].spec.replicas} replicas, counted from 0 (found {fault.ordinal})"
 
