@@ -159,7 +159,7 @@ bench-quick: $(STAMP) ## The same with smaller sizes and fewer repeats, in about
 
 ## Faults
 .PHONY: faults
-faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in about two hours and a quarter (FAULTS_ARGS="--only R1" for a part)
+faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in about an hour and a half (FAULTS_ARGS="--only R1" for a part)
 	@$(CLUSTER_TOOL) up --name mabeam-faults --control-plane-only --kwok 20
 	@trap '$(CLUSTER_TOOL) down --name mabeam-faults' EXIT; PYTHONPATH=tests:operator \
 	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)

@@ -132,7 +132,7 @@ async def _while_it_goes(arena: Arena, variant: Variant, creates: "Creates") -> 
     creates.going.set()
     if variant.while_going is not _nothing:
         await variant.while_going(arena)
-        creates.refused_at = None  # a new process has to be told anew
+        creates.begin_anew()
 
 
 @dataclass
@@ -148,20 +148,27 @@ class Creates:
     asked: list[tuple[float, str]] = field(default_factory=list)
     refused_at: float | None = None
     refused: int = 0
+    life: int = 1
 
     def are_meant(self, request: Request) -> bool:
         """Whether the request creates something there."""
         return request.verb == "POST" and f"/namespaces/{self.namespace}/" in request.path
 
+    def begin_anew(self) -> None:
+        """Another process of the operator: it has to be told anew, and answers to the one before it do not count."""
+        self.life, self.refused_at = self.life + 1, None
+
     async def note(self, request: Request, forward: Forward) -> Answer:
         """Pass it on, and remember when it was asked for and whether it was refused."""
         self.asked.append((time.monotonic(), request.kind))
+        life = self.life
         if len(self.asked) > self.most:
             await self.going.wait()
         answer = await forward()
         if answer.status == 403 and b"because it is being terminated" in answer.body:
             self.refused += 1
-            self.refused_at = self.refused_at or time.monotonic()
+            if life == self.life:
+                self.refused_at = self.refused_at or time.monotonic()
         return answer
 
     def late(self) -> list[tuple[float, str]]:
