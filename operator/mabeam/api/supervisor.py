@@ -67,7 +67,9 @@ class SupervisorSpec(KubeModel):
         ObjectName | None, Field(description="The Supervisor that lists this one as a child: hold until it says start.")
     ] = None
     strategy: Annotated[
-        SupervisionStrategy, Field(description="Whom a child's death takes along: nobody, those after it, all.")
+        SupervisionStrategy,
+        Field(json_schema_extra={CRD_DEFAULT: True}),
+        Field(description="Whom a child's death takes along: nobody, those after it, all."),
     ] = SupervisionStrategy.ONE_FOR_ONE
     max_restarts: Annotated[
         int,
