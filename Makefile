@@ -32,9 +32,13 @@ demo: $(STAMP) ## Start a real Kubernetes, install the operator with helm, run a
 demo-down: ## End the demo's cluster; nothing of it stays on the machine but the cache of built tools
 	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
 
+# One after the other, for they share the cluster; all others run side by side before them.
+ON_A_CLUSTER := api or e2e or chart or faults
+
 .PHONY: test
 test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests
+	@$(PYTEST) -n 2 -m "not ($(ON_A_CLUSTER))" tests
+	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) -m "$(ON_A_CLUSTER)" tests
 
 ## Every day
 .PHONY: venv
@@ -75,8 +79,8 @@ rooms: $(STAMP) ## Check who may import whom (import-linter)
 	@$(BIN)/lint-imports
 
 .PHONY: test-fast
-test-fast: $(STAMP) ## Run the tests that need no cluster (under 30 s)
-	@$(PYTEST) -n 2 tests -m "not api and not e2e and not chart and not faults"
+test-fast: $(STAMP) ## Run the tests that need no cluster, in about two minutes
+	@$(PYTEST) -n 2 -m "not ($(ON_A_CLUSTER))" tests
 
 .PHONY: test-api
 test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only
