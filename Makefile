@@ -37,7 +37,7 @@ ON_A_CLUSTER := api or e2e or chart or faults
 
 .PHONY: test
 test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
-	@$(PYTEST) -n 2 -m "not ($(ON_A_CLUSTER))" tests
+	@$(MAKE) --no-print-directory test-fast
 	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) -m "$(ON_A_CLUSTER)" tests
 
 ## Every day

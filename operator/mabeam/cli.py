@@ -231,10 +231,10 @@ def simulate(
         began = process_time()
         result = rehearse(world, until, seed, runs, lambda done: _progress(done, runs), _warn)
     except (BadWorld, Restless) as problem:
-        typer.echo(f"mabeam simulate: {problem}", err=True)
+        _warn(str(problem))
         raise typer.Exit(2) from None
     except OSError as problem:
-        typer.echo(f"mabeam simulate: {problem.filename}: {problem.strerror}", err=True)
+        _warn(f"{problem.filename}: {problem.strerror}")
         raise typer.Exit(2) from None
     typer.echo(
         table(result) if output is Rehearsed.TABLE else json.dumps(result, indent=2), nl=output is Rehearsed.JSON

@@ -83,11 +83,10 @@ def _of_agent(agent: Agent, kin: dict[str, Supervisor]) -> Iterator[tuple[Level,
         yield "note", f"its exhausted budget parks it; {named} hears of it only with `escalationPolicy: Escalate`"
         return
     path = [*reversed(family.ancestors(parent, kin)), parent]
-    budgets = [one.spec.max_restarts for one in path] + [tolerance.max_failures]
     # The product is OTP's rule of thumb, and `status.worstCaseRestarts`. Exactly: a storey with budget b sees b + 1 lives of
     # the one below before it gives up, the first of which is no restart.
-    product = math.prod(max(1, one) for one in budgets)
-    worst = math.prod(one + 1 for one in budgets) - 1
+    product = family.worst_case(parent, kin) * max(1, tolerance.max_failures)
+    worst = math.prod(one.spec.max_restarts + 1 for one in path) * (tolerance.max_failures + 1) - 1
     steps = " × ".join(
         [f"{one.metadata.name} {one.spec.max_restarts}" for one in path]
         + [f"{agent.metadata.name} {tolerance.max_failures}"]

@@ -86,7 +86,7 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
-        told = family.word_for(agent, self._family()) if agent.spec.supervisor else family.Told()
+        told = family.word_for(agent, self._family())
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,

@@ -118,9 +118,8 @@ class TreeSupervisor:
             if isinstance(child, TreeSupervisor):
                 ended = child.exit(name, reason, now)
                 if ended is not None:
-                    return self._do_restart(
-                        ended, child, max([now, *child.restarts])
-                    )  # no sooner than that one gave up
+                    gave_up = max([now, *child.restarts])  # its parent hears of it no sooner
+                    return self._do_restart(ended, child, gave_up)
             elif child.name == name:
                 child.pid = False
                 return self._do_restart(reason, child, now)

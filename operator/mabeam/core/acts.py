@@ -1,7 +1,7 @@
 """Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 
 from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
@@ -90,7 +90,7 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
         if not pod.deleting and not waits:
             run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
     for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
-        run.effects.append(replace(_delete(run, pod, "newer-log-kept"), can_wait=True))
+        run.effects.append(_delete(run, pod, "newer-log-kept", can_wait=True))
     if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
         return
     if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):
@@ -137,8 +137,9 @@ def _may_still_run(run: Pass, pod: PodFacts) -> bool:
     return nodes is None or pod.node is None or pod.node in nodes
 
 
-def _delete(run: Pass, pod: PodFacts, reason: str) -> Effect:
+def _delete(run: Pass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
     agent = run.snapshot.agent
     brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
     grace = objects.BRUTAL_GRACE_SECONDS if brutal else None
-    return Effect("delete", "Pod", agent.metadata.namespace, pod.name, reason, uid=pod.uid, grace_seconds=grace)
+    space = agent.metadata.namespace
+    return Effect("delete", "Pod", space, pod.name, reason, uid=pod.uid, grace_seconds=grace, can_wait=can_wait)

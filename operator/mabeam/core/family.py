@@ -21,7 +21,7 @@ from mabeam.core.memo import once
 # A life beyond this is nobody's honest work. Far below the last number a status can hold: one that follows it has successors.
 LAST_BELIEVED_LIFE: Final = 10**9
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
-RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
+AT_REST: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
 
 
 class End(Enum):
@@ -239,7 +239,7 @@ def _agent(agent: Agent) -> Child:
         down=_is_down(status) or _is_unreadable(status.conditions),
         state=str(status.state or AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
-        lingers=all(record.state in RESTING for record in status.pods) and not _is_down(status),
+        lingers=all(record.state in AT_REST for record in status.pods) and not _is_down(status),
         end=None if resting else end,
         ended_at=ended_at,
         temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
@@ -249,7 +249,7 @@ def _agent(agent: Agent) -> Child:
 
 
 def _is_down(status: AgentStatus) -> bool:
-    return all(record.state in RESTING and not record.terminating for record in status.pods)
+    return all(record.state in AT_REST and not record.terminating for record in status.pods)
 
 
 def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
@@ -289,7 +289,7 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
 
 
 # A Supervisor is Stopping until the last of its children is down.
-_DOWN_STATES: Final = frozenset({None, *map(str, RESTING), str(AgentState.REGISTERED)})
+_DOWN_STATES: Final = frozenset({None, *map(str, AT_REST), str(AgentState.REGISTERED)})
 
 
 def _is_unreadable(conditions: Conditions) -> bool:

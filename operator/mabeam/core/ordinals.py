@@ -142,7 +142,8 @@ def _stopping(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRe
         return None if not pods else record.model_copy(update={"state": AgentState.STOPPING})
     if record.state is AgentState.STOPPING and not any(lifecycle.is_live(pod) for pod in pods):
         why = "as its Supervisor wants" if summary.is_held(run.snapshot) else "as desired"
-        why = "with its agent, which is parked" if run.parked_at is not None else why
+        if run.parked_at is not None:
+            why = "with its agent, which is parked"
         run.events.append(Event(Reason.AGENT_STOPPED, f"{record.name} stopped, {why}", action="Stop"))
         return record.model_copy(update={"state": AgentState.STOPPED, "reason": Reason.STOPPED})
     if record.state is not AgentState.STOPPING and run.snapshot.agent.spec.desired_state is DesiredState.STOPPED:

@@ -3,7 +3,6 @@
 from typing import Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import ObjectMeta
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.core import objects, summary
@@ -49,7 +48,7 @@ def probe(run: Pass) -> bool:
         return False
     if run.parked_at is None or tolerance.probe_after_seconds is None or summary.escalates(run.snapshot):
         return False
-    if spec.replicas == 0 or spec.desired_state is DesiredState.STOPPED or summary.is_held(run.snapshot):
+    if spec.replicas == 0 or summary.is_wanted_down(run.snapshot):
         return False
     due = later(run.parked_at, tolerance.probe_after_seconds)
     if run.now < due:

@@ -32,6 +32,11 @@ def is_held(snapshot: AgentSnapshot) -> bool:
     return snapshot.held is not None
 
 
+def is_wanted_down(snapshot: AgentSnapshot) -> bool:
+    """Whether its user or its Supervisor wants none of its replicas to run."""
+    return snapshot.agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
+
+
 ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
 

@@ -15,7 +15,6 @@ from mabeam.api.agent import ExitCodeAction, RestartStrategy
 from mabeam.api.agent_status import (
     AgentState,
     AgentStatus,
-    DesiredState,
     EffectiveAgent,
     Failure,
     FailureCause,
@@ -31,7 +30,6 @@ from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_
 from mabeam.core.release import asked_for, probe, release
 from mabeam.core.restore import Lapse
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
-from mabeam.core.summary import is_held
 
 
 class Verdict(Enum):
@@ -79,7 +77,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     if snapshot.invalid is not None:
         return summary.invalid(snapshot, now)
     supervision, reborn = family.obeyed(before.supervision, snapshot.word)
-    wanted_down = agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
+    wanted_down = summary.is_wanted_down(snapshot)
     run = Pass(
         snapshot,
         now,
@@ -154,7 +152,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
 
 def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
     """The record, saying whether its end is known before its process is gone: then those before it in a tree wait on."""
-    lingers = True if record.state in family.RESTING and any(map(lifecycle.is_live, pods)) else None
+    lingers = True if record.state in family.AT_REST and any(map(lifecycle.is_live, pods)) else None
     return record if record.terminating == lingers else record.model_copy(update={"terminating": lingers})
 
 

@@ -82,7 +82,6 @@ def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
     was, now = (p.supervisor if isinstance(p, ParsedSupervisor) else None for p in (change.before, change.after))
     if was is not None and now is not None and was.status.shut_down_at != now.status.shut_down_at:
         yield from _below(namespace, now, cache)  # a root's end is everybody's
-        return
     if _words(was) == _words(now):
         return
     children = {(c.kind, c.name) for one in (was, now) if one is not None for c in one.spec.children}

@@ -64,7 +64,7 @@ class Passes:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        told = family.word_for(agent, self.cluster.family_of(place[0])) if agent.spec.supervisor else family.Told()
+        told = family.word_for(agent, self.cluster.family_of(place[0]))
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
