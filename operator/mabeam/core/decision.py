@@ -8,6 +8,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
 from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.core.questions import Ask
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
@@ -51,6 +52,7 @@ class Decision(Generic[Status]):
 
     `status` is the whole status as it should be; it is written only when it differs from what is stored, and
     `status_reason` says in a word why. `requeue_after` is in seconds, None when only an event can change anything.
+    `asks` are the questions that have to be answered before the next pass can go on; each answer wakes the object.
     """
 
     status: Status
@@ -58,6 +60,7 @@ class Decision(Generic[Status]):
     effects: tuple[Effect, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
+    asks: tuple[Ask, ...] = ()
 
 
 # Until what could wait is looked at again, when nothing else calls sooner.

@@ -14,6 +14,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.supervision import Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.questions import Answer
 from mabeam.core.reports import Report
 
 
@@ -133,6 +134,7 @@ class AgentSnapshot:
     over: str | None = None
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -164,3 +166,4 @@ class VariableSnapshot:
     agents: tuple[Agent, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     config_maps: tuple[ConfigMapFacts, ...] = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
