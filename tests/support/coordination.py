@@ -14,7 +14,8 @@ from typing import Any
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
-from mabeam.api.variable import Domain, Offer, OrchestrationVariable, OrchestrationVariableStatus
+from mabeam.api.variable import Domain, OrchestrationVariable
+from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
 from mabeam.core import coordination
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver

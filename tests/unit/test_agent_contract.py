@@ -123,6 +123,10 @@ def test_the_operator_understands_every_answer_of_the_sdk() -> None:
 
 
 def test_the_sdk_understands_what_the_operator_tells() -> None:
-    document = directives_document("coder", 7, "Executor", True, {"temperature": 0.6}, [{"name": "reviewer"}])
+    document = directives_document(
+        "coder",
+        7,
+        {"role": "Executor", "active": True, "parameters": {"temperature": 0.6}, "peers": [{"name": "reviewer"}]},
+    )
     told = parse_directives(json.dumps(document), Directives())
     assert told == Directives("coder", 7, "Executor", True, {"temperature": 0.6}, (Peer("reviewer"),))

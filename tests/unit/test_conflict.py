@@ -8,18 +8,22 @@ from mabeam.core.conflict import RESOLVERS, Claim, resolve
 from support.builders import at
 
 
-def claim(variable: str, priority: int = 0, created: float | None = 0, parameter: str = "t", value: Any = 1) -> Claim:
-    return Claim(variable, parameter, value, priority, None if created is None else at(created))
+def claim(
+    variable: str, priority: int = 0, created: float | None = 0, parameter: str = "t", value: Any = None
+) -> Claim:
+    """A claim; those of different variables want different things."""
+    wanted = f"of {variable}" if value is None else value
+    return Claim(variable, parameter, wanted, priority, None if created is None else at(created))
 
 
 def winner(*claims: Claim) -> str:
-    winners = {resolve(order, "PriorityBased")[0]["t"].variable for order in permutations(claims)}
+    winners = {resolve(order, "PriorityBased").in_force[None, "t"].variable for order in permutations(claims)}
     assert len(winners) == 1, "the order in which variables are listed must not matter"
     return winners.pop()
 
 
-def test_the_table_holds_the_resolvers_that_an_agent_may_ask_for_today() -> None:
-    assert set(RESOLVERS) == set(ConflictResolver) - {ConflictResolver.COMPROMISE, ConflictResolver.LEADER_ELECTION}
+def test_the_table_holds_the_resolvers_that_an_agent_may_ask_for() -> None:
+    assert set(RESOLVERS) == set(ConflictResolver)
 
 
 def test_the_higher_priority_wins() -> None:
@@ -39,13 +43,14 @@ def test_a_variable_without_an_age_is_the_youngest() -> None:
 
 
 def test_claims_on_different_parameters_do_not_conflict() -> None:
-    in_force, conflicts = resolve([claim("a"), claim("b", parameter="u")], "PriorityBased")
-    assert {parameter: c.variable for parameter, c in in_force.items()} == {"t": "a", "u": "b"}
-    assert conflicts == ()
+    resolved = resolve([claim("a"), claim("b", parameter="u")], "PriorityBased")
+    assert {key[1]: c.variable for key, c in resolved.in_force.items()} == {"t": "a", "u": "b"}
+    assert resolved.conflicts == ()
 
 
 def test_every_loser_is_recorded_with_the_rule_that_decided() -> None:
-    _, conflicts = resolve([claim("a", 1), claim("b", 2), claim("c", 2, created=9), claim("d", 2)], "PriorityBased")
+    claims = [claim("a", 1), claim("b", 2), claim("c", 2, created=9), claim("d", 2)]
+    conflicts = resolve(claims, "PriorityBased").conflicts
     assert [(c.winner, c.loser, c.parameter, c.resolver) for c in conflicts] == [
         ("b", "d", "t", "PriorityBased"),
         ("b", "c", "t", "PriorityBased"),

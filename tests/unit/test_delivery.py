@@ -14,7 +14,8 @@ from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.conflict import RESOLVERS
 from mabeam.core.decision import Effect
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED, Delivery, deliver, expects_reports
-from mabeam.core.effective import INSTRUCTIONS, MAX_ITEMS, instruct, timeout_seconds
+from mabeam.core.effective import MAX_ITEMS, timeout_seconds
+from mabeam.core.instructions import INSTRUCTIONS, instructions
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
@@ -70,14 +71,14 @@ def document(effect: Effect) -> str:
 
 
 def test_every_type_that_passes_the_door_has_an_instruction() -> None:
-    assert set(INSTRUCTIONS) == {OrchestrationType.PARAMETER}
+    assert set(INSTRUCTIONS) == set(OrchestrationType)
 
 
 def test_a_parameter_variable_sets_the_parameter_it_names_or_its_own_name() -> None:
-    told = instruct(a_variable(parameter="temp"), 0.4)
+    (told,) = instructions(a_variable(parameter="temp"), 0.4)("a")
     assert told is not None
     assert (told.action, told.parameters) == (DirectiveAction.ADJUST_PARAMETERS, {"temp": 0.4})
-    assert instruct(a_variable(), None) is None
+    assert instructions(a_variable(), None)("a") == ()
 
 
 def test_an_agent_has_half_a_minute_to_answer_unless_the_variable_says_otherwise() -> None:

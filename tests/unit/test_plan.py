@@ -291,8 +291,9 @@ ODD: dict[str, tuple[str | bytes, str]] = {
         "-: document 1: ConfigMap/a-mabeam: data.x: must be a valid string (found 1)",
     ),
     "what is not supported yet": (
-        agent(spec="spec: {module: 'team.work:Worker', resources: {cpuWeight: 2}}"),
-        "-: document 1: Agent/a: spec.resources: `cpuWeight` is not supported yet",
+        "apiVersion: mabeam.dev/v1alpha1\nkind: OrchestrationVariable\nmetadata: {name: v}\n"
+        "spec: {agents: {names: [a]}, value: 1, adaptation: {}}",
+        "-: document 1: OrchestrationVariable/v: spec: `adaptation` is not supported yet",
     ),
 }  # fmt: skip
 

@@ -67,9 +67,16 @@ class Conflict(StatusModel):
     """Two variables told this agent different things: who won, who lost, by which rule."""
 
     parameter: ShortText
+    action: Annotated[
+        DirectiveAction | None,
+        Field(description="Which of their directives, when it is not a parameter that they differ in."),
+    ] = None
     winner: ObjectName
     loser: ObjectName
     resolver: ShortText
+    value: Annotated[JsonValue, Field(description="What they come to together, where neither loses (Compromise).")] = (
+        None
+    )
     message: LongText = ""
 
 
@@ -80,6 +87,15 @@ class AgentDirectives(StatusModel):
     applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
     conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
+    content_hash: Annotated[
+        str | None, Field(max_length=64, description="Hash of what the generation tells the processes.")
+    ] = None
+    allotted: Annotated[
+        dict[str, ShortText] | None,
+        Field(
+            max_length=32, description="The amounts that its pods last got; what they go back to when a resize fails."
+        ),
+    ] = None
     last_good: Annotated[
         dict[str, JsonValue] | None,
         Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
@@ -97,17 +113,6 @@ class VariableDirectives(StatusModel):
     items: Annotated[tuple[VariableDirective, ...], Field(max_length=100)] = ()
 
 
-def directives_document(
-    agent: str, generation: int, role: str, active: bool, parameters: JsonDict, peers: list[JsonDict] | None = None
-) -> JsonDict:
+def directives_document(agent: str, generation: int, content: JsonDict) -> JsonDict:
     """The content of `directives.json`: everything an agent's process is told (docs/agent-contract.md)."""
-    return {
-        "agent": agent,
-        "generation": generation,
-        "role": role,
-        "active": active,
-        "parameters": parameters,
-        "peers": peers or [],
-        "resources": {},
-        "proposals": [],
-    }
+    return {"agent": agent, "generation": generation, **content}

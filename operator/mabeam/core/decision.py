@@ -7,7 +7,7 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
-from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.questions import Ask
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
@@ -25,7 +25,7 @@ class Effect:
     """
 
     verb: Verb
-    kind: Literal["Pod", "ConfigMap"]
+    kind: Literal["Pod", "ConfigMap", "NetworkPolicy"]
     namespace: str
     name: str
     reason: str
@@ -34,6 +34,7 @@ class Effect:
     resource_version: str | None = None
     grace_seconds: int | None = None
     can_wait: bool = False
+    subresource: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

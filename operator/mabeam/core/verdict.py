@@ -6,7 +6,7 @@ from typing import Final
 
 from mabeam.api.base import Condition
 from mabeam.api.names import ConditionType, Reason
-from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.conditions import condition
 from mabeam.core.decision import Event
 

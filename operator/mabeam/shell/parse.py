@@ -27,7 +27,8 @@ from mabeam.api.names import (
     pod_name,
 )
 from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
-from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
+from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
+from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
 
 MAX_PROBLEMS: Final = 5
@@ -202,7 +203,22 @@ def _read(
 
 
 def _meta(body: JsonDict) -> ObjectMeta:
-    return ObjectMeta.model_validate(body.get("metadata") or {})
+    found = body.get("metadata") or {}
+    meta = ObjectMeta.model_validate({key: value for key, value in found.items() if key != "autoscaler"})
+    scaler = _autoscaler(found.get("managedFields"))
+    return meta.model_copy(update={"autoscaler": scaler}) if scaler else meta
+
+
+def _autoscaler(fields: Any) -> str:
+    """Who sets `replicas` through the scale subresource; a person's `kubectl scale` is no autoscaler."""
+    for entry in fields if isinstance(fields, list) else ():
+        if not isinstance(entry, dict) or entry.get("subresource") != "scale":
+            continue
+        manager = str(entry.get("manager", ""))
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if "f:replicas" in spec and not manager.startswith("kubectl"):
+            return manager[:253]
+    return ""
 
 
 def _status(model: Any, body: JsonDict) -> Any:

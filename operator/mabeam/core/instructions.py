@@ -1,0 +1,157 @@
+"""A variable's value → what it tells one agent: one row per type."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from mabeam.api.agent import AgentRole
+from mabeam.api.base import JsonDict
+from mabeam.api.blocks import CoordinationPattern
+from mabeam.api.directive import DirectiveAction
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
+from mabeam.core.memo import once
+from mabeam.core.topology import Direction, Peer, Wiring, wire
+
+
+@dataclass(frozen=True, slots=True)
+class Instruction:
+    """What a variable's value means for one agent."""
+
+    action: DirectiveAction
+    parameters: JsonDict = field(default_factory=dict)
+
+
+Tell = Callable[[str], tuple[Instruction, ...]]
+"""What each agent is told, by its name."""
+
+
+def _parameter(variable: OrchestrationVariable, value: Any) -> Tell:
+    same = (Instruction(DirectiveAction.ADJUST_PARAMETERS, {variable.parameter: value}),)
+    return lambda _: same
+
+
+_ACTIVE: Final = (Instruction(DirectiveAction.ACTIVATE, {"active": True}),)
+_INACTIVE: Final[Mapping[str, tuple[Instruction, ...]]] = {
+    "Idle": (Instruction(DirectiveAction.ACTIVATE, {"active": False}),),
+    "Stop": (Instruction(DirectiveAction.STOP),),
+}
+
+
+def _selection(variable: OrchestrationVariable, value: Any) -> Tell:
+    requirements = variable.spec.task_requirements
+    others = _INACTIVE[requirements.inactive_policy if requirements is not None else "Idle"]
+    chosen = frozenset(_names(value, "active"))
+    return lambda name: _ACTIVE if name in chosen else others
+
+
+# The one parameter of AllocateResources that is no amount.
+NETWORK_PRIORITY: Final = "networkPriority"
+
+
+def _allocation(variable: OrchestrationVariable, value: Any) -> Tell:
+    shares = value if isinstance(value, dict) else {}
+    asked = variable.spec.resources
+    besides = {NETWORK_PRIORITY: str(asked.network_priority)} if asked is not None and asked.network_priority else {}
+
+    def tell(name: str) -> tuple[Instruction, ...]:
+        own = shares.get(name)
+        return (Instruction(DirectiveAction.ALLOCATE_RESOURCES, own | besides),) if isinstance(own, dict) else ()
+
+    return tell
+
+
+def wiring_of(value: Any) -> Wiring:
+    """Who talks to whom by a topology's value; nobody to anybody when somebody else wrote it."""
+    if not isinstance(value, dict) or value.get("pattern") not in set(CoordinationPattern):
+        return Wiring({})
+    edges = [(str(e[0]), str(e[1])) for e in value.get("edges") or () if isinstance(e, list) and len(e) == 2]
+    return wire(
+        CoordinationPattern(value["pattern"]),
+        _names(value, "members"),
+        value.get("coordinator") or value.get("hub"),
+        edges,
+    )
+
+
+def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
+    wiring = wiring_of(value)
+    return lambda name: (_communication(wiring.peers[name], value),) if name in wiring.peers else ()
+
+
+def _communication(peers: tuple[Peer, ...], value: Any) -> Instruction:
+    told: JsonDict = {"pattern": value["pattern"], "peers": [_peer(peer) for peer in peers]}
+    if value.get("coordinator"):
+        told |= {"coordinator": value["coordinator"], "term": value.get("term", 1)}
+    return Instruction(DirectiveAction.UPDATE_COMMUNICATION, told)
+
+
+def _peer(peer: Peer) -> JsonDict:
+    return {"name": peer.name} | ({} if peer.direction is Direction.BOTH else {"direction": str(peer.direction)})
+
+
+def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
+    communicate = _topology(variable, value)
+    leader = value.get("coordinator") if isinstance(value, dict) else None
+
+    def tell(name: str) -> tuple[Instruction, ...]:
+        if name != leader:
+            return communicate(name)
+        told = {"role": str(AgentRole.COORDINATOR), "term": value.get("term", 1)}
+        return (*communicate(name), Instruction(DirectiveAction.CHANGE_ROLE, told))
+
+    return tell
+
+
+def _threshold(variable: OrchestrationVariable, value: Any) -> Tell:
+    crossed = value if isinstance(value, dict) else {}
+    return lambda name: _spoken(crossed.get(name))
+
+
+def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
+    """The value, as a parameter's; or the directives that it names."""
+    if not isinstance(value, dict) or not isinstance(value.get("directives"), list):
+        return _parameter(variable, value)
+    told: dict[str, list[Instruction]] = {}
+    for one in value["directives"]:
+        told.setdefault(str(one.get("agent")), []).extend(_spoken(one))
+    return lambda name: tuple(told.get(name, ()))
+
+
+def _spoken(one: Any) -> tuple[Instruction, ...]:
+    """The directive that an object names; none when somebody else wrote it."""
+    if not isinstance(one, dict) or one.get("action") not in set(DirectiveAction):
+        return ()
+    parameters = one.get("parameters")
+    return (Instruction(DirectiveAction(one["action"]), dict(parameters) if isinstance(parameters, dict) else {}),)
+
+
+def _names(value: Any, key: str) -> tuple[str, ...]:
+    found = value.get(key) if isinstance(value, dict) else None
+    return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else ()
+
+
+INSTRUCTIONS: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, Any], Tell]]] = {
+    OrchestrationType.AGENT_SELECTION: _selection,
+    OrchestrationType.RESOURCE_ALLOCATION: _allocation,
+    OrchestrationType.COMMUNICATION_TOPOLOGY: _topology,
+    OrchestrationType.ADAPTATION_RATE: _parameter,
+    OrchestrationType.PERFORMANCE_THRESHOLD: _threshold,
+    OrchestrationType.COORDINATION_PATTERN: _pattern,
+    OrchestrationType.PARAMETER: _parameter,
+    OrchestrationType.CUSTOM: _custom,
+}
+
+
+def _nothing(_: str) -> tuple[Instruction, ...]:
+    return ()
+
+
+def instructions(variable: OrchestrationVariable, value: Any) -> Tell:
+    """What the variable tells each of its agents while `value` is in force."""
+    return _nothing if value is None else INSTRUCTIONS[variable.spec.type](variable, value)
+
+
+@once
+def told_by(variable: OrchestrationVariable) -> Tell:
+    """What the variable tells each of its agents by its stored status; reckoned once, however many agents ask."""
+    return instructions(variable, variable.status.value)
