@@ -277,7 +277,7 @@ def test_an_outage_is_logged_once_and_tells_nothing_of_the_agent(caplog: pytest.
                 assert desk.reports.of_pods(PODS) == {}
                 assert desk.heard == []
                 (record,) = caplog.records
-                assert record.getMessage() == f"{desk.url} does not answer: HTTP 503"
+                assert record.getMessage() == f"no answer from {desk.url}: 503 Prometheus: Service Unavailable"
 
     asyncio.run(main())
 

@@ -62,7 +62,7 @@ class Prometheus:
             status, raw = await self._post(session, form)
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
             if not self._silent:
-                log.warning("%s does not answer: %s", self.url, str(problem) or type(problem).__name__)
+                log.warning("no answer from %s: %s", self.url, str(problem) or type(problem).__name__)
             self._silent = True
             raise
         self._silent = False
@@ -84,7 +84,7 @@ class Prometheus:
         url, headers = f"{self.url}/api/v1/query", self._authorization()
         async with session.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False) as response:
             if response.status >= 500:
-                raise ApiError(response.status, "Prometheus", f"HTTP {response.status}")
+                raise ApiError(response.status, "Prometheus", response.reason or "")
             return response.status, await read_bounded(response.content, MAX_BYTES + 1)
 
     def _authorization(self) -> dict[str, str]:
