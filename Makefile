@@ -33,7 +33,7 @@ demo-down: ## End the demo's cluster; nothing of it stays on the machine but the
 	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
 
 # One after the other, for they share the cluster; all others run side by side before them.
-ON_A_CLUSTER := api or e2e or chart or faults
+ON_A_CLUSTER := api or e2e or chart or faults or prometheus
 
 .PHONY: test
 test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from mabeam import __version__
 
@@ -38,6 +39,17 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise ValueError("an http or https URL without a user, a query or a fragment")
+    return text.rstrip("/")
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -66,6 +78,9 @@ class Settings:
     workers: int = _setting(_whole(1, 256), 5)
     scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
     context: str = _setting(str, "")
+    prometheus_url: str = _setting(_url, "")
+    prometheus_token_file: str = _setting(str, "")
+    prometheus_queries: str = _setting(_one_of("default", "any"), "default")
 
     @property
     def holder(self) -> str:

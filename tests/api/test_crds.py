@@ -73,6 +73,10 @@ SOUND = {
         preferences=[{"variable": "t", "value": 0.4, "weight": 2, "bid": 3}, {"variable": "m", "value": "small"}],
         conflictResolution="PriorityBased",
     ),
+    "an agent whose reports are in Prometheus": agent(reports={"source": "Prometheus", "periodSeconds": 15}),
+    "a query of its own": agent(
+        reports={"source": "Prometheus", "port": 9000, "path": "/metrics", "query": 'x{pod=~"$pod"}'}
+    ),
     "a Supervisor of nobody": supervisor(),
     "a Supervisor with every field": supervisor(
         supervisor="root",
@@ -104,7 +108,10 @@ UNSOUND = {
     "a name for a role that is not custom": (agent(customRole="Critic"), "`customRole` must be set"),
     "another resolver": (agent(conflictResolution="Compromise"), "`conflictResolution` is not supported yet"),
     "resource bounds": (agent(resources={"bounds": [{"resource": "memory"}]}), "`bounds` is not supported yet"),
-    "a Prometheus": (agent(reports={"source": "Prometheus"}), "`source` is not supported yet"),
+    "a query of the pods": (agent(reports={"query": "up"}), "`query` goes with the source Prometheus"),
+    "a query of nobody": (agent(reports={"source": "None", "query": "up"}), "`query` goes with the source Prometheus"),
+    "a query that asks nothing": (agent(reports={"source": "Prometheus", "query": ""}), "query"),
+    "a path in Prometheus": (agent(reports={"source": "Prometheus", "path": "/m"}), "`path` goes with the source Pod"),
     "a vote": (agent(preferences=[{"variable": "t", "vote": "Yes"}]), "`vote` is not supported yet"),
     "a negative budget": (agent(faultTolerance={"maxFailures": -1}), "maxFailures"),
     "a restart strategy of another dialect": (agent(restartStrategy="Always"), "restartStrategy"),

@@ -17,6 +17,8 @@ WRONG = {
     "MABEAM_MAX_IN_FLIGHT": ("0", "a whole number from 1 to 1024"),
     "MABEAM_WORKERS": ("-1", "a whole number from 1 to 256"),
     "MABEAM_SCRAPE": ("guess", "auto or direct or proxy"),
+    "MABEAM_PROMETHEUS_URL": ("prometheus:9090", "an http or https URL without a user, a query or a fragment"),
+    "MABEAM_PROMETHEUS_QUERIES": ("all", "default or any"),
 }
 RIGHT: dict[str, tuple[str, object]] = {
     "MABEAM_LOG_LEVEL": ("debug", "debug"),
@@ -35,6 +37,12 @@ RIGHT: dict[str, tuple[str, object]] = {
     "MABEAM_WORKERS": ("256", 256),
     "MABEAM_SCRAPE": ("proxy", "proxy"),
     "MABEAM_CONTEXT": ("staging", "staging"),
+    "MABEAM_PROMETHEUS_URL": (
+        "https://prometheus.monitoring:9090/prefix/",
+        "https://prometheus.monitoring:9090/prefix",
+    ),
+    "MABEAM_PROMETHEUS_TOKEN_FILE": ("/var/run/token", "/var/run/token"),
+    "MABEAM_PROMETHEUS_QUERIES": ("any", "any"),
 }
 
 
@@ -50,6 +58,27 @@ def test_a_wrong_setting_is_named_with_what_is_allowed_and_what_was_found(variab
 def test_a_number_is_written_in_plain_digits(text: str) -> None:
     with pytest.raises(BadSetting, match="MABEAM_RESYNC_SECONDS must be a whole number from 5 to 3600"):
         from_environment({"MABEAM_RESYNC_SECONDS": text})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ftp://p",
+        "http://",
+        "http://p:x",
+        "http://p:0",
+        "http://[",
+        "http://user:word@p",
+        "http://p?x=1",
+        "http://p#x",
+        "http://p/a b",
+        "http://p\nq",
+        "file:///etc/passwd",
+    ],
+)
+def test_a_url_leads_to_a_server_and_carries_no_password(text: str) -> None:
+    with pytest.raises(BadSetting, match="MABEAM_PROMETHEUS_URL must be an http or https URL"):
+        from_environment({"MABEAM_PROMETHEUS_URL": text})
 
 
 def test_every_setting_can_be_set() -> None:

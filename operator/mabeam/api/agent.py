@@ -263,12 +263,38 @@ class Communication(KubeModel):
 class Reports(KubeModel):
     """Where and how often the agent's OpenMetrics report is read."""
 
-    source: ReportSource = ReportSource.POD
+    source: Annotated[
+        ReportSource,
+        Field(
+            description="Pod: the process's own page. Prometheus: the same samples in the operator's Prometheus, which "
+            "scraped them. None: nowhere."
+        ),
+    ] = ReportSource.POD
     port: Annotated[int, Field(ge=1, le=65_535)] = REPORT_PORT
     path: Annotated[str, Field(max_length=256, pattern=r"^/[^?#\s]*$")] = REPORT_PATH
     period_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
-    query: Annotated[str | None, Field(max_length=4096, description="PromQL, with the source Prometheus.")] = None
-    rules: ClassVar[tuple[Rule, ...]] = (only_yet("source", ("Pod", "None")), not_yet("query"))
+    query: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="PromQL for the source Prometheus, where the operator allows it; default: the contract's samples of "
+            "the agent's pods. $namespace, $agent and $pod stand for the names, $pod for use with =~.",
+        ),
+    ] = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.query) || (has(self.source) && self.source == 'Prometheus')",
+            "`query` goes with the source Prometheus",
+            lambda reports: reports.query is None or reports.source is ReportSource.PROMETHEUS,
+        ),
+        # `port` is the process's own affair too: it is told to the pod, and Prometheus scrapes it there.
+        Rule(
+            f"!has(self.path) || self.path == '{REPORT_PATH}' || !has(self.source) || self.source != 'Prometheus'",
+            "`path` goes with the source Pod; with Prometheus it is in the scrape configuration",
+            lambda reports: reports.path == REPORT_PATH or reports.source is not ReportSource.PROMETHEUS,
+        ),
+    )
 
 
 class Preference(KubeModel):

@@ -25,6 +25,7 @@ from mabeam.shell.events import Recorder
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
+from mabeam.shell.prometheus import Prometheus
 from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
 from mabeam.shell.sweep import Sweep
@@ -91,6 +92,7 @@ class Process:
             self._report_heard,
             lambda outcome: scraped.labels(outcome).inc(),
             cluster.clock,
+            Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
         )
         self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)

@@ -55,7 +55,10 @@ class Telemetry:
             "mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry
         )
         self.scrapes = Counter(
-            "mabeam_report_scrapes", "Reports read from agents' pods.", ("outcome",), registry=self.registry
+            "mabeam_report_scrapes",
+            "Reports read from agents' pods, or in Prometheus.",
+            ("outcome",),
+            registry=self.registry,
         )
         self.missed = Counter(
             "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
