@@ -23,7 +23,8 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.domain import check
 from mabeam.core.reports import Report, parse
 from mabeam.core.snapshot import PodFacts
-from mabeam.shell.parse import explain, instant, parse_pod
+from mabeam.shell.parse import explain, instant
+from mabeam.shell.parse_pods import parse_pod
 
 PLAN_API_VERSION: Final = "mabeam.dev/plan"
 SIMULATE_API_VERSION: Final = "mabeam.dev/simulate"

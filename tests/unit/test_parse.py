@@ -7,15 +7,8 @@ import pytest
 
 from mabeam.core.family import word_for
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from mabeam.shell.parse import (
-    instant,
-    owner_uid,
-    parse_agent,
-    parse_config_map,
-    parse_pod,
-    parse_supervisor,
-    parse_variable,
-)
+from mabeam.shell.parse import instant, owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.shell.parse_pods import parse_pod
 from support.builders import START, agent_body, at, stamp
 from support.tree import Tree, child_body, supervisor_body
 

@@ -18,8 +18,6 @@ from mabeam.api.base import (
     Quantity,
     Rule,
     list_map,
-    not_yet,
-    only_yet,
 )
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.template import PodTemplate

@@ -73,6 +73,18 @@ def wiring_of(value: Any) -> Wiring:
     )
 
 
+_WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
+
+
+@once
+def peers_by(variable: OrchestrationVariable) -> Callable[[str], tuple[str, ...]]:
+    """Whom a topology names as an agent's peers by its stored status; nobody, when it is no topology."""
+    if variable.spec.type not in _WIRED:
+        return lambda _: ()
+    wiring = wiring_of(variable.status.value)
+    return lambda name: tuple(peer.name for peer in wiring.peers.get(name, ()))
+
+
 def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
     wiring = wiring_of(value)
     return lambda name: (_communication(wiring.peers[name], value),) if name in wiring.peers else ()

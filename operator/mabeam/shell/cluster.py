@@ -32,6 +32,7 @@ BUSY_TRIES: Final = 5
 GOING_SECONDS: Final = 60.0
 # Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
 LEASE: Final = "Lease"
+STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +52,15 @@ class PolicyRule:
 WORKLOAD_RULES: Final = (
     PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives
     PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
+    PolicyRule(("",), ("pods/resize",), ("patch",)),  # what a ResourceAllocation gives (KEP-1287)
+    PolicyRule(("",), ("resourcequotas",), ("list", "watch")),  # what there is to divide
     PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
     PolicyRule((GROUP,), ("agents", "orchestrationvariables", "supervisors"), ("get", "list", "watch")),
     PolicyRule(  # the one status write
         (GROUP,), ("agents/status", "orchestrationvariables/status", "supervisors/status"), ("patch",)
+    ),
+    PolicyRule(  # one for each agent of a topology that is enforced
+        ("networking.k8s.io",), ("networkpolicies",), ("create", "delete", "get", "list", "patch", "watch")
     ),
 )
 NODE_RULES: Final = (PolicyRule(("",), ("nodes",), ("list", "watch")),)  # fencing: is the old pod's node gone?
@@ -90,6 +96,8 @@ RESOURCES: Final[Mapping[str, Resource]] = {
     "Pod": Resource("/api/v1", "pods", _MANAGED),
     "ConfigMap": Resource("/api/v1", "configmaps", _MANAGED),
     "Node": Resource("/api/v1", "nodes", namespaced=False),
+    "NetworkPolicy": Resource("/apis/networking.k8s.io/v1", "networkpolicies", _MANAGED),
+    "ResourceQuota": Resource("/api/v1", "resourcequotas"),
     "Event": Resource("/apis/events.k8s.io/v1", "events"),
     "Lease": Resource("/apis/coordination.k8s.io/v1", "leases"),
 }
@@ -238,6 +246,11 @@ class Cluster:
         """The object after a JSON merge patch."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name), body)
 
+    async def resize(self, namespace: str, pod: str, body: JsonDict) -> JsonDict:
+        """The pod after a strategic merge patch of its subresource `resize`: containers are found by their names."""
+        path = RESOURCES["Pod"].path(namespace, pod, "resize")
+        return await self._write("PATCH", "Pod", path, body, STRATEGIC)
+
     async def patch_status(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
         """The object after a JSON merge patch of its status; `metadata.resourceVersion` in the body guards it (409)."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name, "status"), body)
@@ -275,18 +288,24 @@ class Cluster:
         query = f"?{urlencode(parameters)}" if parameters else ""
         return URL(f"{self.connection.server}{path}{query}", encoded=True)
 
-    async def _write(self, verb: str, kind: str, path: str, body: JsonDict) -> JsonDict:
+    async def _write(self, verb: str, kind: str, path: str, body: JsonDict, content_type: str = "") -> JsonDict:
         if kind != LEASE and not self.may_write():
             raise NotLeading(f"{verb} {path}")
-        return await self._call(
-            verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
-        )
+        parameters = {} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        return await self._call(verb, kind, path, body=body, parameters=parameters, content_type=content_type)
 
     async def _call(
-        self, verb: str, kind: str, path: str, *, body: JsonDict | None = None, parameters: dict[str, str] | None = None
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        body: JsonDict | None = None,
+        parameters: dict[str, str] | None = None,
+        content_type: str = "",
     ) -> JsonDict:
         """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
-        content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+        content_type = content_type or ("application/merge-patch+json" if verb == "PATCH" else "application/json")
         address = self._address(path, parameters)
         data: bytes | _WhileLeading | None = None if body is None else orjson.dumps(body)
         if isinstance(data, bytes) and kind != LEASE:

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from mabeam.api.supervisor import ChildKind, Supervisor
+from mabeam.api.variable import OrchestrationType
+from mabeam.core.instructions import peers_by
+from mabeam.core.lifecycle import is_ready
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
 from mabeam.shell.workqueue import Key
@@ -11,6 +14,8 @@ from mabeam.shell.workqueue import Key
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
 
+# The types that look at how agents perform, whenever that changes.
+MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
 STARTING_SECONDS: Final = 1.0
 
 Wake = tuple[Key, float]
@@ -52,7 +57,10 @@ def _says(parsed: ParsedAgent) -> object:
 
 def _answers(parsed: ParsedAgent | None) -> object:
     """What a variable learns from an agent's status: how far its directives came, and whether the agent is at rest."""
-    return parsed and (parsed.agent.status.directives, parsed.agent.status.state)
+    if parsed is None:
+        return None
+    status = parsed.agent.status
+    return status.directives, status.state, status.ready_replicas > 0, status.effective
 
 
 def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
@@ -71,7 +79,10 @@ def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
 
 def _tells(parsed: ParsedVariable) -> object:
     """What an agent hears of a variable."""
-    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, parsed.variable.status.value
+    status = parsed.variable.status
+    vote = status.consensus
+    asked = vote and (vote.proposal, vote.outcome, vote.awaits_approval)
+    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, status.value, asked, status.frozen_at
 
 
 def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
@@ -126,6 +137,26 @@ def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
     for known in (change.before, change.after):
         if isinstance(known, KnownPod) and (change.where[0], known.agent) in cache.agents:
             yield Key(AGENT, change.where[0], known.agent), delay
+    if _address(change.before) != _address(change.after):
+        yield from _peers(change, cache)
+
+
+def _address(known: object) -> str | None:
+    """Where the pod can be spoken to; nowhere while it is not ready."""
+    pod = known.pod if isinstance(known, KnownPod) else None
+    return pod.ip if pod is not None and is_ready(pod) and not pod.deleting else None
+
+
+def _peers(change: Change, cache: Cache) -> Iterator[Wake]:
+    """Those that talk to the pod's agent; agents that start together are told together."""
+    namespace = change.where[0]
+    known = change.after if isinstance(change.after, KnownPod) else change.before
+    parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, KnownPod) else None
+    if parsed is None:
+        return
+    for variable in cache.variables_of(parsed.agent):
+        for name in peers_by(variable)(parsed.agent.metadata.name):
+            yield Key(AGENT, namespace, name), COALESCE_SECONDS
 
 
 def _is_starting(known: object) -> bool:
@@ -144,6 +175,24 @@ def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:
         yield Key(VARIABLE, namespace, variable_name), 0.0
 
 
+def _of_policy(change: Change, cache: Cache) -> Iterator[Wake]:
+    namespace, name = change.where
+    owner = name.removesuffix("-mabeam")
+    if (namespace, owner) in cache.agents:
+        yield Key(AGENT, namespace, owner), 0.0
+
+
+def _of_quota(change: Change, cache: Cache) -> Iterator[Wake]:
+    """The allocations of its namespace that divide what it allows."""
+    if change.before == change.after:
+        return
+    namespace = change.where[0]
+    for name in sorted(cache.variables_in.get(namespace, ())):
+        spec = cache.variables[namespace, name].variable.spec
+        if spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget:
+            yield Key(VARIABLE, namespace, name), 0.0
+
+
 def _of_node(change: Change, cache: Cache) -> Iterator[Wake]:
     if change.after is not None:
         return  # only a node's loss changes anything: it is the proof that its pods are gone
@@ -159,4 +208,6 @@ _BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[Wake]]]] = {
     "Pod": _of_pod,
     "ConfigMap": _of_config_map,
     "Node": _of_node,
+    "NetworkPolicy": _of_policy,
+    "ResourceQuota": _of_quota,
 }

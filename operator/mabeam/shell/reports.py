@@ -90,7 +90,7 @@ class Reports:
 
     `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
     is about directives, is bad, or brings the time nearer at which the process is taken for hung; `changed` when what it wants
-    or measures changed.
+    changed. `measured(namespace, agent)` is called when it performs otherwise than before.
     """
 
     cluster: Cluster | None
@@ -102,6 +102,7 @@ class Reports:
     # Pods are read by their uid, Prometheus by the agent's: one query tells of all of its pods.
     _pods: Timetable = field(default_factory=lambda: Timetable(CONCURRENCY, FIRST_HURRY_SECONDS))
     _queries: Timetable = field(default_factory=lambda: Timetable(QUERIES_AT_ONCE, LEAST_SECONDS, LEAST_SECONDS))
+    measured: Callable[[str, str], None] = lambda namespace, agent: None
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
@@ -265,6 +266,8 @@ class Reports:
         changed = _wants(before) != _wants(after)
         if acknowledged or changed:
             self.heard(target.namespace, target.agent, acknowledged, changed)
+        if before.performance != after.performance:
+            self.measured(target.namespace, target.agent)
 
 
 def _answers(report: Report) -> object:
@@ -276,7 +279,7 @@ def _waits_less(old: Report | None, report: Report) -> bool:
 
 
 def _wants(report: Report) -> object:
-    return report.numbers, report.choices, report.weights, report.bids
+    return report.numbers, report.choices, report.weights, report.bids, report.votes
 
 
 def _instant(seconds: float | None) -> datetime | None:

@@ -38,7 +38,7 @@ log = logging.getLogger("mabeam")
 STUCK_SECONDS: Final = 120.0
 SWEEPS_PER_RESYNC: Final = 10
 # The kinds of which there are many. kopf follows the others.
-FOLLOWED: Final = (AGENT, "Pod", "ConfigMap")
+FOLLOWED: Final = (AGENT, "Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota")
 LAG_PERIOD_SECONDS: Final = 0.05
 ELECTION_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
@@ -93,6 +93,7 @@ class Process:
             lambda outcome: scraped.labels(outcome).inc(),
             cluster.clock,
             Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
+            measured=self._measured,
         )
         self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
@@ -265,6 +266,13 @@ class Process:
         if parsed is not None:
             for variable in self.cache.variables_of(parsed.agent):
                 self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), 0.05)
+
+    def _measured(self, namespace: str, name: str) -> None:
+        """An agent performs otherwise than before: those who select or watch by that look again, once for all their agents."""
+        parsed = self.cache.agents.get((namespace, name))
+        for variable in self.cache.variables_of(parsed.agent) if parsed is not None else ():
+            if variable.spec.type in doorbells.MEASURING:
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), doorbells.COALESCE_SECONDS)
 
     # --- probes ----------------------------------------------------------------------------------------------------------
 
