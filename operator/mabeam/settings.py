@@ -1,6 +1,7 @@
 """The operator's settings: the only reader of the environment. Every variable is `MABEAM_…`; docs/install.md lists them."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -38,6 +39,16 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+# Instead of an endpoint: there is no Service.
+NO_ENDPOINT = "none"
+
+
+def _endpoint(text: str) -> str:
+    if text != NO_ENDPOINT and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError("an http or https URL, or none")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -66,6 +77,15 @@ class Settings:
     workers: int = _setting(_whole(1, 256), 5)
     scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
     context: str = _setting(str, "")
+    otel: bool = _setting(_flag, False)
+    service_endpoint: str = _setting(_endpoint, "")
+
+    @property
+    def endpoint(self) -> str:
+        """Where /v1 and /metrics are reached from inside the cluster; empty when there is no Service."""
+        if self.service_endpoint == NO_ENDPOINT:
+            return ""
+        return self.service_endpoint or f"http://mabeam.{self.lease_namespace}.svc:{self.http_port}"
 
     @property
     def holder(self) -> str:

@@ -82,6 +82,7 @@ class Cache:
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
     config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
     nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
+    allocatable: dict[str, JsonDict] = field(default_factory=dict)  # by the node's name, as quantities
     node_names: frozenset[str] = frozenset()
     cordoned: frozenset[str] = frozenset()
     _obituaries: list[set[str]] = field(default_factory=list)
@@ -168,6 +169,7 @@ class Cache:
                 self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
             case _:
                 self.nodes[where[1]] = bool((body.get("spec") or {}).get("unschedulable"))
+                self.allocatable[where[1]] = dict((body.get("status") or {}).get("allocatable") or {})
                 self._count_nodes()
         return self._get(kind, where)
 
@@ -192,6 +194,7 @@ class Cache:
                     _discard(self.config_maps_of, held[1], where)
             case _:
                 self.nodes.pop(where[1], None)
+                self.allocatable.pop(where[1], None)
                 self._count_nodes()
 
     def _count_nodes(self) -> None:
