@@ -38,24 +38,26 @@ def directive_outcomes(
     once, unless it is overruled from the start; what is acknowledged after it had expired is late, not acknowledged.
     """
     told, was = after or AgentDirectives(), before or AgentDirectives()
-    known = {(item.variable, item.action): item for item in was.items}
+    known = {(item.variable, item.action, item.generation): item for item in was.items}
     found: list[tuple[DirectiveAction, str]] = []
     for item in told.items:
-        old = known.get((item.variable, item.action))
-        if old is not None and old.generation != item.generation:
-            old = None
-        end = OVERRULED if is_overruled(told, item) else _ENDS.get(item.state)
-        former = (OVERRULED if is_overruled(was, old) else _ENDS.get(old.state)) if old is not None else None
-        if end == ACKNOWLEDGED and former == EXPIRED:
-            end = LATE
-        if end == OVERRULED and former != OVERRULED:
-            found.append((item.action, OVERRULED))
-            continue
-        if old is None or former == OVERRULED:
-            found.append((item.action, ISSUED))
-        if end is not None and end != former:
-            found.append((item.action, end))
+        old = known.get((item.variable, item.action, item.generation))
+        former, end = _end(was, old), _end(told, item)
+        if end == OVERRULED:
+            steps = () if former == OVERRULED else (OVERRULED,)
+        else:
+            issued = (ISSUED,) if old is None or former == OVERRULED else ()
+            ended = (LATE if (former, end) == (EXPIRED, ACKNOWLEDGED) else end,) if end not in (None, former) else ()
+            steps = (*issued, *ended)
+        found += [(item.action, step) for step in steps if step is not None]
     return tuple(found)
+
+
+def _end(told: AgentDirectives, item: AgentDirective | None) -> str | None:
+    """What the directive came to; None as long as it is on its way, or was none."""
+    if item is None:
+        return None
+    return OVERRULED if is_overruled(told, item) else _ENDS.get(item.state)
 
 
 DECIDED: Final = "decided"

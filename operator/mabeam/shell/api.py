@@ -1,4 +1,4 @@
-"""`/v1`: what the operator knows, as JSON, read-only; the records are the core's (`overview.py`).
+"""`/v1`: what the operator knows, as JSON, read-only; the records are the core's (`overview.py`, `system.py`).
 
 Every replica answers from its cache; only the leader decides, reads reports and counts, so each answer says whether it is the
 leader's. An answer is bounded: whoever asks cannot make the operator work for long.
@@ -19,7 +19,8 @@ from mabeam.api.base import JsonDict, KubeModel
 from mabeam.api.openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
 from mabeam.api.records import AgentList, OperatorInfo, Problem, VariableList
 from mabeam.core import overview
-from mabeam.core.overview import Books, SeenAgent, SeenVariable
+from mabeam.core.overview import SeenAgent, SeenVariable
+from mabeam.core.system import Books, system_status
 from mabeam.shell.cache import Cache, Where
 from mabeam.shell.clock import Clock
 from mabeam.shell.events import Recorder
@@ -141,7 +142,7 @@ class Api:
         if namespace is not None:
             agents = [(namespace, name) for name in self.cache.agents_in.get(namespace, ())]
             variables = [(namespace, name) for name in self.cache.variables_in.get(namespace, ())]
-        status = overview.system_status(
+        status = system_status(
             OperatorInfo(version=__version__, identity=self.identity, leader=self.telemetry.leads, since=self.since),
             await self._each(agents, self._seen_agent),
             await self._each(variables, self._seen_variable),

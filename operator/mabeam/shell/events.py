@@ -17,7 +17,7 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
 from mabeam.core.decision import Event
-from mabeam.core.overview import Told
+from mabeam.core.system import Told
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 
 log = logging.getLogger("mabeam.events")
