@@ -113,6 +113,7 @@ class Api:
     identity: str
     since: datetime = field(init=False)
     _reckoned: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
         self.since = self.clock.now()
@@ -134,13 +135,14 @@ class Api:
         _only(request.query, STATUS_QUERY)
         namespace = request.query.get("namespace")
         clock = asyncio.get_running_loop().time
-        now = clock()
-        self._reckoned = {name: held for name, held in self._reckoned.items() if now < held[0]}
-        held = self._reckoned.get(namespace)
-        if held is None:
-            reckoned = await self._reckon(namespace)
-            held = now + max(STATUS_SECONDS, (clock() - now) / SHARE_OF_TIME), reckoned
-            self._reckoned[namespace] = held
+        async with self._one_at_a_time:  # whoever waited finds what the one before reckoned
+            now = clock()
+            self._reckoned = {name: held for name, held in self._reckoned.items() if now < held[0]}
+            held = self._reckoned.get(namespace)
+            if held is None:
+                reckoned = await self._reckon(namespace)
+                held = now + max(STATUS_SECONDS, (clock() - now) / SHARE_OF_TIME), reckoned
+                self._reckoned[namespace] = held
         return _json(held[1])
 
     async def _reckon(self, namespace: str | None) -> bytes:
