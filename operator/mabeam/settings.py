@@ -1,6 +1,7 @@
 """The operator's settings: the only reader of the environment. Every variable is `MABEAM_…`; docs/install.md lists them."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
@@ -50,6 +51,16 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
+# Instead of an endpoint: there is no Service.
+NO_ENDPOINT = "none"
+
+
+def _endpoint(text: str) -> str:
+    if text != NO_ENDPOINT and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError("an http or https URL, or none")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -81,6 +92,15 @@ class Settings:
     prometheus_url: str = _setting(_url, "")
     prometheus_token_file: str = _setting(str, "")
     prometheus_queries: str = _setting(_one_of("default", "any"), "default")
+    otel: bool = _setting(_flag, False)
+    service_endpoint: str = _setting(_endpoint, "")
+
+    @property
+    def endpoint(self) -> str:
+        """Where /v1 and /metrics are reached from inside the cluster; empty when there is no Service."""
+        if self.service_endpoint == NO_ENDPOINT:
+            return ""
+        return self.service_endpoint or f"http://mabeam.{self.lease_namespace}.svc:{self.http_port}"
 
     @property
     def holder(self) -> str:

@@ -222,6 +222,22 @@ def test_the_probes_and_metrics_answer(running: OperatorProcess) -> None:
     until("it says that it leads", lambda: "\nmabeam_leader 1.0\n" in running.ask("/metrics")[1])
 
 
+def test_the_system_is_told_and_the_leader_enters_the_service(running: OperatorProcess, team: Kube) -> None:
+    def told(path: str) -> JsonDict:
+        status, text = running.ask(path)
+        assert status == 200, text
+        document: JsonDict = json.loads(text)
+        return document
+
+    system = told("/v1/status")
+    assert system["operator"] | {"leader": True} == system["operator"]
+    assert system["agents"]["total"] == len(told("/v1/agents")["items"]) > 0
+    assert told("/v1/agents/" + f"{team.namespace}/told")["name"] == "told"
+    entry = until("the entry", lambda: team.find("configmap", "mabeam-service"))
+    assert entry["data"]["holder"] == system["operator"]["identity"]
+    assert json.loads(entry["data"]["dependencies"])["kubernetes"].startswith("v1.")
+
+
 # --- what others write ----------------------------------------------------------------------------------------------------
 
 

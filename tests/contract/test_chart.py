@@ -312,8 +312,29 @@ def test_every_value_of_the_operator_arrives_in_its_settings() -> None:
         prometheus_url="https://prometheus:9090/p",
         prometheus_queries="any",
         prometheus_token_file="/etc/mabeam-prometheus/token",
+        service_endpoint=f"http://mabeam.{NAMESPACE}.svc:8080",
     )
     assert container["ports"] == [{"name": "http", "containerPort": 9090, "protocol": "TCP"}]
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "endpoint"),
+    [
+        ({}, "http://mabeam.mabeam-system.svc:8080"),
+        ({"fullnameOverride": "overseer"}, "http://overseer.mabeam-system.svc:8080"),
+        ({"metrics": {"service": {"port": 80}}}, "http://mabeam.mabeam-system.svc:80"),
+        ({"metrics": {"service": {"enabled": False}}}, ""),
+    ],
+)
+def test_the_operator_tells_of_the_service_that_is_there(values: Document, endpoint: str) -> None:
+    documents = rendered(values)
+    (container,) = pod_of(documents)["spec"]["containers"]
+    literal = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    assert from_environment({**literal, "MABEAM_LEASE_NAMESPACE": NAMESPACE}).endpoint == endpoint
+    for service in of_kind(documents, "Service"):
+        meta = service["metadata"]
+        assert endpoint == f"http://{meta['name']}.{meta['namespace']}.svc:{service['spec']['ports'][0]['port']}"
 
 
 @needs_helm

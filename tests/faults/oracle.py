@@ -18,7 +18,7 @@ import yaml
 from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.reference import Life
-from faults.witness import SEEN, Witness
+from faults.witness import BESIDE, SEEN, Witness
 
 SETTLE_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 5.0
@@ -49,7 +49,7 @@ def end_of(seen: Witness) -> End:
     found = {}
     for kind in SEEN:
         for name, body in seen.objects[kind].items():
-            if name != "kube-root-ca.crt":
+            if name not in BESIDE:
                 found[f"{kind}/{name}"] = _scrubbed(_TELLING[kind](body))
     return found
 

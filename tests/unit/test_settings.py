@@ -19,6 +19,8 @@ WRONG = {
     "MABEAM_SCRAPE": ("guess", "auto or direct or proxy"),
     "MABEAM_PROMETHEUS_URL": ("prometheus:9090", "an http or https URL without a user, a query or a fragment"),
     "MABEAM_PROMETHEUS_QUERIES": ("all", "default or any"),
+    "MABEAM_OTEL": ("maybe", "true or false"),
+    "MABEAM_SERVICE_ENDPOINT": ("mabeam.team.svc:8080", "an http or https URL, or none"),
 }
 RIGHT: dict[str, tuple[str, object]] = {
     "MABEAM_LOG_LEVEL": ("debug", "debug"),
@@ -43,6 +45,8 @@ RIGHT: dict[str, tuple[str, object]] = {
     ),
     "MABEAM_PROMETHEUS_TOKEN_FILE": ("/var/run/token", "/var/run/token"),
     "MABEAM_PROMETHEUS_QUERIES": ("any", "any"),
+    "MABEAM_OTEL": ("yes", True),
+    "MABEAM_SERVICE_ENDPOINT": ("https://mabeam.example.org/o", "https://mabeam.example.org/o"),
 }
 
 
@@ -97,3 +101,9 @@ def test_nothing_set_and_everything_set_to_nothing_are_the_defaults() -> None:
 def test_the_holder_of_the_lease_has_a_name_even_when_none_is_given() -> None:
     assert from_environment({"MABEAM_IDENTITY": "me"}).holder == "me"
     assert Settings().holder.rpartition("-")[2].isdigit()
+
+
+def test_the_endpoint_is_the_charts_service_unless_it_is_said_to_be_another_or_none() -> None:
+    assert Settings(lease_namespace="mabeam-system").endpoint == "http://mabeam.mabeam-system.svc:8080"
+    assert from_environment({"MABEAM_SERVICE_ENDPOINT": "http://other:1"}).endpoint == "http://other:1"
+    assert from_environment({"MABEAM_SERVICE_ENDPOINT": "none"}).endpoint == ""

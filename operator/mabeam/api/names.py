@@ -49,6 +49,8 @@ MAIN_CONTAINER: Final = "agent"
 REPORT_PORT: Final = 9464
 REPORT_PATH: Final = "/metrics"
 REPORT_PORT_NAME: Final = "mabeam-report"
+# In the Lease's namespace: what this service is, can do and needs, and where it is reached.
+SERVICE_CONFIG_MAP: Final = "mabeam-service"
 
 
 def directives_config_map(agent: str) -> str:

@@ -91,7 +91,7 @@ class Applier:
                 await self._create(effect, owner, dead)
             case "apply":
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
-                content = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
+                content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
                 body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
                 answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, body)
                 self._learn(effect.kind, answer, dead)

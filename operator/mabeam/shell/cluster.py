@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from mabeam.api.base import JsonDict
-from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
+from mabeam.api.names import FIELD_MANAGER, GROUP, SERVICE_CONFIG_MAP, VERSION
 from mabeam.shell.clock import Clock
 from mabeam.shell.connection import Connection
 
@@ -42,10 +42,13 @@ class PolicyRule:
     groups: tuple[str, ...]
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def to_wire(self) -> JsonDict:
         """The rule as rbac.authorization.k8s.io/v1 has it."""
-        return {"apiGroups": list(self.groups), "resources": list(self.resources), "verbs": list(self.verbs)}
+        names = {"resourceNames": list(self.names)} if self.names else {}
+        groups, resources = list(self.groups), list(self.resources)
+        return {"apiGroups": groups, "resources": resources, **names, "verbs": list(self.verbs)}
 
 
 # Least privilege, sorted; `mabeam rbac` prints them, the chart and the manifests hold generated copies.
@@ -62,9 +65,17 @@ WORKLOAD_RULES: Final = (
     PolicyRule(  # one for each agent of a topology that is enforced
         ("networking.k8s.io",), ("networkpolicies",), ("create", "delete", "get", "list", "patch", "watch")
     ),
+    PolicyRule(("metrics.k8s.io",), ("pods",), ("list",)),  # what agents use, where the cluster tells
 )
-NODE_RULES: Final = (PolicyRule(("",), ("nodes",), ("list", "watch")),)  # fencing: is the old pod's node gone?
-LEASE_RULES: Final = (PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),)
+NODE_RULES: Final = (
+    PolicyRule(("",), ("nodes",), ("list", "watch")),  # fencing: is the old pod's node gone?
+    PolicyRule(("metrics.k8s.io",), ("nodes",), ("list",)),  # the load
+)
+LEASE_RULES: Final = (
+    PolicyRule(("",), ("configmaps",), ("create",)),  # the service's entry; a name cannot bound what is to be made
+    PolicyRule(("",), ("configmaps",), ("get", "patch"), (SERVICE_CONFIG_MAP,)),
+    PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),
+)
 # Only an operator outside the cluster reads reports through the apiserver.
 OUTSIDE_RULES: Final = (PolicyRule(("",), ("pods/proxy",), ("get",)),)
 
@@ -100,6 +111,8 @@ RESOURCES: Final[Mapping[str, Resource]] = {
     "ResourceQuota": Resource("/api/v1", "resourcequotas"),
     "Event": Resource("/apis/events.k8s.io/v1", "events"),
     "Lease": Resource("/apis/coordination.k8s.io/v1", "leases"),
+    "PodMetrics": Resource("/apis/metrics.k8s.io/v1beta1", "pods", _MANAGED),
+    "NodeMetrics": Resource("/apis/metrics.k8s.io/v1beta1", "nodes", namespaced=False),
 }
 
 
@@ -206,6 +219,10 @@ class Cluster:
             if error.status == 404:
                 return None
             raise
+
+    async def version(self) -> str:
+        """The apiserver's own version, such as v1.35.4."""
+        return str((await self._call("GET", "Version", "/version")).get("gitVersion", ""))
 
     async def read_report(self, namespace: str, pod: str, port: int, path: str, limit: int) -> bytes:
         """At most `limit` + 1 bytes of a pod's report, fetched through the apiserver's pod proxy."""
