@@ -6,7 +6,6 @@ own, never a host-network, loopback or link-local address (a report must not bec
 
 import asyncio
 import heapq
-import ipaddress
 import itertools
 import logging
 from collections.abc import Callable, Iterable
@@ -21,6 +20,7 @@ from mabeam.api.names import REPORT_PATH, REPORT_PORT
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
 from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.shell.addresses import is_safe
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, read_bounded
 
@@ -52,7 +52,7 @@ class Target:
 
 def target_of(agent: Agent, pod: PodFacts) -> Target | None:
     """Where the pod's report is read, None when it must not or cannot be."""
-    if not is_running(pod) or pod.host_network or not pod.ip or not _is_safe(pod.ip):
+    if not is_running(pod) or pod.host_network or not pod.ip or not is_safe(pod.ip):
         return None
     reports = agent.spec.reports
     return Target(
@@ -67,15 +67,6 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
         period=reports.period_seconds if reports else DEFAULT_PERIOD_SECONDS,
         ordinal=pod.ordinal,
     )
-
-
-def _is_safe(ip: str) -> bool:
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 is the node's loopback too
-    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 @dataclass
