@@ -3,7 +3,10 @@
 A world may be written by hand, so it may be less complete than a cluster's: an Agent without a uid owns the pods that name it.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
@@ -11,10 +14,14 @@ from mabeam.api.names import LABEL_AGENT, directives_config_map, variable_config
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core import coordination, family, supervision, supervisor
-from mabeam.core.decision import AnyDecision, AnyStatus, soonest
+from mabeam.core.decision import AnyDecision, AnyStatus, Decision, Status, soonest
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, SupervisorSnapshot, VariableSnapshot
+from mabeam.shell.functions_now import answers_now
 from mabeam.shell.parse import parse_config_map
 from mabeam.worldfile import World
+
+# A decision may ask for what follows from an answer; one that would ask for ever is taken as it is.
+MAX_QUESTION_ROUNDS: Final = 4
 
 
 def plan(world: World, now: datetime) -> JsonDict:
@@ -25,7 +32,7 @@ def plan(world: World, now: datetime) -> JsonDict:
     variables: JsonDict = {}
     requeue: float | None = None
     for place, agent in sorted(world.agents.items()):
-        decision = supervision.decide(_agent_snapshot(world, agent), now.astimezone(UTC))
+        decision = _answered(supervision.decide, _agent_snapshot(world, agent), now.astimezone(UTC))
         agents["/".join(place)] = decision.status.to_wire()
         requeue = soonest(requeue, decision.requeue_after)
         _tell("Agent", place, agent.status, decision, writes, events)
@@ -35,7 +42,7 @@ def plan(world: World, now: datetime) -> JsonDict:
         supervisors["/".join(place)] = told.status.to_wire()
         _tell("Supervisor", place, found.status, told, writes, events)
     for place, variable in sorted(world.variables.items()):
-        outcome = coordination.decide(_variable_snapshot(world, variable), now.astimezone(UTC))
+        outcome = _answered(coordination.decide, _variable_snapshot(world, variable), now.astimezone(UTC))
         variables["/".join(place)] = outcome.status.to_wire()
         requeue = soonest(requeue, outcome.requeue_after)
         _tell("OrchestrationVariable", place, variable.status, outcome, writes, events)
@@ -47,6 +54,20 @@ def plan(world: World, now: datetime) -> JsonDict:
         "events": events,
         "requeueAfterSeconds": int(requeue) if requeue is not None and requeue == int(requeue) else requeue,
     }
+
+
+Seen = TypeVar("Seen", AgentSnapshot, VariableSnapshot)
+
+
+def _answered(decide: Callable[[Seen, datetime], Decision[Status]], snapshot: Seen, now: datetime) -> Decision[Status]:
+    """The decision that knows the answers it asks for: as the operator's passes would reach it, one after the other."""
+    decision = decide(snapshot, now)
+    for _ in range(MAX_QUESTION_ROUNDS):
+        if all(ask.id in snapshot.answers for ask in decision.asks):
+            break
+        snapshot = replace(snapshot, answers=answers_now(decision.asks, snapshot.answers))
+        decision = decide(snapshot, now)
+    return decision
 
 
 def _tell(

@@ -9,20 +9,23 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Final
+from typing import Any, Final
 
 from mabeam.core.questions import MAX_INPUT_BYTES, Answer, Ask, Language
-from mabeam.shell.told import NotAnAnswer, failure
+from mabeam.shell.told import NotAnAnswer, answer_in, failure
 from mabeam.shell.worker_process import TookTooLong, WorkerEnded, WorkerProcess, Workers
 
 MAX_PLUGINS: Final = 32
+# What an edge takes with names, for each byte that it takes with places.
+NAMED_BYTES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """An answer; and whether it was `costly`: it took all its time, or a worker with it."""
+    """An answer, its size; and whether it was `costly`: it took all its time, or a worker with it."""
 
     answer: Answer
+    size: int = 0
     costly: bool = False
 
 
@@ -36,8 +39,8 @@ class Limits:
 
 LIMITS: Final[Mapping[Language, Limits]] = {
     Language.CEL: Limits(1.0, 256 * 1024),
-    # All the pairs of three hundred agents, with names of the greatest length.
-    Language.CEL_EDGES: Limits(10.0, 16 * 1024 * 1024),
+    # All the pairs of three hundred agents are a third of it.
+    Language.CEL_EDGES: Limits(10.0, 1024 * 1024),
     Language.PLUGIN: Limits(None, 1024 * 1024),
 }
 
@@ -71,7 +74,11 @@ class Evaluator:
         seconds = limits.seconds if limits.seconds is not None else ask.timeout_seconds
         question = {"language": ask.language, "text": ask.text, "inputs": ask.inputs}
         try:
-            return Outcome(_ROOMS[ask.language](self, ask).answer(question, seconds, limits.most_bytes))
+            raw = _ROOMS[ask.language](self, ask).answer(question, seconds, limits.most_bytes)
+            answer = answer_in(raw)
+            if ask.language is Language.CEL_EDGES and answer.error is None:
+                return Outcome(Answer(_named(answer.value, ask)), len(raw) * NAMED_BYTES)
+            return Outcome(answer, len(raw))
         except TookTooLong:
             return Outcome(failure(f"it took longer than {seconds:g} s, and was ended", timed_out=True), costly=True)
         except WorkerEnded as problem:
@@ -111,6 +118,15 @@ _ROOMS: Final[Mapping[Language, Callable[[Evaluator, Ask], Workers]]] = {
     Language.CEL_EDGES: Evaluator._cel,
     Language.PLUGIN: Evaluator._plugin,
 }
+
+
+def _named(places: Any, ask: Ask) -> list[list[str]]:
+    """The [from, to] names for the places of each agent's peers in the list of agents."""
+    names = [agent["name"] for agent in ask.inputs["agents"]]
+    try:
+        return [[one, names[place]] for one, row in zip(names, places, strict=True) for place in row]
+    except (TypeError, ValueError, IndexError):
+        raise NotAnAnswer("its worker named agents that are not there") from None
 
 
 def _too_large(ask: Ask) -> str | None:

@@ -12,7 +12,6 @@ import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Final
@@ -117,7 +116,7 @@ class Functions:
     # --- questions --------------------------------------------------------------------------------------------------------
 
     def ask(self, key: Key, asks: Sequence[Ask]) -> None:
-        """Take these for all that the object wants to know now: answer what is not answered, forget what is not asked any more."""
+        """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
         book = self._books.get(key)
         if self._closed or (book is None and not asks):
             return
@@ -227,7 +226,7 @@ class Functions:
     async def _evaluate(self, ask: Ask) -> Outcome:
         if ask.language is Language.WEBHOOK:
             answer = await self._webhooks.answer(ask)
-            return Outcome(answer, costly=answer.timed_out)
+            return Outcome(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._evaluator.answer, ask)
 
     def _learn(self, key: Key, ask: Ask, outcome: Outcome) -> None:
@@ -236,7 +235,7 @@ class Functions:
             return  # it was forgotten while it was answered
         question = book.questions[ask.id]
         question.answer, question.open = outcome.answer, False
-        question.size = len(json.dumps(outcome.answer.value))
+        question.size = outcome.size
         function = _function(ask)
         if outcome.answer.error is None:
             book.troubles.pop(function, None)

@@ -1,5 +1,6 @@
 """Key → Snapshot: every fact a pass may need, always all of them, from the cache and the reports."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -7,10 +8,12 @@ from mabeam.api.names import directives_config_map
 from mabeam.api.supervisor import ChildKind
 from mabeam.core import family
 from mabeam.core.objects import pod_hash
+from mabeam.core.questions import Answers
 from mabeam.core.snapshot import AgentSnapshot, PodDefaults, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.cache import Cache
+from mabeam.shell.cache import AGENT, VARIABLE, Cache
 from mabeam.shell.parse import ParsedVariable
 from mabeam.shell.reports import Reports
+from mabeam.shell.workqueue import Key
 
 FIRST_ASK_AGAIN_SECONDS: Final = 15.0
 MAX_ASK_AGAIN_SECONDS: Final = 300.0
@@ -55,12 +58,16 @@ class Refusals:
 
 @dataclass
 class Observer:
-    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller."""
+    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller.
+
+    `answers_for` gives what is known of the questions that were asked for a key.
+    """
 
     cache: Cache
     reports: Reports
     refusals: Refusals
     defaults: PodDefaults
+    answers_for: Callable[[Key], Answers]
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
         """All there is to know about an Agent, None when there is no such Agent (any more)."""
@@ -90,6 +97,7 @@ class Observer:
             **told._asdict(),
             invalid=parsed.invalid,
             defaults=self.defaults,
+            answers=self.answers_for(Key(AGENT, namespace, name)),
         )
 
     def supervisor(self, namespace: str, name: str) -> SupervisorSnapshot | None:
@@ -115,6 +123,5 @@ class Observer:
         agents = tuple(found.agent for found in self.cache.agents_of(parsed.variable) if found.invalid is None)
         config_maps = self.cache.config_maps_owned_by(parsed.variable)
         reports = self.reports.of_agents(agents)
-        return VariableSnapshot(
-            variable=parsed.variable, agents=agents, reports=reports, config_maps=config_maps
-        ), parsed
+        answers = self.answers_for(Key(VARIABLE, namespace, name))
+        return VariableSnapshot(parsed.variable, agents, reports, config_maps, answers), parsed

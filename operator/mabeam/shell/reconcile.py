@@ -20,6 +20,7 @@ from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.first_words import Ahead, FirstWords
+from mabeam.shell.functions import Functions
 from mabeam.shell.observe import Observer
 from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
@@ -43,6 +44,7 @@ class Reconciler:
     applier: Applier
     reports: Reports
     telemetry: Telemetry
+    functions: Functions
     first_words: FirstWords = field(default_factory=FirstWords)
     ahead: Ahead = field(default_factory=Ahead)
 
@@ -74,6 +76,7 @@ class Reconciler:
         if snapshot is None:
             self.first_words.forget(key)
             self.ahead.forget(key)
+            self.functions.forget(key)
             return None
         agent = snapshot.agent
         now = self.cluster.clock.now()
@@ -90,6 +93,7 @@ class Reconciler:
         except PodNotTaken as problem:
             self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
+        self.functions.ask(key, decision.asks)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
         self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
@@ -128,6 +132,7 @@ class Reconciler:
     async def _variable(self, key: Key) -> float | None:
         seen = self.observer.variable(key.namespace, key.name)
         if seen is None:
+            self.functions.forget(key)
             return None
         snapshot, parsed = seen
         variable = snapshot.variable
@@ -137,6 +142,7 @@ class Reconciler:
         else:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
+        self.functions.ask(key, decision.asks)
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(

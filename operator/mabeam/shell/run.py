@@ -22,6 +22,7 @@ from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change
 from mabeam.shell.cluster import Cluster
 from mabeam.shell.connection import connect
 from mabeam.shell.events import Recorder
+from mabeam.shell.functions import Functions
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
@@ -101,6 +102,7 @@ class Process:
         ]
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
+        self.functions = Functions(self.queue.add)
         self.failed = False
         self.listed_as_leader = False
         cluster.observe_request = self.telemetry.observe_request
@@ -180,10 +182,11 @@ class Process:
             self.cluster,
             self.cache,
             self.queue,
-            Observer(self.cache, self.reports, self.refusals, defaults),
+            Observer(self.cache, self.reports, self.refusals, defaults, self.functions.answers_for),
             Applier(self.cluster, self.cache, self.recorder, self._ring),
             self.reports,
             self.telemetry,
+            self.functions,
         )
         log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
@@ -197,6 +200,7 @@ class Process:
         for task in (workers, *background):
             task.cancel()
         await asyncio.gather(workers, *background, return_exceptions=True)
+        await self.functions.close()
         if self.settings.leader_election:
             await self.leader.release()  # last: nothing renews it, and nothing is written after it
 

@@ -94,7 +94,7 @@ class Webhooks:
         except NotAnAnswer as problem:
             return failure(f"the answer cannot be used: {problem}")
         except aiohttp.ClientConnectorDNSError as problem:
-            return failure(str(problem.os_error))
+            return failure(str(problem.os_error if isinstance(problem.os_error, _Refused) else problem))
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
             return failure(str(problem) or type(problem).__name__)
 

@@ -21,7 +21,7 @@ class Refused(Exception):
     """The question is answered with this error, in whole sentences of its own."""
 
 
-def serve(prepare: Callable[[], Evaluate]) -> None:
+def serve(prepare: Callable[[], Evaluate], processors: int = 1) -> None:
     """Prepare, say that the worker is ready or why it is not, and then answer until the pipe is closed."""
     _die_first()
     questions, answers = _private_pipes()
@@ -33,15 +33,15 @@ def serve(prepare: Callable[[], Evaluate]) -> None:
     _send(answers, _encoded({"value": "ready"}))
     while (head := questions.read(LENGTH_BYTES)) and len(head) == LENGTH_BYTES:
         raw = questions.read(int.from_bytes(head))
-        _send(answers, _answer(raw, evaluate))
+        _send(answers, _answer(raw, evaluate, processors))
 
 
-def _answer(raw: bytes, evaluate: Evaluate) -> bytes:
+def _answer(raw: bytes, evaluate: Evaluate, processors: int) -> bytes:
     most = 0
     try:
         question = json.loads(raw)
         most = question["most_bytes"]
-        _limit_cpu(question["seconds"])
+        _limit_cpu(question["seconds"] * processors)
         answer = _encoded({"value": evaluate(question)})
     except MemoryError:
         answer = _encoded({"error": "it ran out of memory"})
@@ -69,7 +69,8 @@ def _encoded(answer: dict[str, Any]) -> bytes:
 
 
 def _send(answers: BinaryIO, answer: bytes) -> None:
-    answers.write(len(answer).to_bytes(LENGTH_BYTES) + answer)
+    answers.write(len(answer).to_bytes(LENGTH_BYTES))
+    answers.write(answer)
     answers.flush()
 
 

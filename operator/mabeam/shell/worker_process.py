@@ -16,7 +16,6 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from mabeam.core.questions import Answer
 from mabeam.shell.told import answer_in
 from mabeam.shell.worker_loop import LENGTH_BYTES
 
@@ -72,7 +71,10 @@ class WorkerProcess:
 
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         """Come back when the worker may be asked; raises WorkerEnded with its reason when it never may."""
-        said = answer_in(self._exchange(b"", seconds, CHUNK_BYTES))
+        try:
+            said = answer_in(self._exchange(b"", seconds, CHUNK_BYTES))
+        except TookTooLong:
+            raise WorkerEnded(f"its worker was not ready within {seconds:g} s") from None
         if said.error is not None:
             raise WorkerEnded(said.error)
 
@@ -169,15 +171,15 @@ class Workers:
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _closed: bool = False
 
-    def answer(self, question: Mapping[str, Any], seconds: float, most_bytes: int) -> Answer:
-        """What a worker answers; raises TookTooLong, WorkerEnded or told.NotAnAnswer, and that worker is replaced."""
+    def answer(self, question: Mapping[str, Any], seconds: float, most_bytes: int) -> bytes:
+        """What a worker sends; raises TookTooLong or WorkerEnded, and that worker is replaced."""
         whole = json.dumps({**question, "seconds": seconds, "most_bytes": most_bytes}).encode()
         worker = self._take()
         sound = False
         try:
             if worker.questions == 0:
                 worker.wait_until_ready()
-            answer = answer_in(worker.ask(whole, seconds, most_bytes))
+            answer = worker.ask(whole, seconds, most_bytes)
             sound = worker.questions < self.most_questions
             return answer
         finally:
