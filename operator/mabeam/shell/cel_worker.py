@@ -19,7 +19,7 @@ from cel_expr_python.ext import ext_bindings, ext_math, ext_strings
 from mabeam.shell.worker_loop import Evaluate, Refused, confine, serve
 
 # Beyond what the library takes at rest; a full question and three hundred agents' pairs need half of it.
-MEMORY_BYTES: Final = 64 * 1024 * 1024
+MEMORY_BYTES: Final = 96 * 1024 * 1024
 MAX_COMPILED: Final = 256
 # As many pairs are looked at in one evaluation: half of what the library lets one iterate.
 MAX_PAIRS: Final = 5_000
@@ -139,14 +139,6 @@ def _in_short(problem: str) -> str:
 # --- what goes in, what comes out ---------------------------------------------------------------------------------------------
 
 
-def _doubled(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | dict | list):
-        return value
-    if isinstance(value, dict):
-        return {key: _doubled(item) for key, item in value.items()}
-    return [_doubled(item) for item in value] if isinstance(value, list) else float(value)
-
-
 def _plain(found: Any) -> Any:
     kind = found.type()
     if kind == T.ERROR:
@@ -247,7 +239,7 @@ _LANGUAGES: Final[Mapping[str, Callable[[str, dict[str, Any]], Any]]] = {"cel": 
 
 
 def _evaluate(question: dict[str, Any]) -> Any:
-    return _LANGUAGES[question["language"]](question["text"], _doubled(question["inputs"]))
+    return _LANGUAGES[question["language"]](question["text"], question["inputs"])
 
 
 def _prepare() -> Evaluate:
@@ -258,4 +250,4 @@ def _prepare() -> Evaluate:
 
 def main(_: list[str]) -> None:
     """Answer until the operator closes the pipe."""
-    serve(_prepare)
+    serve(_prepare, parse_int=float)

@@ -43,10 +43,10 @@ class Lane:
     of_one: int
 
 
-# Four workers with CEL at most, each within 64 MiB beyond its own size: together they fit into the operator's memory limit.
+# Three workers with CEL at most, each within 96 MiB beyond its own size: together they fit into the operator's memory limit.
 LANES: Final[Mapping[Language, Lane]] = {
     Language.CEL: Lane(2, 1),
-    Language.CEL_EDGES: Lane(2, 1),
+    Language.CEL_EDGES: Lane(1, 1),
     Language.PLUGIN: Lane(4, 2),
     Language.WEBHOOK: Lane(8, 2),
 }

@@ -146,6 +146,8 @@ def _trust(ca_bundle: str | None) -> ssl.SSLContext:
         except (binascii.Error, ValueError):
             raise ValueError("caBundle is neither PEM nor base64 of PEM") from None
     try:
+        if "-----BEGIN" not in pem:  # an empty text would mean the system's authorities to `ssl`
+            raise ValueError
         return ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, ValueError):
         raise ValueError("caBundle holds no certificate") from None

@@ -21,7 +21,7 @@ class Refused(Exception):
     """The question is answered with this error, in whole sentences of its own."""
 
 
-def serve(prepare: Callable[[], Evaluate], processors: int = 1) -> None:
+def serve(prepare: Callable[[], Evaluate], processors: int = 1, parse_int: Callable[[str], float] = int) -> None:
     """Prepare, say that the worker is ready or why it is not, and then answer until the pipe is closed."""
     _die_first()
     questions, answers = _private_pipes()
@@ -32,26 +32,32 @@ def serve(prepare: Callable[[], Evaluate], processors: int = 1) -> None:
         return
     _send(answers, _encoded({"value": "ready"}))
     while (head := questions.read(LENGTH_BYTES)) and len(head) == LENGTH_BYTES:
-        raw = questions.read(int.from_bytes(head))
-        _send(answers, _answer(raw, evaluate, processors))
+        most, answer = _answer(questions, int.from_bytes(head), evaluate, processors, parse_int)
+        if len(answer) > most > 0:
+            answer = _encoded({"error": f"the answer has {len(answer)} bytes, at most {most} are taken"})
+        _send(answers, answer)
 
 
-def _answer(raw: bytes, evaluate: Evaluate, processors: int) -> bytes:
+def _answer(
+    questions: BinaryIO,
+    length: int,
+    evaluate: Evaluate,
+    processors: int,
+    parse_int: Callable[[str], float],
+) -> tuple[int, bytes]:
+    """How large the answer may be, and the answer."""
     most = 0
     try:
-        question = json.loads(raw)
-        most = question["most_bytes"]
+        question = json.loads(questions.read(length), parse_int=parse_int)
+        most = int(question["most_bytes"])
         _limit_cpu(question["seconds"] * processors)
-        answer = _encoded({"value": evaluate(question)})
+        return most, _encoded({"value": evaluate(question)})
     except MemoryError:
-        answer = _encoded({"error": "it ran out of memory"})
+        return most, _encoded({"error": "it ran out of memory"})
     except RecursionError:
-        answer = _encoded({"error": "it is nested too deeply"})
+        return most, _encoded({"error": "it is nested too deeply"})
     except BaseException as problem:  # whatever a plug-in raises, `SystemExit` too, is an answer
-        answer = _encoded({"error": _said(problem)})
-    if len(answer) > most > 0:
-        return _encoded({"error": f"the answer has {len(answer)} bytes, at most {most} are taken"})
-    return answer
+        return most, _encoded({"error": _said(problem)})
 
 
 def _said(problem: BaseException) -> str:
