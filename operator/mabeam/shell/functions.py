@@ -218,6 +218,8 @@ class Functions:
             running[key] -= 1
             if not running[key]:
                 del running[key]
+            if key in self._waiting[ask.language]:
+                self._waiting[ask.language].move_to_end(key)  # behind those who came while it was served
         if self._closed:
             return
         self._learn(key, ask, outcome)
