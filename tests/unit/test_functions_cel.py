@@ -102,6 +102,23 @@ def test_an_expression_reads_the_agents_and_answers_with_json(value: Any, text: 
     assert value(text, agents=TEAM) == expected
 
 
+@pytest.mark.parametrize(
+    "text", ["'a' < 'b'", "duration('1s') <= duration('2s')", "'a' + 'b' == 'ab' && [1] + [2] == [1, 2]"]
+)
+def test_what_is_declared_anew_for_numbers_still_works_for_the_rest(value: Any, text: str) -> None:
+    assert value(text) is True
+
+
+def test_many_expressions_over_many_names_fit_into_one_worker(evaluator: Evaluator) -> None:
+    """What is compiled is kept, but not without bound: an environment alone takes 300 KB."""
+    assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+    before = evaluator.pids
+    for number in range(400):
+        question = Ask(Language.CEL, f"n{number} + {number}", {f"n{number}": number})
+        assert evaluator.answer(question).answer == Answer(2 * number)
+    assert evaluator.pids == before
+
+
 def test_a_whole_number_comes_back_as_an_integer(value: Any) -> None:
     assert json.dumps(value("[value, 2.0, 3u, 1.5]", value=1)) == "[1, 2, 3, 1.5]"
 

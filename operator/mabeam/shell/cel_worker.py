@@ -20,7 +20,9 @@ from mabeam.shell.worker_loop import Evaluate, Refused, confine, serve
 
 # Beyond what the library takes at rest; a full question and three hundred agents' pairs need half of it.
 MEMORY_BYTES: Final = 96 * 1024 * 1024
-MAX_COMPILED: Final = 256
+# An environment takes 300 KB, which an expression in it keeps; the expression itself takes a few.
+MAX_ENVIRONMENTS: Final = 16
+MAX_COMPILED: Final = 64
 # As many pairs are looked at in one evaluation: half of what the library lets one iterate.
 MAX_PAIRS: Final = 5_000
 # Up to here every whole double is exactly one integer.
@@ -115,15 +117,20 @@ _EXCLUDED: Final = "".join(f'    - name: "{name}"\n' for name in (*_ARITHMETIC, 
 _CONFIG: Final = f"stdlib:\n  exclude_functions:\n{_EXCLUDED}"
 
 
+@lru_cache(maxsize=MAX_ENVIRONMENTS)
+def _environment(names: tuple[str, ...]) -> Any:
+    return cel.NewEnv(
+        config=cel.NewEnvConfigFromYaml(_CONFIG),
+        variables=dict.fromkeys(names, T.DYN),
+        extensions=[ext_math.ExtMath(), ext_strings.ExtStrings(), ext_bindings.ExtBindings()],
+        functions=_declared(),
+    )
+
+
 @lru_cache(maxsize=MAX_COMPILED)
 def _compiled(text: str, names: tuple[str, ...]) -> tuple[Any, Any]:
     try:
-        environment = cel.NewEnv(
-            config=cel.NewEnvConfigFromYaml(_CONFIG),
-            variables=dict.fromkeys(names, T.DYN),
-            extensions=[ext_math.ExtMath(), ext_strings.ExtStrings(), ext_bindings.ExtBindings()],
-            functions=_declared(),
-        )
+        environment = _environment(names)
         return environment, environment.compile(text)
     except (RuntimeError, ValueError, TypeError) as problem:
         raise Refused(_in_short(str(problem))) from None

@@ -83,6 +83,8 @@ class Evaluator:
             return Outcome(failure(f"it took longer than {seconds:g} s, and was ended", timed_out=True), costly=True)
         except WorkerEnded as problem:
             return Outcome(failure(str(problem)), costly=True)
+        except OSError as problem:
+            return Outcome(failure(f"its worker could not be started: {problem}"), costly=True)
         except NotAnAnswer as problem:
             return Outcome(failure(f"the answer cannot be used: {problem}"))
 
