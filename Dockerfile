@@ -19,6 +19,9 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
  && python3 -m pip --python /opt/mabeam/bin/python install --quiet --no-compile --only-binary=:all: --require-hashes \
       -r requirements/run.txt \
  && rm -rf /opt/mabeam/lib/python3*/site-packages/websocket/tests \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_encoders.* \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_optional.* \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_proto.* \
 # The Kubernetes client is generated, and mostly docstrings: it is kept as bytecode without them (124 MB become 37).
  && python3 -m compileall -q -b -o 2 --invalidation-mode unchecked-hash /opt/mabeam/lib/python3*/site-packages/kubernetes \
  && find /opt/mabeam/lib/python3*/site-packages/kubernetes -name '*.py' -delete \

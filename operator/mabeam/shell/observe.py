@@ -1,6 +1,6 @@
 """Key → Snapshot: every fact a pass may need, always all of them, from the cache and the reports."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -12,11 +12,13 @@ from mabeam.core import family
 from mabeam.core.instructions import peers_by
 from mabeam.core.lifecycle import is_ready
 from mabeam.core.objects import pod_hash
+from mabeam.core.questions import Answers, Ask
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts, PodDefaults, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.cache import Cache
+from mabeam.shell.cache import AGENT, VARIABLE, Cache
 from mabeam.shell.capacity import context_of
 from mabeam.shell.parse import ParsedVariable
 from mabeam.shell.reports import Reports
+from mabeam.shell.workqueue import Key
 
 FIRST_ASK_AGAIN_SECONDS: Final = 15.0
 MAX_ASK_AGAIN_SECONDS: Final = 300.0
@@ -61,12 +63,19 @@ class Refusals:
 
 @dataclass
 class Observer:
-    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller."""
+    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller.
+
+    `answers_for` gives what is known of the questions that were asked for a key, `asked_by` those questions; `load` how busy the
+    system is, and by which measure.
+    """
 
     cache: Cache
     reports: Reports
     refusals: Refusals
     defaults: PodDefaults
+    answers_for: Callable[[Key], Answers]
+    asked_by: Callable[[Key], tuple[Ask, ...]] = lambda key: ()
+    load: Callable[[], tuple[float, str] | None] = lambda: None
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
         """All there is to know about an Agent, None when there is no such Agent (any more)."""
@@ -101,6 +110,7 @@ class Observer:
             peers=self._peers(agent, variables),
             fellows=self._fellows(agent, variables),
             policy=replace(policy[0], ours=policy[1] == uid) if policy is not None else None,
+            answers=self.answers_for(Key(AGENT, namespace, name)),
         )
 
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
@@ -146,10 +156,13 @@ class Observer:
         agents = tuple(found.agent for found in self.cache.agents_of(parsed.variable) if found.invalid is None)
         config_maps = self.cache.config_maps_owned_by(parsed.variable)
         reports = self.reports.of_agents(agents)
+        key = Key(VARIABLE, namespace, name)
         return VariableSnapshot(
             variable=parsed.variable,
             agents=agents,
             reports=reports,
             config_maps=config_maps,
-            context=context_of(self.cache, parsed.variable),
+            answers=self.answers_for(key),
+            asked=self.asked_by(key),
+            context=context_of(self.cache, parsed.variable, self.load()),
         ), parsed

@@ -20,6 +20,7 @@ from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.first_words import Ahead, FirstWords
+from mabeam.shell.functions import Functions
 from mabeam.shell.observe import Observer
 from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
@@ -44,6 +45,7 @@ class Reconciler:
     applier: Applier
     reports: Reports
     telemetry: Telemetry
+    functions: Functions
     first_words: FirstWords = field(default_factory=FirstWords)
     ahead: Ahead = field(default_factory=Ahead)
     tracing: Tracing = field(default_factory=Silence)
@@ -77,6 +79,7 @@ class Reconciler:
         if snapshot is None:
             self.first_words.forget(key)
             self.ahead.forget(key)
+            self.functions.forget(key)
             return None
         agent = snapshot.agent
         now = self.cluster.clock.now()
@@ -93,6 +96,7 @@ class Reconciler:
         except PodNotTaken as problem:
             self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
+        self.functions.ask(key, decision.asks)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
         trace.lived(agent, decision.events)
@@ -153,6 +157,7 @@ class Reconciler:
         trace = self.tracing.begin()
         seen = self.observer.variable(key.namespace, key.name)
         if seen is None:
+            self.functions.forget(key)
             return None, outcomes.UNCHANGED
         snapshot, parsed = seen
         variable = snapshot.variable
@@ -162,6 +167,7 @@ class Reconciler:
         else:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
+        self.functions.ask(key, decision.asks)
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(

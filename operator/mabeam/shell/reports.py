@@ -5,7 +5,6 @@ own, never a host-network, loopback or link-local address (a report must not bec
 """
 
 import asyncio
-import ipaddress
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -19,6 +18,7 @@ from mabeam.api.agent import Reports as Block
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
 from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.shell.addresses import is_safe
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, read_bounded
 from mabeam.shell.prometheus import CONCURRENCY as QUERIES_AT_ONCE
@@ -57,7 +57,7 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
     """Where the pod's report is read, None when it must not or cannot be."""
     reports = agent.spec.reports or _BY_DEFAULT
     asked = reports.source is not ReportSource.PROMETHEUS
-    if not is_running(pod) or (asked and (pod.host_network or not pod.ip or not _is_safe(pod.ip))):
+    if not is_running(pod) or (asked and (pod.host_network or not pod.ip or not is_safe(pod.ip))):
         return None
     return Target(
         agent_uid=agent.metadata.uid,
@@ -73,15 +73,6 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
         source=reports.source,
         query=reports.query,
     )
-
-
-def _is_safe(ip: str) -> bool:
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 is the node's loopback too
-    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 @dataclass

@@ -23,6 +23,7 @@ from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change
 from mabeam.shell.cluster import Cluster
 from mabeam.shell.connection import connect
 from mabeam.shell.events import Recorder
+from mabeam.shell.functions import Functions
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
@@ -128,6 +129,7 @@ class Process:
         self.tracing = tracing(settings.otel, settings.holder)
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
+        self.functions = Functions(self.queue.add)
         self.failed = False
         self.listed_as_leader = False
         cluster.observe_request = self.telemetry.observe_request
@@ -210,10 +212,19 @@ class Process:
             self.cluster,
             self.cache,
             self.queue,
-            Observer(self.cache, self.reports, self.refusals, defaults),
+            Observer(
+                self.cache,
+                self.reports,
+                self.refusals,
+                defaults,
+                self.functions.answers_for,
+                self.functions.asked_by,
+                self.pressure.load,
+            ),
             Applier(self.cluster, self.cache, self.recorder, self._ring),
             self.reports,
             self.telemetry,
+            self.functions,
             tracing=self.tracing,
         )
         log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
@@ -228,6 +239,7 @@ class Process:
         for task in (workers, *background):
             task.cancel()
         await asyncio.gather(workers, *background, return_exceptions=True)
+        await self.functions.close()
         if self.settings.leader_election:
             await self.leader.release()  # last: nothing renews it, and nothing is written after it
         with suppress(TimeoutError):
