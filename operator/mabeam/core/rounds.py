@@ -189,7 +189,7 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
             return Played(before, None, checked.asks, Reason.EVALUATING)
         if checked.broken is not None:
             told = f"{domains.plain(value)} is not allowed: {checked.broken}"
-            value, rule, message = before.value, str(Reason.CONSTRAINT_VIOLATION), told
+            value, rule, message = _start_or_last(round_), str(Reason.CONSTRAINT_VIOLATION), told
             outcome = replace(outcome, error=Reason.CONSTRAINT_VIOLATION)
     failed = rule in FAILED_RULES
     if failed:
@@ -206,6 +206,14 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
         after = after.model_copy(update={"consensus": None})
     changed = at_once or _gist(after) != _gist(before)
     return Played(after if changed else before)
+
+
+def _start_or_last(round_: Round) -> Any:
+    """What is in force while nothing is decided: the last value, else `spec.value`."""
+    spec, before = round_.variable.spec, round_.before
+    if before.value is not None or spec.value is None:
+        return before.value
+    return domains.adopt(spec.domain, spec.value)
 
 
 def _recovered(round_: Round, value: Any, message: str) -> tuple[Any, str]:

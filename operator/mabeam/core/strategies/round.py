@@ -102,8 +102,7 @@ def about(round_: Round, agent: Agent) -> JsonDict:
 def inputs(round_: Round, value: Any) -> JsonDict:
     """What a function or a rule is given: the value (in force, or proposed), what was before it, the agents, the system."""
     return {
-        "variable": round_.variable.metadata.name,
-        "type": str(round_.variable.spec.type),
+        "variable": {"name": round_.variable.metadata.name, "type": str(round_.variable.spec.type)},
         "value": value,
         "previous": round_.before.previous_value,
         "round": round_.before.round,
