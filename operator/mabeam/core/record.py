@@ -11,17 +11,17 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from mabeam.api.agent import Agent
-from mabeam.api.base import JsonDict, KubeModel
-from mabeam.api.directive import AgentDirectives
+from mabeam.api.agent import Agent, AgentSpec
+from mabeam.api.base import JsonDict, KubeModel, format_time
 from mabeam.api.names import ANNOTATION_CONTENT_HASH, LABEL_VARIABLE, decision_config_map
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.context import Context
 from mabeam.core.decision import Effect
+from mabeam.core.memo import once
 from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.questions import Answer, Ask, Language, PluginGroup
-from mabeam.core.reports import Refusal, Report
+from mabeam.core.reports import Report
 from mabeam.core.resources import declared
 from mabeam.core.snapshot import VariableSnapshot
 
@@ -73,7 +73,7 @@ def inputs_of(snapshot: VariableSnapshot) -> JsonDict:
     name = snapshot.variable.metadata.name
     return {
         "variable": _exactly(_slim_variable(snapshot.variable)),
-        "agents": [_exactly(_slim_agent(agent, name)) for agent in snapshot.agents],
+        "agents": [_slim_agent(agent, name) for agent in snapshot.agents],
         "reports": {agent: _slim_report(report, name) for agent, report in sorted(snapshot.reports.items())},
         "context": asdict(snapshot.context),
         "asked": [asdict(ask) for ask in snapshot.asked],
@@ -92,38 +92,58 @@ def _slim_variable(variable: OrchestrationVariable) -> OrchestrationVariable:
     return variable.model_copy(update={"metadata": meta})
 
 
-def _slim_agent(agent: Agent, variable: str) -> Agent:
-    """The agent without its pods, ledger and words, and with its container's amounts in the place of its template."""
-    spec, status = agent.spec, agent.status
+@once
+def _spec(spec: AgentSpec) -> JsonDict:
+    """The spec with its container's amounts in the place of its template; agents of a fleet share one."""
     template = spec.template
     if template is not None:
         container = {"name": "agent", "resources": declared(spec).to_wire()}
         template = template.model_copy(update={"spec": {"containers": [container]}})
-    held = status.directives
-    own = held and AgentDirectives(
-        generation=held.generation,
-        items=tuple(item for item in held.items if item.variable == variable),
-        conflicts=tuple(c for c in held.conflicts if variable in (c.winner, c.loser)),
-    )
-    meta = agent.metadata.model_copy(update={"annotations": {}, "resource_version": ""})
-    preferences = tuple(p for p in spec.preferences if p.variable == variable)
-    told = tuple(c.model_copy(update={"message": ""}) for c in status.conditions if c.type == "Ready")
-    slim = {"pods": (), "failures": (), "conditions": told, "directives": own, "supervision": None}
-    return agent.model_copy(
-        update={
-            "metadata": meta,
-            "spec": spec.model_copy(update={"template": template, "preferences": preferences}),
-            "status": status.model_copy(update=slim),
+        spec = spec.model_copy(update={"template": template})
+    return _exactly(spec)
+
+
+def _slim_agent(agent: Agent, variable: str) -> JsonDict:
+    """The agent without its pods, ledger and words, as JSON; by hand, for a thousand of them are one decision's inputs."""
+    meta, status = agent.metadata, agent.status
+    told: JsonDict = {
+        "observedGeneration": status.observed_generation,
+        "readyReplicas": status.ready_replicas,
+        "conditions": [{"type": c.type, "status": str(c.status), "reason": c.reason} for c in status.conditions[:1]],
+    }
+    if status.state is not None:
+        told["state"] = str(status.state)
+    if status.role is not None:
+        told["role"] = status.role
+    if status.parked_at is not None:
+        told["parkedAt"] = format_time(status.parked_at)
+    if status.effective is not None:
+        told["effective"] = {
+            "replicas": status.effective.replicas,
+            "desiredState": str(status.effective.desired_state),
         }
-    )
+    if status.directives is not None:
+        own = [_exactly(item) for item in status.directives.items if item.variable == variable]
+        lost = [_exactly(c) for c in status.directives.conflicts if variable in (c.winner, c.loser)]
+        told["directives"] = {"generation": status.directives.generation, "items": own, "conflicts": lost}
+    names = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "generation": meta.generation}
+    return {"metadata": names | {"labels": dict(meta.labels)}, "spec": _spec(agent.spec), "status": told}
 
 
 def _slim_report(report: Report, variable: str) -> JsonDict:
-    """What the agent says of this variable, of its performance, and on proposals."""
-    whole = asdict(report)
-    for key in ("numbers", "choices", "weights", "bids"):
-        whole[key] = {name: value for name, value in whole[key].items() if name == variable}
-    return {key: value for key, value in whole.items() if value not in (None, {}, (), [])}
+    """What the agent says of this variable, of its performance, and on proposals; nothing of what it does not say."""
+    own = {
+        key: {variable: said[variable]}
+        for key, said in (
+            ("numbers", report.numbers),
+            ("choices", report.choices),
+            ("weights", report.weights),
+            ("bids", report.bids),
+        )
+        if variable in said
+    }
+    whole = {"performance": dict(report.performance), "votes": dict(report.votes)}
+    return {key: said for key, said in {**whole, **own}.items() if said}
 
 
 def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
@@ -132,18 +152,13 @@ def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
         return VariableSnapshot(
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
             agents=tuple(Agent.model_validate(agent) for agent in inputs["agents"]),
-            reports={name: _report(report) for name, report in inputs["reports"].items()},
+            reports={name: Report(**report) for name, report in inputs["reports"].items()},
             answers={id_: Answer(**answer) for id_, answer in inputs["answers"].items()},
             asked=tuple(_ask(ask) for ask in inputs["asked"]),
             context=Context(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise Unreadable(f"its inputs cannot be read: {str(problem).splitlines()[0][:200]}") from None
-
-
-def _report(fields: JsonDict) -> Report:
-    refusals = tuple(Refusal(**refusal) for refusal in fields.get("refusals", ()))
-    return Report(**{**fields, "refusals": refusals, "problems": tuple(fields.get("problems", ()))})
 
 
 def _ask(fields: JsonDict) -> Ask:
@@ -219,7 +234,7 @@ def _packed(document: JsonDict) -> dict[str, str | None]:
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     if len(text) <= PLAIN_BYTES:
         return {RECORD_KEY: text, COMPRESSED_KEY: None}
-    packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=6, mtime=0)).decode()
+    packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=1, mtime=0)).decode()
     if len(packed) <= MOST_BYTES:
         return {COMPRESSED_KEY: packed, RECORD_KEY: None}
     return _packed({**{key: value for key, value in document.items() if key != "inputs"}, "candidates": []})
