@@ -57,7 +57,7 @@ def test_a_ring_tells_addresses_that_answer_and_closes_around_one_that_stops(cir
         name: [each["podSelector"]["matchLabels"]["mabeam.dev/agent"] for each in spec["ingress"][0]["from"]]
         for name, spec in policies(circle).items()
     }
-    assert {name: len(found) for name, found in callers.items()} == {f"{name}-mabeam": 1 for name in NAMES}
+    assert {name: len(found) for name, found in callers.items()} == {f"{name}-mabeam": 2 for name in NAMES}
     circle.apply(orders("pause", {"agent": "bert", "action": "Stop", "parameters": {}}))
     settled(circle, "ring", ("anna", "carl"))
     assert names_of(reads(circle, "anna-0-1")) == ["carl"]
