@@ -11,7 +11,7 @@ _STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
 
 
 def absolute(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
-    """The parameters with `replicas` in the place of `by` (default 1, from so many on), within `min` and `max`; others as they are."""
+    """The parameters with `replicas` in the place of `by` (default 1), reckoned from so many and within `min` and `max`."""
     sign = _STEPS.get(action)
     if sign is None or "replicas" in parameters:
         return parameters
