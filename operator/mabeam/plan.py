@@ -112,23 +112,28 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
     )
     report = world.reports.get((meta.namespace, meta.name))
     told = family.word_for(agent, _family(world, meta.namespace))
+    variables = tuple(
+        variable
+        for (space, _), variable in sorted(world.variables.items())
+        if space == meta.namespace and variable.selects(meta.name, meta.labels)
+    )
     # One Report stands for all of the agent's processes.
     names = [pod.name for pod in pods] or [meta.name]
     return AgentSnapshot(
         agent=agent,
         pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         config_map=_config_map(world, agent),
-        variables=tuple(
-            variable
-            for (space, _), variable in sorted(world.variables.items())
-            if space == meta.namespace and variable.selects(meta.name, meta.labels)
-        ),
+        variables=variables,
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
         **told._asdict(),
         peers=_peers(world, agent),
-        fellows=tuple(other for (space, _), other in sorted(world.agents.items()) if space == meta.namespace),
+        fellows=tuple(
+            other
+            for (space, name), other in sorted(world.agents.items())
+            if space == meta.namespace and any(v.selects(name, other.metadata.labels) for v in variables)
+        ),
         policy=_policy(world, agent),
     )
 
