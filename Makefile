@@ -170,6 +170,10 @@ faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in a
 
 HISTORIES ?= 100000
 
+.PHONY: decisions
+decisions: $(STAMP) ## Measure how long the pure core takes to decide, by type and number of agents (benchmarks/README.md)
+	@PYTHONPATH=operator:. $(BIN)/python -m benchmarks.decisions --keep
+
 .PHONY: histories
 histories: $(STAMP) ## Hold trees against a literal supervisor.erl in 100,000 random histories, in about half an hour (HISTORIES=1000 for fewer)
 	@PYTHONPATH=operator:tests $(BIN)/python -m support.many_histories --count $(HISTORIES) --jobs 2

@@ -10,7 +10,7 @@ from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy, variable_config_map
+from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core import coordination, family, supervision, supervisor
@@ -194,7 +194,7 @@ def _variable_snapshot(world: World, variable: OrchestrationVariable) -> Variabl
         for agent in selected
         if (meta.namespace, agent.metadata.name) in world.reports
     }
-    prefix = variable_config_map(meta.name)
+    prefix = f"{meta.name}-mabeam-"
     config_maps = tuple(
         parse_config_map(body, meta.uid, "OrchestrationVariable")
         for (space, name), body in sorted(world.config_maps.items())

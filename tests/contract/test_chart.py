@@ -49,6 +49,7 @@ MANY_VALUES: Document = {
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}],
     },
     "admissionPolicy": {"enabled": True, "validationActions": ["Warn", "Audit"]},
+    "approvalPolicy": {"enabled": True, "validationActions": ["Warn"]},
     "serviceAccount": {"name": "given", "annotations": {"example.org/role": "r"}},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "service": {"port": 80}},
     "podDisruptionBudget": {"maxUnavailable": "50%"},

@@ -13,7 +13,13 @@ from typing import Any
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
+from mabeam.api.names import (
+    ANNOTATION_GENERATION,
+    API_VERSION,
+    DIRECTIVES_KEY,
+    HISTORY_KEY,
+    directives_config_map,
+)
 from mabeam.api.variable import Domain, OrchestrationVariable
 from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
 from mabeam.core import coordination
@@ -192,7 +198,7 @@ class Team:
         """One pass over a variable, carried out."""
         variable = self.variable(name)
         agents = tuple(a for a in map(self.agent, self.agents) if variable.selects(a.metadata.name, a.metadata.labels))
-        prefix = f"{name}-mabeam-directives"
+        prefix = f"{name}-mabeam-"
         maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
         reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
         decision = coordination.decide(VariableSnapshot(variable, agents, reports, maps), self.now)
@@ -262,7 +268,8 @@ class Team:
         assert (held is None) == (effect.verb == "create"), f"{effect.verb} of a ConfigMap that is {held}"
         assert held is None or held.resource_version == effect.resource_version, "a write over somebody else's"
         version = str(int(held.resource_version) + 1 if held else 1)
-        document = json.loads(effect.body["data"][DIRECTIVES_KEY])
+        text = effect.body["data"].get(DIRECTIVES_KEY) or effect.body["data"].get(HISTORY_KEY)
+        document = json.loads(text) if text else None
         self.maps[effect.name] = ConfigMapFacts(effect.name, f"uid-of-{effect.name}", version, True, document)
 
     def _delete_map(self, effect: Effect) -> None:

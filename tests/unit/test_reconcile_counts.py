@@ -16,6 +16,7 @@ from mabeam.shell.cache import AGENT, VARIABLE, Cache
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.events import Recorder
+from mabeam.shell.functions import Functions
 from mabeam.shell.observe import Observer, Refusals
 from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
@@ -82,10 +83,11 @@ class World:
             cluster,
             self.cache,
             WorkQueue(),
-            Observer(self.cache, reports, Refusals(), PodDefaults()),
+            Observer(self.cache, reports, Refusals(), PodDefaults(), lambda key: {}),
             Applier(cluster, self.cache, Recorder(cluster, "me"), lambda *_: None),
             reports,
             self.telemetry,
+            Functions(lambda key: None),
             tracing=self.traces,
         )
 

@@ -44,6 +44,7 @@ ANNOTATION_NUDGE: Final = "mabeam.dev/directives-nudge"
 
 DIRECTIVES_DIR: Final = "/etc/mabeam"
 DIRECTIVES_KEY: Final = "directives.json"
+HISTORY_KEY: Final = "history.json"
 DIRECTIVES_VOLUME: Final = "mabeam-directives"
 MAIN_CONTAINER: Final = "agent"
 REPORT_PORT: Final = 9464

@@ -18,7 +18,9 @@ from mabeam.core import domain as domains
 from mabeam.core.conditions import condition, settle
 from mabeam.core.convergence import config_map_effects, directives_of, judge, summarize
 from mabeam.core.decision import Decision, Event, soonest
+from mabeam.core.history import history_effects, history_of, next_sample
 from mabeam.core.negotiation import Gathered, gather
+from mabeam.core.record import record_effects
 from mabeam.core.rounds import Played, failure_of, play
 from mabeam.core.setbacks import is_frozen, reckon
 from mabeam.core.snapshot import VariableSnapshot
@@ -76,6 +78,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
                 names=tuple(agent.metadata.name for agent in run.agents[:LISTED]),
             ),
             "directives": summarize(told),
+            "history": history_of(snapshot, setback.status, now),
             "conditions": settle(
                 before.conditions,
                 _conditions(run, setback.status, verdict),
@@ -85,8 +88,9 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         }
     )
     effects = () if advise or variable.spec.paused else config_map_effects(snapshot, told)
+    effects = (*effects, *record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
     events = (*_events(run, status, verdict), *setback.events)
-    requeue = soonest(played.requeue, setback.requeue)
+    requeue = soonest(played.requeue, setback.requeue, next_sample(snapshot, now))
     return Decision(status, status_reason(before, status), effects, events, requeue, played.asks)
 
 

@@ -7,12 +7,10 @@ the method of the largest remainder would.
 """
 
 import heapq
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Final
-
-_NOTHING: Final = Fraction(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +46,8 @@ def divide(budget: int, claims: Mapping[str, Claim]) -> Division:
     level = _level(budget, claims)
     shares = {name: _at(claim, level) for name, claim in claims.items()}
     left = budget - sum(shares.values())
+    if left == 0:
+        return Division(dict(sorted(shares.items())))
     # Fewer units than claimants: each went without less than one for being rounded down.
     line = [(-_priority(claim, shares[name]), name) for name, claim in claims.items() if _may_have(claim, shares[name])]
     heapq.heapify(line)
@@ -73,7 +73,10 @@ def _at(claim: Claim, level: Fraction | None) -> int:
     """The claimant's share at that level of the water; None is a level above all."""
     if claim.weight == 0:
         return claim.least
-    share = claim.least if level is None else max(claim.least, int(level * claim.weight))
+    share = claim.least
+    if level is not None:
+        weight = claim.weight
+        share = max(share, level.numerator * weight.numerator // (level.denominator * weight.denominator))
     if claim.most is None:
         return share
     return claim.most if level is None else min(share, claim.most)
@@ -82,16 +85,24 @@ def _at(claim: Claim, level: Fraction | None) -> int:
 def _level(budget: int, claims: Mapping[str, Claim]) -> Fraction | None:
     """The highest level at which no more than the budget is poured out; None when the budget fills everyone to the most.
 
-    What is poured out is piecewise linear in the level: claimants begin to rise at least/weight and stop at most/weight.
+    What is poured out is piecewise linear in the level: claimants begin to rise at least/weight and stop at most/weight. All of
+    it in whole numbers of a measure that goes into every bend: they are added and sorted ten times as fast as fractions.
     """
     rising = [claim for claim in claims.values() if claim.weight > 0]
-    bends = [(Fraction(claim.least) / claim.weight, claim.weight) for claim in rising]
-    bends += [(Fraction(claim.most) / claim.weight, -claim.weight) for claim in rising if claim.most is not None]
-    poured = Fraction(sum(claim.least for claim in claims.values()))
-    level, slope = _NOTHING, _NOTHING
+    whole = math.lcm(*{claim.weight.denominator for claim in rising})
+    weights = [claim.weight.numerator * (whole // claim.weight.denominator) for claim in rising]
+    measure = math.lcm(*set(weights))
+    bends = [(claim.least * (measure // weight), weight) for claim, weight in zip(rising, weights, strict=True)]
+    bends += [
+        (claim.most * (measure // weight), -weight)
+        for claim, weight in zip(rising, weights, strict=True)
+        if claim.most is not None
+    ]
+    poured, most = sum(claim.least for claim in claims.values()) * measure, budget * measure
+    level = slope = 0
     for bend, change in sorted(bends):
-        if poured + slope * (bend - level) > budget:
+        if poured + slope * (bend - level) > most:
             break
         poured += slope * (bend - level)
         level, slope = bend, slope + change
-    return level + (budget - poured) / slope if slope > 0 else None
+    return Fraction(level * slope + most - poured, slope * measure) * whole if slope > 0 else None

@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import lru_cache
 from typing import Final
 
 _SUFFIXES: Final[Mapping[str, Fraction]] = {
@@ -16,6 +17,8 @@ _SUFFIXES: Final[Mapping[str, Fraction]] = {
 _MEBI: Final = 1024**2
 
 
+# Agents ask for the same few amounts over and over.
+@lru_cache(maxsize=4096)
 def parse(text: str) -> Fraction:
     """The exact number that a quantity stands for; raises ValueError when it is none."""
     text = text.strip().removeprefix("+")

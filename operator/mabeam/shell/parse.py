@@ -19,6 +19,7 @@ from mabeam.api.names import (
     ANNOTATION_CONTENT_HASH,
     API_VERSION,
     DIRECTIVES_KEY,
+    HISTORY_KEY,
 )
 from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
@@ -273,7 +274,8 @@ def parse_quota(body: JsonDict) -> Mapping[str, str]:
 def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigMapFacts:
     """The facts about a directives ConfigMap, `ours` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
-    text = (body.get("data") or {}).get(DIRECTIVES_KEY)
+    data = body.get("data") or {}
+    text = data.get(DIRECTIVES_KEY) or data.get(HISTORY_KEY)
     try:
         document = json.loads(text) if text else None
     except ValueError:
