@@ -4,7 +4,7 @@
 # An agent imports mabeam.agent alone, so it pays for none of the operator's libraries in memory
 # (docs/design/0004-image-and-chart.md).
 
-# Any image with Python 3.11 or newer; nothing is run in it, so it needs neither a shell nor pip.
+# Any image with Python 3.11 or newer and libstdc++ (for CEL); nothing is run in it, so it needs neither a shell nor pip.
 ARG BASE=python:3.11-slim-bookworm
 # The same image with pip: the same Python at the same path.
 ARG BUILDER=${BASE}

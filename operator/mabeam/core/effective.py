@@ -11,7 +11,7 @@ from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.core.conflict import Claim, Hearing, Key, precedence, resolve
-from mabeam.core.instructions import NETWORK_PRIORITY, Instruction, told_by
+from mabeam.core.instructions import NETWORK_PRIORITY, Instruction, peers_wrong, told_by
 from mabeam.core.questions import Ask
 from mabeam.core.resources import allotted
 
@@ -155,6 +155,7 @@ REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]
     DirectiveAction.SCALE_DOWN: _wrong_replicas,
     DirectiveAction.CHANGE_ROLE: _wrong_role,
     DirectiveAction.ACTIVATE: _wrong_active,
+    DirectiveAction.UPDATE_COMMUNICATION: lambda agent, parameters: peers_wrong(parameters),
     DirectiveAction.ALLOCATE_RESOURCES: _wrong_resources,
     DirectiveAction.UPDATE_COMMUNICATION: _wrong_communication,
 }

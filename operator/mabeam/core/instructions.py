@@ -76,13 +76,51 @@ def wiring_of(value: Any) -> Wiring:
 _WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
 
 
+Named = Callable[[str], tuple[str, ...]]
+"""Agents, by the name of one."""
+
+
 @once
-def peers_by(variable: OrchestrationVariable) -> Callable[[str], tuple[str, ...]]:
-    """Whom a topology names as an agent's peers by its stored status; nobody, when it is no topology."""
+def peers_by(variable: OrchestrationVariable) -> Named:
+    """Whom a variable names as an agent's peers by its stored status."""
+    if variable.spec.type is OrchestrationType.CUSTOM:
+        named = _named_peers(variable.status.value)
+        return lambda name: named.get(name, ())
     if variable.spec.type not in _WIRED:
         return lambda _: ()
     wiring = wiring_of(variable.status.value)
     return lambda name: tuple(peer.name for peer in wiring.peers.get(name, ()))
+
+
+@once
+def told_of(variable: OrchestrationVariable) -> Named:
+    """To whom a variable names an agent as a peer; in a topology both ends of an edge know of each other."""
+    if variable.spec.type is not OrchestrationType.CUSTOM:
+        return peers_by(variable)
+    named = _named_peers(variable.status.value)
+    return lambda name: tuple(agent for agent, peers in named.items() if name in peers)
+
+
+def _named_peers(value: Any) -> dict[str, tuple[str, ...]]:
+    """The peers that a custom value's directives name, by agent."""
+    found = value.get("directives") if isinstance(value, dict) else None
+    named: dict[str, tuple[str, ...]] = {}
+    for one in found if isinstance(found, list) else ():
+        for told in _spoken(one):
+            if told.action is DirectiveAction.UPDATE_COMMUNICATION and peers_wrong(told.parameters) is None:
+                named[str(one.get("agent"))] = tuple(peer["name"] for peer in told.parameters.get("peers") or ())
+    return named
+
+
+def peers_wrong(parameters: JsonDict) -> str | None:
+    """What is wrong with the peers that a directive names; None when an agent can be told of them."""
+    peers = parameters.get("peers", [])
+    directions = (None, *map(str, Direction))
+    sound = isinstance(peers, list) and all(
+        isinstance(peer, dict) and isinstance(peer.get("name"), str) and peer.get("direction") in directions
+        for peer in peers
+    )
+    return None if sound else f"`peers` must be a list of {{name, direction?}}, not {peers!r:.40}"
 
 
 def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
@@ -124,7 +162,7 @@ def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
     if not isinstance(value, dict) or not isinstance(value.get("directives"), list):
         return _parameter(variable, value)
     told: dict[str, list[Instruction]] = {}
-    for one in value["directives"]:
+    for one in filter(lambda one: isinstance(one, dict), value["directives"]):
         told.setdefault(str(one.get("agent")), []).extend(_spoken(one))
     return lambda name: tuple(told.get(name, ()))
 

@@ -5,7 +5,7 @@ from typing import Final
 
 from mabeam.api.supervisor import ChildKind, Supervisor
 from mabeam.api.variable import OrchestrationType
-from mabeam.core.instructions import peers_by
+from mabeam.core.instructions import told_of
 from mabeam.core.lifecycle import is_ready
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
@@ -33,6 +33,8 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
     before, after = change.before, change.after
     was = before if isinstance(before, ParsedAgent) else None
     now = after if isinstance(after, ParsedAgent) else None
+    if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
+        yield from _told_of(now, cache)  # a peer's role is in what they are told
     told = was is None or now is None or _says(was) != _says(now)
     answered = not told and _answers(was) != _answers(now)
     if not told and not answered:
@@ -154,9 +156,14 @@ def _peers(change: Change, cache: Cache) -> Iterator[Wake]:
     parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, KnownPod) else None
     if parsed is None:
         return
+    yield from _told_of(parsed, cache)
+
+
+def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[Wake]:
+    """Those that have the agent for a peer."""
     for variable in cache.variables_of(parsed.agent):
-        for name in peers_by(variable)(parsed.agent.metadata.name):
-            yield Key(AGENT, namespace, name), COALESCE_SECONDS
+        for name in told_of(variable)(parsed.agent.metadata.name):
+            yield Key(AGENT, parsed.agent.metadata.namespace, name), COALESCE_SECONDS
 
 
 def _is_starting(known: object) -> bool:

@@ -38,6 +38,12 @@ def serve(prepare: Callable[[], Evaluate], processors: int = 1, parse_int: Calla
         _send(answers, answer)
 
 
+def never_ready(problem: ImportError) -> None:
+    """Say why there can be no worker here, in the place of the first answer: a library, or what it counts on, is missing."""
+    _, answers = _private_pipes()
+    _send(answers, _encoded({"error": _said(problem)}))
+
+
 def _answer(
     questions: BinaryIO,
     length: int,

@@ -28,7 +28,12 @@ import importlib, sys
 arguments = sys.argv[2:]
 end = arguments.index("--")
 sys.path[:] = arguments[:end]
-importlib.import_module(sys.argv[1]).main(arguments[end + 1:])
+try:
+    main = importlib.import_module(sys.argv[1]).main
+except ImportError as problem:
+    importlib.import_module("mabeam.shell.worker_loop").never_ready(problem)
+else:
+    main(arguments[end + 1:])
 """
 
 

@@ -2,22 +2,20 @@
 
 from typing import Any, Final
 
-from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.strategies.round import replicas_of
 
 # As many as an Agent may have (api/agent.py).
 MOST_REPLICAS: Final = 100
 _STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
 
 
-def absolute(action: DirectiveAction, parameters: JsonDict, agent: Agent) -> JsonDict:
-    """The parameters with `replicas` in the place of `by` (default 1), within `min` and `max`; others as they are."""
+def absolute(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
+    """The parameters with `replicas` in the place of `by` (default 1), reckoned from so many and within `min` and `max`."""
     sign = _STEPS.get(action)
     if sign is None or "replicas" in parameters:
         return parameters
-    wanted = replicas_of(agent) + sign * _whole(parameters.get("by"), 1)
+    wanted = replicas + sign * _whole(parameters.get("by"), 1)
     least, most = _whole(parameters.get("min"), 0), _whole(parameters.get("max"), MOST_REPLICAS)
     rest = {key: value for key, value in parameters.items() if key not in ("by", "min", "max")}
     return rest | {"replicas": max(0, min(max(wanted, least), most, MOST_REPLICAS))}

@@ -10,7 +10,7 @@ from mabeam.api.directive import DirectiveAction
 from mabeam.api.variable_status import Candidate
 from mabeam.core.decision import soonest
 from mabeam.core.outcome import Outcome
-from mabeam.core.strategies.round import Round
+from mabeam.core.strategies.round import Round, replicas_of
 from mabeam.core.strategies.scaling import absolute
 
 RULE: Final = "Threshold"
@@ -96,7 +96,7 @@ def _entry(round_: Round, action: ThresholdAction, agent: Agent, state: str) -> 
     return {
         "state": state,
         "action": str(action.action),
-        "parameters": absolute(action.action, dict(action.parameters), agent),
+        "parameters": absolute(action.action, dict(action.parameters), replicas_of(agent)),
         "since": format_time(round_.now),
     }
 

@@ -141,7 +141,8 @@ def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
         action, key = DirectiveAction(one["action"]), (one["agent"], DirectiveAction(one["action"]))
         if key in told:
             return None, f"gave {one['agent']} the action {action} twice"
-        parameters = absolute(action, one.get("parameters") or {}, agents[one["agent"]])
+        # From what the user asks for, not from what is in effect: a function that says the same again must order the same.
+        parameters = absolute(action, one.get("parameters") or {}, agents[one["agent"]].spec.replicas)
         told[key] = {"agent": one["agent"], "action": str(action), "parameters": parameters}
     return {"directives": [told[key] for key in sorted(told)]}, None
 
