@@ -143,13 +143,6 @@ def _is_quantity(amount: Any) -> bool:
     return isinstance(amount, str) and len(amount) <= 32 and re.match(QUANTITY_PATTERN, amount) is not None
 
 
-def _wrong_communication(agent: Agent, parameters: JsonDict) -> str | None:
-    peers = parameters.get("peers", [])
-    if not isinstance(peers, list) or not all(isinstance(p, dict) and isinstance(p.get("name"), str) for p in peers):
-        return "`peers` must be a list of objects with a `name`"
-    return None
-
-
 REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {
     DirectiveAction.SCALE_UP: _wrong_replicas,
     DirectiveAction.SCALE_DOWN: _wrong_replicas,
@@ -157,7 +150,6 @@ REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]
     DirectiveAction.ACTIVATE: _wrong_active,
     DirectiveAction.UPDATE_COMMUNICATION: lambda agent, parameters: peers_wrong(parameters),
     DirectiveAction.ALLOCATE_RESOURCES: _wrong_resources,
-    DirectiveAction.UPDATE_COMMUNICATION: _wrong_communication,
 }
 
 
