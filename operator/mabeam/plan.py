@@ -90,6 +90,8 @@ def _tell(
     events: list[JsonDict],
 ) -> None:
     namespace, name = place
+    for effect in decision.beforehand:
+        writes.append(_write(effect.verb, effect.kind, effect.namespace, effect.name, effect.reason, effect.body))
     if decision.status.to_wire() != before.to_wire():
         writes.append(_write("patch-status", kind, namespace, name, decision.status_reason, {}))
     for effect in decision.effects:

@@ -202,6 +202,7 @@ class Team:
         maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
         reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
         decision = coordination.decide(VariableSnapshot(variable, agents, reports, maps), self.now)
+        self._carry_out(decision.beforehand)
         if decision.status != variable.status:
             self.status_writes += 1
             self.variables[name]["status"] = json.loads(json.dumps(decision.status.to_wire()))

@@ -1,7 +1,7 @@
 """One pass over a variable: gather, value, directives, record."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
@@ -13,7 +13,7 @@ from mabeam.api.names import Reason
 from mabeam.api.variable import CoordinationError, OrchestrationType, OrchestrationVariable
 from mabeam.core import convergence, coordination
 from mabeam.core.coordination import decide
-from mabeam.core.decision import Decision, Effect
+from mabeam.core.decision import Decision
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
@@ -678,20 +678,15 @@ def crowd(count: int, **spec: Any) -> Team:
     return Team.of(variable_body(agents=[a["metadata"]["name"] for a in agents], value=0.5, **spec), *agents)
 
 
-def told(effects: Sequence[Effect]) -> tuple[Effect, ...]:
-    """The effects but for the record of the decision."""
-    return tuple(effect for effect in effects if effect.reason != "record")
-
-
 def test_a_hundred_directives_fit_the_status_and_need_no_config_map() -> None:
     team = crowd(100)
-    assert told(team.pass_variable().effects) == ()
+    assert team.pass_variable().effects == ()
     assert len(team.variable().status.directives.items) == 100
 
 
 def test_all_directives_of_a_larger_team_are_in_a_config_map_that_is_written_once() -> None:
     team = crowd(101)
-    [effect] = told(team.pass_variable().effects)
+    [effect] = team.pass_variable().effects
     assert (effect.verb, effect.name) == ("create", "temperature-mabeam-directives")
     assert effect.body["metadata"]["labels"]["mabeam.dev/variable"] == "temperature"
     assert effect.body["metadata"]["ownerReferences"][0]["kind"] == "OrchestrationVariable"
@@ -700,7 +695,7 @@ def test_all_directives_of_a_larger_team_are_in_a_config_map_that_is_written_onc
     assert (len(status.directives.items), status.directives.issued, len(status.agents.names)) == (100, 101, 100)
     assert team.pass_variable().effects == ()
     team.variables["temperature"]["spec"]["value"] = 0.6
-    assert [e.verb for e in told(team.pass_variable().effects)] == ["apply"]
+    assert [e.verb for e in team.pass_variable().effects] == ["apply"]
 
 
 def test_a_variable_that_is_paused_or_advises_writes_no_config_map() -> None:
@@ -726,7 +721,7 @@ def test_a_team_that_shrinks_needs_its_config_map_no_more() -> None:
 def test_directives_that_do_not_fit_one_config_map_are_spread_over_several(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(convergence, "SHARD_BYTES", 8192)
     team = crowd(150)
-    effects = told(team.pass_variable().effects)
+    effects = team.pass_variable().effects
     names = [effect.name for effect in effects]
     assert names == [f"temperature-mabeam-directives-{i}" for i in range(len(names))]
     assert len(names) > 1
@@ -743,7 +738,7 @@ def test_somebody_elses_config_map_is_never_written() -> None:
     foreign = ConfigMapFacts("temperature-mabeam-directives", "u", "1", False, {})
     agents = tuple(an_agent(f"a{i:03}") for i in range(101))
     variable = a_variable(agents=tuple(a.metadata.name for a in agents))
-    assert told(look(variable, *agents, config_maps=(foreign,)).effects) == ()
+    assert look(variable, *agents, config_maps=(foreign,)).effects == ()
 
 
 def test_every_reason_a_condition_carries_is_in_the_closed_list() -> None:

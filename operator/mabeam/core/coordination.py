@@ -88,10 +88,10 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         }
     )
     effects = () if advise or variable.spec.paused else config_map_effects(snapshot, told)
-    effects = (*effects, *record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
+    beforehand = (*record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
     events = (*_events(run, status, verdict), *setback.events)
     requeue = soonest(played.requeue, setback.requeue, next_sample(snapshot, now))
-    return Decision(status, status_reason(before, status), effects, events, requeue, played.asks)
+    return Decision(status, status_reason(before, status), effects, events, requeue, played.asks, beforehand)
 
 
 def invalid(snapshot: VariableSnapshot, message: str, now: datetime) -> Decision[OrchestrationVariableStatus]:

@@ -54,6 +54,8 @@ class Decision(Generic[Status]):
     `status` is the whole status as it should be; it is written only when it differs from what is stored, and
     `status_reason` says in a word why. `requeue_after` is in seconds, None when only an event can change anything.
     `asks` are the questions that have to be answered before the next pass can go on; each answer wakes the object.
+    `beforehand` is written before the status: what would be lost for good if the process ended between the two, and does no harm
+    without it.
     """
 
     status: Status
@@ -62,6 +64,7 @@ class Decision(Generic[Status]):
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
     asks: tuple[Ask, ...] = ()
+    beforehand: tuple[Effect, ...] = ()
 
 
 # Until what could wait is looked at again, when nothing else calls sooner.

@@ -84,7 +84,9 @@ def history_effects(
     if decided and status.last_decision is not None:
         line |= {"round": status.round, "value": status.value, "rule": status.last_decision.rule}
     name, space = history_config_map(variable.metadata.name), variable.metadata.namespace
-    lines = [*_lines(found), line][-IN_CONFIG_MAP:]
+    # Written before the status is: a process that ended between the two decides the same round again.
+    kept = [old for old in _lines(found) if "round" not in line or old.get("round") != line["round"]]
+    lines = [*kept, line][-IN_CONFIG_MAP:]
     body = {
         "apiVersion": "v1",
         "kind": "ConfigMap",

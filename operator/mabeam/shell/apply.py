@@ -65,6 +65,8 @@ class Applier:
         patch: JsonDict,
         dead: set[str],
     ) -> None:
+        for effect in decision.beforehand:
+            await self._do(effect, meta, dead)
         if patch:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
