@@ -12,7 +12,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy
 from mabeam.api.supervisor import Supervisor
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core import coordination, family, supervision, supervisor
 from mabeam.core.context import Context
 from mabeam.core.decision import AnyDecision, AnyStatus, Decision, Status, soonest
@@ -166,7 +166,9 @@ def _policy(world: World, agent: Agent) -> NetworkPolicyFacts | None:
 
 
 def _context(world: World, variable: OrchestrationVariable) -> Context:
-    """What the world has to divide: its ResourceQuotas and what its nodes can give."""
+    """What there is to divide, for who divides it (as `capacity.context_of`): ResourceQuotas, and what nodes can give."""
+    if variable.spec.type is not OrchestrationType.RESOURCE_ALLOCATION or variable.spec.budget:
+        return Context()
     space, cordoned = variable.metadata.namespace, world.nodes or {}
     nodes = [given for name, given in sorted(world.allocatable.items()) if not cordoned.get(name)]
     quotas = [hard for (place, _), hard in sorted(world.quotas.items()) if place == space]
