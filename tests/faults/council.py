@@ -13,6 +13,7 @@ from typing import Any, Final
 from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.reference import STEP_SECONDS, Life, agent, create, runs, variable
+from faults.tree import BOTH, side_by_side
 from faults.witness import Witness
 
 MEMBERS: Final = ("ada", "ben", "cy")
@@ -113,5 +114,8 @@ async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> No
 
 
 COUNCIL: Final = Life(
-    "council", (_begin, _vote, _wire, _share, _change_minds, _refuse, _lose_the_coordinator, _come_back, _withdraw)
+    "council",
+    (_begin, _vote, _wire, _share, _change_minds, _refuse, _lose_the_coordinator, _come_back, _withdraw),
+    generations_vary=True,
 )
+ALL: Final = Life("all", side_by_side(BOTH.steps, COUNCIL.steps), generations_vary=True)
