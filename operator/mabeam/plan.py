@@ -12,7 +12,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy
 from mabeam.api.supervisor import Supervisor
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core import coordination, family, supervision, supervisor
 from mabeam.core.context import Context
 from mabeam.core.decision import AnyDecision, AnyStatus, Decision, Status, soonest
@@ -114,23 +114,28 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
     )
     report = world.reports.get((meta.namespace, meta.name))
     told = family.word_for(agent, _family(world, meta.namespace))
+    variables = tuple(
+        variable
+        for (space, _), variable in sorted(world.variables.items())
+        if space == meta.namespace and variable.selects(meta.name, meta.labels)
+    )
     # One Report stands for all of the agent's processes.
     names = [pod.name for pod in pods] or [meta.name]
     return AgentSnapshot(
         agent=agent,
         pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         config_map=_config_map(world, agent),
-        variables=tuple(
-            variable
-            for (space, _), variable in sorted(world.variables.items())
-            if space == meta.namespace and variable.selects(meta.name, meta.labels)
-        ),
+        variables=variables,
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
         **told._asdict(),
         peers=_peers(world, agent),
-        fellows=tuple(other for (space, _), other in sorted(world.agents.items()) if space == meta.namespace),
+        fellows=tuple(
+            other
+            for (space, name), other in sorted(world.agents.items())
+            if space == meta.namespace and any(v.selects(name, other.metadata.labels) for v in variables)
+        ),
         policy=_policy(world, agent),
     )
 
@@ -161,7 +166,9 @@ def _policy(world: World, agent: Agent) -> NetworkPolicyFacts | None:
 
 
 def _context(world: World, variable: OrchestrationVariable) -> Context:
-    """What the world has to divide: its ResourceQuotas and what its nodes can give."""
+    """What there is to divide, for who divides it (as `capacity.context_of`): ResourceQuotas, and what nodes can give."""
+    if variable.spec.type is not OrchestrationType.RESOURCE_ALLOCATION or variable.spec.budget:
+        return Context()
     space, cordoned = variable.metadata.namespace, world.nodes or {}
     nodes = [given for name, given in sorted(world.allocatable.items()) if not cordoned.get(name)]
     quotas = [hard for (place, _), hard in sorted(world.quotas.items()) if place == space]

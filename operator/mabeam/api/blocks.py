@@ -19,7 +19,7 @@ from mabeam.api.base import (
     Rule,
     list_map,
 )
-from mabeam.api.directive import DirectiveAction
+from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
 
 
 class CoordinationPattern(StrEnum):
@@ -224,6 +224,11 @@ class ThresholdAction(KubeModel):
             "!(self.action in ['UpdateCommunication', 'AllocateResources'])",
             "`action` must not be UpdateCommunication or AllocateResources: a topology and an allocation decide on those",
             lambda a: a.action not in (DirectiveAction.UPDATE_COMMUNICATION, DirectiveAction.ALLOCATE_RESOURCES),
+        ),
+        Rule(
+            None,  # CEL cannot look into an object of any fields
+            f"`parameters` must not have more than {MAX_PARAMETERS} entries",
+            lambda a: len(a.parameters) <= MAX_PARAMETERS,
         ),
     )
 

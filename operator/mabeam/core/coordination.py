@@ -197,6 +197,8 @@ def _verdict(run: _Pass, played: Played, delivery: tuple[Reason, str]) -> Verdic
         vote = status.consensus
         told = f"{domains.plain(vote.proposed)}: {vote.reason}" if vote is not None and vote.reason else "in progress"
         return Verdict(False, played.waits, told, reconciling=True)
+    if status.value is None and run.variable.spec.paused:
+        return Verdict(False, Reason.PAUSED, "paused before anything was decided")
     if status.value is None:
         known = session is not None and session.reason in _REASONS  # a stored status may have been edited
         reason = Reason(session.reason) if failed and known and session is not None else Reason.NO_OFFERS

@@ -1,12 +1,13 @@
 """What one agent is told, all its variables together: each variable's instructions, and what conflicts leave of them."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from mabeam.api.agent import Agent, NetworkPriority
 from mabeam.api.agent_status import DesiredState
-from mabeam.api.base import JsonDict
+from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.core.conflict import Claim, Hearing, Key, precedence, resolve
@@ -22,6 +23,7 @@ DEFAULT_PRIORITY: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCA
 # As many as an agent's status carries.
 MAX_ITEMS: Final = 64
 MOST_REPLICAS: Final = 100
+MOST_RESOURCES: Final = 32
 
 # Their parameters are parameters of the process. Reconfigure also has the pods made anew, so that they start with them.
 PARAMETRIC: Final = frozenset({DirectiveAction.ADJUST_PARAMETERS, DirectiveAction.RECONFIGURE})
@@ -130,8 +132,15 @@ def _wrong_active(agent: Agent, parameters: JsonDict) -> str | None:
 
 
 def _wrong_resources(agent: Agent, parameters: JsonDict) -> str | None:
-    wrong = next((name for name, amount in parameters.items() if not isinstance(amount, str)), None)
+    if len(parameters) > MOST_RESOURCES:
+        return f"at most {MOST_RESOURCES} resources can be allotted, not {len(parameters)}"
+    amounts = {name: amount for name, amount in parameters.items() if name != NETWORK_PRIORITY}
+    wrong = next((name for name, amount in amounts.items() if not _is_quantity(amount)), None)
     return f"the amount of {wrong} must be a quantity" if wrong else allotted(agent.spec, parameters)[1]
+
+
+def _is_quantity(amount: Any) -> bool:
+    return isinstance(amount, str) and len(amount) <= 32 and re.match(QUANTITY_PATTERN, amount) is not None
 
 
 REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {

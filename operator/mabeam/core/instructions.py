@@ -7,7 +7,7 @@ from typing import Any, Final
 from mabeam.api.agent import AgentRole
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import CoordinationPattern
-from mabeam.api.directive import DirectiveAction
+from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.memo import once
 from mabeam.core.topology import Direction, Peer, Wiring, wire
@@ -172,6 +172,8 @@ def _spoken(one: Any) -> tuple[Instruction, ...]:
     if not isinstance(one, dict) or one.get("action") not in set(DirectiveAction):
         return ()
     parameters = one.get("parameters")
+    if isinstance(parameters, dict) and len(parameters) > MAX_PARAMETERS:
+        return ()
     return (Instruction(DirectiveAction(one["action"]), dict(parameters) if isinstance(parameters, dict) else {}),)
 
 

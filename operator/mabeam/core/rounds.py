@@ -194,8 +194,7 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
     failed = rule in FAILED_RULES
     if failed:
         value, message = _recovered(round_, value, message)
-    starts = before.value is None and rule == SPEC_VALUE
-    if rules is not None and value != before.value and not failed and not starts:
+    if rules is not None and value != _start_or_last(round_) and not failed:
         return _proposed(round_, trigger, outcome, (value, rule, message), at_once=at_once)
     after = _record(round_, trigger, outcome, (value, rule, message), before.consensus)
     if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
@@ -243,7 +242,7 @@ def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken, *, at
         return Played(before)
     number = min(before.round + 1, LAST_ROUND)
     vote = ballots.propose(round_, rules, number, value)
-    told = (before.value, rule, f"{domains.plain(value)} is proposed: {message}")
+    told = (_start_or_last(round_), rule, f"{domains.plain(value)} is proposed: {message}")
     after = _record(round_, trigger, outcome, told, vote)
     return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), vote)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, DesiredState
-from mabeam.api.base import JsonDict
+from mabeam.api.base import MAGNITUDE, JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
@@ -38,12 +38,16 @@ class Round:
         return self.variable.status
 
     def metric(self, agent: str, metric: str = PRIMARY) -> float | None:
-        """What the agent last reported of a metric; None when it reports none. `performance` is the primary one."""
+        """What the agent last reported of a metric; None when it reports none. `performance` is the primary one.
+
+        Bounded as a status can carry it: a report may hold any finite number.
+        """
         report = self.reports.get(agent)
         if report is None:
             return None
         named = report.performance.get(metric)
-        return report.performance.get("") if named is None and metric == PRIMARY else named
+        found = report.performance.get("") if named is None and metric == PRIMARY else named
+        return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)
 
 
 _UP: Final = frozenset({None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING})

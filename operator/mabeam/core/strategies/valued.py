@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import LoadResponse, Schedule, ScheduleType
-from mabeam.api.directive import DirectiveAction
+from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.core import domain as domains
 from mabeam.core.lifecycle import later
@@ -156,4 +156,6 @@ def _wrong_with(one: Any, agents: Mapping[str, object]) -> str | None:
         return f"whose action is {one.get('action')!r:.60}; allowed: {', '.join(DirectiveAction)}"
     if not isinstance(one.get("parameters", {}), dict):
         return "whose parameters are no object"
+    if len(one.get("parameters", {})) > MAX_PARAMETERS:
+        return f"with more than {MAX_PARAMETERS} parameters"
     return None
