@@ -248,9 +248,9 @@ CARRIERS: Final[Mapping[str, tuple[OrchestrationType, ...]]] = {
 def _goes_with(block: str, types: tuple[OrchestrationType, ...]) -> Rule:
     name = to_camel(block)
     listed = ", ".join(f"'{kind}'" for kind in types)
-    # The CRD defaults the type, so CEL always sees one; of the field of any type it sees at least whether it is there.
+    # The CRD defaults the type, so CEL always sees one; to a field of any type it is blind, even to whether it is there.
     return Rule(
-        f"!has(self.{name}) || self.type in [{listed}]",
+        None if block == "value" else f"!has(self.{name}) || self.type in [{listed}]",
         f"`{name}` goes with the type {' or '.join(types)}",
         lambda spec: block not in spec.model_fields_set or getattr(spec, block) is None or spec.type in types,
     )
