@@ -12,7 +12,9 @@ class Blind(KubeModel):
     """A rule about a field of any type."""
 
     value: JsonValue = None
-    rules: ClassVar[tuple[Rule, ...]] = (Rule("!has(self.value)", "`value` must not be set", lambda m: m.value is None),)
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule("!has(self.value)", "`value` must not be set", lambda m: m.value is None),
+    )
 
 
 def test_a_rule_about_a_field_that_cel_cannot_see_is_refused() -> None:
