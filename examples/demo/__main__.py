@@ -183,7 +183,7 @@ def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, b
     page.opening(
         "MABEAM on Kubernetes: a supervisor and a coordinator for teams of pods",
         [
-            f"{len(STEPS) + 1} steps, about two minutes; every ✓ is checked, nothing is simulated. Ctrl-C ends it at any time."
+            f"{len(STEPS) + 1} steps, two to three minutes; every ✓ is checked, nothing is simulated. Ctrl-C ends it at any time."
         ],
     )
     tools = Tools(options.cluster, in_use(os.environ))
