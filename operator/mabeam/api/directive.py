@@ -1,11 +1,15 @@
 """What agents are told: one shape, in a variable's status, in an agent's status and in `directives.json`."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
+
+# As many parameters as one directive carries, and how long their names may be: a conflict over one of them tells it.
+MAX_PARAMETERS: Final = 64
+MAX_PARAMETER_NAME: Final = 253
 
 
 class DirectiveAction(StrEnum):
@@ -39,7 +43,7 @@ class AgentDirective(StatusModel):
 
     variable: ObjectName
     action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     timeout_seconds: NonNegative = 30
     generation: Annotated[int, Field(ge=0, le=2**53)] = 0
@@ -56,7 +60,7 @@ class VariableDirective(StatusModel):
 
     agent: ObjectName
     action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     timeout_seconds: NonNegative = 30
     state: DirectiveState = DirectiveState.ISSUED

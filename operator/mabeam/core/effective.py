@@ -134,11 +134,19 @@ def _wrong_resources(agent: Agent, parameters: JsonDict) -> str | None:
     return f"the amount of {wrong} must be a quantity" if wrong else allotted(agent.spec, parameters)[1]
 
 
+def _wrong_communication(agent: Agent, parameters: JsonDict) -> str | None:
+    peers, leader = parameters.get("peers"), parameters.get("coordinator")
+    if not isinstance(peers, list) or not all(isinstance(p, dict) and isinstance(p.get("name"), str) for p in peers):
+        return f"`peers` must be a list of objects with a `name`, not {peers!r:.40}"
+    return None if leader is None or isinstance(leader, str) else f"`coordinator` must be a name, not {leader!r:.40}"
+
+
 REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {
     DirectiveAction.SCALE_UP: _wrong_replicas,
     DirectiveAction.SCALE_DOWN: _wrong_replicas,
     DirectiveAction.CHANGE_ROLE: _wrong_role,
     DirectiveAction.ACTIVATE: _wrong_active,
+    DirectiveAction.UPDATE_COMMUNICATION: _wrong_communication,
     DirectiveAction.ALLOCATE_RESOURCES: _wrong_resources,
 }
 
@@ -222,7 +230,7 @@ def _orders(agent: Agent, in_force: Mapping[Key, Any]) -> dict[str, Any]:
         orders["replicas"] = (max if scaled[0] == "up" else min)(agent.spec.replicas, scaled[1])
     role = in_force.get((DirectiveAction.CHANGE_ROLE, "role"))
     if role is not None:
-        orders |= {"role": role[0], "term": role[1] if isinstance(role[1], int) else None}
+        orders |= {"role": role[0], "term": role[1] if type(role[1]) is int else None}
     orders["active"] = in_force.get((DirectiveAction.ACTIVATE, "active"), True)
     orders["communication"] = in_force.get((DirectiveAction.UPDATE_COMMUNICATION, "peers"))
     shares = {key[1]: v for key, v in in_force.items() if key[0] is DirectiveAction.ALLOCATE_RESOURCES}

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import CoordinationPattern
-from mabeam.api.directive import DirectiveAction
+from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.memo import once
 from mabeam.core.topology import Direction, Peer, Wiring, wire
@@ -62,15 +62,12 @@ def _allocation(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def wiring_of(value: Any) -> Wiring:
     """Who talks to whom by a topology's value; nobody to anybody when somebody else wrote it."""
-    if not isinstance(value, dict) or value.get("pattern") not in set(CoordinationPattern):
+    if not isinstance(value, dict) or value.get("pattern") not in list(CoordinationPattern):
         return Wiring({})
-    edges = [(str(e[0]), str(e[1])) for e in value.get("edges") or () if isinstance(e, list) and len(e) == 2]
-    return wire(
-        CoordinationPattern(value["pattern"]),
-        _names(value, "members"),
-        value.get("coordinator") or value.get("hub"),
-        edges,
-    )
+    found = value.get("edges")
+    edges = [(str(e[0]), str(e[1])) for e in found if isinstance(e, list) and len(e) == 2] if _is_list(found) else []
+    hub = _coordinator(value) or value.get("hub")
+    return wire(CoordinationPattern(value["pattern"]), _names(value, "members"), hub, edges)
 
 
 _WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
@@ -92,9 +89,19 @@ def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def _communication(peers: tuple[Peer, ...], value: Any) -> Instruction:
     told: JsonDict = {"pattern": value["pattern"], "peers": [_peer(peer) for peer in peers]}
-    if value.get("coordinator"):
-        told |= {"coordinator": value["coordinator"], "term": value.get("term", 1)}
+    if leader := _coordinator(value):
+        told |= {"coordinator": leader, "term": _term(value)}
     return Instruction(DirectiveAction.UPDATE_COMMUNICATION, told)
+
+
+def _coordinator(value: Any) -> str | None:
+    found = value.get("coordinator") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def _term(value: JsonDict) -> int:
+    found = value.get("term")
+    return found if isinstance(found, int) and not isinstance(found, bool) else 1
 
 
 def _peer(peer: Peer) -> JsonDict:
@@ -103,12 +110,12 @@ def _peer(peer: Peer) -> JsonDict:
 
 def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
     communicate = _topology(variable, value)
-    leader = value.get("coordinator") if isinstance(value, dict) else None
+    leader = _coordinator(value)
 
     def tell(name: str) -> tuple[Instruction, ...]:
         if name != leader:
             return communicate(name)
-        told = {"role": str(AgentRole.COORDINATOR), "term": value.get("term", 1)}
+        told = {"role": str(AgentRole.COORDINATOR), "term": _term(value)}
         return (*communicate(name), Instruction(DirectiveAction.CHANGE_ROLE, told))
 
     return tell
@@ -116,7 +123,7 @@ def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def _threshold(variable: OrchestrationVariable, value: Any) -> Tell:
     crossed = value if isinstance(value, dict) else {}
-    return lambda name: _spoken(crossed.get(name))
+    return lambda name: spoken(crossed.get(name))
 
 
 def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
@@ -125,21 +132,35 @@ def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
         return _parameter(variable, value)
     told: dict[str, list[Instruction]] = {}
     for one in value["directives"]:
-        told.setdefault(str(one.get("agent")), []).extend(_spoken(one))
+        if isinstance(one, dict):
+            told.setdefault(str(one.get("agent")), []).extend(spoken(one))
     return lambda name: tuple(told.get(name, ()))
 
 
-def _spoken(one: Any) -> tuple[Instruction, ...]:
+def spoken(one: Any) -> tuple[Instruction, ...]:
     """The directive that an object names; none when somebody else wrote it."""
-    if not isinstance(one, dict) or one.get("action") not in set(DirectiveAction):
+    if not isinstance(one, dict) or one.get("action") not in list(DirectiveAction):
         return ()
     parameters = one.get("parameters")
-    return (Instruction(DirectiveAction(one["action"]), dict(parameters) if isinstance(parameters, dict) else {}),)
+    parameters = parameters if isinstance(parameters, dict) else {}
+    return () if wrong_parameters(parameters) else (Instruction(DirectiveAction(one["action"]), dict(parameters)),)
+
+
+def wrong_parameters(parameters: JsonDict) -> str | None:
+    """Why no directive can carry these parameters; None when one can."""
+    if len(parameters) > MAX_PARAMETERS:
+        return f"with more than {MAX_PARAMETERS} parameters"
+    long = next((name for name in parameters if len(name) > MAX_PARAMETER_NAME), None)
+    return f"whose parameter {long!r:.60} has more than {MAX_PARAMETER_NAME} characters" if long else None
 
 
 def _names(value: Any, key: str) -> tuple[str, ...]:
     found = value.get(key) if isinstance(value, dict) else None
-    return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else ()
+    return tuple(name for name in found if isinstance(name, str)) if _is_list(found) else ()
+
+
+def _is_list(found: Any) -> TypeGuard[list[Any]]:
+    return isinstance(found, list)
 
 
 INSTRUCTIONS: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, Any], Tell]]] = {

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, DesiredState
-from mabeam.api.base import JsonDict
+from mabeam.api.base import MAGNITUDE, JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
@@ -43,7 +43,8 @@ class Round:
         if report is None:
             return None
         named = report.performance.get(metric)
-        return report.performance.get("") if named is None and metric == PRIMARY else named
+        found = report.performance.get("") if named is None and metric == PRIMARY else named
+        return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)  # as far as a status can tell it
 
 
 _UP: Final = frozenset({None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING})

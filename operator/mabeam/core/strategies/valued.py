@@ -12,6 +12,7 @@ from mabeam.api.blocks import LoadResponse, Schedule, ScheduleType
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.core import domain as domains
+from mabeam.core.instructions import wrong_parameters
 from mabeam.core.lifecycle import later
 from mabeam.core.negotiation import negotiate
 from mabeam.core.outcome import Outcome
@@ -149,10 +150,11 @@ def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
 def _wrong_with(one: Any, agents: Mapping[str, object]) -> str | None:
     if not isinstance(one, dict):
         return "that is no object"
-    if one.get("agent") not in agents:
+    if one.get("agent") not in list(agents):
         return f"for {one.get('agent')!r:.60}, which is none of its agents"
-    if one.get("action") not in set(DirectiveAction):
+    if one.get("action") not in list(DirectiveAction):
         return f"whose action is {one.get('action')!r:.60}; allowed: {', '.join(DirectiveAction)}"
-    if not isinstance(one.get("parameters", {}), dict):
+    parameters = one.get("parameters")
+    if not isinstance(parameters, dict | None):
         return "whose parameters are no object"
-    return None
+    return wrong_parameters(parameters or {})
