@@ -16,7 +16,9 @@ _SUFFIXES: Final[Mapping[str, Fraction]] = {
     **{f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
 }
 _MEBI: Final = 1024**2
-_QUANTITY: Final = re.compile(r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([KMGTPE]i|[numkMGTPE]|))", re.ASCII)
+_QUANTITY: Final = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([KMGTPE]i|[numkMGTPE]|))", re.ASCII
+)
 _LONGEST: Final = 64
 # Kubernetes' own bounds: what is larger is taken for this, and what has more digits is rounded up to thousand-millionths.
 _LARGEST: Final = Fraction(2**63 - 1)

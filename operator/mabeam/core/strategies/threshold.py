@@ -108,7 +108,9 @@ def _cooling(round_: Round, threshold: Threshold, entry: Any) -> float:
     """For how many seconds yet nothing more may be told."""
     last = _moment(entry.get("since")) if isinstance(entry, dict) else None
     passed = (round_.now - last).total_seconds() if last is not None else math.inf
-    if passed < -threshold.cooldown_seconds:  # the clock was set back: it must not hold an action for longer than twice that
+    if (
+        passed < -threshold.cooldown_seconds
+    ):  # the clock was set back: it must not hold an action for longer than twice that
         return 0.0
     return min(threshold.cooldown_seconds - passed, float(threshold.cooldown_seconds))
 
