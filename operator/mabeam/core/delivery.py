@@ -23,7 +23,7 @@ from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives
 from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
 from mabeam.core.content import content_of, document_content, holds_item
 from mabeam.core.decision import Effect, soonest
-from mabeam.core.effective import MAX_ITEMS, EffectiveSet, lost_in, same_order
+from mabeam.core.effective import EffectiveSet, lost_in, same_order
 from mabeam.core.generations import held_document, held_generation, lost_generation, stored_directives
 from mabeam.core.lifecycle import is_live
 from mabeam.core.obedience import EXHAUSTED, Orders, orders_of
@@ -89,11 +89,6 @@ class _Pass:
     def answers(self, item: AgentDirective) -> bool:
         """Whether an answer can be waited for: not from an agent that rests or never reports, but always from its pods' state."""
         return item.action in CONFIRMED or (not self.wanted_down and expects_reports(self.agent))
-
-    @property
-    def stamp(self) -> datetime:
-        """Now, as a status can carry it."""
-        return self.now.replace(microsecond=0)
 
     def remaining(self, moment: datetime, seconds: float) -> float:
         """Seconds from now until so many seconds after the moment; 0 or less when that is over."""
@@ -163,6 +158,20 @@ def _allotted(run: _Pass, items: tuple[AgentDirective, ...]) -> dict[str, str] |
     return {resource: amount for resource, amount in run.orders.shares.items() if resource in RESIZABLE}
 
 
+def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
+    """Whether the effects write the ConfigMap anew and make its pods look, and nothing else, while it agrees with the status.
+
+    They may then come before the status: the ConfigMap says what was decided to whoever looks next.
+    """
+    kinds = [(effect.kind, effect.verb) for effect in effects]
+    return (
+        held_generation(snapshot) == stored_directives(snapshot).generation
+        and not lost_generation(snapshot)
+        and kinds[:1] in ([("ConfigMap", "create")], [("ConfigMap", "apply")])
+        and all(kind == ("Pod", "patch") for kind in kinds[1:])
+    )
+
+
 # --- the generation --------------------------------------------------------------------------------------------------
 
 
@@ -203,14 +212,19 @@ def _advance(run: _Pass, wanted: EffectiveSet, place: int, item: AgentDirective,
     was_aside = old is not None and _was_aside(run, old)
     if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(run, item, generation)):
         item = item.model_copy(
-            update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
+            update={
+                "generation": generation,
+                "issued_at": run.now.replace(microsecond=0),
+                "state": DirectiveState.ISSUED,
+                "reason": None,
+            }
         )
     if aside is not None:
         return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside[:1024]})
     state, reason = _state(run, item, is_new=old is None)
     # While nobody runs, nobody can answer: the time to do so begins when somebody does.
     asleep = run.wanted_down and item.action not in CONFIRMED and state is not DirectiveState.ACKNOWLEDGED
-    issued_at = None if asleep else item.issued_at or run.stamp
+    issued_at = None if asleep else item.issued_at or run.now.replace(microsecond=0)
     return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
 
 
