@@ -43,7 +43,7 @@ KINDS: tuple[dict[str, Any], ...] = (
 )
 # What somebody may write into a status that is not theirs.
 JUNK: tuple[Any, ...] = (
-    None, True, 7, "x", [], [[1]], {}, {"a": 1}, {"active": [[], "a"]}, {"pattern": [], "members": 5}, {"directives": [1]},
+    True, 7, "x", [], [[1]], {}, {"a": 1}, {"active": [[], "a"]}, {"pattern": [], "members": 5}, {"directives": [1]},
     {"pattern": "Ring", "members": ["a", 1, "b"], "edges": 7, "coordinator": {"x": 1}, "hub": []},
     {"a": {"state": "Breached", "action": [], "since": "2026-01-01"}}, {"a": {"state": "x" * 500}}, {"a": "2026-01-01"},
     {"directives": [{"agent": "a", "action": "UpdateCommunication", "parameters": {"peers": [1]}}]},

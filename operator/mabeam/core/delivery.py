@@ -12,13 +12,7 @@ from typing import Final
 
 from mabeam.api.agent import Agent, ReportSource
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import (
-    AgentDirective,
-    AgentDirectives,
-    DirectiveAction,
-    DirectiveState,
-    directives_document,
-)
+from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState, directives_document
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
 from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
 from mabeam.core.content import content_of, document_content, holds_item
@@ -89,6 +83,11 @@ class _Pass:
     def answers(self, item: AgentDirective) -> bool:
         """Whether an answer can be waited for: not from an agent that rests or never reports, but always from its pods' state."""
         return item.action in CONFIRMED or (not self.wanted_down and expects_reports(self.agent))
+
+    @property
+    def stamp(self) -> datetime:
+        """Now, as a status can carry it."""
+        return self.now.replace(microsecond=0)
 
     def remaining(self, moment: datetime, seconds: float) -> float:
         """Seconds from now until so many seconds after the moment; 0 or less when that is over."""
@@ -212,19 +211,14 @@ def _advance(run: _Pass, wanted: EffectiveSet, place: int, item: AgentDirective,
     was_aside = old is not None and _was_aside(run, old)
     if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(run, item, generation)):
         item = item.model_copy(
-            update={
-                "generation": generation,
-                "issued_at": run.now.replace(microsecond=0),
-                "state": DirectiveState.ISSUED,
-                "reason": None,
-            }
+            update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
         )
     if aside is not None:
         return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside[:1024]})
     state, reason = _state(run, item, is_new=old is None)
     # While nobody runs, nobody can answer: the time to do so begins when somebody does.
     asleep = run.wanted_down and item.action not in CONFIRMED and state is not DirectiveState.ACKNOWLEDGED
-    issued_at = None if asleep else item.issued_at or run.now.replace(microsecond=0)
+    issued_at = None if asleep else item.issued_at or run.stamp
     return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
 
 
