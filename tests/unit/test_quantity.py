@@ -56,7 +56,9 @@ def test_each_resource_is_counted_in_its_own_units(resource: str, amount: str, f
     [("cpu", 1500, "1500m"), ("cpu", 2000, "2"), ("memory", 1024, "1Gi"), ("memory", 1025, "1025Mi"), ("tokens", 5000, "5k"),
      ("tokens", 0, "0"), ("tokens", 7, "7")],
 )  # fmt: skip
-def test_an_amount_is_written_with_the_largest_suffix_that_leaves_a_whole_number(resource: str, units: int, text: str) -> None:
+def test_an_amount_is_written_with_the_largest_suffix_that_leaves_a_whole_number(
+    resource: str, units: int, text: str
+) -> None:
     unit = unit_of(resource)
     assert unit.write(units) == text
     assert parse(text) == units * unit.size

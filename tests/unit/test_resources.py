@@ -37,7 +37,9 @@ def test_what_is_no_quantity_in_a_template_was_not_asked_for(nonsense: Any) -> N
     assert found.requests == {"memory": "1024"}
 
 
-@pytest.mark.parametrize("nonsense", [None, 5, "x", [1], [{"name": "agent", "resources": 7}], [{"resources": {"requests": 3}}]])
+@pytest.mark.parametrize(
+    "nonsense", [None, 5, "x", [1], [{"name": "agent", "resources": 7}], [{"resources": {"requests": 3}}]]
+)
 def test_a_template_of_any_shape_asks_for_nothing(nonsense: Any) -> None:
     spec = an_agent().spec.model_copy(update={"template": templated({"name": "agent"}).template})
     template = spec.template.model_copy(update={"spec": {"containers": nonsense}})
@@ -45,7 +47,9 @@ def test_a_template_of_any_shape_asks_for_nothing(nonsense: Any) -> None:
 
 
 def test_limits_move_with_the_requests_in_proportion() -> None:
-    amounts, wrong = allotted(asking({"cpu": "100m", "memory": "64Mi"}, {"cpu": "300m"}), {"cpu": "200m", "memory": "128Mi"})
+    amounts, wrong = allotted(
+        asking({"cpu": "100m", "memory": "64Mi"}, {"cpu": "300m"}), {"cpu": "200m", "memory": "128Mi"}
+    )
     assert wrong is None
     assert amounts.to_wire() == {"requests": {"cpu": "200m", "memory": "128Mi"}, "limits": {"cpu": "600m"}}
 
