@@ -274,7 +274,7 @@ class Team:
                 self.pass_variable(name)
             for name in self.agents:
                 self.pass_agent(name)
-            if before == (self.status_writes, len(self.effects)) and not any(self.asked.values()):
+            if before == (self.status_writes, len(self.effects)) and not self._has_news():
                 return count
         raise AssertionError(f"still busy after {most} rounds")
 
@@ -290,11 +290,17 @@ class Team:
         self.now += timedelta(seconds=seconds)
 
     def _answers_to(self, name: str) -> dict[str, Answer]:
-        """What is known of the questions of the variable's decision; as in the shell, one that was taken has used them."""
+        """What is known of the variable's questions; as in the shell a failure is forgotten once it was used."""
+        asked = {ask.id: ask for ask in self.asked.get(name, ())}
         known = self.answers.get(name, {})
-        found = {ask.id: known.get(ask.id) or self.function(ask) for ask in self.asked.get(name, ())}
-        self.answers[name] = {id_: answer for id_, answer in found.items() if answer is not None}
+        found = {id_: known.get(id_) or self.function(ask) for id_, ask in asked.items()}
+        kept = {id_: answer for id_, answer in known.items() if answer.error is None}
+        self.answers[name] = kept | {id_: answer for id_, answer in found.items() if answer is not None}
         return self.answers[name]
+
+    def _has_news(self) -> bool:
+        """Whether an answer came that its variable did not look at yet."""
+        return any(ask.id in self._answers_to(name) for name, asks in self.asked.items() for ask in asks)
 
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects[: self.lives]:

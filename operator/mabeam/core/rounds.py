@@ -202,7 +202,7 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
         value, message = _recovered(round_, value, message)
     starts = before.value is None and rule == SPEC_VALUE
     if rules is not None and value != before.value and not failed and not starts:
-        return _proposed(round_, trigger, outcome, (value, rule, message), at_once=at_once)
+        return _proposed(round_, trigger, outcome, (value, rule, message))
     after = _record(round_, trigger, outcome, (value, rule, message), before.consensus)
     if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
         # What was proposed is not what is wanted any more.
@@ -248,7 +248,7 @@ Taken = tuple[Any, str, str]
 """A value, by which rule, and why."""
 
 
-def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken, *, at_once: bool) -> Played:
+def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken) -> Played:
     """A changed value becomes a proposal; one that was rejected is not proposed again until it differs, or the spec does."""
     before, rules = round_.before, round_.variable.spec.consensus
     assert rules is not None  # noqa: S101 - the caller's branch
@@ -257,13 +257,15 @@ def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken, *, at
     stays, asks = _allowed_start(round_)
     if asks:
         return Played(before, None, asks, Reason.EVALUATING)
-    if not at_once and last is not None and last.outcome == "Rejected" and last.proposed == value:
+    spec_hash = digest(spec_inputs(round_))
+    same = last is not None and last.proposed == value and last.spec_hash == spec_hash
+    if same and last is not None and last.outcome == "Rejected":
         told = f"{domains.plain(value)} was rejected: {last.reason}"
         after = _record(round_, trigger, outcome, (stays, rule, told), last)
-        return Played(after if _gist(after) != _gist(before) else before)
-    vote = ballots.propose(round_, rules, min(before.round + 1, LAST_ROUND), value)
-    unchanged = round_.variable.metadata.generation == before.observed_generation
-    if unchanged and last is not None and last.outcome == "Pending" and last.proposed == value:
+        known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
+        return Played(before if known and _gist(after) == _gist(before) else after)
+    vote = ballots.propose(round_, rules, min(before.round + 1, LAST_ROUND), value, spec_hash)
+    if same and last is not None and last.outcome == "Pending":
         vote = last  # other agents, or other offers, but the same value: the vote on it goes on
     after = _record(round_, trigger, outcome, (stays, rule, f"{domains.plain(value)} is proposed: {message}"), vote)
     return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), vote)
