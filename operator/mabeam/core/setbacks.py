@@ -69,8 +69,9 @@ def reckon(
             events.append(Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again"))
         failures, frozen_at = tuple(f.model_copy(update={"released": True}) for f in failures), None
     requeue = None
-    again = undecided and tried
-    if verdict.reason in FAILURES and frozen_at is None and _is_new(before, failures, tolerance, verdict, now, again):
+    # A failure on record that this pass did not try to mend is the old one, also to whoever was just released.
+    told = verdict.reason in FAILURES and (tried or not undecided)
+    if told and frozen_at is None and _is_new(before, failures, tolerance, verdict, now, undecided):
         failure = CoordinationFailure(
             time=now.replace(microsecond=0), error=verdict.reason, message=verdict.message[:1024]
         )
@@ -114,14 +115,14 @@ def _is_new(
     tolerance: VariableFaultTolerance,
     verdict: Verdict,
     now: datetime,
-    again: bool,
+    tried: bool,
 ) -> bool:
-    """Whether it went wrong anew: one that lasts counts once, unless it was tried `again` when that was due."""
+    """Whether it went wrong anew: one that lasts counts once, unless it was `tried` again when that was due."""
     ready = next((c for c in before.conditions if c.type == "Ready"), None)
     last = failures[-1] if failures and not failures[-1].released else None
     if ready is None or ready.reason != verdict.reason or last is None or last.error != verdict.reason:
         return True
-    retried = again and tolerance.recovery_strategy is VariableRecovery.RETRY
+    retried = tried and tolerance.recovery_strategy is VariableRecovery.RETRY
     return retried and retry_in(failures, tolerance, now) <= 0
 
 
