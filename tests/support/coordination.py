@@ -76,6 +76,13 @@ def a_decided(name: str = "temperature", value: Any = 0.6, agents: Sequence[str]
     return a_variable(name, agents, status={"observedGeneration": 1, "value": value, "round": 1}, **words)
 
 
+def ordering(name: str = "v", *told: Any, agent: str = "a", **words: Any) -> Any:
+    """A Custom variable that orders these actions of the agent: `("Stop", {})`."""
+    directives = [{"agent": agent, "action": action, "parameters": parameters} for action, parameters in told]
+    status = {"observedGeneration": 1, "value": {"directives": directives}, "round": 1}
+    return a_variable(name, ("a",), type="Custom", function={"cel": "x"}, status=status, **words)
+
+
 def prefers(value: Any = None, variable: str = "temperature", **words: Any) -> JsonDict:
     """A static preference."""
     return {"variable": variable, **({} if value is None else {"value": value}), **words}
