@@ -1,6 +1,7 @@
 """What agents report and functions answer never breaks a pass; and what is in force before anything is agreed on."""
 
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -153,6 +154,19 @@ def test_who_leads_in_a_plan_is_one_of_the_agents_of_its_variables() -> None:
     ]
     (conflict,) = planned(led, stranger, *told)["agents"]["default/a"]["directives"]["conflicts"]
     assert (conflict["winner"], conflict["loser"]) == ("high", "low")
+
+
+def test_a_retry_is_a_try_and_not_only_counted_as_one() -> None:
+    """What it waited for is there after two seconds: decided at the retry after three, long before the period is over."""
+    spec = {"function": {"cel": "agents.filter(a, a.performance > 0.5).size() + 1"}, "value": 9}
+    retried = variable(faultTolerance={"recoveryStrategy": "Retry", "escalationPolicy": "Freeze"}, **spec)
+    found = []
+    for second in (0, 1, 3):
+        said = [report("a", "mabeam_performance 0.9\n")] if second > 1 else []
+        world = read_world([("world", yaml.safe_dump_all([agent("a"), retried, *said]))])
+        retried["status"] = of(plan(world, NOW + timedelta(seconds=second)))
+        found.append((retried["status"]["value"], len(retried["status"]["failures"])))
+    assert found == [(9, 1), (9, 2), (2, 2)]
 
 
 def test_a_function_is_given_no_more_of_the_system_in_a_plan_than_in_the_operator() -> None:

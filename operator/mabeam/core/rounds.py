@@ -122,9 +122,16 @@ def _period(round_: Round, at_once: bool) -> tuple[float | None, float | None]:
     # Memory of reports runs out without a word, so whoever counts on reports looks again by itself.
     counts = round_.variable.spec.function is not None or any(o.source == "Report" for o in round_.gathered.offers)
     again = float(period) if counts else None
-    if last is None or at_once:
+    if last is None or at_once or _retries(round_, last):
         return again, None
     return again, (last.time - round_.now).total_seconds() + period
+
+
+def _retries(round_: Round, last: LastDecision) -> bool:
+    """Whether the last round failed and is to be tried again before its period is over; `setbacks` says when to look."""
+    tolerance = round_.variable.spec.fault_tolerance
+    retry = tolerance is not None and tolerance.recovery_strategy is VariableRecovery.RETRY
+    return retry and last.rule in FAILED_RULES
 
 
 def _unheard(round_: Round) -> bool:
