@@ -1,7 +1,8 @@
 """How long the pure core takes to decide on a variable, by type and number of agents: `make decisions`.
 
-The first decision (with its record and its directives) and a pass over an unchanged world, each the least CPU time of several: what
-else the machine does only ever adds to it. Bars: 100 ms at 1000 agents for every type but Mesh and predicates; growth of n log n.
+The first decision (with its record and its directives) and a pass over an unchanged world, each the least CPU of several tries:
+what else the machine does only ever adds to it. Bars: 100 ms at 1000 agents for every type but Mesh and predicates; growth of n
+log n.
 """
 
 import argparse

@@ -15,6 +15,7 @@ from mabeam.api.names import HISTORY_KEY, LABEL_VARIABLE, history_config_map
 from mabeam.api.variable import Mode
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
 from mabeam.core.decision import Effect
+from mabeam.core.domain import number
 from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
@@ -106,6 +107,9 @@ def history_effects(
 
 def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
     """In how many seconds the next sample is due, None when none is taken."""
+    exposed = _kept(snapshot, StorageBackend.PROMETHEUS)
+    if exposed is not None:
+        return float(exposed.collection_interval_seconds)
     telemetry = _kept(snapshot, StorageBackend.CONFIG_MAP)
     if telemetry is None or snapshot.variable.spec.paused or snapshot.variable.spec.mode is Mode.ADVISE:
         return None
@@ -113,6 +117,16 @@ def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
     if last is None or last > now:
         return 0.0 if last is None else float(telemetry.collection_interval_seconds)
     return max(0.0, telemetry.collection_interval_seconds - (now - last).total_seconds())
+
+
+def exposed(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> dict[str, float]:
+    """What the operator's own metrics tell: the value when that is a number, and the means; nothing unless asked."""
+    telemetry = _kept(snapshot, StorageBackend.PROMETHEUS)
+    if telemetry is None:
+        return {}
+    value = number(status.value)
+    own = {"value": float(value)} if value is not None else {}
+    return own | means(snapshot.reports, telemetry.metrics)
 
 
 def _found(snapshot: VariableSnapshot) -> ConfigMapFacts | None:

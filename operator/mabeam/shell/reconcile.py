@@ -14,6 +14,7 @@ from mabeam.api.names import directives_config_map
 from mabeam.core import coordination, outcomes, summary, supervision, supervisor
 from mabeam.core.decision import pods_first
 from mabeam.core.delivery import expects_reports
+from mabeam.core.history import exposed
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
@@ -140,6 +141,8 @@ class Reconciler:
         """A variable's pass, timed whatever comes of it."""
         clock, parsed = asyncio.get_running_loop().time, self.cache.variables.get((key.namespace, key.name))
         if parsed is None:
+            self.functions.forget(key)
+            self.telemetry.expose(key.namespace, key.name, {})
             return None
         kind = str(parsed.variable.spec.type) if parsed.invalid is None else "Invalid"
         started, outcome = clock(), outcomes.FAILED
@@ -158,6 +161,7 @@ class Reconciler:
         seen = self.observer.variable(key.namespace, key.name)
         if seen is None:
             self.functions.forget(key)
+            self.telemetry.expose(key.namespace, key.name, {})
             return None, outcomes.UNCHANGED
         snapshot, parsed = seen
         variable = snapshot.variable
@@ -168,6 +172,7 @@ class Reconciler:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
         self.functions.ask(key, decision.asks)
+        self.telemetry.expose(key.namespace, key.name, exposed(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(

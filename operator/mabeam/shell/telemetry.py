@@ -2,7 +2,7 @@
 
 from collections import Counter as Tally
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -76,6 +76,14 @@ class Telemetry:
         self.votes = Counter(
             "mabeam_consensus_rounds", "Votes that ended.", ("protocol", "outcome"), registry=self.registry
         )
+        # The one metric with names in its labels: of variables that ask for it (`telemetry.storageBackend: Prometheus`).
+        self.variables = Gauge(
+            "mabeam_variable",
+            "A variable's value, and the means of what its agents measure.",
+            ("namespace", "variable", "metric"),
+            registry=self.registry,
+        )
+        self._exposed: dict[tuple[str, str], frozenset[str]] = {}
         self.scrapes = Counter(
             "mabeam_report_scrapes",
             "Reports read from agents' pods, or in Prometheus.",
@@ -108,6 +116,18 @@ class Telemetry:
         """This process decides from now on."""
         self.leads = True
         self.leading.set(1)
+
+    def expose(self, namespace: str, variable: str, told: Mapping[str, float]) -> None:
+        """Tell these of the variable from now on, and nothing else; what is not told any more is not there any more."""
+        place = (namespace, variable)
+        for metric in self._exposed.get(place, frozenset()) - told.keys():
+            self.variables.remove(namespace, variable, metric)
+        for metric, value in told.items():
+            self.variables.labels(namespace, variable, metric).set(value)
+        if told:
+            self._exposed[place] = frozenset(told)
+        else:
+            self._exposed.pop(place, None)
 
     def count_directives(self, outcomes: Iterable[tuple[DirectiveAction, str]]) -> None:
         """Count what became of directives."""
