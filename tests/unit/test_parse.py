@@ -263,3 +263,20 @@ def test_equal_conditions_of_different_agents_are_one_object() -> None:
     one, other = (parse_agent(agent_body(name, status=status)).agent.status for name in ("a", "b"))
     assert one.conditions[0] is other.conditions[0]
     assert one.conditions[0].message == "1/1 ready"
+
+
+@pytest.mark.parametrize(
+    ("type_", "reason", "resize"),
+    [
+        ("PodResizePending", "Infeasible", "Infeasible"),
+        ("PodResizePending", "Deferred", "Deferred"),
+        ("PodResizeInProgress", "", "InProgress"),
+        # The kubelet tries it again: a process may use less memory in a moment.
+        ("PodResizeInProgress", "Error", "Deferred"),
+    ],
+)
+def test_how_far_a_resize_is_comes_from_the_pods_conditions(type_: str, reason: str, resize: str) -> None:
+    told = {"type": type_, "status": "True", "reason": reason, "message": "why"}
+    found = pod(status={"conditions": [told]})
+    assert (found.resize, found.resize_message) == (resize, "why")
+    assert pod(status={"conditions": [told | {"status": "False"}]}).resize is None

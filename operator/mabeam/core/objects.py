@@ -93,6 +93,9 @@ def spec_hash(spec: AgentSpec) -> str:
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
     shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}
+    if "resources" in shape:  # what an allocation may do with them is in no pod
+        made = {name: value for name, value in shape["resources"].items() if name not in ("bounds", "cpuWeight")}
+        shape = {name: value for name, value in (shape | {"resources": made}).items() if name != "resources" or made}
     return digest(shape), digest(whole)
 
 

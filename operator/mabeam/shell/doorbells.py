@@ -47,13 +47,17 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
 
 
 def _says(parsed: ParsedAgent) -> object:
-    """What a negotiation hears of an agent at once."""
+    """What a variable learns of an agent from its user, and decides by at once."""
+    spec = parsed.agent.spec
     return (
         parsed.invalid,
         parsed.agent.metadata.uid,
         parsed.agent.metadata.labels,
-        parsed.agent.spec.preferences,
-        parsed.agent.spec.reports,
+        spec.preferences,
+        spec.reports,
+        spec.role_name,
+        spec.capabilities,
+        spec.resources,
     )
 
 

@@ -87,8 +87,9 @@ def _resources(spec: Mapping[str, Any], status: Mapping[str, Any], conditions: M
         if told.get("status") == "True":
             reason = str(told.get("reason") or "")
             message = str(told.get("message") or "")[:256] or None
+            # What went wrong in actuating it the kubelet tries again: a process may need less memory in a moment.
             error = type_ == "PodResizeInProgress" and reason == "Error"
-            known = "Infeasible" if error else state or (reason if reason in ("Infeasible", "Deferred") else None)
+            known = "Deferred" if error else state or (reason if reason in ("Infeasible", "Deferred") else None)
             return found | {"resize": known, "resize_message": message}
     return found
 
