@@ -82,7 +82,6 @@ LEFT_OUT: dict[str, set[Enum]] = {
         DirectiveAction.STOP,
         DirectiveAction.RECONFIGURE,
         DirectiveAction.MIGRATE,
-        DirectiveAction.UPDATE_COMMUNICATION,
         DirectiveAction.ADJUST_PARAMETERS,
     },
     # every other directive has the one default (design, section 11)
