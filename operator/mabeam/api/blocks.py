@@ -19,7 +19,7 @@ from mabeam.api.base import (
     Rule,
     list_map,
 )
-from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
+from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 
 
 class CoordinationPattern(StrEnum):
@@ -217,7 +217,8 @@ class ThresholdAction(KubeModel):
 
     action: DirectiveAction
     parameters: Annotated[
-        dict[str, JsonValue], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})
+        dict[Annotated[str, Field(max_length=MAX_PARAMETER_NAME)], JsonValue],
+        Field(max_length=MAX_PARAMETERS, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
     ] = {}
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

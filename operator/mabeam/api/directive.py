@@ -7,8 +7,9 @@ from pydantic import Field
 
 from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
 
-# As many as one directive may carry.
+# As many parameters as one directive carries, and how long their names may be: a conflict over one of them tells it.
 MAX_PARAMETERS: Final = 64
+MAX_PARAMETER_NAME: Final = 253
 
 
 class DirectiveAction(StrEnum):

@@ -73,6 +73,10 @@ class ConsensusRound(StatusModel):
     outcome: Literal["Pending", "Accepted", "Rejected"] = "Pending"
     deadline: Time | None = None
     reason: LongText = ""
+    spec_hash: Annotated[
+        str | None,
+        Field(max_length=80, description="Hash of the spec it was proposed under; another one is voted on anew."),
+    ] = None
     awaits_approval: Annotated[
         bool | None, Field(description="The agents accepted it; a human has to approve of it yet.")
     ] = None

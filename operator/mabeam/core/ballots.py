@@ -30,8 +30,8 @@ class Count:
     asks: tuple[Ask, ...] = ()
 
 
-def propose(round_: Round, rules: Consensus, number: int, value: Any) -> ConsensusRound:
-    """The proposal of a value, of that round."""
+def propose(round_: Round, rules: Consensus, number: int, value: Any, spec_hash: str) -> ConsensusRound:
+    """The proposal of a value, of that round and under that spec."""
     # Rounded up to a status's whole seconds: a deadline may come out later than asked for, never earlier.
     deadline = round_.now + timedelta(seconds=rules.deadline_seconds, microseconds=999_999)
     return ConsensusRound(
@@ -40,6 +40,7 @@ def propose(round_: Round, rules: Consensus, number: int, value: Any) -> Consens
         protocol=rules.protocol,
         eligible=len(round_.agents),
         deadline=deadline.replace(microsecond=0),
+        spec_hash=spec_hash,
     )
 
 

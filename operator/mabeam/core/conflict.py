@@ -179,7 +179,9 @@ def resolve(claims: Sequence[Claim], resolver: str, hearing: Hearing = Hearing()
             first = min(own, key=precedence)
             if good is not None:
                 in_force[key] = replace(first, value=good)
-            conflicts.extend(_conflict(first, claim, resolver, "not resolved: the last good stays") for claim in own)
+            # Nobody won: the first one's own line carries what stays, for the next pass to know it by.
+            told = "not resolved: the last good stays"
+            conflicts.extend(_conflict(first, c, resolver, told, good if c is first else None) for c in own)
             continue
         in_force[key] = ruling.winner
         value = ruling.winner.value if ruling.together else None

@@ -67,7 +67,8 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     advise = variable.spec.mode is Mode.ADVISE
     told = () if advise else directives_of(variable, run.agents, status.value)
     verdict = trouble or _verdict(run, played, judge(told))
-    setback = reckon(variable, status, verdict, now)
+    undecided = trouble is None and failure_of(status) is not None
+    setback = reckon(variable, status, verdict, now, undecided=undecided, tried=played.tried)
     verdict = setback.verdict
     status = setback.status.model_copy(
         update={

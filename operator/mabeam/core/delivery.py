@@ -17,12 +17,13 @@ from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives
 from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
 from mabeam.core.content import content_of, document_content, holds_item
 from mabeam.core.decision import Effect, soonest
-from mabeam.core.effective import MAX_ITEMS, EffectiveSet, lost_in, same_order
+from mabeam.core.effective import EffectiveSet, lost_in, same_order
 from mabeam.core.generations import held_document, held_generation, lost_generation, stored_directives
 from mabeam.core.lifecycle import is_live
 from mabeam.core.obedience import EXHAUSTED, Orders, orders_of
 from mabeam.core.objects import digest, directives_config_map_body
 from mabeam.core.reports import Refusal, Report
+from mabeam.core.resources import RESIZABLE
 from mabeam.core.restore import DROPPED, Lapse, in_force, proven_at, restored
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -30,6 +31,8 @@ from mabeam.core.snapshot import AgentSnapshot, PodFacts
 NUDGE_SECONDS: Final = 2
 NOT_DELIVERED: Final = "not delivered in time"
 NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
+# What the operator itself refuses begins so: when that is over, the directive is issued anew.
+UNABLE: Final = "cannot be done: "
 
 
 def expects_reports(agent: Agent) -> bool:
@@ -125,7 +128,7 @@ def deliver(
         generation=generation,
         applied_generation=_applied_generation(run, generation),
         items=items,
-        conflicts=wanted.conflicts[:MAX_ITEMS],
+        conflicts=wanted.listed,
         content_hash=digest(content),
         allotted=_allotted(run, items),
         last_good=before.last_good,
@@ -149,7 +152,9 @@ def _allotted(run: _Pass, items: tuple[AgentDirective, ...]) -> dict[str, str] |
     allotment = next((item for item in items if item.action is DirectiveAction.ALLOCATE_RESOURCES), None)
     if allotment is None:
         return None
-    return dict(run.orders.shares) if allotment.state is DirectiveState.ACKNOWLEDGED else run.before.allotted
+    if allotment.state is not DirectiveState.ACKNOWLEDGED:
+        return run.before.allotted
+    return {resource: amount for resource, amount in run.orders.shares.items() if resource in RESIZABLE}
 
 
 def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
@@ -201,11 +206,9 @@ def _advance(run: _Pass, wanted: EffectiveSet, place: int, item: AgentDirective,
     """
     old = next((i for i in run.before.items if i.variable == item.variable and same_order(i, item)), None)
     conflict = wanted.lost(item)
-    aside = conflict.message[:1024] if conflict is not None else DROPPED if item.dropped else wanted.refused.get(place)
-    was_lost = old is not None and lost_in(run.before.conflicts, old) is not None
-    was_aside = old is not None and (was_lost or bool(old.dropped))
-    if old is not None and aside is not None and aside == wanted.refused.get(place):
-        was_aside = True
+    unable = f"{UNABLE}{wanted.refused[place]}" if place in wanted.refused else None
+    aside = conflict.message if conflict is not None else DROPPED if item.dropped else unable
+    was_aside = old is not None and _was_aside(run, old)
     if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(run, item, generation)):
         item = item.model_copy(
             update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
@@ -219,6 +222,11 @@ def _advance(run: _Pass, wanted: EffectiveSet, place: int, item: AgentDirective,
     return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
 
 
+def _was_aside(run: _Pass, old: AgentDirective) -> bool:
+    unable = old.state is DirectiveState.REFUSED and (old.reason or "").startswith(UNABLE)
+    return unable or bool(old.dropped) or lost_in(run.before.conflicts, old) is not None
+
+
 def _was_overtaken(run: _Pass, item: AgentDirective, generation: int) -> bool:
     """Whether pods may have read another order in between, though the status knows of none: then it has to be told again."""
     if generation <= run.before.generation:
@@ -230,7 +238,8 @@ def _was_overtaken(run: _Pass, item: AgentDirective, generation: int) -> bool:
 def _state(run: _Pass, item: AgentDirective, *, is_new: bool) -> tuple[DirectiveState, str | None]:
     refusal = next((r for pod in run.ready_pods for r in _refusals(run, pod) if _refuses(run, pod, r, item)), None)
     if refusal is not None:
-        return DirectiveState.REFUSED, (refusal.reason or "refused without a reason")[:1024]
+        reason = refusal.reason or "refused without a reason"
+        return DirectiveState.REFUSED, (f"says: {reason}" if reason.startswith(UNABLE) else reason)[:1024]
     late = item.issued_at is not None and run.remaining(item.issued_at, item.timeout_seconds) <= 0
     if item.action is DirectiveAction.ALLOCATE_RESOURCES:
         if item.state is DirectiveState.REFUSED:

@@ -70,10 +70,19 @@ class EffectiveSet:
         """The conflict the item lost, None when it is in force."""
         return lost_in(self.conflicts, item)
 
+    @property
+    def listed(self) -> tuple[Conflict, ...]:
+        """As many conflicts as a status carries; that by which a directive is known to have lost is always among them."""
+        if len(self.conflicts) <= MAX_ITEMS:
+            return self.conflicts
+        needed = {id(self.lost(item)) for item in self.items}
+        first = sorted(range(len(self.conflicts)), key=lambda place: (id(self.conflicts[place]) not in needed, place))
+        return tuple(self.conflicts[place] for place in sorted(first[:MAX_ITEMS]))
+
 
 def lost_in(conflicts: Sequence[Conflict], item: AgentDirective) -> Conflict | None:
     """The conflict the item lost, of those; None when it lost none."""
-    own = [conflict for conflict in conflicts if conflict.loser == item.variable and conflict.value is None]
+    own = [c for c in conflicts if c.loser == item.variable and (c.value is None or c.loser == c.winner)]
     about = {key for key, _ in _subjects(item.action, item.parameters)} if own else set()
     return next((conflict for conflict in own if (conflict.action, conflict.parameter) in about), None)
 
@@ -232,7 +241,7 @@ def _orders(agent: Agent, in_force: Mapping[Key, Any]) -> dict[str, Any]:
         orders["replicas"] = (max if scaled[0] == "up" else min)(agent.spec.replicas, scaled[1])
     role = in_force.get((DirectiveAction.CHANGE_ROLE, "role"))
     if role is not None:
-        orders |= {"role": role[0], "term": role[1] if isinstance(role[1], int) else None}
+        orders |= {"role": role[0], "term": role[1] if type(role[1]) is int else None}
     orders["active"] = in_force.get((DirectiveAction.ACTIVATE, "active"), True)
     orders["communication"] = in_force.get((DirectiveAction.UPDATE_COMMUNICATION, "peers"))
     shares = {key[1]: v for key, v in in_force.items() if key[0] is DirectiveAction.ALLOCATE_RESOURCES}

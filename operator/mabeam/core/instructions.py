@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, TypeGuard
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import CoordinationPattern
-from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
+from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.memo import once
 from mabeam.core.topology import Direction, Peer, Wiring, wire
@@ -62,15 +62,12 @@ def _allocation(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def wiring_of(value: Any) -> Wiring:
     """Who talks to whom by a topology's value; nobody to anybody when somebody else wrote it."""
-    if not isinstance(value, dict) or value.get("pattern") not in set(CoordinationPattern):
+    if not isinstance(value, dict) or value.get("pattern") not in list(CoordinationPattern):
         return Wiring({})
-    edges = [(str(e[0]), str(e[1])) for e in value.get("edges") or () if isinstance(e, list) and len(e) == 2]
-    return wire(
-        CoordinationPattern(value["pattern"]),
-        _names(value, "members"),
-        value.get("coordinator") or value.get("hub"),
-        edges,
-    )
+    found = value.get("edges")
+    edges = [(str(e[0]), str(e[1])) for e in found if isinstance(e, list) and len(e) == 2] if _is_list(found) else []
+    hub = _coordinator(value) or value.get("hub")
+    return wire(CoordinationPattern(value["pattern"]), _names(value, "members"), hub, edges)
 
 
 _WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
@@ -106,7 +103,7 @@ def _named_peers(value: Any) -> dict[str, tuple[str, ...]]:
     found = value.get("directives") if isinstance(value, dict) else None
     named: dict[str, tuple[str, ...]] = {}
     for one in found if isinstance(found, list) else ():
-        for told in _spoken(one):
+        for told in spoken(one):
             if told.action is DirectiveAction.UPDATE_COMMUNICATION and peers_wrong(told.parameters) is None:
                 named[str(one.get("agent"))] = tuple(peer["name"] for peer in told.parameters.get("peers") or ())
     return named
@@ -120,7 +117,10 @@ def peers_wrong(parameters: JsonDict) -> str | None:
         isinstance(peer, dict) and isinstance(peer.get("name"), str) and peer.get("direction") in directions
         for peer in peers
     )
-    return None if sound else f"`peers` must be a list of {{name, direction?}}, not {peers!r:.40}"
+    if not sound:
+        return f"`peers` must be a list of {{name, direction?}}, not {peers!r:.40}"
+    leader = parameters.get("coordinator")
+    return None if leader is None or isinstance(leader, str) else f"`coordinator` must be a name, not {leader!r:.40}"
 
 
 def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
@@ -130,9 +130,19 @@ def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def _communication(peers: tuple[Peer, ...], value: Any) -> Instruction:
     told: JsonDict = {"pattern": value["pattern"], "peers": [_peer(peer) for peer in peers]}
-    if value.get("coordinator"):
-        told |= {"coordinator": value["coordinator"], "term": value.get("term", 1)}
+    if leader := _coordinator(value):
+        told |= {"coordinator": leader, "term": _term(value)}
     return Instruction(DirectiveAction.UPDATE_COMMUNICATION, told)
+
+
+def _coordinator(value: Any) -> str | None:
+    found = value.get("coordinator") if isinstance(value, dict) else None
+    return found if isinstance(found, str) and found else None
+
+
+def _term(value: JsonDict) -> int:
+    found = value.get("term")
+    return found if isinstance(found, int) and not isinstance(found, bool) else 1
 
 
 def _peer(peer: Peer) -> JsonDict:
@@ -141,12 +151,12 @@ def _peer(peer: Peer) -> JsonDict:
 
 def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
     communicate = _topology(variable, value)
-    leader = value.get("coordinator") if isinstance(value, dict) else None
+    leader = _coordinator(value)
 
     def tell(name: str) -> tuple[Instruction, ...]:
         if name != leader:
             return communicate(name)
-        told = {"role": str(AgentRole.COORDINATOR), "term": value.get("term", 1)}
+        told = {"role": str(AgentRole.COORDINATOR), "term": _term(value)}
         return (*communicate(name), Instruction(DirectiveAction.CHANGE_ROLE, told))
 
     return tell
@@ -154,7 +164,7 @@ def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
 
 def _threshold(variable: OrchestrationVariable, value: Any) -> Tell:
     crossed = value if isinstance(value, dict) else {}
-    return lambda name: _spoken(crossed.get(name))
+    return lambda name: spoken(crossed.get(name))
 
 
 def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
@@ -162,24 +172,36 @@ def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
     if not isinstance(value, dict) or not isinstance(value.get("directives"), list):
         return _parameter(variable, value)
     told: dict[str, list[Instruction]] = {}
-    for one in filter(lambda one: isinstance(one, dict), value["directives"]):
-        told.setdefault(str(one.get("agent")), []).extend(_spoken(one))
+    for one in value["directives"]:
+        if isinstance(one, dict):
+            told.setdefault(str(one.get("agent")), []).extend(spoken(one))
     return lambda name: tuple(told.get(name, ()))
 
 
-def _spoken(one: Any) -> tuple[Instruction, ...]:
+def spoken(one: Any) -> tuple[Instruction, ...]:
     """The directive that an object names; none when somebody else wrote it."""
-    if not isinstance(one, dict) or one.get("action") not in set(DirectiveAction):
+    if not isinstance(one, dict) or one.get("action") not in list(DirectiveAction):
         return ()
     parameters = one.get("parameters")
-    if isinstance(parameters, dict) and len(parameters) > MAX_PARAMETERS:
-        return ()
-    return (Instruction(DirectiveAction(one["action"]), dict(parameters) if isinstance(parameters, dict) else {}),)
+    parameters = parameters if isinstance(parameters, dict) else {}
+    return () if wrong_parameters(parameters) else (Instruction(DirectiveAction(one["action"]), dict(parameters)),)
+
+
+def wrong_parameters(parameters: JsonDict) -> str | None:
+    """Why no directive can carry these parameters; None when one can."""
+    if len(parameters) > MAX_PARAMETERS:
+        return f"with more than {MAX_PARAMETERS} parameters"
+    long = next((name for name in parameters if len(name) > MAX_PARAMETER_NAME), None)
+    return f"whose parameter {long!r:.60} has more than {MAX_PARAMETER_NAME} characters" if long else None
 
 
 def _names(value: Any, key: str) -> tuple[str, ...]:
     found = value.get(key) if isinstance(value, dict) else None
-    return tuple(name for name in found if isinstance(name, str)) if isinstance(found, list) else ()
+    return tuple(name for name in found if isinstance(name, str)) if _is_list(found) else ()
+
+
+def _is_list(found: Any) -> TypeGuard[list[Any]]:
+    return isinstance(found, list)
 
 
 INSTRUCTIONS: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, Any], Tell]]] = {

@@ -1,6 +1,6 @@
 """Directives change the effective agent before supervision looks at it: the spec itself is its user's, and is never written."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -9,7 +9,7 @@ from mabeam.api.agent_status import AgentState
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState
 from mabeam.core import objects
 from mabeam.core.conflict import Hearing, Leader
-from mabeam.core.effective import EffectiveSet, effective_set, same_order
+from mabeam.core.effective import EffectiveSet, effective_set, lost_in, same_order
 from mabeam.core.generations import stored_directives
 from mabeam.core.lifecycle import is_live
 from mabeam.core.resources import RESIZABLE, Amounts, allotted, declared, same_amounts
@@ -43,8 +43,8 @@ def orders_of(snapshot: AgentSnapshot) -> Orders:
         hearing = Hearing(_leader(snapshot), in_force(before), snapshot.answers)
         told = effective_set(agent, snapshot.variables, before.items, hearing)
     status = agent.status
-    migrations = (status.migrations or 0) + _newly(told, before.items, DirectiveAction.MIGRATE)
-    reconfigurations = (status.reconfigurations or 0) + _newly(told, before.items, DirectiveAction.RECONFIGURE)
+    migrations = (status.migrations or 0) + _newly(told, before, DirectiveAction.MIGRATE)
+    reconfigurations = (status.reconfigurations or 0) + _newly(told, before, DirectiveAction.RECONFIGURE)
     shares = _shares(told, before)
     resources = _resources(snapshot, shares)
     shape = objects.shape(_prioritised(agent.spec, told), reconfigurations)
@@ -64,14 +64,19 @@ def _resources(snapshot: AgentSnapshot, shares: dict[str, str]) -> Amounts | Non
     return own if resized and any(differ) else None
 
 
-def _newly(told: EffectiveSet, before: Sequence[AgentDirective], action: DirectiveAction) -> int:
-    """How many directives of that action came that were not there before; each asks once."""
+def _newly(told: EffectiveSet, before: AgentDirectives, action: DirectiveAction) -> int:
+    """How many directives of that action came into force that were not in force before; each asks once."""
     return sum(
         1
         for item in told.items
-        if item.action is action
-        and told.lost(item) is None
-        and not any(old.variable == item.variable and same_order(old, item) for old in before)
+        if item.action is action and told.lost(item) is None and not any(_was_in_force(before, item))
+    )
+
+
+def _was_in_force(before: AgentDirectives, item: AgentDirective) -> Iterator[bool]:
+    return (
+        old.variable == item.variable and same_order(old, item) and lost_in(before.conflicts, old) is None
+        for old in before.items
     )
 
 

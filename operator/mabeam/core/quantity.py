@@ -1,5 +1,7 @@
 """Kubernetes quantities as exact numbers, and back in the fewest characters (apimachinery resource.Quantity)."""
 
+import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
@@ -15,22 +17,33 @@ _SUFFIXES: Final[Mapping[str, Fraction]] = {
     **{f"{letter}i": Fraction(1024) ** power for power, letter in enumerate("KMGTPE", start=1)},
 }
 _MEBI: Final = 1024**2
+_QUANTITY: Final = re.compile(
+    r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([KMGTPE]i|[numkMGTPE]|))", re.ASCII
+)
+_LONGEST: Final = 64
+# Kubernetes' own bounds: what is larger is taken for this, and what has more digits is rounded up to thousand-millionths.
+_LARGEST: Final = Fraction(2**63 - 1)
+_FINEST: Final = Fraction(1, 10**9)
+_EXPONENTS: Final = 2 * _LONGEST + 32
 
 
 # Agents ask for the same few amounts over and over.
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Fraction:
-    """The exact number that a quantity stands for; raises ValueError when it is none."""
-    text = text.strip().removeprefix("+")
-    for suffix in sorted(_SUFFIXES, key=len, reverse=True):
-        head = text.removesuffix(suffix) if suffix else text
-        if suffix and head == text:
-            continue
-        try:
-            return Fraction(head) * _SUFFIXES[suffix]
-        except ValueError:
-            continue
-    raise ValueError(f"{text!r} is not a quantity")
+    """The exact number that a quantity stands for; raises ValueError when it is none.
+
+    As in Kubernetes no number is above 2^63 - 1, nor has more than nine decimals: `1e999999999` costs nothing to read.
+    """
+    found = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST else None
+    if found is None:
+        raise ValueError(f"{text!r:.80} is not a quantity")
+    digits, exponent, suffix = found.groups()
+    # So few digits and so large an exponent are beyond the bounds either way.
+    power = max(-_EXPONENTS, min(int(exponent or 0), _EXPONENTS))
+    amount = Fraction(digits) * _SUFFIXES[suffix or ""] * Fraction(10) ** power
+    whole, rest = divmod(abs(amount), _FINEST)
+    size = min((whole + (1 if rest else 0)) * _FINEST, _LARGEST)
+    return -size if amount < 0 else size
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,11 +55,11 @@ class Unit:
 
     def floor(self, amount: Fraction) -> int:
         """How many whole units are in the amount."""
-        return int(amount / self.size)
+        return math.floor(amount / self.size)
 
     def ceil(self, amount: Fraction) -> int:
         """How many whole units hold the amount."""
-        return -int(-amount / self.size) if amount % self.size == 0 else int(amount / self.size) + 1
+        return math.ceil(amount / self.size)
 
     def write(self, units: int) -> str:
         """The quantity of so many units, in the fewest characters."""

@@ -56,7 +56,17 @@ def declared(spec: AgentSpec) -> Amounts:
 
 
 def _quantities(found: Any) -> dict[str, str]:
-    return {str(name): str(amount) for name, amount in found.items()} if isinstance(found, dict) else {}
+    """The amounts among what a template says; what is none the apiserver will tell its author."""
+    named = found.items() if isinstance(found, dict) else ()
+    return {str(name): str(amount) for name, amount in named if _is_quantity(str(amount))}
+
+
+def _is_quantity(text: str) -> bool:
+    try:
+        quantity.parse(text)
+    except ValueError:
+        return False
+    return True
 
 
 def allotted(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Amounts, str | None]:
@@ -80,9 +90,11 @@ def allotted(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Amounts, str |
             bound = quantity.parse(str(most[resource])) if most.get(resource) is not None else None
         except ValueError as wrong:
             return before, str(wrong)
+        if amount <= 0:
+            return before, f"its pods cannot run with {share} {resource}"
         requests[resource] = share
-        if limit is not None:
-            limits[resource] = _limit(resource, amount, was, limit, bound)
+        if limit is not None:  # equal ones stay equal to the letter: that is what the class Guaranteed means
+            limits[resource] = share if limit == was else _limit(resource, amount, was, limit, bound)
     return Amounts(requests, limits), None
 
 

@@ -61,7 +61,9 @@ def in_force(directives: AgentDirectives) -> JsonDict:
         for parameter, value in item.parameters.items()
         if (item.variable, parameter) not in lost and (not item.dropped or parameter in good)
     }
-    return held | {c.parameter: c.value for c in conflicts if c.value is not None and c.parameter in held}
+    together = {c.parameter: c.value for c in conflicts if c.value is not None and c.parameter in held}
+    unresolved = {c.parameter: c.value for c in conflicts if c.value is not None and c.winner == c.loser}
+    return held | together | unresolved
 
 
 def proven_at(

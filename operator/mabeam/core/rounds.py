@@ -27,6 +27,7 @@ from mabeam.core.decision import soonest
 from mabeam.core.delivery import expects_reports
 from mabeam.core.outcome import Outcome
 from mabeam.core.questions import Ask
+from mabeam.core.setbacks import is_retry_due
 from mabeam.core.strategies.round import Round
 from mabeam.core.strategies.selection import active_in
 from mabeam.core.strategies.table import STRATEGIES
@@ -47,13 +48,15 @@ LISTENING_SECONDS: Final = 1.0
 class Played:
     """The status after this pass's round, or as it was when none was due or nothing came of it; and when to look again.
 
-    `waits` says what it waits for; `asks` are the questions that are to be answered.
+    `waits` says what it waits for; `asks` are the questions that are to be answered; `tried` says that a value was looked for,
+    and all that was asked for it answered.
     """
 
     status: OrchestrationVariableStatus
     requeue: float | None = None
     asks: tuple[Ask, ...] = ()
     waits: Reason | None = None
+    tried: bool = False
 
 
 def play(round_: Round) -> Played:
@@ -75,7 +78,7 @@ def play(round_: Round) -> Played:
         return Played(before, again, outcome.asks, Reason.EVALUATING)
     played = _gated(round_, trigger, outcome, at_once=at_once)
     watched = played.status.model_copy(update={"watching": outcome.memory or None})
-    return replace(played, status=watched, requeue=soonest(again, played.requeue))
+    return replace(played, status=watched, requeue=soonest(again, played.requeue), tried=not played.asks)
 
 
 def failure_of(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
@@ -122,16 +125,9 @@ def _period(round_: Round, at_once: bool) -> tuple[float | None, float | None]:
     # Memory of reports runs out without a word, so whoever counts on reports looks again by itself.
     counts = round_.variable.spec.function is not None or any(o.source == "Report" for o in round_.gathered.offers)
     again = float(period) if counts else None
-    if last is None or at_once or _retries(round_, last):
+    if last is None or at_once or (failure_of(round_.before) is not None and is_retry_due(round_.variable, round_.now)):
         return again, None
     return again, (last.time - round_.now).total_seconds() + period
-
-
-def _retries(round_: Round, last: LastDecision) -> bool:
-    """Whether the last round failed and is to be tried again before its period is over; `setbacks` says when to look."""
-    tolerance = round_.variable.spec.fault_tolerance
-    retry = tolerance is not None and tolerance.recovery_strategy is VariableRecovery.RETRY
-    return retry and last.rule in FAILED_RULES
 
 
 def _unheard(round_: Round) -> bool:
@@ -196,13 +192,16 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
             return Played(before, None, checked.asks, Reason.EVALUATING)
         if checked.broken is not None:
             told = f"{domains.plain(value)} is not allowed: {checked.broken}"
-            value, rule, message = _start_or_last(round_), str(Reason.CONSTRAINT_VIOLATION), told
+            rule, message = str(Reason.CONSTRAINT_VIOLATION), told
             outcome = replace(outcome, error=Reason.CONSTRAINT_VIOLATION)
+            value, asks = _allowed_start(round_)
+            if asks:
+                return Played(before, None, asks, Reason.EVALUATING)
     failed = rule in FAILED_RULES
     if failed:
         value, message = _recovered(round_, value, message)
     if rules is not None and value != _start_or_last(round_) and not failed:
-        return _proposed(round_, trigger, outcome, (value, rule, message), at_once=at_once)
+        return _proposed(round_, trigger, outcome, (value, rule, message))
     after = _record(round_, trigger, outcome, (value, rule, message), before.consensus)
     if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
         # What was proposed is not what is wanted any more.
@@ -222,6 +221,15 @@ def _start_or_last(round_: Round) -> Any:
     return domains.adopt(spec.domain, spec.value)
 
 
+def _allowed_start(round_: Round) -> tuple[Any, tuple[Ask, ...]]:
+    """What stays in force where the rules refuse a value: the last one; the start, if they allow that; else nothing yet."""
+    value = _start_or_last(round_)
+    if value is None or round_.before.value is not None:
+        return value, ()
+    checked = guardrails.check(round_, value)
+    return (value if checked.broken is None else None), checked.asks
+
+
 def _recovered(round_: Round, value: Any, message: str) -> tuple[Any, str]:
     """What a failure leaves in force, by `recoveryStrategy`."""
     tolerance, spec = round_.variable.spec.fault_tolerance, round_.variable.spec
@@ -239,18 +247,26 @@ Taken = tuple[Any, str, str]
 """A value, by which rule, and why."""
 
 
-def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken, *, at_once: bool) -> Played:
+def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken) -> Played:
     """A changed value becomes a proposal; one that was rejected is not proposed again until it differs, or the spec does."""
     before, rules = round_.before, round_.variable.spec.consensus
     assert rules is not None  # noqa: S101 - the caller's branch
     value, rule, message = taken
     last = before.consensus
-    if not at_once and last is not None and last.outcome == "Rejected" and last.proposed == value:
-        return Played(before)
-    number = min(before.round + 1, LAST_ROUND)
-    vote = ballots.propose(round_, rules, number, value)
-    told = (_start_or_last(round_), rule, f"{domains.plain(value)} is proposed: {message}")
-    after = _record(round_, trigger, outcome, told, vote)
+    stays, asks = _allowed_start(round_)
+    if asks:
+        return Played(before, None, asks, Reason.EVALUATING)
+    spec_hash = digest(spec_inputs(round_))
+    same = last is not None and last.proposed == value and last.spec_hash == spec_hash
+    if same and last is not None and last.outcome == "Rejected":
+        told = f"{domains.plain(value)} was rejected: {last.reason}"
+        after = _record(round_, trigger, outcome, (stays, rule, told), last)
+        known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
+        return Played(before if known and _gist(after) == _gist(before) else after)
+    vote = ballots.propose(round_, rules, min(before.round + 1, LAST_ROUND), value, spec_hash)
+    if same and last is not None and last.outcome == "Pending":
+        vote = last  # other agents, or other offers, but the same value: the vote on it goes on
+    after = _record(round_, trigger, outcome, (stays, rule, f"{domains.plain(value)} is proposed: {message}"), vote)
     return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), vote)
 
 
@@ -270,8 +286,8 @@ def _vote(round_: Round, vote: ConsensusRound) -> Played:
     decided = last.model_copy(update={"time": round_.now, "message": told[:1024]}) if last is not None else None
     taken: JsonDict = {"last_decision": decided}
     if accepted:
-        taken |= {"value": vote.proposed, "previous_value": before.value}
-        taken["previous_value"] = before.previous_value if before.value is None else before.value
+        was = before.previous_value if before.value is None else before.value
+        taken |= {"value": vote.proposed, "previous_value": was}
     return Played(after.model_copy(update=taken))
 
 

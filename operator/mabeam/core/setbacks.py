@@ -45,9 +45,18 @@ def _is_released(variable: OrchestrationVariable) -> bool:
 
 
 def reckon(
-    variable: OrchestrationVariable, status: OrchestrationVariableStatus, verdict: Verdict, now: datetime
+    variable: OrchestrationVariable,
+    status: OrchestrationVariableStatus,
+    verdict: Verdict,
+    now: datetime,
+    *,
+    undecided: bool,
+    tried: bool,
 ) -> Setback:
-    """What this pass's verdict means for the budget; nothing when the variable has no `faultTolerance`."""
+    """What this pass's verdict means for the budget; nothing when the variable has no `faultTolerance`.
+
+    `undecided` says that it is the decision that failed, so that trying again may help, and `tried` that this pass did.
+    """
     tolerance, before = variable.spec.fault_tolerance, variable.status
     asked = variable.metadata.annotations.get(ANNOTATION_RELEASE, "")[:ANNOTATION_LENGTH]
     events: list[Event] = []
@@ -60,7 +69,9 @@ def reckon(
             events.append(Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again"))
         failures, frozen_at = tuple(f.model_copy(update={"released": True}) for f in failures), None
     requeue = None
-    if verdict.reason in FAILURES and frozen_at is None and _is_new(before, failures, tolerance, verdict, now):
+    # A failure on record that this pass did not try to mend is the old one, also to whoever was just released.
+    told = verdict.reason in FAILURES and (tried or not undecided)
+    if told and frozen_at is None and _is_new(before, failures, tolerance, verdict, now, undecided):
         failure = CoordinationFailure(
             time=now.replace(microsecond=0), error=verdict.reason, message=verdict.message[:1024]
         )
@@ -70,8 +81,8 @@ def reckon(
             events.append(
                 Event(Reason.FAILURE_BUDGET_EXHAUSTED, _message(variable, failures, tolerance, now), "Warning")
             )
-    if verdict.reason in FAILURES and frozen_at is None and tolerance.recovery_strategy is VariableRecovery.RETRY:
-        requeue = retry_in(failures, tolerance, now)
+    if undecided and frozen_at is None and tolerance.recovery_strategy is VariableRecovery.RETRY:
+        requeue = retry_in(failures, tolerance, now) or None  # one that is due already waits for something else
     if frozen_at is not None and tolerance.escalation_policy is not VariableEscalation.ALERT:
         message = _message(variable, failures, tolerance, now)
         verdict = Verdict(False, Reason.FAILURE_BUDGET_EXHAUSTED, message, stalled=True, accepted=verdict.accepted)
@@ -81,15 +92,21 @@ def reckon(
     return Setback(status.model_copy(update=changed), verdict, tuple(events), requeue)
 
 
-def retry_in(
-    failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime
-) -> float | None:
+def is_retry_due(variable: OrchestrationVariable, now: datetime) -> bool:
+    """Whether a decision that failed is to be tried again now, however long ago the last round was."""
+    tolerance = variable.spec.fault_tolerance
+    if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.RETRY:
+        return False
+    return retry_in(variable.status.failures, tolerance, now) <= 0
+
+
+def retry_in(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> float:
     """In how many seconds a failed decision is tried again: 1, 2, 4, … up to 60 s after the last failure."""
-    spent = _spent(failures, tolerance, now)
-    if not failures or spent == 0:
+    if not failures:
         return FIRST_RETRY_SECONDS
+    spent = max(_spent(failures, tolerance, now), 1)
     delay = min(FIRST_RETRY_SECONDS * float(1 << min(spent - 1, 8)), MAX_RETRY_SECONDS)
-    return max(0.0, delay - (now - failures[-1].time).total_seconds())
+    return max(0.0, delay - max(0.0, (now - failures[-1].time).total_seconds()))
 
 
 def _is_new(
@@ -98,16 +115,15 @@ def _is_new(
     tolerance: VariableFaultTolerance,
     verdict: Verdict,
     now: datetime,
+    tried: bool,
 ) -> bool:
-    """Whether it went wrong anew: one that lasts counts once, unless it was tried again."""
+    """Whether it went wrong anew: one that lasts counts once, unless it was `tried` again when that was due."""
     ready = next((c for c in before.conditions if c.type == "Ready"), None)
     last = failures[-1] if failures and not failures[-1].released else None
     if ready is None or ready.reason != verdict.reason or last is None or last.error != verdict.reason:
         return True
-    if tolerance.recovery_strategy is not VariableRecovery.RETRY:
-        return False
-    due = retry_in(failures, tolerance, now)
-    return due is not None and due <= 0
+    retried = tried and tolerance.recovery_strategy is VariableRecovery.RETRY
+    return retried and retry_in(failures, tolerance, now) <= 0
 
 
 def _spent(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> int:

@@ -194,7 +194,8 @@ class VariableSnapshot:
     """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
 
     A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
-    `answers` are those to the questions in `asked`, as far as they are known; `context` is the system as a whole.
+    `asked` are the questions of the present decision, whose answers it has not used yet; `answers` are those that are known, to
+    them and to some before; `context` is the system as a whole.
     `config_maps` are those that hold the directives of a variable with more than its status can carry.
     """
 

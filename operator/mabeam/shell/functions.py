@@ -72,10 +72,11 @@ class _Trouble:
 
 @dataclass
 class _Book:
-    """What one object asked: `now` what it waits for, `last` the last questions it had."""
+    """What one object asked: `now` what it waits for, `last` the last questions it had, `unused` those of this decision."""
 
     questions: "OrderedDict[str, _Question]" = field(default_factory=OrderedDict)
     now: frozenset[str] = frozenset()
+    unused: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
     troubles: dict[str, _Trouble] = field(default_factory=dict)
 
@@ -114,9 +115,11 @@ class Functions:
         return {id_: question.answer for id_, question in book.questions.items() if question.answer is not None}
 
     def asked_by(self, key: Key) -> tuple[Ask, ...]:
-        """What the object asked, last and a little before, the oldest first."""
+        """What the object asked since it last had nothing to ask, the oldest first: whose answers it has not used yet."""
         book = self._books.get(key)
-        return tuple(question.ask for question in book.questions.values()) if book is not None else ()
+        if book is None or not book.unused:
+            return ()
+        return tuple(question.ask for id_, question in book.questions.items() if id_ in book.unused)
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
@@ -128,6 +131,8 @@ class Functions:
         if book is None:
             book = self._books[key] = _Book()
         book.now = frozenset(ask.id for ask in asks)
+        # A decision that is asked about in steps goes on with its first answers; one that was taken has used all of them.
+        book.unused = (book.unused & book.questions.keys()) | book.now if book.now else frozenset()
         if book.now:
             book.last = book.now
         self._drop_waiting(key, book)

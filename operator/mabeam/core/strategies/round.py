@@ -22,7 +22,7 @@ PRIMARY: Final = "performance"
 
 @dataclass(frozen=True)
 class Round:
-    """All that deciding rests on. `agents` are in order of name; `asked` are the questions that are under way already."""
+    """All that deciding rests on. `agents` are in order of name; `asked` are the questions of this decision so far."""
 
     variable: OrchestrationVariable
     agents: tuple[Agent, ...]
@@ -47,7 +47,7 @@ class Round:
             return None
         named = report.performance.get(metric)
         found = report.performance.get("") if named is None and metric == PRIMARY else named
-        return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)
+        return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)  # as far as a status can tell it
 
 
 _UP: Final = frozenset({None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING})
@@ -126,8 +126,7 @@ def answer_to(round_: Round, ask: Ask) -> tuple[Ask, Answer | None]:
         return ask, known
     last = round_.before.last_decision
     for other in round_.asked:
-        same = (other.language, other.text, other.group) == (ask.language, ask.text, ask.group)
-        if not same or other.inputs.get("value") != ask.inputs.get("value"):
+        if _subject(other) != _subject(ask):
             continue
         answer = round_.answers.get(other.id)
         if answer is None:
@@ -135,6 +134,12 @@ def answer_to(round_: Round, ask: Ask) -> tuple[Ask, Answer | None]:
         if last is None or last.inputs_hash != other.id:
             return other, answer
     return ask, None
+
+
+def _subject(ask: Ask) -> tuple[Any, ...]:
+    """What a question is about: the function, the value, and of a vote which one and whether it is over."""
+    given = ask.inputs.get
+    return ask.language, ask.text, ask.group, given("value"), given("proposal"), given("closed")
 
 
 def failed(answer: Answer, what: str, ask: Ask) -> Outcome:

@@ -1,6 +1,7 @@
 """PerformanceThreshold: a metric beyond its bound for long enough → an action; back again for as long → another, or none."""
 
-from datetime import datetime
+import math
+from datetime import UTC, datetime
 from typing import Any, Final
 
 from mabeam.api.agent import Agent
@@ -9,6 +10,7 @@ from mabeam.api.blocks import Threshold, ThresholdAction
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.variable_status import Candidate
 from mabeam.core.decision import soonest
+from mabeam.core.instructions import spoken
 from mabeam.core.outcome import Outcome
 from mabeam.core.strategies.round import Round, replicas_of
 from mabeam.core.strategies.scaling import absolute
@@ -26,7 +28,7 @@ def watch(round_: Round) -> Outcome:
     told: JsonDict = dict(round_.before.value) if isinstance(round_.before.value, dict) else {}
     crossing = dict(round_.before.watching or {})
     names = {agent.metadata.name for agent in round_.agents}
-    told = {name: entry for name, entry in told.items() if name in names and isinstance(entry, dict)}
+    told = {name: entry for name, entry in told.items() if name in names and _is_entry(entry)}
     crossing = {name: since for name, since in crossing.items() if name in names}
     again: float | None = None
     candidates = []
@@ -38,7 +40,7 @@ def watch(round_: Round) -> Outcome:
             again = soonest(again, wait)
         state = told.get(name, {}).get("state", "")
         candidates.append(
-            Candidate(name=name, score=metric, chosen=state == "Breached", reason=_why(metric, threshold, state))
+            Candidate(name=name, score=metric, chosen=state == "Breached", reason=_why(metric, threshold, state)[:256])
         )
     breached = sorted(name for name, entry in told.items() if entry.get("state") == "Breached")
     message = (
@@ -60,7 +62,8 @@ def _judge(
     if was == is_:
         crossing.pop(name, None)
         return _repeat(round_, threshold, agent, told) if was else None
-    since = _moment(crossing.get(name)) or round_.now
+    # Never later than now: a clock that was set back must not make anybody wait longer than it says.
+    since = min(_moment(crossing.get(name)) or round_.now, round_.now)
     crossing[name] = format_time(since)
     # A status tells whole seconds: the crossing began up to a second after what it says.
     lasting = threshold.for_seconds - (round_.now - since).total_seconds()
@@ -104,9 +107,12 @@ def _entry(round_: Round, action: ThresholdAction, agent: Agent, state: str) -> 
 def _cooling(round_: Round, threshold: Threshold, entry: Any) -> float:
     """For how many seconds yet nothing more may be told."""
     last = _moment(entry.get("since")) if isinstance(entry, dict) else None
-    if last is None or last > round_.now:  # a stepped clock never holds an action for longer than a cooldown
-        return 0.0 if last is None else float(threshold.cooldown_seconds)
-    return threshold.cooldown_seconds - (round_.now - last).total_seconds()
+    passed = (round_.now - last).total_seconds() if last is not None else math.inf
+    if (
+        passed < -threshold.cooldown_seconds
+    ):  # the clock was set back: it must not hold an action for longer than twice that
+        return 0.0
+    return min(threshold.cooldown_seconds - passed, float(threshold.cooldown_seconds))
 
 
 def _beyond(threshold: Threshold, metric: float) -> bool:
@@ -114,10 +120,17 @@ def _beyond(threshold: Threshold, metric: float) -> bool:
     return (low is not None and metric < low) or (high is not None and metric > high)
 
 
+def _is_entry(entry: Any) -> bool:
+    """Whether it is an entry as it is written here; anything else somebody else wrote, and it counts for nothing."""
+    return bool(isinstance(entry, dict) and entry.get("state") in ("Breached", "Recovered") and spoken(entry))
+
+
 def _moment(text: Any) -> datetime | None:
+    """The moment that is written there; None when none is."""
     try:
-        return datetime.fromisoformat(text.replace("Z", "+00:00")) if isinstance(text, str) else None
-    except ValueError:
+        moment = datetime.fromisoformat(text) if isinstance(text, str) else None
+        return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None
+    except (ValueError, OverflowError):
         return None
 
 

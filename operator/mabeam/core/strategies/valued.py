@@ -9,9 +9,10 @@ from typing import Any, Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import LoadResponse, Schedule, ScheduleType
-from mabeam.api.directive import MAX_PARAMETERS, DirectiveAction
+from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.core import domain as domains
+from mabeam.core.instructions import wrong_parameters
 from mabeam.core.lifecycle import later
 from mabeam.core.negotiation import negotiate
 from mabeam.core.outcome import Outcome
@@ -67,6 +68,10 @@ def rate(round_: Round) -> Outcome:
     how = round_.variable.spec.rate
     if how is None:
         return parameter(round_)
+    domain = round_.variable.spec.domain
+    wrong = domains.problem(domain) if domains.numeric(domain) else f"a rate is a number, the domain is {domain.type}"
+    if wrong is not None:
+        return Outcome(Reason.INVALID_CONFIGURATION, wrong, error=Reason.INVALID_CONFIGURATION)
     if how.schedule is not None:
         base, again, told = _scheduled(how.schedule, round_.variable.metadata.creation_timestamp, round_.now)
     else:
@@ -75,7 +80,7 @@ def rate(round_: Round) -> Outcome:
             return found
         base, again, told = float(found.value), found.again, found.message
     share, why = _yielded(how.load, round_.context.load)
-    value = domains.fit(round_.variable.spec.domain, Decimal(repr(round(base * share, 12))))
+    value = domains.fit(domain, Decimal(f"{base * share:.12g}"))
     source = f" (load {round_.context.load:.1f}, {round_.context.load_source})" if why else ""
     return Outcome("Schedule" if how.schedule else "LoadAware", f"{told}{why}{source}", value, again=again)
 
@@ -86,6 +91,9 @@ def _scheduled(schedule: Schedule, since: datetime | None, now: datetime) -> tup
     passed = max(0.0, (now - since).total_seconds()) if since is not None else 0.0
     step = min(int(passed / schedule.over_seconds * schedule.steps), schedule.steps)
     value = CURVES[schedule.type](schedule.start, end, step / schedule.steps)
+    value = min(
+        max(value, min(schedule.start, end)), max(schedule.start, end)
+    )  # whatever the arithmetic of floats loses
     last = schedule.type is ScheduleType.CONSTANT or step >= schedule.steps
     next_at = later(since, (step + 1) * schedule.over_seconds / schedule.steps) if since is not None else None
     again = None if last or next_at is None else max(0.0, (next_at - now).total_seconds())
@@ -93,7 +101,7 @@ def _scheduled(schedule: Schedule, since: datetime | None, now: datetime) -> tup
 
 
 def _exponential(start: float, end: float, share: float) -> float:
-    return start * math.pow(end / start, share)
+    return math.exp(math.log(start) * (1 - share) + math.log(end) * share)  # a quotient of the two may be none
 
 
 # Loshchilov and Hutter 2017 for the cosine; each goes from `start` at 0 to `end` at 1.
@@ -150,12 +158,11 @@ def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
 def _wrong_with(one: Any, agents: Mapping[str, object]) -> str | None:
     if not isinstance(one, dict):
         return "that is no object"
-    if one.get("agent") not in agents:
+    if one.get("agent") not in list(agents):
         return f"for {one.get('agent')!r:.60}, which is none of its agents"
-    if one.get("action") not in set(DirectiveAction):
+    if one.get("action") not in list(DirectiveAction):
         return f"whose action is {one.get('action')!r:.60}; allowed: {', '.join(DirectiveAction)}"
-    if not isinstance(one.get("parameters", {}), dict):
+    parameters = one.get("parameters")
+    if not isinstance(parameters, dict | None):
         return "whose parameters are no object"
-    if len(one.get("parameters", {})) > MAX_PARAMETERS:
-        return f"with more than {MAX_PARAMETERS} parameters"
-    return None
+    return wrong_parameters(parameters or {})

@@ -9,7 +9,7 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_status import Candidate
 from mabeam.core.outcome import Outcome
 from mabeam.core.questions import Ask, Language
-from mabeam.core.strategies.round import Round, about, answer_to, failed, is_member, is_ready
+from mabeam.core.strategies.round import Round, about, failed, is_member, is_ready
 from mabeam.core.topology import LARGEST_MESH, wire
 
 RULE: Final = "Wired"
@@ -64,7 +64,9 @@ def _predicate(round_: Round, cel: str, members: tuple[Agent, ...]) -> Outcome |
         return _invalid(f"{text}; list `edges`, or select fewer")
     # Metrics tick; who talks to whom follows from what agents are, not from how they do at the moment.
     agents = [{k: v for k, v in about(round_, agent).items() if k in _SETTLED} for agent in members]
-    ask, answer = answer_to(round_, Ask(Language.CEL_EDGES, cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS))
+    # So the answer to this very question comes, and no other does: one about other agents knows nothing of these.
+    ask = Ask(Language.CEL_EDGES, cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
+    answer = round_.answers.get(ask.id)
     if answer is None:
         return Outcome(RULE, "the predicate is being asked", asks=(ask,))
     if answer.error is not None:
