@@ -226,11 +226,6 @@ class ThresholdAction(KubeModel):
             "`action` must not be UpdateCommunication or AllocateResources: a topology and an allocation decide on those",
             lambda a: a.action not in (DirectiveAction.UPDATE_COMMUNICATION, DirectiveAction.ALLOCATE_RESOURCES),
         ),
-        Rule(
-            None,  # CEL cannot look into an object of any fields
-            f"`parameters` must not have more than {MAX_PARAMETERS} entries",
-            lambda a: len(a.parameters) <= MAX_PARAMETERS,
-        ),
     )
 
 

@@ -23,7 +23,6 @@ DEFAULT_PRIORITY: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCA
 # As many as an agent's status carries.
 MAX_ITEMS: Final = 64
 MOST_REPLICAS: Final = 100
-MOST_RESOURCES: Final = 32
 
 # Their parameters are parameters of the process. Reconfigure also has the pods made anew, so that they start with them.
 PARAMETRIC: Final = frozenset({DirectiveAction.ADJUST_PARAMETERS, DirectiveAction.RECONFIGURE})
@@ -141,8 +140,6 @@ def _wrong_active(agent: Agent, parameters: JsonDict) -> str | None:
 
 
 def _wrong_resources(agent: Agent, parameters: JsonDict) -> str | None:
-    if len(parameters) > MOST_RESOURCES:
-        return f"at most {MOST_RESOURCES} resources can be allotted, not {len(parameters)}"
     amounts = {name: amount for name, amount in parameters.items() if name != NETWORK_PRIORITY}
     wrong = next((name for name, amount in amounts.items() if not _is_quantity(amount)), None)
     return f"the amount of {wrong} must be a quantity" if wrong else allotted(agent.spec, parameters)[1]
