@@ -161,7 +161,7 @@ def a_round(
 ) -> Round:
     """What a strategy looks at: these agents, and a variable that selects them; `status` is what is stored of it."""
     names = [agent.metadata.name for agent in agents]
-    found, said = a_variable("v", names, **variable), reports or {}
+    found, said = a_variable("v", names or ["nobody"], **variable), reports or {}
     ranked = tuple(sorted(agents, key=lambda agent: agent.metadata.name))
     offers = gather(found, ranked, said) if found.spec.negotiation is not None else Gathered()
     return Round(found, ranked, now, said, offers, context or Context(), answers or {}, tuple(asked))
