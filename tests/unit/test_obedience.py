@@ -126,11 +126,14 @@ def running_since(name: str, *seconds: float, weight: float = 1, state: str = "R
     return told_agent(name, status={"state": state, "pods": pods}, preferences=wanted, **words)
 
 
-def led_by(*fellows: Any) -> str:
-    """Whose word it was, of these, that ruled."""
+def led_by(*fellows: Any, strangers: frozenset[str] = frozenset()) -> str:
+    """Whose word it was, of these, that ruled; strangers are agents of another variable alone."""
+    names = (f.metadata.name for f in fellows if f.metadata.name not in strangers)
+    group = tuple(dict.fromkeys(("a", *names)))
     variables = [
-        a_decided(name, value, ("a",), parameter="t", priority=9 - value) for name, value in (("a", 1), ("b", 2))
+        a_decided(name, value, group, parameter="t", priority=9 - value) for name, value in (("a", 1), ("b", 2))
     ]
+    variables.append(a_decided("c", 3, ("a", *strangers), parameter="u"))
     found = orders(*variables, fellows=fellows, conflictResolution="LeaderElection")
     [conflict] = found.told.conflicts
     return conflict.message
@@ -139,6 +142,11 @@ def led_by(*fellows: Any) -> str:
 def test_the_one_that_has_run_the_longest_leads_and_of_equals_the_first_by_name() -> None:
     assert "the leader y prefers variable b" in led_by(running_since("x", 50), running_since("y", 90, 10))
     assert "the leader x prefers variable b" in led_by(running_since("y", 10), running_since("x", 10))
+
+
+def test_who_has_no_part_in_the_conflict_does_not_lead_in_it() -> None:
+    eldest = running_since("w", 1)
+    assert "the leader x prefers" in led_by(eldest, running_since("x", 10), strangers=frozenset({"w"}))
 
 
 def test_one_that_joins_later_or_has_no_age_does_not_lead() -> None:

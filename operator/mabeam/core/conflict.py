@@ -141,6 +141,7 @@ class Hearing:
     """What resolving may rest on besides the claims: the leader, what was in force before, and what plug-ins answered."""
 
     leader: Leader | None = None
+    leader_of: Callable[[frozenset[str]], Leader | None] | None = None
     last_good: JsonDict = field(default_factory=dict)
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
@@ -171,7 +172,9 @@ def resolve(claims: Sequence[Claim], resolver: str, hearing: Hearing = Hearing()
             continue
         ruling: Ruling | None
         if resolver in RESOLVERS:
-            ruling = RESOLVERS[resolver](own, hearing.leader)
+            group = frozenset(claim.variable for claim in own)
+            leader = hearing.leader if hearing.leader_of is None else hearing.leader_of(group)
+            ruling = RESOLVERS[resolver](own, leader)
         else:
             ruling = _by_plugin(own, resolver, hearing, asks, problems)
         if ruling is None:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from mabeam.api.agent import Agent, AgentResources, AgentSpec, ConflictResolver, Preference
@@ -40,7 +41,7 @@ def orders_of(snapshot: AgentSnapshot) -> Orders:
     agent, before = snapshot.agent, stored_directives(snapshot)
     told = EffectiveSet()
     if snapshot.variables or before.items:
-        hearing = Hearing(_leader(snapshot), in_force(before), snapshot.answers)
+        hearing = Hearing(None, partial(_leader, snapshot), in_force(before), snapshot.answers)
         told = effective_set(agent, snapshot.variables, before.items, hearing)
     status = agent.status
     migrations = (status.migrations or 0) + _newly(told, before, DirectiveAction.MIGRATE)
@@ -121,13 +122,19 @@ def _prioritised(spec: AgentSpec, told: EffectiveSet) -> AgentSpec:
 # --- who leads ----------------------------------------------------------------------------------------------------------------
 
 
-def _leader(snapshot: AgentSnapshot) -> Leader | None:
-    """The one of the agents of its variables that has run the longest: whoever looks comes to the same one, and it stays so
+def _leader(snapshot: AgentSnapshot, conflicting: frozenset[str]) -> Leader | None:
+    """The one of the conflicting variables' agents that has run the longest: whoever looks comes to the same one, and it stays so
     until it stops (the oldest member leads, as in a cluster singleton); None when that is not asked, or nobody runs.
     """
     if snapshot.agent.spec.conflict_resolution != ConflictResolver.LEADER_ELECTION:
         return None
-    running = [agent for agent in snapshot.fellows if agent.status.state is AgentState.RUNNING]
+    theirs = [variable for variable in snapshot.variables if variable.metadata.name in conflicting]
+    running = [
+        agent
+        for agent in snapshot.fellows
+        if agent.status.state is AgentState.RUNNING
+        and any(variable.selects(agent.metadata.name, agent.metadata.labels) for variable in theirs)
+    ]
     ages = {
         agent.metadata.name: min(
             (r.start_time for r in agent.status.pods if r.start_time is not None and r.state is AgentState.RUNNING),

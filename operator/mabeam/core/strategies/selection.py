@@ -13,7 +13,7 @@ from mabeam.api.variable_status import Candidate
 from mabeam.core import quantity
 from mabeam.core.outcome import Outcome
 from mabeam.core.resources import declared
-from mabeam.core.strategies.round import Round, is_ready
+from mabeam.core.strategies.round import Round, is_member, is_ready
 from mabeam.core.strategies.valued import called
 
 RANKED: Final = "Ranked"
@@ -115,8 +115,11 @@ def _labels(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool)
 
 
 def _readiness(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
-    """Ready; or stopped by this very variable, for then only being selected makes it run again."""
-    if is_ready(agent) or _rests_for(round_.variable.metadata.name, agent):
+    """Ready; or stopped by this very variable, for then only being selected makes it run again.
+
+    One that is active and is started anew keeps its place: a restart is no reason to tell everybody something else.
+    """
+    if is_ready(agent) or (active and is_member(agent)) or _rests_for(round_.variable.metadata.name, agent):
         return None
     if agent.status.parked_at is not None:
         return "is parked"
