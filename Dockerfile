@@ -4,7 +4,7 @@
 # An agent imports mabeam.agent alone, so it pays for none of the operator's libraries in memory
 # (docs/design/0004-image-and-chart.md).
 
-# Any image with Python 3.11 or newer; nothing is run in it, so it needs neither a shell nor pip.
+# Any image with Python 3.11 or newer and libstdc++ (for CEL); nothing is run in it, so it needs neither a shell nor pip.
 ARG BASE=python:3.11-slim-bookworm
 # The same image with pip: the same Python at the same path.
 ARG BUILDER=${BASE}
@@ -19,6 +19,9 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
  && python3 -m pip --python /opt/mabeam/bin/python install --quiet --no-compile --only-binary=:all: --require-hashes \
       -r requirements/run.txt \
  && rm -rf /opt/mabeam/lib/python3*/site-packages/websocket/tests \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_encoders.* \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_optional.* \
+      /opt/mabeam/lib/python3*/site-packages/cel_expr_python/ext/ext_proto.* \
 # The Kubernetes client is generated, and mostly docstrings: it is kept as bytecode without them (124 MB become 37).
  && python3 -m compileall -q -b -o 2 --invalidation-mode unchecked-hash /opt/mabeam/lib/python3*/site-packages/kubernetes \
  && find /opt/mabeam/lib/python3*/site-packages/kubernetes -name '*.py' -delete \

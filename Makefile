@@ -33,7 +33,7 @@ demo-down: ## End the demo's cluster; nothing of it stays on the machine but the
 	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
 
 # One after the other, for they share the cluster; all others run side by side before them.
-ON_A_CLUSTER := api or e2e or chart or faults
+ON_A_CLUSTER := api or e2e or chart or faults or prometheus
 
 .PHONY: test
 test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
@@ -169,6 +169,10 @@ faults: $(STAMP) ## Try every fault at every place on a cluster of its own, in a
 	  $(BIN)/python -m faults.campaign --cluster mabeam-faults --results tests/faults/results $(FAULTS_ARGS)
 
 HISTORIES ?= 100000
+
+.PHONY: decisions
+decisions: $(STAMP) ## Measure how long the pure core takes to decide, by type and number of agents (benchmarks/README.md)
+	@PYTHONPATH=operator:. $(BIN)/python -m benchmarks.decisions --keep
 
 .PHONY: histories
 histories: $(STAMP) ## Hold trees against a literal supervisor.erl in 100,000 random histories, in about half an hour (HISTORIES=1000 for fewer)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from examples.demo import crew, faults, setup, team
+from examples.demo import council, crew, faults, setup, team
 from examples.demo.demo import TEAM_FILE, Demo
 from examples.demo.errors import Unmet, Unusable
 from examples.demo.page import Page
@@ -81,6 +81,32 @@ STEPS = (
         "Every restart is a number in the cluster before it is a pod: a successor finishes the work, and does none twice.",
         "its controllers survive this too, but have no budget and no ledger to lose.",
         faults.kill_the_operator,
+    ),
+    Step(
+        "They vote on the temperature",
+        "From now on a change of the temperature is proposed, and more than half of the annealers have to say Yes. They judge"
+        " for themselves: to cool down they accept, what the hothead wants they do not.",
+        "whoever may write a ConfigMap decides, and no pod is asked.",
+        council.vote,
+    ),
+    Step(
+        "They elect a coordinator, and form a ring",
+        "One more variable says who talks to whom, and elects who coordinates. Each process learns its neighbours' addresses,"
+        " and trades tours with them.",
+        "a Lease and a headless Service; the rest is for each program to write.",
+        council.ring,
+    ),
+    Step(
+        "They share a budget of memory",
+        "A budget is divided by weight, and the running pods are resized: no restart, the process sees its new limit.",
+        "resizes a pod in place too, but divides nothing among several.",
+        council.memory,
+    ),
+    Step(
+        "The coordinator is parked",
+        "It gets a broken release, crashes, and is parked. The others close their ring, elect a successor and get its memory.",
+        "a Lease is taken again by whoever starts again, and tells nobody who is next to whom.",
+        council.park,
     ),
     Step(
         "What the team found",
@@ -157,7 +183,7 @@ def _run(page: Page, options: argparse.Namespace, rows: list[tuple[str, float, b
     page.opening(
         "MABEAM on Kubernetes: a supervisor and a coordinator for teams of pods",
         [
-            f"{len(STEPS) + 1} steps, about two minutes; every ✓ is checked, nothing is simulated. Ctrl-C ends it at any time."
+            f"{len(STEPS) + 1} steps, two to three minutes; every ✓ is checked, nothing is simulated. Ctrl-C ends it at any time."
         ],
     )
     tools = Tools(options.cluster, in_use(os.environ))
@@ -196,6 +222,7 @@ def farewell(demo: Demo) -> None:
         (demo.look("get mba,mov"), "the team and its temperature"),
         (demo.look("get mov temperature -w"), "follow the value (Ctrl-C ends it)"),
         (demo.look("delete pod -l mabeam.dev/agent=executor-a"), "kill one: it comes back"),
+        (demo.look("apply -f examples/annealers/ring.yaml"), "have them elect a coordinator again"),
         (demo.look("get events"), "what happened, and why"),
         (demo.look("port-forward service/annealers-evaluator 8080"), "then open http://localhost:8080"),
     ):

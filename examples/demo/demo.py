@@ -1,5 +1,6 @@
 """What every step has at hand: the page, the programs, the apiserver, and questions that several of them ask."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +18,8 @@ TEAM_FILE = "examples/annealers/team.yaml"
 CRASHER_FILE = "examples/annealers/crasher.yaml"
 HOTHEAD_FILE = "examples/demo/hothead.yaml"
 REPORT_PORT = 9464
+# Where an executor shows what it was told.
+RING_PORT = 8081
 
 
 @dataclass(frozen=True)
@@ -55,9 +58,9 @@ class Demo:
         items = self.api.json(f"{GROUP}/namespaces/{self.namespace}/agents").get("items") or []
         return {item["metadata"]["name"]: item for item in items}
 
-    def variable(self) -> JsonDict:
-        """The OrchestrationVariable `temperature`."""
-        return self.api.json(f"{GROUP}/namespaces/{self.namespace}/orchestrationvariables/temperature")
+    def variable(self, name: str = "temperature") -> JsonDict:
+        """An OrchestrationVariable, empty when there is none."""
+        return self.api.json(f"{GROUP}/namespaces/{self.namespace}/orchestrationvariables/{name}")
 
     def supervisor(self, name: str) -> JsonDict:
         """A Supervisor, empty when there is none."""
@@ -95,6 +98,24 @@ class Demo:
         """The track of every agent of the team."""
         pods = self.pods()
         return {name: facts.track(agent, pods) for name, agent in self.agents().items()}
+
+    def told_to(self, names: Sequence[str]) -> dict[str, JsonDict]:
+        """What each executor's process says that it was told, asked directly; empty when it does not answer."""
+        agents = self.agents()
+        pods = {name: facts.current_pod(agents.get(name, {})) for name in names}
+        pages = f"/api/v1/namespaces/{self.namespace}/pods"
+        return {name: self.api.json(f"{pages}/{pod}:{RING_PORT}/proxy/told") for name, pod in pods.items()}
+
+    def ballots(self) -> dict[str, str]:
+        """Each executor's last vote, as its log has it."""
+        agents = self.agents()
+        logs = {name: self.log(facts.current_pod(agents.get(name, {}))) for name in EXECUTORS}
+        return {name: facts.logged(log, " to temperature-") or "nothing" for name, log in logs.items()}
+
+    def containers(self, names: Sequence[str]) -> dict[str, tuple[str, str, int]]:
+        """Each executor's live pod, its container, and how often that was started anew."""
+        agents, pods = self.agents(), {pod["metadata"]["name"]: pod for pod in self.pods()}
+        return {name: facts.container(pods.get(facts.current_pod(agents.get(name, {})), {})) for name in names}
 
     # --- looks that several steps wait for ---------------------------------------------------------------------------------
 

@@ -183,6 +183,125 @@ def group_restarts(supervisor: Mapping[str, Any]) -> list[tuple[str, tuple[str, 
     return [(one["child"], tuple(one.get("group") or ())) for one in status_of(supervisor).get("restarts") or []]
 
 
+# --- the council --------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """A vote, as the status tells it."""
+
+    proposal: str = ""
+    proposed: Any = None
+    outcome: str = "no vote"
+    votes: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def yes(self) -> int:
+        """How many said Yes."""
+        return sum(choice == "Yes" for _, choice in self.votes)
+
+    def below(self, limit: float) -> bool:
+        """Whether the proposed number is below the limit."""
+        return isinstance(self.proposed, int | float) and self.proposed < limit
+
+    def __str__(self) -> str:
+        said = ", ".join(f"{name} {choice}" for name, choice in self.votes)
+        return f"{self.proposal or 'nothing'} ({self.proposed}) {self.outcome}: {said or 'no votes'}"
+
+
+def ballot_of(variable: Mapping[str, Any]) -> Ballot:
+    """The last vote on a variable."""
+    vote = status_of(variable).get("consensus") or {}
+    votes = tuple((str(one["agent"]), str(one["choice"])) for one in vote.get("votes") or [])
+    return Ballot(vote.get("proposal", ""), vote.get("proposed"), vote.get("outcome", "no vote"), votes)
+
+
+@dataclass(frozen=True)
+class Elected:
+    """Who coordinates, and since which election."""
+
+    name: str = ""
+    term: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.name or 'nobody'} (term {self.term})"
+
+
+def elected(variable: Mapping[str, Any]) -> Elected:
+    """Whom a pattern elected."""
+    value = status_of(variable).get("value") or {}
+    return Elected(str(value.get("coordinator") or ""), int(value.get("term") or 0))
+
+
+def neighbours(name: str, members: Sequence[str]) -> list[str]:
+    """Who is next to whom in a ring: the one after, then the one before; of two, each other's only one."""
+    place = members.index(name)
+    around = (members[(place + 1) % len(members)], members[place - 1])
+    return [other for other in dict.fromkeys(around) if other != name]
+
+
+def misled(members: Sequence[str], leader: Elected, told: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Which processes do not know the coordinator, its term, their role in it, or their neighbours; and what they think."""
+    wrong = []
+    for name in members:
+        said = told.get(name) or {}
+        if not said:
+            wrong.append(f"{name} does not answer")
+            continue
+        if (said.get("coordinator"), said.get("term")) != (leader.name, leader.term):
+            wrong.append(f"{name} knows of {said.get('coordinator')} (term {said.get('term')})")
+        if (said.get("role") == "Coordinator") != (name == leader.name):
+            wrong.append(f"{name} has the role {said.get('role')}")
+        if said.get("peers") != neighbours(name, members):
+            wrong.append(f"{name} is next to {said.get('peers')}")
+    return wrong
+
+
+def place_in_ring(said: Mapping[str, Any]) -> str:
+    """What a process says of its place, in words."""
+    next_to = " and ".join(said.get("peers") or []) or "nobody"
+    return f"{said.get('role')}, next to {next_to}; coordinator is {said.get('coordinator')}, term {said.get('term')}"
+
+
+def shares_of(variable: Mapping[str, Any]) -> dict[str, str]:
+    """How much memory each agent was allotted."""
+    value = status_of(variable).get("value") or {}
+    return {name: str(share["memory"]) for name, share in value.items() if "memory" in share}
+
+
+def bytes_of(quantity: str) -> int:
+    """A quantity of memory in bytes."""
+    for suffix, size in (("Ki", 1 << 10), ("Mi", 1 << 20), ("Gi", 1 << 30)):
+        if quantity.endswith(suffix):
+            return int(quantity.removesuffix(suffix)) * size
+    return int(quantity)
+
+
+def missing_memory(
+    members: Iterable[str], shares: Mapping[str, str], told: Mapping[str, Mapping[str, Any]]
+) -> list[str]:
+    """Whose process was not told its share, or has another limit from the kernel."""
+    wrong = []
+    for name in members:
+        share, said = shares.get(name), told.get(name) or {}
+        if share is None or said.get("memory") != share or said.get("memoryLimitBytes") != bytes_of(share):
+            wrong.append(f"{name}: allotted {share}, told {said.get('memory')}, limit {said.get('memoryLimitBytes')}")
+    return wrong
+
+
+def container(pod: Mapping[str, Any]) -> tuple[str, str, int]:
+    """A pod's uid, its first container's id, and how often that was started anew."""
+    containers = status_of(pod).get("containerStatuses") or [{}]
+    uid = str((pod.get("metadata") or {}).get("uid") or "")
+    return uid, str(containers[0].get("containerID") or ""), container_restarts(pod)
+
+
+def logged(log: str, words: str) -> str | None:
+    """The newest line of a log with these words, from its message on; None when there is none."""
+    found = next((line for line in reversed(log.splitlines()) if words in line), None)
+    return None if found is None else found.partition("annealers.executor: ")[2] or found
+
+
 def ledger_line(entry: Mapping[str, Any]) -> str:
     """An entry of the ledger on one line."""
     words = [

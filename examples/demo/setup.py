@@ -136,7 +136,7 @@ def start_team(demo: Demo, *, show: bool = True) -> None:
 
 
 def leave(demo: Demo) -> None:
-    """Step 10: uninstall, delete, measure both; then put everything back, so that there is something to play with."""
+    """Step 14: uninstall, delete, measure both; then put everything back, so that there is something to play with."""
     page, tools = demo.page, demo.tools
     began = time.monotonic()
     command = ("helm", "uninstall", RELEASE, "--namespace", OPERATOR_NAMESPACE, "--wait", "--timeout", "2m")

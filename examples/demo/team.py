@@ -123,7 +123,7 @@ def finished_stays_down(demo: Demo) -> None:
 
 
 def tours(demo: Demo) -> None:
-    """Step 9."""
+    """Step 13."""
     page = demo.page
     proxy = f"/api/v1/namespaces/{demo.namespace}/services/{EVALUATOR}:8080/proxy"
     page.until(

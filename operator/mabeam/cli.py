@@ -1,7 +1,11 @@
-"""The command line: `mabeam run | crds | rbac | plan | lint | simulate`. Heavy imports wait until a command needs them."""
+"""The command line: `mabeam run | plan | simulate | lint | explain | replay | crds | rbac`.
+
+Heavy imports wait until a command needs them.
+"""
 
 import json
 import sys
+from collections.abc import Callable
 from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
@@ -31,6 +35,13 @@ class Rehearsed(StrEnum):
     """How a rehearsal is printed."""
 
     TABLE = "table"
+    JSON = "json"
+
+
+class Told(StrEnum):
+    """How an explanation is printed."""
+
+    TEXT = "text"
     JSON = "json"
 
 
@@ -242,6 +253,61 @@ def simulate(
     # Apart from the result, which is the same to the byte on every machine.
     made, seconds = decisions(result), max(process_time() - began, 0.001)
     typer.echo(f"{made} decisions in {seconds:.2g} s of CPU: {made / seconds * 60:.0f} a minute", err=True)
+
+
+@app.command()
+def explain(
+    name: Annotated[str | None, typer.Argument(help="The variable; default: every one in the input.")] = None,
+    filename: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filename", "-f", help="Variables, and their ConfigMaps and Agents if at hand: YAML; - for stdin."
+        ),
+    ] = None,
+    output: Annotated[Told, typer.Option("--output", "-o", help="How to print.")] = Told.TEXT,
+) -> None:
+    """Tell why a value is what it is: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
+    from mabeam.explain import explained, words
+
+    found = _of_world("explain", filename, lambda world: explained(world, name))
+    if output is Told.JSON:
+        typer.echo(json.dumps(found, indent=2))
+    else:
+        typer.echo("\n".join(words(one) for one in found), nl=False)
+
+
+@app.command()
+def replay(
+    name: Annotated[str | None, typer.Argument(help="The variable; default: every one in the input.")] = None,
+    filename: Annotated[
+        list[str] | None,
+        typer.Option("--filename", "-f", help="Variables and their ConfigMaps: multi-document YAML; - for stdin."),
+    ] = None,
+) -> None:
+    """Make the recorded decisions again and compare, to the byte: kubectl get mov,cm -o yaml | mabeam replay -f -"""
+    from mabeam.explain import difference, replayed
+
+    found = _of_world("replay", filename, lambda world: replayed(world, name))
+    for called, remade in found:
+        size = len(json.dumps(remade.made, separators=(",", ":")))
+        typer.echo(f"{called}: {'the same' if remade.same else 'not the same'} {size} bytes")
+        for line in difference(remade):
+            typer.echo(f"  {line}")
+    raise typer.Exit(0 if all(remade.same for _, remade in found) else 1)
+
+
+def _of_world(command: str, filename: list[str] | None, look: Callable[[Any], Any]) -> Any:
+    """What `look` finds in the world of the files (standard input without any); exit code 2 and a line when it cannot."""
+    from mabeam.worldfile import BadWorld, read_world
+
+    try:
+        return look(read_world([(name, _read(name)) for name in filename or ["-"]]))
+    except BadWorld as problem:
+        typer.echo(f"mabeam {command}: {problem}", err=True)
+        raise typer.Exit(2) from None
+    except OSError as problem:
+        typer.echo(f"mabeam {command}: {problem.filename}: {problem.strerror}", err=True)
+        raise typer.Exit(2) from None
 
 
 def _warn(text: str) -> None:

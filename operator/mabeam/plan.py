@@ -3,18 +3,36 @@
 A world may be written by hand, so it may be less complete than a cluster's: an Agent without a uid owns the pods that name it.
 """
 
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Final, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import LABEL_AGENT, directives_config_map, variable_config_map
+from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy
 from mabeam.api.supervisor import Supervisor
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core import coordination, family, supervision, supervisor
-from mabeam.core.decision import AnyDecision, AnyStatus, soonest
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.parse import parse_config_map
+from mabeam.core.context import Context
+from mabeam.core.decision import AnyDecision, AnyStatus, Decision, Status, soonest
+from mabeam.core.instructions import peers_by
+from mabeam.core.lifecycle import is_ready
+from mabeam.core.snapshot import (
+    AgentSnapshot,
+    ConfigMapFacts,
+    NetworkPolicyFacts,
+    PeerFacts,
+    SupervisorSnapshot,
+    VariableSnapshot,
+)
+from mabeam.shell.capacity import added, least
+from mabeam.shell.functions_now import answers_now
+from mabeam.shell.parse import parse_config_map, parse_network_policy
 from mabeam.worldfile import World
+
+# A decision may ask for what follows from an answer; one that would ask for ever is taken as it is.
+MAX_QUESTION_ROUNDS: Final = 4
 
 
 def plan(world: World, now: datetime) -> JsonDict:
@@ -25,7 +43,7 @@ def plan(world: World, now: datetime) -> JsonDict:
     variables: JsonDict = {}
     requeue: float | None = None
     for place, agent in sorted(world.agents.items()):
-        decision = supervision.decide(_agent_snapshot(world, agent), now.astimezone(UTC))
+        decision = _answered(supervision.decide, _agent_snapshot(world, agent), now.astimezone(UTC))
         agents["/".join(place)] = decision.status.to_wire()
         requeue = soonest(requeue, decision.requeue_after)
         _tell("Agent", place, agent.status, decision, writes, events)
@@ -35,7 +53,7 @@ def plan(world: World, now: datetime) -> JsonDict:
         supervisors["/".join(place)] = told.status.to_wire()
         _tell("Supervisor", place, found.status, told, writes, events)
     for place, variable in sorted(world.variables.items()):
-        outcome = coordination.decide(_variable_snapshot(world, variable), now.astimezone(UTC))
+        outcome = _answered(coordination.decide, _variable_snapshot(world, variable), now.astimezone(UTC))
         variables["/".join(place)] = outcome.status.to_wire()
         requeue = soonest(requeue, outcome.requeue_after)
         _tell("OrchestrationVariable", place, variable.status, outcome, writes, events)
@@ -49,6 +67,20 @@ def plan(world: World, now: datetime) -> JsonDict:
     }
 
 
+Seen = TypeVar("Seen", AgentSnapshot, VariableSnapshot)
+
+
+def _answered(decide: Callable[[Seen, datetime], Decision[Status]], snapshot: Seen, now: datetime) -> Decision[Status]:
+    """The decision that knows the answers it asks for: as the operator's passes would reach it, one after the other."""
+    decision = decide(snapshot, now)
+    for _ in range(MAX_QUESTION_ROUNDS):
+        if all(ask.id in snapshot.answers for ask in decision.asks):
+            break
+        snapshot = replace(snapshot, answers=answers_now(decision.asks, snapshot.answers))
+        decision = decide(snapshot, now)
+    return decision
+
+
 def _tell(
     kind: str,
     place: tuple[str, str],
@@ -58,6 +90,8 @@ def _tell(
     events: list[JsonDict],
 ) -> None:
     namespace, name = place
+    for effect in decision.beforehand:
+        writes.append(_write(effect.verb, effect.kind, effect.namespace, effect.name, effect.reason, effect.body))
     if decision.status.to_wire() != before.to_wire():
         writes.append(_write("patch-status", kind, namespace, name, decision.status_reason, {}))
     for effect in decision.effects:
@@ -80,22 +114,65 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
     )
     report = world.reports.get((meta.namespace, meta.name))
     told = family.word_for(agent, _family(world, meta.namespace))
+    variables = tuple(
+        variable
+        for (space, _), variable in sorted(world.variables.items())
+        if space == meta.namespace and variable.selects(meta.name, meta.labels)
+    )
     # One Report stands for all of the agent's processes.
     names = [pod.name for pod in pods] or [meta.name]
     return AgentSnapshot(
         agent=agent,
         pods=tuple(sorted(pods, key=lambda pod: pod.name)),
         config_map=_config_map(world, agent),
-        variables=tuple(
-            variable
-            for (space, _), variable in sorted(world.variables.items())
-            if space == meta.namespace and variable.selects(meta.name, meta.labels)
-        ),
+        variables=variables,
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
         **told._asdict(),
+        peers=_peers(world, agent),
+        fellows=tuple(
+            other
+            for (space, name), other in sorted(world.agents.items())
+            if space == meta.namespace and any(v.selects(name, other.metadata.labels) for v in variables)
+        ),
+        policy=_policy(world, agent),
     )
+
+
+def _peers(world: World, agent: Agent) -> dict[str, PeerFacts]:
+    """Those that its topologies name as its peers: their roles, and where their ready pods are."""
+    meta, found = agent.metadata, {}
+    for (space, _), variable in sorted(world.variables.items()):
+        if space != meta.namespace:
+            continue
+        for name in peers_by(variable)(meta.name):
+            other = world.agents.get((space, name))
+            if other is not None:
+                pods = [
+                    p for (place, _), (body, p) in sorted(world.pods.items()) if place == space and _owns(other, body)
+                ]
+                ready = tuple(pod.ip for pod in pods if pod is not None and pod.ip and is_ready(pod))
+                found[name] = PeerFacts(other.status.role or other.spec.role_name, ready)
+    return found
+
+
+def _policy(world: World, agent: Agent) -> NetworkPolicyFacts | None:
+    meta = agent.metadata
+    body = world.policies.get((meta.namespace, network_policy(meta.name)))
+    if body is None:
+        return None
+    return replace(parse_network_policy(body, meta.uid), ours=_owns(agent, body))
+
+
+def _context(world: World, variable: OrchestrationVariable) -> Context:
+    """What there is to divide, for who divides it (as `capacity.context_of`): ResourceQuotas, and what nodes can give."""
+    if variable.spec.type is not OrchestrationType.RESOURCE_ALLOCATION or variable.spec.budget:
+        return Context()
+    space, cordoned = variable.metadata.namespace, world.nodes or {}
+    nodes = [given for name, given in sorted(world.allocatable.items()) if not cordoned.get(name)]
+    quotas = [hard for (place, _), hard in sorted(world.quotas.items()) if place == space]
+    return Context(quota=least(quotas), allocatable=added(nodes))
 
 
 def _family(world: World, namespace: str) -> dict[str, Supervisor]:
@@ -121,13 +198,16 @@ def _variable_snapshot(world: World, variable: OrchestrationVariable) -> Variabl
         for agent in selected
         if (meta.namespace, agent.metadata.name) in world.reports
     }
-    prefix = variable_config_map(meta.name)
+    prefix = f"{meta.name}-mabeam-"
     config_maps = tuple(
         parse_config_map(body, meta.uid, "OrchestrationVariable")
         for (space, name), body in sorted(world.config_maps.items())
         if space == meta.namespace and name.startswith(prefix)
     )
-    return VariableSnapshot(variable=variable, agents=selected, reports=reports, config_maps=config_maps)
+    context = _context(world, variable)
+    return VariableSnapshot(
+        variable=variable, agents=selected, reports=reports, config_maps=config_maps, context=context
+    )
 
 
 def _config_map(world: World, agent: Agent) -> ConfigMapFacts | None:

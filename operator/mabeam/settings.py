@@ -1,10 +1,12 @@
 """The operator's settings: the only reader of the environment. Every variable is `MABEAM_…`; docs/install.md lists them."""
 
 import os
+import re
 import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
+from urllib.parse import urlsplit
 
 from mabeam import __version__
 
@@ -38,6 +40,27 @@ def _whole(least: int, most: int) -> Callable[[str], int]:
     return parse
 
 
+def _url(text: str) -> str:
+    try:
+        parts = urlsplit(text)
+        sound = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        sound = False
+    if not sound or "@" in parts.netloc or parts.query or parts.fragment or not text.isprintable() or " " in text:
+        raise ValueError("an http or https URL without a user, a query or a fragment")
+    return text.rstrip("/")
+
+
+# Instead of an endpoint: there is no Service.
+NO_ENDPOINT = "none"
+
+
+def _endpoint(text: str) -> str:
+    if text != NO_ENDPOINT and not re.fullmatch(r"https?://[^\s/?#]+(/[^\s?#]*)?", text):
+        raise ValueError("an http or https URL, or none")
+    return text
+
+
 def _names(text: str) -> tuple[str, ...]:
     return tuple(name.strip() for name in text.split(",") if name.strip())
 
@@ -66,6 +89,18 @@ class Settings:
     workers: int = _setting(_whole(1, 256), 5)
     scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
     context: str = _setting(str, "")
+    prometheus_url: str = _setting(_url, "")
+    prometheus_token_file: str = _setting(str, "")
+    prometheus_queries: str = _setting(_one_of("default", "any"), "default")
+    otel: bool = _setting(_flag, False)
+    service_endpoint: str = _setting(_endpoint, "")
+
+    @property
+    def endpoint(self) -> str:
+        """Where /v1 and /metrics are reached from inside the cluster; empty when there is no Service."""
+        if self.service_endpoint == NO_ENDPOINT:
+            return ""
+        return self.service_endpoint or f"http://mabeam.{self.lease_namespace}.svc:{self.http_port}"
 
     @property
     def holder(self) -> str:

@@ -16,14 +16,15 @@ from pydantic import AfterValidator, BaseModel, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
 from mabeam.api.agent import Agent
-from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, JsonDict, StatusModel
+from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, JsonDict, Quantity, StatusModel
 from mabeam.api.names import API_VERSION
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.domain import check
 from mabeam.core.reports import Report, parse
 from mabeam.core.snapshot import PodFacts
-from mabeam.shell.parse import explain, instant, parse_pod
+from mabeam.shell.parse import explain, instant, parse_quota
+from mabeam.shell.parse_pods import parse_pod
 
 PLAN_API_VERSION: Final = "mabeam.dev/plan"
 SIMULATE_API_VERSION: Final = "mabeam.dev/simulate"
@@ -34,6 +35,8 @@ KINDS: Final[Mapping[str, str]] = {
     "Pod": "v1",
     "ConfigMap": "v1",
     "Node": "v1",
+    "ResourceQuota": "v1",
+    "NetworkPolicy": "networking.k8s.io/v1",
     "Report": PLAN_API_VERSION,
     "Scenario": SIMULATE_API_VERSION,
 }
@@ -58,6 +61,9 @@ class World:
     pods: dict[Place, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
     config_maps: dict[Place, JsonDict] = field(default_factory=dict)
     nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
+    allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
+    quotas: dict[Place, Mapping[str, str]] = field(default_factory=dict)
+    policies: dict[Place, JsonDict] = field(default_factory=dict)
     reports: dict[Place, Report] = field(default_factory=dict)
     scenario: JsonDict | None = None  # for `mabeam simulate`; a plan reads past it
 
@@ -105,6 +111,16 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 spec = document.get("spec")
                 cordoned = isinstance(spec, dict) and spec.get("unschedulable") is True
                 world.nodes = (world.nodes or {}) | {name: cordoned}
+                node: _Node = _model(_Node, here, document)
+                world.allocatable[name] = node.status.allocatable
+            case "ResourceQuota":
+                _once(here, place, world.quotas)
+                _model(_Quota, here, document)
+                world.quotas[place] = parse_quota(document)
+            case "NetworkPolicy":
+                _once(here, place, world.policies)
+                _model(_ConfigMap, here, document)
+                world.policies[place] = document
             case "Scenario":
                 if world.scenario is not None:
                     raise BadWorld(f"{here}: a world has one Scenario at most")
@@ -341,6 +357,22 @@ class _Pod(StatusModel):
     metadata: _ChildMeta
     spec: _PodSpec = _PodSpec()
     status: _PodStatus = _PodStatus()
+
+
+class _NodeStatus(StatusModel):
+    allocatable: dict[str, Quantity] = {}
+
+
+class _Node(StatusModel):
+    status: _NodeStatus = _NodeStatus()
+
+
+class _QuotaSpec(StatusModel):
+    hard: dict[str, Quantity] = {}
+
+
+class _Quota(StatusModel):
+    spec: _QuotaSpec = _QuotaSpec()
 
 
 class _ConfigMap(StatusModel):

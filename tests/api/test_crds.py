@@ -41,6 +41,13 @@ def supervisor(name: str = "s", **spec: Any) -> dict[str, Any]:
     return {"apiVersion": "mabeam.dev/v1alpha1", "kind": "Supervisor", "metadata": {"name": name}, "spec": spec}
 
 
+def of_type(kind: str, **spec: Any) -> dict[str, Any]:
+    """A variable of a type that reckons its value itself."""
+    return variable(type=kind, negotiation=None, **spec)
+
+
+RING = {"pattern": "Ring"}
+WATCHED = {"below": 0.5, "onBreach": {"action": "Migrate"}}
 POD = {"spec": {"containers": [{"name": "agent", "image": "x"}]}}
 SOUND = {
     "an agent by module": agent(),
@@ -67,11 +74,24 @@ SOUND = {
             "progressTimeoutSeconds": 120,
             "backoff": {"initialSeconds": 0.5, "factor": 1.5, "maxSeconds": 2, "jitter": 0, "resetAfterSeconds": 9},
         },
-        resources={"requests": {"cpu": "100m", "memory": 1048576}, "limits": {"cpu": 1}},
+        resources={
+            "requests": {"cpu": "100m", "memory": 1048576},
+            "limits": {"cpu": 1},
+            "bounds": [{"resource": "memory", "min": "1Mi", "max": 2097152, "weight": 2}, {"resource": "tokens"}],
+            "cpuWeight": 2.5,
+            "networkPriority": "High",
+        },
         communication={"interfaces": [{"name": "http", "port": 80, "protocol": "TCP"}]},
         reports={"source": "Pod", "port": 9000, "path": "/m", "periodSeconds": 1},
-        preferences=[{"variable": "t", "value": 0.4, "weight": 2, "bid": 3}, {"variable": "m", "value": "small"}],
-        conflictResolution="PriorityBased",
+        preferences=[
+            {"variable": "t", "value": 0.4, "weight": 2, "bid": 3, "vote": "Abstain"},
+            {"variable": "m", "value": "small"},
+        ],
+        conflictResolution="a-plug-in-of-theirs",
+    ),
+    "an agent whose reports are in Prometheus": agent(reports={"source": "Prometheus", "periodSeconds": 15}),
+    "a query of its own": agent(
+        reports={"source": "Prometheus", "port": 9000, "path": "/metrics", "query": 'x{pod=~"$pod"}'}
     ),
     "a Supervisor of nobody": supervisor(),
     "a Supervisor with every field": supervisor(
@@ -94,7 +114,124 @@ SOUND = {
     "a bounded number": variable(
         domain={"minimum": 0, "maximum": 2, "step": 0.05}, value=1, priority=-3, mode="Advise", paused=True
     ),
+    "an object of bounded entries": variable(
+        domain={
+            "type": "Object",
+            "properties": {
+                "heat": {"minimum": 0, "maximum": 2, "step": 0.1},
+                "depth": {"type": "Integer"},
+                "model": {"type": "Choice", "choices": ["small", "large"]},
+            },
+        }
+    ),
+    "a vote with every field": variable(
+        consensus={
+            "protocol": "Unanimous",
+            "quorum": 1,
+            "deadlineSeconds": 1,
+            "absent": "No",
+            "requireApproval": True,
+            "vetoRoles": ["Evaluator"],
+        }
+    ),
+    "a vote by a plug-in": variable(consensus={"protocol": "two-thirds"}),
+    "a guarded value": variable(
+        constraints={"timeoutSeconds": 5, "rules": [{"cel": "value < 2.0", "message": "not that hot"}]},
+        faultTolerance={
+            "maxFailures": 0,
+            "recoveryStrategy": "Fallback",
+            "fallbackValue": 1,
+            "escalationPolicy": "Pause",
+        },
+        telemetry={"metrics": ["latency"], "storageBackend": "ConfigMap"},
+    ),
+    "a value of a function": variable(negotiation=None, function={"cel": "agents.size()"}),
+    "a value of a webhook": variable(function={"webhook": {"url": "https://example.org/f", "timeoutSeconds": 1}}),
+    "a value of a plug-in": variable(function={"plugin": {"name": "best"}}),
+    "a custom variable": of_type("Custom", function={"cel": "{'directives': []}"}),
+    "a custom variable with a domain": of_type(
+        "Custom", function={"cel": "1"}, domain={"maximum": 2}, value=1, parameter="p"
+    ),
+    "a selection": of_type("AgentSelection"),
+    "a selection with every field": of_type(
+        "AgentSelection",
+        taskRequirements={
+            "roles": ["Executor", "Custom"],
+            "capabilities": ["python"],
+            "matchLabels": {"team": "alpha"},
+            "minPerformance": -0.5,
+            "hysteresis": 0,
+            "inactivePolicy": "Stop",
+        },
+        resources={"requests": {"cpu": "100m"}},
+        constraints={"maxConcurrent": 3},
+    ),
+    "a selection by a function": of_type("AgentSelection", function={"cel": "agents.map(a, a.name)"}),
+    "an allocation": of_type("ResourceAllocation"),
+    "an allocation with every field": of_type(
+        "ResourceAllocation",
+        budget=[{"resource": "memory", "amount": "2Gi"}, {"resource": "tokens-per-minute", "amount": 100000}],
+        resources={"requests": {"memory": "1Mi"}, "limits": {"cpu": 2}, "cpuWeight": 2, "networkPriority": "Low"},
+    ),
+    "a topology": of_type("CommunicationTopology"),
+    "a ring that is enforced": of_type("CommunicationTopology", topology=RING | {"enforcement": "NetworkPolicy"}),
+    "edges": of_type("CommunicationTopology", topology={"pattern": "Custom", "edges": [{"from": "a", "to": "b"}]}),
+    "a predicate": of_type("CommunicationTopology", topology={"pattern": "Custom", "cel": "from.role != to.role"}),
+    "a pattern with a coordinator": of_type("CoordinationPattern", topology={"pattern": "Mesh"}),
+    "a constant rate": of_type("AdaptationRate", value=0.1),
+    "a scheduled rate": of_type(
+        "AdaptationRate",
+        rate={
+            "schedule": {"type": "Exponential", "start": 0.1, "end": 0.001, "overSeconds": 60, "steps": 3},
+            "load": {"target": 0, "floor": 1},
+        },
+    ),
+    "a rate that stays": of_type("AdaptationRate", rate={"schedule": {"start": 0}}),
+    "a rate that is negotiated": variable(type="AdaptationRate", domain={"minimum": 0}),
+    "a threshold": of_type("PerformanceThreshold", threshold=WATCHED),
+    "a threshold with every field": of_type(
+        "PerformanceThreshold",
+        threshold={
+            "metric": "latency_seconds",
+            "below": 0,
+            "above": 0,
+            "forSeconds": 0,
+            "cooldownSeconds": 0,
+            "onBreach": {"action": "ScaleUp", "parameters": {"by": 1, "max": 3}},
+            "onRecovery": {"action": "AdjustParameters", "parameters": {"deep": {"er": [1, None]}}},
+        },
+    ),
 }
+# A block, and a type that has no use for it.
+MISPLACED = {
+    "parameter": ("AgentSelection", "p"),
+    "domain": ("PerformanceThreshold", {}),
+    "negotiation": ("Custom", {}),
+    "function": ("ResourceAllocation", {"cel": "1"}),
+    "rate": ("Parameter", {"load": {}}),
+    "resources": ("CommunicationTopology", {}),
+    "taskRequirements": ("Parameter", {}),
+    "budget": ("AgentSelection", [{"resource": "cpu", "amount": "1"}]),
+    "topology": ("AgentSelection", {}),
+    "threshold": ("Parameter", WATCHED),
+}
+
+
+def _misplaced(block: str) -> tuple[dict[str, Any], str]:
+    kind, content = MISPLACED[block]
+    basis = (
+        {"function": {"cel": "1"}}
+        if kind == "Custom"
+        else {"threshold": WATCHED}
+        if kind == "PerformanceThreshold"
+        else {}
+    )
+    value = {"value": 1} if kind == "Parameter" else {}
+    return variable(
+        type=kind, **{"negotiation": None} | basis | value | {block: content}
+    ), f"`{block}` goes with the type"
+
+
 # What is refused, and what the message must say: the field, and what is allowed.
 UNSOUND = {
     "neither module nor template": (agent(module=None), "exactly one of `module`"),
@@ -102,10 +239,10 @@ UNSOUND = {
     "an image with a template": (agent(module=None, template=POD, image="x"), "`image` goes with `module`"),
     "a custom role without a name": (agent(role="Custom"), "`customRole` must be set"),
     "a name for a role that is not custom": (agent(customRole="Critic"), "`customRole` must be set"),
-    "another resolver": (agent(conflictResolution="Compromise"), "`conflictResolution` is not supported yet"),
-    "resource bounds": (agent(resources={"bounds": [{"resource": "memory"}]}), "`bounds` is not supported yet"),
-    "a Prometheus": (agent(reports={"source": "Prometheus"}), "`source` is not supported yet"),
-    "a vote": (agent(preferences=[{"variable": "t", "vote": "Yes"}]), "`vote` is not supported yet"),
+    "a query of the pods": (agent(reports={"query": "up"}), "`query` goes with the source Prometheus"),
+    "a query of nobody": (agent(reports={"source": "None", "query": "up"}), "`query` goes with the source Prometheus"),
+    "a query that asks nothing": (agent(reports={"source": "Prometheus", "query": ""}), "query"),
+    "a path in Prometheus": (agent(reports={"source": "Prometheus", "path": "/m"}), "`path` goes with the source Pod"),
     "a negative budget": (agent(faultTolerance={"maxFailures": -1}), "maxFailures"),
     "a restart strategy of another dialect": (agent(restartStrategy="Always"), "restartStrategy"),
     "a reserved label": (
@@ -131,7 +268,6 @@ UNSOUND = {
     "a child of another kind": (supervisor(children=[{"kind": "Pod", "name": "a"}]), "kind"),
     "a child given twice": (supervisor(children=[{"name": "a"}, {"name": "a"}]), ""),
     "a budget below nothing": (supervisor(maxRestarts=-1), "maxRestarts"),
-    "a type of a later time": (variable(type="AgentSelection"), "`type` is not supported yet"),
     "no agents": (variable(agents={}), "at least one of `names` and `selector`"),
     "a domain upside down": (variable(domain={"minimum": 2, "maximum": 1}), "`minimum` must not be above `maximum`"),
     "choices without the type": (variable(domain={"choices": ["a"]}), "`choices` must be set"),
@@ -140,7 +276,6 @@ UNSOUND = {
         variable(domain={"type": "Choice", "choices": ["a"], "step": 1}),
         "go with the types Number and Integer",
     ),
-    "an object": (variable(domain={"type": "Object"}), "`type` is not supported yet"),
     "an aggregation in an auction": (
         variable(negotiation={"strategy": "Auction", "aggregation": "Mean"}),
         "`aggregation` goes with",
@@ -149,10 +284,79 @@ UNSOUND = {
         variable(negotiation={"payment": "FirstPrice"}),
         "`payment` and `reservePrice` go with",
     ),
-    "consensus": (variable(consensus={}), "`consensus` is not supported yet"),
-    "a function": (variable(function={"cel": "1"}), "`function` is not supported yet"),
     "adaptation": (variable(adaptation={}), "`adaptation` is not supported yet"),
-    "rules": (variable(constraints={"rules": [{"cel": "true"}]}), "`rules` is not supported yet"),
+    **{f"{block} of a type that has no use for it": _misplaced(block) for block in MISPLACED},
+    "seats for a value": (variable(constraints={"maxConcurrent": 2}), "`constraints.maxConcurrent` goes with"),
+    "a custom variable without a function": (of_type("Custom", value=1), "its `function` says: it must be set"),
+    "a threshold variable without one": (of_type("PerformanceThreshold"), "needs a `threshold`"),
+    "a type of another dialect": (variable(type="Selection"), "type"),
+    "an entry upside down": (
+        variable(domain={"type": "Object", "properties": {"x": {"minimum": 2, "maximum": 1}}}),
+        "`minimum` must not be above `maximum`",
+    ),
+    "an entry with choices and no type": (
+        variable(domain={"type": "Object", "properties": {"x": {"choices": ["a"]}}}),
+        "`choices` must be set",
+    ),
+    "entries of a number": (variable(domain={"properties": {"x": {}}}), "`properties` goes with the type Object"),
+    "bounds of an object": (
+        variable(domain={"type": "Object", "minimum": 0}),
+        "go with the types Number and Integer",
+    ),
+    "a function of two minds": (
+        variable(function={"cel": "1", "plugin": {"name": "p"}}),
+        "exactly one of `cel`, `webhook` and `plugin`",
+    ),
+    "a function of no mind": (variable(function={}), "exactly one of `cel`, `webhook` and `plugin`"),
+    "a webhook in the clear": (variable(function={"webhook": {"url": "http://example.org"}}), "url"),
+    "a quorum above all": (variable(consensus={"quorum": 1.5}), "quorum"),
+    "a deadline at once": (variable(consensus={"deadlineSeconds": 0}), "deadlineSeconds"),
+    "edges of a ring": (
+        of_type("CommunicationTopology", topology=RING | {"edges": [{"from": "a", "to": "b"}]}),
+        "if, and only if, `pattern` is Custom",
+    ),
+    "a custom topology of nothing": (
+        of_type("CommunicationTopology", topology={"pattern": "Custom", "edges": []}),
+        "if, and only if, `pattern` is Custom",
+    ),
+    "a topology of two minds": (
+        of_type(
+            "CoordinationPattern", topology={"pattern": "Custom", "cel": "true", "edges": [{"from": "a", "to": "b"}]}
+        ),
+        "at most one of `edges` and `cel`",
+    ),
+    "a threshold without a bound": (
+        of_type("PerformanceThreshold", threshold={"onBreach": {"action": "Stop"}}),
+        "at least one of `below` and `above`",
+    ),
+    "a threshold that all breach": (
+        of_type("PerformanceThreshold", threshold=WATCHED | {"above": 0.4}),
+        "`below` must not be greater than `above`",
+    ),
+    "a threshold that nothing follows": (of_type("PerformanceThreshold", threshold={"below": 1}), "onBreach"),
+    "a threshold that wires": (
+        of_type("PerformanceThreshold", threshold=WATCHED | {"onRecovery": {"action": "UpdateCommunication"}}),
+        "must not be UpdateCommunication or AllocateResources",
+    ),
+    "a constant rate with an end": (
+        of_type("AdaptationRate", rate={"schedule": {"start": 1, "end": 2}}),
+        "`end` must be set if, and only if,",
+    ),
+    "a schedule without an end": (
+        of_type("AdaptationRate", rate={"schedule": {"type": "Linear", "start": 1}}),
+        "`end` must be set if, and only if,",
+    ),
+    "an exponential to nothing": (
+        of_type("AdaptationRate", rate={"schedule": {"type": "Exponential", "start": 1, "end": 0}}),
+        "must start and end above 0",
+    ),
+    "a budget of two sizes": (
+        of_type("ResourceAllocation", budget=[{"resource": "cpu", "amount": "1"}, {"resource": "cpu", "amount": "2"}]),
+        "",
+    ),
+    "an amount that is none": (of_type("ResourceAllocation", budget=[{"resource": "cpu", "amount": "much"}]), "amount"),
+    "bounds of no resource": (agent(resources={"bounds": [{"resource": ""}]}), "resource"),
+    "a vote that is none": (agent(preferences=[{"variable": "t", "vote": "Perhaps"}]), "vote"),
 }
 
 

@@ -222,6 +222,22 @@ def test_the_probes_and_metrics_answer(running: OperatorProcess) -> None:
     until("it says that it leads", lambda: "\nmabeam_leader 1.0\n" in running.ask("/metrics")[1])
 
 
+def test_the_system_is_told_and_the_leader_enters_the_service(running: OperatorProcess, team: Kube) -> None:
+    def told(path: str) -> JsonDict:
+        status, text = running.ask(path)
+        assert status == 200, text
+        document: JsonDict = json.loads(text)
+        return document
+
+    system = told("/v1/status")
+    assert system["operator"] | {"leader": True} == system["operator"]
+    assert system["agents"]["total"] == len(told("/v1/agents")["items"]) > 0
+    assert told("/v1/agents/" + f"{team.namespace}/told")["name"] == "told"
+    entry = until("the entry", lambda: team.find("configmap", "mabeam-service"))
+    assert entry["data"]["holder"] == system["operator"]["identity"]
+    assert json.loads(entry["data"]["dependencies"])["kubernetes"].startswith("v1.")
+
+
 # --- what others write ----------------------------------------------------------------------------------------------------
 
 
@@ -325,8 +341,14 @@ def test_a_pod_that_was_refused_for_want_of_a_service_account_runs_once_there_is
 def test_a_stored_spec_that_no_rule_of_the_crd_could_refuse_is_refused_in_its_status(team: Kube) -> None:
     team.apply(variable("undecided", ["told"]))
     seen = awaited(team, "mov", "undecided", "refused", says("Accepted", "False", "InvalidSpec"))
-    assert "set `value`, `negotiation`, or both" in condition(seen, "Accepted")["message"]
+    assert "set `value`, `negotiation`, `function` or `rate`" in condition(seen, "Accepted")["message"]
     assert condition(seen, "Stalled")["status"] == "True"
+    # To CEL a field of any type is not there at all.
+    team.apply(variable("undecided", ["told"], type="AgentSelection", value=1))
+    told = "`value` goes with the type Parameter or AdaptationRate or Custom"
+    awaited(
+        team, "mov", "undecided", "refused", lambda s: told in condition({"status": s}, "Accepted").get("message", "")
+    )
     team.apply(variable("undecided", ["told"], value=1))
     awaited(team, "mov", "undecided", "accepted", says("Accepted", "True"))
     team.run("delete", "mov", "undecided")

@@ -8,6 +8,7 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
+from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
 from mabeam.core.objects import SHAPING
 from support.rendered import MANIFESTS, ROOT, Document, chart, kustomized, of_kind, the
 
@@ -71,3 +72,34 @@ def test_it_can_be_tried_before_it_refuses_anybody() -> None:
     trying = {"enabled": True, "validationActions": ["Warn", "Audit"]}
     binding = the(of_kind(chart({"admissionPolicy": trying}), *KINDS), KINDS[1])
     assert binding["spec"]["validationActions"] == ["Warn", "Audit"]
+
+
+# --- who may approve ------------------------------------------------------------------------------------------------------
+
+
+def approvers(**values: Document) -> list[Document]:
+    return of_kind(chart({"approvalPolicy": {"enabled": True}, **values}), *KINDS)
+
+
+def test_the_chart_and_the_component_ship_the_same_approval_policy() -> None:
+    component = kustomized(MANIFESTS / "components/approval-policy")
+    ours = {(d["kind"], d["metadata"]["name"]): d["spec"] for d in approvers()}
+    assert ours == {(d["kind"], d["metadata"]["name"]): d["spec"] for d in component}
+    assert {kind for kind, _ in ours} == set(KINDS)
+
+
+def test_the_approval_policy_judges_the_very_annotations_that_the_operator_reads() -> None:
+    spec = the(approvers(), KINDS[0])["spec"]
+    (condition,) = spec["matchConditions"]
+    assert {ANNOTATION_APPROVE, ANNOTATION_REJECT} == set(re.findall(r"'(mabeam\.dev/\w+)'", condition["expression"]))
+    assert spec["failurePolicy"] == "Fail"
+    (rule,) = spec["matchConstraints"]["resourceRules"]
+    assert rule["resources"] == ["orchestrationvariables"]
+
+
+def test_both_policies_can_be_had_together_and_speak_of_the_watched_namespaces_alone() -> None:
+    both = approvers(admissionPolicy={"enabled": True}, watch={"namespaces": ["red"]})
+    assert sorted(d["kind"] for d in both) == sorted(KINDS * 2)
+    for binding in (d for d in both if d["kind"] == KINDS[1]):
+        (expression,) = binding["spec"]["matchResources"]["namespaceSelector"]["matchExpressions"]
+        assert expression["values"] == ["red"]

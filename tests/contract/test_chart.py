@@ -45,9 +45,11 @@ MANY_VALUES: Document = {
         "runnerImage": "registry.example.org/runner:1",
         "httpPort": 9090,
         "leaderElection": {"leaseName": "other", "leaseSeconds": 30},
+        "prometheus": {"url": "http://prometheus.monitoring:9090", "tokenSecret": "prometheus"},
         "extraEnv": [{"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"}],
     },
     "admissionPolicy": {"enabled": True, "validationActions": ["Warn", "Audit"]},
+    "approvalPolicy": {"enabled": True, "validationActions": ["Warn"]},
     "serviceAccount": {"name": "given", "annotations": {"example.org/role": "r"}},
     "metrics": {"serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}}, "service": {"port": 80}},
     "podDisruptionBudget": {"maxUnavailable": "50%"},
@@ -137,15 +139,19 @@ def test_a_number_is_bounded_as_the_operator_bounds_it(path: str, variable: str)
 
 
 @pytest.mark.parametrize(
-    ("key", "variable"),
+    ("path", "variable"),
     [
         ("logLevel", "MABEAM_LOG_LEVEL"),
         ("logFormat", "MABEAM_LOG_FORMAT"),
         ("runnerImagePullPolicy", "MABEAM_RUNNER_IMAGE_PULL_POLICY"),
+        ("prometheus.queries", "MABEAM_PROMETHEUS_QUERIES"),
     ],
 )
-def test_a_choice_is_offered_only_if_the_operator_knows_it(key: str, variable: str) -> None:
-    for choice in SCHEMA["properties"]["operator"]["properties"][key]["enum"]:
+def test_a_choice_is_offered_only_if_the_operator_knows_it(path: str, variable: str) -> None:
+    schema = SCHEMA["properties"]["operator"]
+    for key in path.split("."):
+        schema = schema["properties"][key]
+    for choice in schema["enum"]:
         from_environment({variable: choice})
 
 
@@ -258,7 +264,7 @@ def test_the_pod_meets_the_restricted_pod_security_standard(values: Document) ->
     assert spec["securityContext"]["runAsNonRoot"] is True
     assert spec["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
     assert not {"hostNetwork", "hostPID", "hostIPC"} & set(spec)
-    assert all(set(volume) <= {"name", "emptyDir"} for volume in spec["volumes"])
+    assert all(set(volume) <= {"name", "emptyDir", "secret"} for volume in spec["volumes"])
     for container in spec["containers"]:
         context = container["securityContext"]
         assert context["allowPrivilegeEscalation"] is False
@@ -287,6 +293,7 @@ def test_every_value_of_the_operator_arrives_in_its_settings() -> None:
         "resyncSeconds": 61,
         "maxInFlight": 7,
         "workers": 3,
+        "prometheus": {"url": "https://prometheus:9090/p", "queries": "any", "tokenSecret": "given"},
     }
     (container,) = pod_of(rendered({"operator": given, "watch": {"namespaces": ["red", "blue"]}}))["spec"]["containers"]
     literal = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
@@ -303,8 +310,32 @@ def test_every_value_of_the_operator_arrives_in_its_settings() -> None:
         resync_seconds=61,
         max_in_flight=7,
         workers=3,
+        prometheus_url="https://prometheus:9090/p",
+        prometheus_queries="any",
+        prometheus_token_file="/etc/mabeam-prometheus/token",
+        service_endpoint=f"http://mabeam.{NAMESPACE}.svc:8080",
     )
     assert container["ports"] == [{"name": "http", "containerPort": 9090, "protocol": "TCP"}]
+
+
+@needs_helm
+@pytest.mark.parametrize(
+    ("values", "endpoint"),
+    [
+        ({}, "http://mabeam.mabeam-system.svc:8080"),
+        ({"fullnameOverride": "overseer"}, "http://overseer.mabeam-system.svc:8080"),
+        ({"metrics": {"service": {"port": 80}}}, "http://mabeam.mabeam-system.svc:80"),
+        ({"metrics": {"service": {"enabled": False}}}, ""),
+    ],
+)
+def test_the_operator_tells_of_the_service_that_is_there(values: Document, endpoint: str) -> None:
+    documents = rendered(values)
+    (container,) = pod_of(documents)["spec"]["containers"]
+    literal = {variable["name"]: variable["value"] for variable in container["env"] if "value" in variable}
+    assert from_environment({**literal, "MABEAM_LEASE_NAMESPACE": NAMESPACE}).endpoint == endpoint
+    for service in of_kind(documents, "Service"):
+        meta = service["metadata"]
+        assert endpoint == f"http://{meta['name']}.{meta['namespace']}.svc:{service['spec']['ports'][0]['port']}"
 
 
 @needs_helm
@@ -322,6 +353,11 @@ def test_many_values_arrive_where_they_belong() -> None:
     assert {"name": "HTTPS_PROXY", "value": "http://proxy.example.org:3128"} in container["env"]
     assert {"name": "more", "mountPath": "/more"} in container["volumeMounts"]
     assert {"name": "more", "emptyDir": {}} in pod["spec"]["volumes"]
+    (token,) = [volume["secret"] for volume in pod["spec"]["volumes"] if volume["name"] == "prometheus-token"]
+    assert token == {"secretName": "prometheus", "items": [{"key": "token", "path": "token"}]}
+    assert {"name": "prometheus-token", "mountPath": "/etc/mabeam-prometheus", "readOnly": True} in container[
+        "volumeMounts"
+    ]
     for key in ("imagePullSecrets", "nodeSelector", "tolerations", "affinity", "topologySpreadConstraints"):
         assert pod["spec"][key] == MANY_VALUES[key]
     assert pod["spec"]["priorityClassName"] == "system-cluster-critical"
@@ -413,6 +449,8 @@ def test_without_the_lease_old_and_new_never_run_at_once() -> None:
         ({"operator": {"logLevel": "loud"}}, "logLevel"),
         ({"operator": {"workers": 0}}, "workers"),
         ({"operator": {"workers": "16"}}, "workers"),
+        ({"operator": {"prometheus": {"url": "prometheus:9090"}}}, "url"),
+        ({"operator": {"prometheus": {"queries": "some"}}}, "queries"),
         ({"image": {"digest": "0abc"}}, "digest"),
         ({"watch": {"namespaces": ["Red"]}}, "namespaces"),
         ({"crds": {"keep": "yes"}}, "keep"),

@@ -13,7 +13,7 @@ from mabeam import __version__
 from mabeam.api.agent import Agent
 from mabeam.api.names import GROUP
 from mabeam.api.supervisor import ChildKind, Supervisor
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.cli import app
 from support.rendered import MANIFESTS, ROOT, Document, chart, the
 from support.rendered import kustomized as built
@@ -158,9 +158,73 @@ def test_the_samples_know_each_other() -> None:
 def test_the_samples_tree_is_one_with_a_supervisor_below_another() -> None:
     supervisors = parsed(all_samples()).supervisors
     assert any(child.kind is ChildKind.SUPERVISOR for one in supervisors.values() for child in one.spec.children)
-    linted = CliRunner().invoke(app, ["lint", "-f", str(SAMPLES / "tree.yaml")])
+
+
+# What each sample decides before anything was reported; the first two are about the agents of agents.yaml.
+DECIDED = {
+    "negotiation": ("temperature", 100, "SpecValue"),
+    "auction": ("model", "large", "SecondPrice"),
+    "consensus": ("depth", 6, "WeightedMean"),
+    "selection": ("searching", {"active": ["searcher-a", "searcher-b"]}, "Ranked"),
+    "allocation": (
+        "budget",
+        {
+            "large": {"memory": "128Mi", "tokens-per-minute": "45k"},
+            "small": {"memory": "64Mi", "tokens-per-minute": "15k"},
+        },
+        "WeightedMaxMin",
+    ),
+    "topology": ("ring", {"pattern": "Ring", "members": ["ring-a", "ring-b", "ring-c"]}, "Wired"),
+    "rate": ("cooling", 100, "Schedule"),
+    "threshold": ("reheat", {}, "Threshold"),
+    "pattern": (
+        "council",
+        {"pattern": "Star", "members": ["chair", "member-a", "member-b"], "coordinator": "chair", "term": 1},
+        "Elected",
+    ),
+    "custom": (
+        "ladder",
+        {
+            "directives": [
+                {"agent": f"rung-{i}", "action": "AdjustParameters", "parameters": {"temperature": 20 * i}}
+                for i in (1, 2, 3)
+            ]
+        },
+        "Function",
+    ),
+}
+
+
+@pytest.mark.parametrize("sample", DECIDED)
+def test_a_samples_variable_is_decided_by_its_file_alone(sample: str) -> None:
+    agents = ["-f", str(SAMPLES / "agents.yaml")] if sample in ("negotiation", "auction") else []
+    world = ["-f", str(SAMPLES / f"{sample}.yaml"), *agents]
+    result = CliRunner().invoke(app, ["plan", *world, "--now", "2026-01-01T00:00:00Z", "-o", "json"])
+    assert (result.exit_code, result.stderr) == (0, "")
+    variable, value, rule = DECIDED[sample]
+    ((name, status),) = json.loads(result.stdout)["variables"].items()
+    assert (name, status["value"], status["lastDecision"]["rule"]) == (f"default/{variable}", value, rule)
+    assert status["agents"]["missing"] == []
+
+
+def test_every_sample_of_a_variable_says_what_it_decides_and_every_type_has_one() -> None:
+    kinds = {path.stem: {d["kind"] for d in yaml.safe_load_all(path.read_text())} for path in SAMPLE_FILES}
+    assert {sample for sample, found in kinds.items() if "OrchestrationVariable" in found} == set(DECIDED)
+    assert {variable.spec.type for variable in parsed(all_samples()).variables.values()} == set(OrchestrationType)
+
+
+@pytest.mark.parametrize("path", SAMPLE_FILES, ids=lambda path: path.stem)
+def test_a_sample_has_no_fault(path: Path) -> None:
+    linted = CliRunner().invoke(app, ["lint", "-f", str(path)])
     assert linted.exit_code == 0, linted.output
     assert not [line for line in linted.output.splitlines() if line.startswith("warning")]
+
+
+def test_all_samples_together_are_decided_as_each_alone() -> None:
+    files = [word for path in SAMPLE_FILES for word in ("-f", str(path))]
+    result = CliRunner().invoke(app, ["plan", *files, "--now", "2026-01-01T00:00:00Z", "-o", "json"])
+    found = {name: status["value"] for name, status in json.loads(result.stdout)["variables"].items()}
+    assert found == {f"default/{variable}": value for variable, value, _ in DECIDED.values()}
 
 
 def test_the_samples_modules_exist() -> None:

@@ -15,12 +15,10 @@ import pytest
 
 import mabeam
 import mabeam.core
-from mabeam.api.agent import AgentSpec, ConflictResolver
 from mabeam.api.agent_status import FailureCause
 from mabeam.api.crd import MAX_CRD_BYTES, all_definitions
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
-from mabeam.api.variable import Domain, DomainType, OrchestrationType, OrchestrationVariableSpec
 from mabeam.cli import dump_yaml
 from mabeam.core.supervision import Verdict
 
@@ -69,12 +67,23 @@ def test_no_module_hides_behind_a_vague_name() -> None:
 LEFT_OUT: dict[str, set[Enum]] = {
     # an exit code speaks for itself
     "lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT},
-    # refused by the spec's rules until they land
-    "conflict.RESOLVERS": {ConflictResolver.COMPROMISE, ConflictResolver.LEADER_ELECTION},
-    "negotiation.READERS": {DomainType.OBJECT},
-    "domain.CHECKS": {DomainType.OBJECT},
-    "coordination.STRATEGIES": set(OrchestrationType) - {OrchestrationType.PARAMETER},
-    "effective.INSTRUCTIONS": set(OrchestrationType) - {OrchestrationType.PARAMETER},
+    # these are confirmed by the process itself
+    "confirmation.CONFIRMED": {
+        DirectiveAction.CHANGE_ROLE,
+        DirectiveAction.UPDATE_COMMUNICATION,
+        DirectiveAction.ADJUST_PARAMETERS,
+        DirectiveAction.ACTIVATE,
+    },
+    # any other directive has the priority of its variable
+    "effective.DEFAULT_PRIORITY": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
+    # the operator has no reason to refuse the others
+    "effective.REFUSALS": {
+        DirectiveAction.START,
+        DirectiveAction.STOP,
+        DirectiveAction.RECONFIGURE,
+        DirectiveAction.MIGRATE,
+        DirectiveAction.ADJUST_PARAMETERS,
+    },
     # every other directive has the one default (design, section 11)
     "effective.DEFAULT_TIMEOUT_SECONDS": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
     # these two lead to a restart, not to rest
@@ -110,7 +119,7 @@ def _source(module: ModuleType) -> str:
 
 
 def test_there_are_tables_to_look_at() -> None:
-    assert {"supervision.RESTING", "negotiation.STRATEGIES", "negotiation.AGGREGATIONS"} <= set(tables())
+    assert {"supervision.RESTING", "strategies.table.STRATEGIES", "negotiation.AGGREGATIONS"} <= set(tables())
     assert set(LEFT_OUT) <= set(tables())
 
 
@@ -119,23 +128,6 @@ def test_every_table_covers_its_enum(name: str) -> None:
     table = tables()[name]
     enum = type(next(iter(table)))
     assert set(table) == set(enum) - LEFT_OUT.get(name, set())
-
-
-@pytest.mark.parametrize("resolver", sorted(map(str, LEFT_OUT["conflict.RESOLVERS"])))
-def test_a_resolver_that_has_not_landed_is_refused_by_the_spec(resolver: str) -> None:
-    with pytest.raises(ValueError, match="not supported yet"):
-        AgentSpec(module="a:B", conflict_resolution=resolver)
-
-
-@pytest.mark.parametrize("type_", sorted(map(str, LEFT_OUT["coordination.STRATEGIES"])))
-def test_a_type_that_has_not_landed_is_refused_by_the_spec(type_: str) -> None:
-    with pytest.raises(ValueError, match="not supported yet"):
-        OrchestrationVariableSpec.model_validate({"type": type_, "agents": {"names": ["a"]}, "value": 1})
-
-
-def test_a_domain_that_has_not_landed_is_refused_by_the_spec() -> None:
-    with pytest.raises(ValueError, match="not supported yet"):
-        Domain(type=DomainType.OBJECT)
 
 
 # --- generated files ------------------------------------------------------------------------------------------------------

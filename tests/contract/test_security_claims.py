@@ -9,6 +9,7 @@ import pytest
 
 from mabeam.api.variable import Negotiation
 from mabeam.core import reports as parsing
+from mabeam.shell import prometheus
 from mabeam.shell import reports as reading
 from mabeam.shell.cluster import LEASE_RULES, NODE_RULES, WORKLOAD_RULES
 from support.rendered import ROOT
@@ -57,6 +58,16 @@ def test_every_bound_of_a_report_is_the_codes() -> None:
     assert told["complaints kept"] == f"{parsing.MAX_PROBLEMS} of {parsing.MAX_PROBLEM_LENGTH} characters"
     caps = Negotiation()
     assert f"(`maxWeight` {caps.max_weight:g}, `maxBid` {caps.max_bid:g})" in told["influence"]
+
+
+def test_every_bound_of_prometheus_is_the_codes() -> None:
+    told = {cells[0]: cells[1] for cells in rows("Prometheus", "bound | value | held by")}
+    assert told["size"].startswith(f"{prometheus.MAX_BYTES / 2**20:.0f} MiB;")
+    assert told["time"] == f"{prometheus.TIMEOUT.total:.0f} s in all"
+    assert told["at once"].startswith(f"{prometheus.CONCURRENCY};")
+    assert (told["how often"][:13], prometheus.LEAST_SECONDS) == ("once a second", 1)
+    assert told["series"].startswith(f"{parsing.MAX_SERIES} ")
+    assert prometheus.Prometheus() == prometheus.Prometheus(url="", token_file="", any_query=False)
 
 
 def test_the_table_of_rights_is_the_codes() -> None:

@@ -94,6 +94,40 @@ while True:
     time.sleep(0.02)
 """
 
+# Takes whatever it is told, says who it is, and reports what WORDS and then /tmp/word say: its performance, its vote.
+LISTEN = """
+import json, os, signal, sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+def read(path, otherwise):
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except (OSError, ValueError):
+        return otherwise
+
+class Report(BaseHTTPRequestHandler):
+    def do_GET(self):
+        told = read("/etc/mabeam/directives.json", {"generation": 0, "proposals": []})
+        words = json.loads(os.environ.get("WORDS", "{}")) | read("/tmp/word", {})
+        lines = [f'echo_agent{{name="{os.environ["MABEAM_AGENT"]}"}} 1', f"mabeam_applied_generation {told['generation']}"]
+        if "performance" in words:
+            lines.append(f"mabeam_performance {words['performance']}")
+        if "vote" in words:
+            for proposal in told["proposals"]:
+                lines.append(f'mabeam_vote{{proposal="{proposal["id"]}",choice="{words["vote"]}"}} 1')
+        body = "\\n".join([*lines, "# EOF", ""]).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+    def log_message(self, *arguments):
+        pass
+
+signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+ThreadingHTTPServer(("", 9464), Report).serve_forever()
+"""
+
 
 def ends(code: int, incarnations: str = "1") -> str:
     """A program that exits with `code` in the incarnations that the expression allows (`True`: always), else stays."""
@@ -156,6 +190,12 @@ def speaker(name: str, *, preferences: Any = (), env: Mapping[str, str] | None =
     return agent(name, SPEAK, env=env, reports=reports, preferences=list(preferences), **spec)
 
 
+def listener(name: str, *, words: JsonDict | None = None, **spec: Any) -> JsonDict:
+    """An Agent that takes whatever it is told, and reports these words until it is told others."""
+    reports = {"source": "Pod", "periodSeconds": 1}
+    return agent(name, LISTEN, env={"WORDS": json.dumps(words or {})}, reports=reports, **spec)
+
+
 def variable(name: str, agents: list[str], **spec: Any) -> JsonDict:
     """An OrchestrationVariable over these agents."""
     return {
@@ -164,6 +204,13 @@ def variable(name: str, agents: list[str], **spec: Any) -> JsonDict:
         "metadata": {"name": name},
         "spec": {"agents": {"names": agents}, **spec},
     }
+
+
+def orders(name: str, *told: JsonDict, **spec: Any) -> JsonDict:
+    """A variable that tells agents just these directives: `{agent, action, parameters}` each."""
+    agents = sorted({one["agent"] for one in told})
+    function = {"cel": json.dumps({"directives": told})}
+    return variable(name, agents, type="Custom", function=function, **spec)
 
 
 # --- what is seen of them ---------------------------------------------------------------------------------------------
@@ -189,6 +236,54 @@ def reached(kube: Kube, name: str, what: str, look: Callable[[JsonDict], Any], s
     except AssertionError as late:
         raise AssertionError(f"{late}; status: {json.dumps(last)}") from None
     return last
+
+
+def decided(kube: Kube, name: str, what: str, look: Callable[[JsonDict], Any]) -> JsonDict:
+    """The variable's status, once `look` finds in it what is awaited."""
+    last: JsonDict = {}
+
+    def check() -> bool:
+        last.clear()
+        last.update(kube.get("mov", name).get("status") or {})
+        return bool(look(last))
+
+    try:
+        until(f"{name}: {what}", check, PATIENCE)
+    except AssertionError as late:
+        raise AssertionError(f"{late}; status: {json.dumps(last)}") from None
+    return last
+
+
+def readiness(status: JsonDict) -> JsonDict:
+    """The condition Ready."""
+    return condition({"status": status}, "Ready")
+
+
+def is_converged(status: JsonDict) -> bool:
+    """Whether nothing more is waited for."""
+    return readiness(status).get("status") == "True" and readiness(status)["reason"] == "Converged"
+
+
+def obeyed(kube: Kube, name: str) -> JsonDict:
+    """The variable's status, once all of its directives, of its present spec, are acknowledged."""
+
+    def look(seen: JsonDict) -> bool:
+        told = seen.get("directives", {})
+        current = seen.get("observedGeneration") == kube.get("mov", name)["metadata"]["generation"]
+        return current and is_converged(seen) and 0 < told.get("issued", 0) == told.get("acknowledged", 0)
+
+    return decided(kube, name, "every directive is acknowledged", look)
+
+
+def is_free(status: JsonDict) -> bool:
+    """Whether nobody tells the agent anything any more."""
+    return not status.get("directives", {}).get("items")
+
+
+def reads(kube: Kube, pod: str) -> JsonDict:
+    """What the process in the pod can read of what it is told."""
+    found: JsonDict = json.loads(execute(kube, pod, "print(open('/etc/mabeam/directives.json').read())"))
+    return found
 
 
 def is_ready(status: JsonDict) -> bool:

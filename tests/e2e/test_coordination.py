@@ -1,15 +1,24 @@
 """Variables on real agents: decided, delivered into the pods' own files, applied by processes, acknowledged or not."""
 
-import json
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from e2e.agents import PATIENCE, execute, reached, report, running, say, speaker, variable
+from e2e.agents import (
+    PATIENCE,
+    decided,
+    is_converged,
+    reached,
+    readiness,
+    reads,
+    report,
+    running,
+    say,
+    speaker,
+    variable,
+)
 from support.kube import JsonDict, Kube, condition, until
 
-READ_FILE = "print(open('/etc/mabeam/directives.json').read())"
 UNIT = {"type": "Number", "minimum": 0, "maximum": 10}
 
 
@@ -37,33 +46,8 @@ def team(kube: Kube) -> Kube:
     return kube
 
 
-def decided(kube: Kube, name: str, what: str, look: Callable[[JsonDict], Any]) -> JsonDict:
-    """The variable's status, once `look` finds in it what is awaited."""
-    last: JsonDict = {}
-
-    def check() -> bool:
-        last.clear()
-        last.update(kube.get("mov", name).get("status") or {})
-        return bool(look(last))
-
-    try:
-        until(f"{name}: {what}", check, PATIENCE)
-    except AssertionError as late:
-        raise AssertionError(f"{late}; status: {json.dumps(last)}") from None
-    return last
-
-
-def ready(status: JsonDict) -> JsonDict:
-    return condition({"status": status}, "Ready")
-
-
 def converged(kube: Kube, name: str, value: Any) -> JsonDict:
-    return decided(
-        kube,
-        name,
-        f"converged on {value}",
-        lambda s: s.get("value") == value and ready(s).get("status") == "True" and ready(s)["reason"] == "Converged",
-    )
+    return decided(kube, name, f"converged on {value}", lambda s: s.get("value") == value and is_converged(s))
 
 
 def directive(status: JsonDict, agent: str) -> JsonDict:
@@ -80,7 +64,7 @@ def test_a_negotiated_value_reaches_the_files_and_the_processes(team: Kube) -> N
     assert offers == {"cool": (0.4, 2), "warm": (1.0, 1)}
     assert (seen["directives"]["issued"], seen["directives"]["acknowledged"]) == (2, 2)
     for name in ("cool", "warm"):
-        told = json.loads(execute(team, f"{name}-0-1", READ_FILE))
+        told = reads(team, f"{name}-0-1")
         assert told["parameters"] == {"temperature": 0.6}
         answer = report(team, f"{name}-0-1")
         assert "echo_temperature 0.6\n" in answer
@@ -94,7 +78,7 @@ def test_the_highest_bid_wins_and_pays_its_price(team: Kube, name: str, payment:
     seen = converged(team, name, 1.5)
     assert seen["negotiation"]["winner"] == "cool"
     assert seen["negotiation"]["payment"] == paid
-    assert json.loads(execute(team, "warm-0-1", READ_FILE))["parameters"][name] == 1.5
+    assert reads(team, "warm-0-1")["parameters"][name] == 1.5
 
 
 def test_of_two_variables_for_one_parameter_the_higher_priority_wins_and_the_loser_is_told(team: Kube) -> None:
@@ -122,8 +106,8 @@ def test_an_agent_may_refuse_and_its_reason_is_kept(team: Kube) -> None:
     team.apply(variable("heat", ["proud"], parameter="temperature", value=1.5))
     converged(team, "heat", 1.5)
     team.apply(variable("heat", ["proud"], parameter="temperature", value=3.5))
-    seen = decided(team, "heat", "refused", lambda s: s.get("value") == 3.5 and ready(s).get("reason") == "Refused")
-    assert ready(seen)["status"] == "False"
+    seen = decided(team, "heat", "refused", lambda s: s.get("value") == 3.5 and readiness(s).get("reason") == "Refused")
+    assert readiness(seen)["status"] == "False"
     assert directive(seen, "proud")["state"] == "Refused"
     assert directive(seen, "proud")["reason"] == "too hot for me"
     assert "echo_temperature 1.5\n" in report(team, "proud-0-1")
@@ -134,8 +118,8 @@ def test_an_agent_may_refuse_and_its_reason_is_kept(team: Kube) -> None:
 def test_a_directive_that_nobody_answers_expires_and_a_late_answer_still_counts(team: Kube) -> None:
     running(team, "mute")
     team.apply(variable("unheard", ["mute"], parameter="temperature", value=0.5, constraints={"timeoutSeconds": 3}))
-    seen = decided(team, "unheard", "Timeout", lambda s: ready(s).get("reason") == "Timeout")
-    assert ready(seen)["status"] == "False"
+    seen = decided(team, "unheard", "Timeout", lambda s: readiness(s).get("reason") == "Timeout")
+    assert readiness(seen)["status"] == "False"
     assert directive(seen, "mute")["state"] == "Expired"
     assert seen["directives"]["expired"] == 1
     say(team, "mute-0-1", "0")

@@ -51,7 +51,7 @@ async def _play_undisturbed(ground: Ground, life: Life) -> Undisturbed:
             oracle.fail(own, f"the undisturbed operator ended by itself: {own.operator.exits}")
         return Undisturbed(
             life=life,
-            end=oracle.end_of(own.witness),
+            end=oracle.end_of(own.witness, generations_vary=life.generations_vary),
             created=tuple(sorted(own.witness.created.elements())),
             writes=own.proxy.count,
             events=own.proxy.events,

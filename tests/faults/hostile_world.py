@@ -20,7 +20,8 @@ from mabeam.core import coordination, family, supervision, supervisor
 from mabeam.core.decision import Decision, Effect
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import AgentSnapshot, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_pod, parse_supervisor, parse_variable
+from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.shell.parse_pods import parse_pod
 from support.builders import at
 
 PATIENCE = 12

@@ -17,8 +17,9 @@ import yaml
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
-from faults.reference import Life
-from faults.witness import SEEN, Witness
+from faults.reference import GENERATION, Life
+from faults.witness import BESIDE, SEEN, Witness
+from mabeam.api.names import decision_config_map
 
 SETTLE_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 5.0
@@ -44,14 +45,41 @@ class Undisturbed:
     journal: tuple[str, ...] = ()
 
 
-def end_of(seen: Witness) -> End:
+def end_of(seen: Witness, *, generations_vary: bool = False) -> End:
     """The state of a namespace, without what differs from run to run."""
     found = {}
     for kind in SEEN:
         for name, body in seen.objects[kind].items():
-            if name != "kube-root-ca.crt":
-                found[f"{kind}/{name}"] = _scrubbed(_TELLING[kind](body))
+            if name not in BESIDE:
+                told = _TELLING[kind](body)
+                if generations_vary:
+                    told = _without_numbers(told, _newest(seen, kind, name))
+                found[f"{kind}/{name}"] = _scrubbed(told)
     return found
+
+
+_NUMBERED: Final = frozenset({"generation", "appliedGeneration", GENERATION})
+
+
+def _newest(seen: Witness, kind: str, name: str) -> int | None:
+    """The generation that the agent's status stands for, of whom the object is."""
+    owner = {"pods": lambda: name.rsplit("-", 2)[0], "configmaps": lambda: name.removesuffix("-mabeam")}
+    agent = owner.get(kind, lambda: name)()
+    number = (seen.agent(agent).get("directives") or {}).get("generation") if agent in seen.objects["agents"] else None
+    return number if isinstance(number, int) else None
+
+
+def _without_numbers(value: Any, newest: int | None) -> Any:
+    """The same with the newest generation called that, and of a single directive none: when it was told is chance."""
+    if isinstance(value, dict):
+        single = "action" in value and "variable" in value
+        return {
+            key: ("<some>" if single else "<newest>" if str(inner) == str(newest) else inner)
+            if key in _NUMBERED
+            else _without_numbers(inner, newest)
+            for key, inner in value.items()
+        }
+    return [_without_numbers(inner, newest) for inner in value] if isinstance(value, list) else value
 
 
 def _own(body: JsonDict) -> JsonDict:
@@ -67,6 +95,9 @@ def _pod(body: JsonDict) -> JsonDict:
 
 
 def _config_map(body: JsonDict) -> JsonDict:
+    if body["metadata"]["name"].endswith(decision_config_map("")):
+        # What a decision rested on is seen at a moment of its own in every run; that there is a record is not.
+        return {"labels": _meta(body, "labels"), "owners": _owners(body)}
     data = {key: json.loads(text) for key, text in (body.get("data") or {}).items()}
     return {"labels": _meta(body, "labels"), "owners": _owners(body), "data": data}
 
@@ -128,7 +159,11 @@ async def judge(
     began = time.monotonic()
 
     def now() -> str:
-        actual = {name: body for name, body in end_of(arena.witness).items() if name not in ignoring}
+        actual = {
+            name: body
+            for name, body in end_of(arena.witness, generations_vary=undisturbed.life.generations_vary).items()
+            if name not in ignoring
+        }
         return difference(expected, actual)
 
     while True:

@@ -5,6 +5,7 @@ from typing import Final
 
 from faults import oracle, reference
 from faults.arena import Arena
+from faults.council import COUNCIL
 from faults.ground import RESYNC_SECONDS
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
@@ -15,7 +16,7 @@ from faults.tree import TREE
 ID = "R1"
 TITLE = "SIGKILL before and after every write, and every answer lost"
 ALONE = False
-LIVES: Final = (TEAM, TREE)
+LIVES: Final = (TEAM, TREE, COUNCIL)
 
 # Every so many plans the window without writes is long.
 LONG_QUIET_EVERY: Final = 25

@@ -6,6 +6,7 @@ from typing import Final
 
 from faults import oracle, reference
 from faults.arena import Arena
+from faults.council import COUNCIL
 from faults.ground import RESYNC_SECONDS
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
@@ -30,7 +31,7 @@ from faults.witness import SEEN
 ID = "R3"
 TITLE = "every watch event dropped; watches stalled, expired, broken, cut within a line, replayed"
 ALONE = False
-LIVES: Final = (TEAM, TREE)
+LIVES: Final = (TEAM, TREE, COUNCIL)
 
 # What is done to the n-th event: dropping for every n, the rest for every so many.
 AT_EVENTS: Final[dict[str, tuple[WatchFault, int]]] = {

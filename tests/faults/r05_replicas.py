@@ -10,16 +10,16 @@ from typing import Final
 from faults import oracle, reference
 from faults.arena import Arena
 from faults.beside import beside
+from faults.council import ALL
 from faults.oracle import Undisturbed
 from faults.plan import Plan, chosen
 from faults.replicas import Pair, ready, two_replicas
-from faults.tree import BOTH
 from support.operator_process import LEASE
 
 ID = "R5"
 TITLE = "two replicas: the leader frozen past its Lease, killed, ended; the Lease deleted, stolen"
 ALONE = False
-LIVES: Final = (BOTH,)
+LIVES: Final = (ALL,)
 
 # kube-controller-manager's own duration, and one that lets a plan be short.
 DEFAULT_LEASE_SECONDS: Final = 15

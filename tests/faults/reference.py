@@ -23,10 +23,15 @@ Step = Callable[[Arena], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Life:
-    """A script of steps, and its name."""
+    """A script of steps, and its name.
+
+    Where `generations_vary`, how many contents an agent was told on the way depends on what came together: its peers' addresses
+    come and go with their pods. Then only that status, ConfigMap and pods agree on the last one is compared.
+    """
 
     name: str
     steps: Sequence[Step]
+    generations_vary: bool = False
 
 
 # --- the objects ------------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults.apiserver import Api, JsonDict, Refused
+from faults.witness import BESIDE
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 FOREIGN: Final = "rogue.example.com/mark"
@@ -99,6 +100,6 @@ class Rogue:
     async def _leaves_a_mark(self, chance: random.Random) -> None:
         plural = chance.choice(("agents", "pods", "configmaps", "orchestrationvariables", "supervisors"))
         found, _ = await self.api.list(plural)
-        names = sorted(item["metadata"]["name"] for item in found if item["metadata"]["name"] != "kube-root-ca.crt")
+        names = sorted(item["metadata"]["name"] for item in found if item["metadata"]["name"] not in BESIDE)
         if names:
             await self.marks(plural, chance.choice(names))

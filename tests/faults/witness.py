@@ -19,6 +19,8 @@ from faults.apiserver import Api, JsonDict, Refused
 T = TypeVar("T")
 
 SEEN: Final = ("agents", "orchestrationvariables", "supervisors", "pods", "configmaps")
+# ConfigMaps that are there for reasons of their own: the cluster's, and the one in which a leader tells who it is.
+BESIDE: Final = frozenset({"kube-root-ca.crt", "mabeam-service"})
 POD_NAME: Final = re.compile(r"^(?P<agent>.+)-(?P<ordinal>\d+)-(?P<incarnation>\d+)$")
 TERMINAL: Final = frozenset({"Succeeded", "Failed"})
 PATIENCE_SECONDS: Final = 60.0

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mabeam.api.base import MAGNITUDE
-from mabeam.api.variable import Domain, Negotiation, Offer
+from mabeam.api.variable import Domain, Negotiation
+from mabeam.api.variable_status import Offer
 from mabeam.core import domain as domains
 from mabeam.core.negotiation import Gathered, Outcome, gather, negotiate
 from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report, parse

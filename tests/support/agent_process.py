@@ -66,10 +66,15 @@ class Process:
             assert time.monotonic() < end, f"it never said {text!r}: {self.out} {self.err}"
             time.sleep(0.01)
 
-    def report(self) -> str:
+    @property
+    def port(self) -> int:
+        """Where it reports; its module must have printed it."""
         self.says("port ")
         (port,) = re.findall(r"port (\d+)", self.out)
-        with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=DEADLINE) as response:
+        return int(port)
+
+    def report(self) -> str:
+        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=DEADLINE) as response:
             return str(response.read().decode())
 
     def reports(self, line: str) -> None:

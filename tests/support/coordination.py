@@ -6,21 +6,32 @@ an apiserver would hand out, so one that does not survive its own serialisation 
 
 import copy
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, directives_config_map
-from mabeam.api.variable import Domain, Offer, OrchestrationVariable, OrchestrationVariableStatus
+from mabeam.api.names import (
+    ANNOTATION_GENERATION,
+    API_VERSION,
+    DIRECTIVES_KEY,
+    HISTORY_KEY,
+    directives_config_map,
+)
+from mabeam.api.variable import Domain, OrchestrationVariable
+from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
 from mabeam.core import coordination
+from mabeam.core.context import Context
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.delivery import Delivery, deliver
+from mabeam.core.negotiation import Gathered, gather
+from mabeam.core.questions import Answer, Ask
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.restore import Lapse
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
+from mabeam.core.strategies.round import Round
 from mabeam.shell.first_words import Ahead
 from mabeam.shell.workqueue import Key
 from support.builders import START, a_pod, an_agent, stamp
@@ -43,7 +54,9 @@ def variable_body(
     chosen: JsonDict = {"names": list(agents)} if agents else {}
     if labels is not None:
         chosen["selector"] = {"matchLabels": dict(labels)}
-    fallback: JsonDict = {} if "negotiation" in spec or "value" in spec else {"value": 0.5}
+    valued = spec.get("type", "Parameter") in ("Parameter", "AdaptationRate")
+    decided = {"negotiation", "value", "function", "rate"} & spec.keys()
+    fallback: JsonDict = {"value": 0.5} if valued and not decided else {}
     return {
         "apiVersion": API_VERSION,
         "kind": "OrchestrationVariable",
@@ -67,6 +80,13 @@ def a_variable(name: str = "temperature", agents: Sequence[str] = ("a",), **word
 def a_decided(name: str = "temperature", value: Any = 0.6, agents: Sequence[str] = ("a",), **words: Any) -> Any:
     """A variable with a value in force."""
     return a_variable(name, agents, status={"observedGeneration": 1, "value": value, "round": 1}, **words)
+
+
+def ordering(name: str = "v", *told: Any, agent: str = "a", **words: Any) -> Any:
+    """A Custom variable that orders these actions of the agent: `("Stop", {})`."""
+    directives = [{"agent": agent, "action": action, "parameters": parameters} for action, parameters in told]
+    status = {"observedGeneration": 1, "value": {"directives": directives}, "round": 1}
+    return a_variable(name, ("a",), type="Custom", function={"cel": "x"}, status=status, **words)
 
 
 def prefers(value: Any = None, variable: str = "temperature", **words: Any) -> JsonDict:
@@ -130,12 +150,35 @@ def condition_of(status: Any, type_: str) -> tuple[str, str, str]:
     return str(found.status), found.reason, found.message
 
 
+def a_round(
+    *agents: Agent,
+    reports: Mapping[str, Report] | None = None,
+    context: Context | None = None,
+    answers: Mapping[str, Answer] | None = None,
+    asked: Sequence[Ask] = (),
+    now: datetime = START,
+    **variable: Any,
+) -> Round:
+    """What a strategy looks at: these agents, and a variable that selects them; `status` is what is stored of it."""
+    names = [agent.metadata.name for agent in agents]
+    found, said = a_variable("v", names or ["nobody"], **variable), reports or {}
+    ranked = tuple(sorted(agents, key=lambda agent: agent.metadata.name))
+    offers = gather(found, ranked, said) if found.spec.negotiation is not None else Gathered()
+    return Round(found, ranked, now, said, offers, context or Context(), answers or {}, tuple(asked))
+
+
+def performing(**scores: float) -> dict[str, Report]:
+    """Reports of the primary metric: `performing(a=0.5)`."""
+    return {name: Report(performance={"": score}) for name, score in scores.items()}
+
+
 @dataclass
 class Team:
     """A namespace: `look`s at its variables and agents by the operator's own passes, and carries out what they decide.
 
     `hears` says which agents' processes apply what is delivered, at once; the others are silent. An operator that is
     `implying` delivers before it stores, as the shell does; of the effects of a pass it `lives` to carry out so many.
+    `function` answers what is asked, between two passes; what it does not answer stays under way.
     """
 
     variables: dict[str, JsonDict]
@@ -151,6 +194,10 @@ class Team:
     events: list[Event] = field(default_factory=list)
     status_writes: int = 0
     implying: bool = True
+    context: Context = field(default_factory=Context)
+    function: Callable[[Ask], Answer | None] = lambda ask: None
+    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
+    asked: dict[str, tuple[Ask, ...]] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
     lapses: dict[str, Lapse] = field(default_factory=dict)
@@ -191,10 +238,17 @@ class Team:
         """One pass over a variable, carried out."""
         variable = self.variable(name)
         agents = tuple(a for a in map(self.agent, self.agents) if variable.selects(a.metadata.name, a.metadata.labels))
-        prefix = f"{name}-mabeam-directives"
+        prefix = f"{name}-mabeam-"
         maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
         reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
-        decision = coordination.decide(VariableSnapshot(variable, agents, reports, maps), self.now)
+        asked, answers = self.asked.get(name, ()), self._answers_to(name)
+        snapshot = VariableSnapshot(variable, agents, reports, maps, answers, asked, self.context)
+        decision = coordination.decide(snapshot, self.now)
+        fresh = {ask.id: ask for ask in (*asked, *decision.asks)}
+        self.asked[name] = tuple(fresh.values()) if decision.asks else ()
+        self._carry_out(decision.beforehand)
+        if self.lives is not None and self.lives < len(decision.beforehand):
+            return decision  # it died before the status was written
         if decision.status != variable.status:
             self.status_writes += 1
             self.variables[name]["status"] = json.loads(json.dumps(decision.status.to_wire()))
@@ -236,7 +290,7 @@ class Team:
                 self.pass_variable(name)
             for name in self.agents:
                 self.pass_agent(name)
-            if before == (self.status_writes, len(self.effects)):
+            if before == (self.status_writes, len(self.effects)) and not self._has_news():
                 return count
         raise AssertionError(f"still busy after {most} rounds")
 
@@ -251,6 +305,19 @@ class Team:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
 
+    def _answers_to(self, name: str) -> dict[str, Answer]:
+        """What is known of the variable's questions; as in the shell a failure is forgotten once it was used."""
+        asked = {ask.id: ask for ask in self.asked.get(name, ())}
+        known = self.answers.get(name, {})
+        found = {id_: known.get(id_) or self.function(ask) for id_, ask in asked.items()}
+        kept = {id_: answer for id_, answer in known.items() if answer.error is None}
+        self.answers[name] = kept | {id_: answer for id_, answer in found.items() if answer is not None}
+        return self.answers[name]
+
+    def _has_news(self) -> bool:
+        """Whether an answer came that its variable did not look at yet."""
+        return any(ask.id in self._answers_to(name) for name, asks in self.asked.items() for ask in asks)
+
     def _carry_out(self, effects: Sequence[Effect]) -> None:
         for effect in effects[: self.lives]:
             self.effects.append(effect)
@@ -261,7 +328,8 @@ class Team:
         assert (held is None) == (effect.verb == "create"), f"{effect.verb} of a ConfigMap that is {held}"
         assert held is None or held.resource_version == effect.resource_version, "a write over somebody else's"
         version = str(int(held.resource_version) + 1 if held else 1)
-        document = json.loads(effect.body["data"][DIRECTIVES_KEY])
+        text = effect.body["data"].get(DIRECTIVES_KEY) or effect.body["data"].get(HISTORY_KEY)
+        document = json.loads(text) if text else None
         self.maps[effect.name] = ConfigMapFacts(effect.name, f"uid-of-{effect.name}", version, True, document)
 
     def _delete_map(self, effect: Effect) -> None:

@@ -21,7 +21,8 @@ from mabeam.core.ordinals import LAST_INCARNATION
 from mabeam.core.snapshot import AgentSnapshot, Progress
 from mabeam.core.supervision import decide
 from mabeam.shell.first_words import FirstWords
-from mabeam.shell.parse import parse_agent, parse_pod
+from mabeam.shell.parse import parse_agent
+from mabeam.shell.parse_pods import parse_pod
 from mabeam.shell.workqueue import Key
 from support.builders import START
 

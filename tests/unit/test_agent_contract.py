@@ -10,17 +10,26 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
-from mabeam.agent import Agent, Directives, Peer
+from mabeam.agent import Agent, Coordinator, Directives, Peer, Proposal
 from mabeam.agent.answers import FAMILIES
 from mabeam.agent.directives import parse as parse_directives
 from mabeam.agent.report import exposition
+from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.directive import directives_document
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.content import content_of
+from mabeam.core.effective import effective_set
+from mabeam.core.instructions import instructions
 from mabeam.core.reports import Refusal, parse
+from mabeam.core.snapshot import AgentSnapshot, PeerFacts
+from support.builders import agent_body
 
 PAGE = (Path(__file__).parents[2] / "docs" / "agent-contract.md").read_text()
 DEADLINE = 30.0
@@ -122,7 +131,72 @@ def test_the_operator_understands_every_answer_of_the_sdk() -> None:
     assert report.refusals == (Refusal("gpu", 7, 'no "GPU"\nhere'),)
 
 
-def test_the_sdk_understands_what_the_operator_tells() -> None:
-    document = directives_document("coder", 7, "Executor", True, {"temperature": 0.6}, [{"name": "reviewer"}])
-    told = parse_directives(json.dumps(document), Directives())
-    assert told == Directives("coder", 7, "Executor", True, {"temperature": 0.6}, (Peer("reviewer"),))
+def told_to(name: str) -> dict[str, Any]:
+    """What the operator writes for one of three agents that are wired, elected, given memory, and asked for their vote."""
+    agents = [AgentObject.model_validate(agent_body(who)) for who in ("coder", "planner", "reviewer")]
+    about = {"agents": {"names": [agent.metadata.name for agent in agents]}}
+    ring = {"pattern": "Ring", "members": [agent.metadata.name for agent in agents], "coordinator": "coder", "term": 4}
+    vote = {"proposal": "temperature-3", "proposed": 0.6, "deadline": "2026-01-01T00:00:30Z", "outcome": "Pending"}
+    variables = tuple(
+        OrchestrationVariable.model_validate(
+            {
+                "metadata": {"name": variable, "namespace": "team", "uid": f"uid-{variable}", "generation": 1},
+                "spec": about | spec,
+                "status": {"observedGeneration": 1, "round": 1} | status,
+            }
+        )
+        for variable, spec, status in (
+            ("memory", {"type": "ResourceAllocation"}, {"value": {"coder": {"tokens": "25k"}}}),
+            ("ring", {"type": "CoordinationPattern", "topology": {"pattern": "Ring"}}, {"value": ring}),
+            ("temperature", {"value": 0.7, "consensus": {}}, {"value": 0.7, "consensus": vote}),
+        )
+    )
+    agent = next(agent for agent in agents if agent.metadata.name == name)
+    peers = {"planner": PeerFacts(role="Executor", addresses=("10.0.0.7",))}
+    snapshot = AgentSnapshot(agent, variables=variables, peers=peers)
+    told = effective_set(agent, variables, ())
+    return directives_document(name, 7, content_of(snapshot, told, told.resources))
+
+
+def test_the_sdk_understands_all_that_the_operator_tells() -> None:
+    deadline = datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC)
+    proposals = (Proposal("temperature-3", "temperature", 0.6, deadline),)
+    coordinator = Coordinator("coder", 4)
+    planner = Peer("planner", "Executor", ("10.0.0.7",))
+    assert parse_directives(json.dumps(told_to("coder")), Directives()) == Directives(
+        agent="coder",
+        generation=7,
+        role="Coordinator",
+        parameters={"temperature": 0.7},
+        peers=(planner, Peer("reviewer")),
+        resources={"tokens": "25k"},
+        proposals=proposals,
+        coordinator=coordinator,
+        term=4,
+    )
+    others = parse_directives(json.dumps(told_to("reviewer")), Directives())
+    assert (others.role, others.coordinator, others.term) == ("Executor", coordinator, 4)
+    assert others.peers == (Peer("coder"), planner)
+
+
+def test_the_page_names_every_field_that_the_operator_tells() -> None:
+    documented = set(re.findall(r"^\| `(\w+)` \|", PAGE, re.MULTILINE))
+    assert set(told_to("coder")) <= documented
+
+
+def test_a_direction_is_told_where_only_one_of_two_may_begin() -> None:
+    value = {"pattern": "Broadcast", "members": ["coder", "reviewer"], "hub": "coder"}
+    peers = [dict(peer) for peer in instructions_of("coder", value)]
+    document = directives_document("coder", 1, {"peers": peers})
+    assert parse_directives(json.dumps(document), Directives()).peers == (Peer("reviewer", direction="Out"),)
+
+
+def instructions_of(name: str, value: dict[str, Any]) -> list[dict[str, Any]]:
+    variable = OrchestrationVariable.model_validate(
+        {
+            "metadata": {"name": "talk", "namespace": "team", "uid": "uid-talk", "generation": 1},
+            "spec": {"agents": {"names": value["members"]}, "type": "CommunicationTopology"},
+        }
+    )
+    (instruction,) = instructions(variable, value)(name)
+    return list(instruction.parameters["peers"])

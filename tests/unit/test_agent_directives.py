@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mabeam.agent import Agent, Directives, Identity, Malformed, Peer, Refused
+from mabeam.agent import Agent, Coordinator, Directives, Identity, Malformed, Peer, Refused
 from mabeam.agent.directives import DirectivesFile, parse
 
 DEADLINE = 20.0
@@ -81,9 +81,14 @@ def test_a_full_set_of_directives_is_understood() -> None:
             "role": "Evaluator",
             "active": False,
             "parameters": {"temperature": 0.6, "tools": ["python", {"name": "shell"}]},
-            "peers": [{"name": "reviewer", "role": "Evaluator", "addresses": ["10.0.0.7"]}, "planner"],
+            "peers": [
+                {"name": "reviewer", "role": "Evaluator", "addresses": ["10.0.0.7"]},
+                "planner",
+                {"name": "tester", "direction": "Out", "since": 3},
+            ],
             "resources": {"memory": "256Mi", "tokens-per-minute": 25000},
             "proposals": [{"id": "t-3", "variable": "t", "proposed": 0.6, "deadline": "2026-01-01T00:00:30Z"}],
+            "coordinator": {"name": "planner", "term": 4, "elected": "2026-01-01T00:00:00Z"},
             "something-of-a-newer-operator": {"x": 1},
         }
     )
@@ -92,7 +97,12 @@ def test_a_full_set_of_directives_is_understood() -> None:
         "coder", 7, "Evaluator", False,
     )  # fmt: skip
     assert directives.parameters["tools"] == ("python", {"name": "shell"})
-    assert directives.peers == (Peer("reviewer", "Evaluator", ("10.0.0.7",)), Peer("planner"))
+    assert directives.peers == (
+        Peer("reviewer", "Evaluator", ("10.0.0.7",)),
+        Peer("planner"),
+        Peer("tester", direction="Out"),
+    )
+    assert (directives.coordinator, directives.term) == (Coordinator("planner", 4), 4)
     assert directives.resources == {"memory": "256Mi", "tokens-per-minute": "25000"}
     (proposal,) = directives.proposals
     assert (proposal.id, proposal.deadline) == ("t-3", datetime(2026, 1, 1, 0, 0, 30, tzinfo=UTC))
@@ -119,7 +129,10 @@ def test_directives_cannot_be_changed_by_the_agent_that_reads_them() -> None:
         '{"generation": 1, "parameters": {"t": NaN}}', '{"generation": 1, "peers": [{}]}',
         '{"generation": 1, "peers": [{"name": "a", "addresses": [1]}]}', '{"generation": 1, "resources": {"m": true}}',
         '{"generation": 1, "proposals": [{}]}', '{"generation": 1, "proposals": [{"id": "a", "deadline": "soon"}]}',
-        "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
+        '{"generation": 1, "peers": [{"name": "a", "direction": 1}]}', '{"generation": 1, "coordinator": "a"}',
+        '{"generation": 1, "coordinator": {"term": 1}}', '{"generation": 1, "coordinator": {"name": "a", "term": "1"}}',
+        '{"generation": 1, "coordinator": {"name": "a", "term": -1}}', '{"generation": 1, "term": true}',
+        '{"generation": 1, "term": -1}', "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
     ],
 )  # fmt: skip
 def test_anything_else_is_malformed_and_never_another_error(text: str) -> None:
@@ -132,7 +145,9 @@ json_values = st.recursive(
     lambda children: st.lists(children, max_size=3) | st.dictionaries(st.text(), children, max_size=3),
     max_leaves=8,
 )
-fields = st.sampled_from(["agent", "generation", "role", "active", "parameters", "peers", "resources", "proposals"])
+fields = st.sampled_from(
+    ["agent", "generation", "role", "active", "parameters", "peers", "resources", "proposals", "coordinator", "term"]
+)
 
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -321,6 +336,65 @@ def test_a_vote_is_dropped_when_its_proposal_is_over(agent: Agent, mount: Mount)
     mount.tell(2, proposals=[{"id": "b"}])
     eventually(lambda: len(samples(agent)["mabeam_vote"]) == 2)
     assert {dict(labels)["proposal"] for labels in samples(agent)["mabeam_vote"]} == {"b", "of-elsewhere"}
+
+
+def test_what_was_told_can_be_asked_of_the_agent(agent: Agent, mount: Mount) -> None:
+    assert (agent.role, agent.active, agent.peers, agent.proposals) == ("Executor", True, (), ())
+    assert (dict(agent.resources), agent.coordinator, agent.term) == ({}, None, 0)
+    mount.tell(
+        1,
+        role="Coordinator",
+        active=False,
+        peers=[{"name": "reviewer"}],
+        resources={"memory": "96Mi"},
+        proposals=[{"id": "t-1"}],
+        coordinator={"name": "coder", "term": 3},
+        term=3,
+    )
+    eventually(lambda: agent.directives.generation == 1)
+    assert (agent.role, agent.active, agent.peers) == ("Coordinator", False, (Peer("reviewer"),))
+    assert [proposal.id for proposal in agent.proposals] == ["t-1"]
+    assert (agent.resources, agent.coordinator, agent.term) == ({"memory": "96Mi"}, Coordinator("coder", 3), 3)
+
+
+# -- terms ------------------------------------------------------------------------------------------------------------
+
+
+def elected(name: str, term: int) -> dict[str, Any]:
+    return {"coordinator": {"name": name, "term": term}}
+
+
+def test_a_coordinator_whose_successor_is_known_is_refused_and_the_successor_stays(agent: Agent, mount: Mount) -> None:
+    agent.on_directives(lambda directives: None)
+    mount.tell(1, **elected("a", 2))
+    eventually(lambda: applied(agent) == 1)
+    mount.tell(2, **elected("old", 1), parameters={"temperature": 9})
+    eventually(lambda: "mabeam_refused" in samples(agent))
+    refusal = (("generation", "2"), ("reason", "term 1 is over: term 2 is known here"), ("variable", ""))
+    assert samples(agent)["mabeam_refused"] == {refusal: 1}
+    assert (applied(agent), agent.coordinator, agent.directives.parameters) == (1, Coordinator("a", 2), {})
+    mount.tell(3, **elected("a", 2))
+    eventually(lambda: applied(agent) == 3)
+    assert "mabeam_refused" not in samples(agent)
+    mount.tell(4, **elected("b", 3))
+    eventually(lambda: agent.coordinator == Coordinator("b", 3))
+
+
+def test_the_term_of_a_role_is_fenced_as_the_coordinators_is(agent: Agent, mount: Mount) -> None:
+    mount.tell(1, role="Coordinator", term=5)
+    eventually(lambda: agent.term == 5)
+    mount.tell(2, role="Coordinator", term=4)
+    eventually(lambda: "mabeam_refused" in samples(agent))
+    assert agent.directives.generation == 1
+
+
+def test_a_set_without_a_coordinator_ends_what_was_known_of_terms(agent: Agent, mount: Mount) -> None:
+    # Who deletes the variable and makes it anew starts at term 1 again.
+    mount.tell(1, **elected("a", 7))
+    mount.tell(2)
+    eventually(lambda: agent.directives.generation == 2)
+    mount.tell(3, **elected("b", 1))
+    eventually(lambda: agent.coordinator == Coordinator("b", 1))
 
 
 def test_an_agent_is_described_by_its_environment() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import yaml
 
-from annealers import polisher, wire
+from annealers import memory, polisher, ring, wire
 from annealers.board import MOST_AGENTS, Board, Unfit
 from annealers.crasher import Crasher
 from annealers.evaluator import Evaluator
@@ -22,9 +22,10 @@ from annealers.executor import Executor
 from annealers.picture import svg
 from annealers.polisher import Polisher
 from annealers.tsp import BERLIN52
-from mabeam.agent import Agent, Directives, Identity, Refused
+from mabeam.agent import Agent, Coordinator, Directives, Identity, Peer, Proposal, Refused
 from mabeam.api.agent import Agent as AgentObject
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.blocks import CoordinationPattern
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "annealers"
 DEADLINE = 20.0
@@ -61,6 +62,11 @@ def running(worker: Any) -> Iterator[None]:
         worker.agent.stop()
         thread.join(DEADLINE)
         assert not thread.is_alive()
+
+
+@pytest.fixture(autouse=True)
+def free_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EXECUTOR_LISTEN_PORT", "0")
 
 
 @pytest.fixture
@@ -219,6 +225,165 @@ def test_an_executor_that_is_not_active_waits(tmp_path: Path) -> None:
         assert told(agent)["mabeam_progress"][""] == 0
 
 
+# -- the vote ---------------------------------------------------------------------------------------------------------
+
+
+def asked(proposed: object, variable: str = "temperature", number: int = 3) -> Directives:
+    proposal = Proposal(f"{variable}-{number}", variable, proposed)
+    return Directives(generation=number, parameters={"temperature": 50}, proposals=(proposal,))
+
+
+@pytest.mark.parametrize(
+    ("proposed", "choice"),
+    [(24, "Yes"), (12, "Yes"), (11, "No"), (50, "No"), (100, "No"), (0, "No"), (-3, "No"), ("hot", "No"), (None, "No"),
+     (True, "No"), (float("inf"), "No")],
+)  # fmt: skip
+def test_an_executor_votes_for_what_is_closer_to_its_wish(proposed: object, choice: str) -> None:
+    executor = Executor(agent_named("executor-a"))
+    executor.wanted = 24
+    executor.on_directives(asked(proposed))
+    (((labels, _),),) = [found for name, _, found in executor.agent._answers.families() if name == "mabeam_vote"]
+    assert labels == {"proposal": "temperature-3", "choice": choice}
+
+
+def test_an_executor_without_a_wish_votes_once_it_has_one(tmp_path: Path) -> None:
+    (tmp_path / "directives.json").write_text(
+        json.dumps({"generation": 1, "proposals": [{"id": "temperature-3", "variable": "temperature", "proposed": 50}]})
+    )
+    with Agent(Identity(agent="executor-a"), tmp_path, port=0) as agent:
+        executor = Executor(agent)
+        executor.on_directives(agent.directives)
+        assert "mabeam_vote" not in told(agent)
+        while executor.wanted is None:
+            executor.anneal()
+        assert "mabeam_vote" in told(agent)
+
+
+def test_an_executor_judges_the_temperature_alone_and_each_proposal_once() -> None:
+    executor = Executor(agent_named("executor-a"))
+    executor.wanted = 24
+    executor.on_directives(asked("ring", variable="model"))
+    assert "mabeam_vote" not in told(executor.agent)
+    executor.on_directives(asked(24))
+    executor.wanted = 50
+    executor.vote(asked(24).proposals)
+    assert told(executor.agent)["mabeam_vote"] == {"temperature-3": 1}
+    assert executor._voted == {"temperature-3": "Yes"}
+
+
+# -- the ring ---------------------------------------------------------------------------------------------------------
+
+
+def see(executor: Executor, page: str) -> dict[str, Any]:
+    connection = http.client.HTTPConnection("127.0.0.1", executor.port, timeout=DEADLINE)
+    try:
+        connection.request("GET", page)
+        found = json.loads(connection.getresponse().read())
+        return dict(found)
+    finally:
+        connection.close()
+
+
+def test_an_executor_says_itself_what_it_was_told() -> None:
+    executor = Executor(agent_named("executor-a"))
+    with running(executor):
+        eventually(lambda: executor.port != 0)
+        assert (see(executor, "/told")["coordinator"], see(executor, "/told")["peers"]) == (None, [])
+        executor.on_directives(
+            Directives(
+                generation=7,
+                role="Coordinator",
+                parameters={"temperature": 24},
+                peers=(Peer("executor-b"), Peer("executor-c")),
+                resources={"memory": "144Mi"},
+                coordinator=Coordinator("executor-a", 2),
+                term=2,
+            )
+        )
+        seen = see(executor, "/told")
+        assert seen.pop("memoryLimitBytes") == memory.limit()
+        assert seen == {
+            "generation": 7, "temperature": 24, "role": "Coordinator", "coordinator": "executor-a", "term": 2,
+            "peers": ["executor-b", "executor-c"], "toursHeard": 0, "memory": "144Mi",
+        }  # fmt: skip
+        assert told(executor.agent)["mabeam_performance"]["coordinator"] == 1
+        assert "error" in see(executor, "/elsewhere")
+
+
+def test_who_coordinates_is_logged_when_it_changes(caplog: pytest.LogCaptureFixture) -> None:
+    executor = Executor(agent_named("executor-a"))
+    with caplog.at_level("INFO", "annealers.executor"):
+        for generation, name, term in ((1, "executor-a", 1), (2, "executor-a", 1), (3, "executor-b", 2)):
+            role = "Coordinator" if name == "executor-a" else "Executor"
+            executor.on_directives(Directives(generation=generation, role=role, coordinator=Coordinator(name, term)))
+    said = [message for message in caplog.messages if "coordinates" in message]
+    assert said == ["this agent coordinates, term 1", "executor-b coordinates, term 2"]
+    assert told(executor.agent)["mabeam_performance"]["coordinator"] == 0
+
+
+def test_a_shorter_tour_of_a_neighbour_is_walked_on_from_and_a_longer_one_is_not() -> None:
+    better, worse = Executor(agent_named("executor-a")), Executor(agent_named("executor-b"))
+    better.annealer.adopt(polisher.two_opt(BERLIN52, ANY_TOUR))
+    lengths = better.annealer.best_length, worse.annealer.best_length
+    with ring.shown(0, {"/best": better.best}) as at_better, ring.shown(0, {"/best": worse.best}) as at_worse:
+        for executor, port in ((worse, at_better), (better, at_worse)):
+            executor._visits = ring.Visits(port)
+            executor.agent._directives = Directives(generation=1, peers=(Peer("other", addresses=("127.0.0.1",)),))
+            before = executor.annealer.best_length
+            executor.visit(now=0)
+            assert executor.annealer.best_length == min(before, *lengths)
+    assert worse.annealer.tour == list(better.annealer.best)
+
+
+def test_neighbours_are_asked_in_turn_and_not_too_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+    monkeypatch.setattr(wire, "fetch_best", lambda url: asked.append(url) or ANY_TOUR)
+    peers = (
+        Peer("b", addresses=("10.0.0.2",)),
+        Peer("c", addresses=("fd00::3",)),
+        Peer("not-ready"),
+        Peer("begins-itself", addresses=("10.0.0.5",), direction="In"),
+    )
+    visits = ring.Visits(8081)
+    found = [visits.ask(peers, now) for now in (0, 0.5, 1, 2)]
+    assert [one and one[0] for one in found] == ["c", None, "b", "c"]
+    assert asked == ["http://[fd00::3]:8081", "http://10.0.0.2:8081", "http://[fd00::3]:8081"]
+    assert (visits.ask((), 9), visits.heard) == (None, 3)
+
+
+def test_a_neighbour_that_does_not_answer_or_shows_no_tour_does_no_harm() -> None:
+    visits = ring.Visits(1)
+    assert visits.ask((Peer("b", addresses=("127.0.0.1",)),), now=0) is None
+    executor = Executor(agent_named("executor-a"))
+    before = executor.annealer.best
+    for nonsense in (None, "a tour", [0, 0, 1]):
+        with ring.shown(0, {"/best": lambda tour=nonsense: {"tour": tour}}) as port:  # type: ignore[misc]
+            executor._visits = ring.Visits(port)
+            executor.agent._directives = Directives(generation=1, peers=(Peer("other", addresses=("127.0.0.1",)),))
+            executor.visit(now=0)
+    assert executor.annealer.best == before
+
+
+def test_an_executor_whose_port_is_taken_anneals_all_the_same() -> None:
+    with ring.shown(0, {}) as port, ring.shown(port, {}) as second:
+        assert second == 0
+
+
+# -- memory -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_memory_limit_is_what_the_kernel_says(tmp_path: Path) -> None:
+    two, one = tmp_path / "memory.max", tmp_path / "memory.limit_in_bytes"
+    assert memory.limit((two, one)) is None
+    one.write_text("150994944\n")
+    assert memory.limit((two, one)) == 144 * 1024**2
+    two.write_text("67108864\n")
+    assert memory.limit((two, one)) == 64 * 1024**2
+    two.write_text("max\n")
+    one.write_text("9223372036854771712\n")
+    assert memory.limit((two, one)) is None
+
+
 # -- the evaluator ----------------------------------------------------------------------------------------------------
 
 
@@ -332,3 +497,40 @@ def test_the_temperature_is_negotiated_by_the_executors() -> None:
     assert chosen == ["executor-a", "executor-b", "executor-c"]
     assert variable.metadata.name == "temperature"
     assert variable.spec.value == 100
+
+
+def variable_of(file: str) -> OrchestrationVariable:
+    (document,) = objects(file)
+    return OrchestrationVariable.model_validate(document)
+
+
+def test_the_ring_is_of_all_who_anneal() -> None:
+    spec = variable_of("ring.yaml").spec
+    assert spec.type is OrchestrationType.COORDINATION_PATTERN
+    assert spec.topology is not None
+    assert spec.agents.selector is not None
+    assert (spec.topology.pattern, spec.agents.selector.match_labels) == (CoordinationPattern.RING, {"anneals": "yes"})
+
+
+def test_the_vote_is_about_the_same_temperature_and_changes_nothing_else_of_it() -> None:
+    (plain,) = [o for o in objects("team.yaml") if o["kind"] == "OrchestrationVariable"]
+    (voted,) = objects("vote.yaml")
+    assert voted["spec"].pop("consensus")["protocol"] == "SimpleMajority"
+    assert voted == plain
+
+
+def test_the_memory_is_shared_among_those_whose_limit_is_their_request() -> None:
+    variable = variable_of("memory.yaml")
+    shared = [o for o in objects("team.yaml") if o["metadata"]["name"] in variable.spec.agents.names]
+    assert len(shared) == 3
+    for document in shared:
+        resources = document["spec"]["resources"]
+        assert resources["requests"]["memory"] == resources["limits"]["memory"]
+        assert [bounds["resource"] for bounds in resources["bounds"]] == ["memory"]
+
+
+def test_every_executor_shows_itself_where_the_others_look() -> None:
+    for document in objects("team.yaml"):
+        if document["kind"] == "Agent" and document["spec"]["role"] == "Executor":
+            ports = [one["port"] for one in document["spec"]["communication"]["interfaces"]]
+            assert ports == [ring.PORT]

@@ -104,7 +104,9 @@ def test_a_replacement_is_the_next_pod_of_the_same_owner() -> None:
 
 
 def config_map(owner: str, generation: int, value: float) -> dict[str, Any]:
-    document = directives_document(owner, generation, "Executor", True, {"load": value})
+    document = directives_document(
+        owner, generation, {"role": "Executor", "active": True, "parameters": {"load": value}}
+    )
     return directives_config_map_body(agent(owner), document)
 
 

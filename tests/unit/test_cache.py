@@ -108,6 +108,8 @@ def test_every_watched_kind_can_be_learned_and_forgotten_without_a_trace(kind: s
         SUPERVISOR: supervisor_body("s", "a"),
         "Pod": a_pod(1),
         "ConfigMap": {"metadata": {"name": "a-mabeam", "namespace": "team", "uid": "u", "resourceVersion": "1"}},
+        "NetworkPolicy": {"metadata": {"name": "a-mabeam", "namespace": "team", "uid": "u", "resourceVersion": "1"}},
+        "ResourceQuota": {"metadata": {"name": "quota", "namespace": "team", "uid": "u", "resourceVersion": "1"}},
         "Node": {"metadata": {"name": "node-1", "uid": "u", "resourceVersion": "1"}},
     }
     cache, body = Cache(), bodies[kind]

@@ -11,7 +11,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[2] / "hack" / "cluster"))
 
-from embedded import tools
+from embedded import debian, tools
 from embedded.errors import ClusterError
 from embedded.tools import FAMILIES, Family, Toolbox, cache_key, family_of
 
@@ -109,3 +109,44 @@ def test_the_kwok_stages_end_no_job() -> None:
     stages = (tools.SOURCE / "kwok" / "stages.yaml").read_text()
     assert "name: pod-ready" in stages
     assert "phase: Succeeded" not in stages
+
+
+# --- programs out of Debian's packages -------------------------------------------------------------------------------
+
+
+@pytest.fixture(name="apt")
+def a_debian_of_our_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an `apt-get` and a `dpkg-deb` that note what they are asked, on a PATH of their own."""
+    programs = tmp_path / "programs"
+    programs.mkdir()
+    log = tmp_path / "log"
+    for name, act in (
+        ("apt-get", "touch prometheus_1_amd64.deb"),
+        ("dpkg-deb", 'mkdir -p "$3/usr/bin"; touch "$3/usr/bin/prometheus"'),
+    ):
+        (programs / name).write_text(f'#!/bin/sh\necho "{name} $*" >> {log}\n{act}\n')
+        (programs / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{programs}:/usr/bin:/bin")
+    return log
+
+
+def test_a_package_is_fetched_and_unpacked_once_and_never_installed(tmp_path: Path, apt: Path) -> None:
+    path = debian.ensure("prometheus", tmp_path / "cache")
+    assert path.is_file()
+    assert path.is_relative_to(tmp_path / "cache")
+    assert debian.ensure("prometheus", tmp_path / "cache") == path
+    assert [line.split()[0] for line in apt.read_text().splitlines()] == ["apt-get", "dpkg-deb"]
+    assert "install" not in apt.read_text()
+    assert sorted(found.name for found in (tmp_path / "cache/debian").iterdir()) == [".lock", "prometheus"]
+
+
+def test_a_package_without_its_program_is_told(tmp_path: Path, apt: Path) -> None:
+    (apt.parent / "programs/dpkg-deb").write_text('#!/bin/sh\nmkdir -p "$3"\n')
+    with pytest.raises(ClusterError, match="package prometheus has no program usr/bin/prometheus"):
+        debian.ensure("prometheus", tmp_path / "cache")
+
+
+def test_where_there_is_no_apt_the_program_cannot_be_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ClusterError, match="there is no apt-get here"):
+        debian.ensure("prometheus", tmp_path / "cache")

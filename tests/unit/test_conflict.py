@@ -1,25 +1,35 @@
 """Two variables tell one agent different things."""
 
+from dataclasses import replace
 from itertools import permutations
 from typing import Any
 
+import pytest
+
 from mabeam.api.agent import ConflictResolver
-from mabeam.core.conflict import RESOLVERS, Claim, resolve
-from support.builders import at
+from mabeam.api.directive import DirectiveAction
+from mabeam.core.conflict import RESOLVERS, Claim, Hearing, Leader, Resolved, resolve
+from mabeam.core.questions import Answer
+from support.builders import agent_body, at
+from support.coordination import Team, a_domain, variable_body
 
 
-def claim(variable: str, priority: int = 0, created: float | None = 0, parameter: str = "t", value: Any = 1) -> Claim:
-    return Claim(variable, parameter, value, priority, None if created is None else at(created))
+def claim(
+    variable: str, priority: int = 0, created: float | None = 0, parameter: str = "t", value: Any = None
+) -> Claim:
+    """A claim; those of different variables want different things."""
+    wanted = f"of {variable}" if value is None else value
+    return Claim(variable, parameter, wanted, priority, None if created is None else at(created))
 
 
 def winner(*claims: Claim) -> str:
-    winners = {resolve(order, "PriorityBased")[0]["t"].variable for order in permutations(claims)}
+    winners = {resolve(order, "PriorityBased").in_force[None, "t"].variable for order in permutations(claims)}
     assert len(winners) == 1, "the order in which variables are listed must not matter"
     return winners.pop()
 
 
-def test_the_table_holds_the_resolvers_that_an_agent_may_ask_for_today() -> None:
-    assert set(RESOLVERS) == set(ConflictResolver) - {ConflictResolver.COMPROMISE, ConflictResolver.LEADER_ELECTION}
+def test_the_table_holds_the_resolvers_that_an_agent_may_ask_for() -> None:
+    assert set(RESOLVERS) == set(ConflictResolver)
 
 
 def test_the_higher_priority_wins() -> None:
@@ -39,13 +49,14 @@ def test_a_variable_without_an_age_is_the_youngest() -> None:
 
 
 def test_claims_on_different_parameters_do_not_conflict() -> None:
-    in_force, conflicts = resolve([claim("a"), claim("b", parameter="u")], "PriorityBased")
-    assert {parameter: c.variable for parameter, c in in_force.items()} == {"t": "a", "u": "b"}
-    assert conflicts == ()
+    resolved = resolve([claim("a"), claim("b", parameter="u")], "PriorityBased")
+    assert {key[1]: c.variable for key, c in resolved.in_force.items()} == {"t": "a", "u": "b"}
+    assert resolved.conflicts == ()
 
 
 def test_every_loser_is_recorded_with_the_rule_that_decided() -> None:
-    _, conflicts = resolve([claim("a", 1), claim("b", 2), claim("c", 2, created=9), claim("d", 2)], "PriorityBased")
+    claims = [claim("a", 1), claim("b", 2), claim("c", 2, created=9), claim("d", 2)]
+    conflicts = resolve(claims, "PriorityBased").conflicts
     assert [(c.winner, c.loser, c.parameter, c.resolver) for c in conflicts] == [
         ("b", "d", "t", "PriorityBased"),
         ("b", "c", "t", "PriorityBased"),
@@ -56,3 +67,120 @@ def test_every_loser_is_recorded_with_the_rule_that_decided() -> None:
         "variable b sets t: the same priority, but it is older (2026-01-01T00:00:00Z against 2026-01-01T00:00:09Z)",
         "variable b sets t: its priority 2 is above 1",
     ]
+
+
+# --- Compromise ---------------------------------------------------------------------------------------------------------
+
+
+def settled(*claims: Claim, resolver: str = "Compromise", hearing: Hearing | None = None) -> Any:
+    """What is in force for `t`, whatever the order of the claims."""
+    found = [resolve(order, resolver, hearing or Hearing()) for order in permutations(claims)]
+    assert all(one == found[0] for one in found)
+    return found[0].in_force[None, "t"].value
+
+
+def test_numbers_come_to_their_mean_by_priority() -> None:
+    assert settled(claim("a", 3, value=1.0), claim("b", 1, value=0.0)) == 0.75
+
+
+def test_without_a_priority_above_zero_every_head_counts_the_same() -> None:
+    assert settled(claim("a", 0, value=1.0), claim("b", -5, value=0.0)) == 0.5
+
+
+def test_whoever_has_no_priority_has_no_say_beside_one_that_has() -> None:
+    assert settled(claim("a", 2, value=1.0), claim("b", -5, value=0.0)) == 1.0
+
+
+def test_the_mean_is_fitted_to_the_domain_of_the_one_that_would_have_won() -> None:
+    steps = a_domain(type="Number", minimum=0, maximum=10, step=4)
+    whole = a_domain(type="Integer")
+    assert (
+        settled(replace(claim("a", 2, value=8.0), domain=steps), replace(claim("b", 1, value=3.0), domain=whole)) == 8
+    )
+    assert (
+        settled(replace(claim("a", 1, value=8.0), domain=steps), replace(claim("b", 2, value=3.0), domain=whole)) == 5
+    )
+
+
+def test_nobody_loses_a_compromise_and_everyone_reads_what_it_came_to() -> None:
+    conflicts = resolve([claim("a", 3, value=1.0), claim("b", 1, value=0.0)], "Compromise").conflicts
+    assert [(c.winner, c.loser, c.value) for c in conflicts] == [("a", "b", 0.75)]
+    assert conflicts[0].message == "t = 0.75, the mean by priority of 1 of a (3), 0 of b (1)"
+
+
+@pytest.mark.parametrize("value", [True, "x", None, [], {"a": 1}, float("inf")])
+def test_what_is_no_number_is_ruled_by_priority(value: Any) -> None:
+    claims = [claim("a", 1, value=0.5), replace(claim("b", 2), value=value)]
+    assert resolve(claims, "Compromise").in_force[None, "t"].variable == "b"
+
+
+def test_orders_about_pods_are_never_averaged() -> None:
+    up = [
+        replace(claim(name, p, value=n), action=DirectiveAction.SCALE_UP) for name, p, n in (("a", 1, 2), ("b", 2, 4))
+    ]
+    assert resolve(up, "Compromise").in_force[DirectiveAction.SCALE_UP, "t"].value == 4
+
+
+# --- LeaderElection -----------------------------------------------------------------------------------------------------
+
+
+def test_what_matters_most_to_the_leader_wins_and_ties_go_by_priority() -> None:
+    claims = (claim("a", 9), claim("b", 1), claim("c", 2))
+    leader = Hearing(Leader("boss", {"b": 5, "c": 1}))
+    assert settled(*claims, resolver="LeaderElection", hearing=leader) == "of b"
+    tied = Hearing(Leader("boss", {"b": 5, "c": 5}))
+    assert settled(*claims, resolver="LeaderElection", hearing=tied) == "of c"
+
+
+@pytest.mark.parametrize("leader", [None, Leader("boss"), Leader("boss", {"a": 0, "b": 0}), Leader("boss", {"z": 9})])
+def test_without_a_leader_that_cares_it_is_priority(leader: Leader | None) -> None:
+    assert settled(claim("a", 1), claim("b", 2), resolver="LeaderElection", hearing=Hearing(leader)) == "of b"
+
+
+# --- plug-ins -----------------------------------------------------------------------------------------------------------
+
+
+def ruled(answer: Answer | None, good: Any = 7) -> Resolved:
+    """Two claims, and a plug-in that says this; before that another value was in force."""
+    claims = [claim("a", 1, value=1), claim("b", 2, value=2)]
+    last = {"t": good} if good is not None else {}
+    [ask] = resolve(claims, "elders", Hearing(last_good=last)).asks
+    return resolve(claims, "elders", Hearing(last_good=last, answers={ask.id: answer} if answer else {}))
+
+
+@pytest.mark.parametrize("answer", ["a", {"winner": "a"}])
+def test_a_plugin_names_the_variable_that_wins(answer: Any) -> None:
+    resolved = ruled(Answer(answer))
+    assert resolved.in_force[None, "t"].value == 1
+    assert [(c.winner, c.loser, c.message) for c in resolved.conflicts] == [("a", "b", "the plug-in elders chose a")]
+
+
+@pytest.mark.parametrize(
+    "answer", [None, Answer(None), Answer([]), Answer({}), Answer("z"), Answer({"winner": []}), Answer(error="no")]
+)
+def test_while_and_where_it_names_nobody_the_last_good_stays_and_everyone_is_told(answer: Answer | None) -> None:
+    resolved = ruled(answer)
+    assert resolved.in_force[None, "t"].value == 7
+    assert [(c.loser, c.message) for c in resolved.conflicts] == [
+        (name, "not resolved: the last good stays") for name in ("a", "b")
+    ]
+    assert len(resolved.problems) == (answer is not None)
+    assert ruled(answer, good=None).in_force == {}
+
+
+def test_an_unresolved_conflict_leaves_the_last_good_in_force_however_many_passes_it_takes() -> None:
+    first = variable_body("one", ("a",), parameter="t", value=1)
+    team = Team.of(first, agent_body("a", conflictResolution="elders"))
+    team.settle()
+    team.variables["two"] = variable_body("two", ("a",), parameter="t", value=2)
+    for _ in range(5):
+        team.settle()
+        team.wait(5)
+    assert team.parameters("a") == {"t": 1}
+    held = team.agent("a").status.directives
+    assert held is not None
+    assert [item.state for item in held.items] == ["Refused", "Refused"]
+    del team.variables["two"]
+    team.settle()
+    assert team.parameters("a") == {"t": 1}
+    assert team.ready("one")[1] == "Converged"

@@ -12,11 +12,12 @@ from mabeam.api.directive import DirectiveState
 from mabeam.api.names import Reason
 from mabeam.api.variable import CoordinationError, OrchestrationType, OrchestrationVariable
 from mabeam.core import convergence, coordination
-from mabeam.core.coordination import STRATEGIES, decide
+from mabeam.core.coordination import decide
 from mabeam.core.decision import Decision
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
+from mabeam.core.strategies.table import STRATEGIES
 from mabeam.core.verdict import FAILURES
 from support.builders import START, agent_body, an_agent, at
 from support.coordination import (
@@ -70,7 +71,7 @@ def reporting(*values: float, **spec: Any) -> Team:
 
 
 def test_every_type_that_passes_the_door_has_a_strategy() -> None:
-    assert set(STRATEGIES) == {OrchestrationType.PARAMETER}
+    assert set(STRATEGIES) == set(OrchestrationType)
 
 
 def test_every_coordination_error_is_told_as_a_failure() -> None:
@@ -725,8 +726,8 @@ def test_directives_that_do_not_fit_one_config_map_are_spread_over_several(monke
     assert names == [f"temperature-mabeam-directives-{i}" for i in range(len(names))]
     assert len(names) > 1
     assert all(len(effect.body["data"]["directives.json"]) <= 8192 for effect in effects)
-    told = [d["agent"] for e in effects for d in json.loads(e.body["data"]["directives.json"])["directives"]]
-    assert told == sorted(team.agents)
+    agents = [d["agent"] for e in effects for d in json.loads(e.body["data"]["directives.json"])["directives"]]
+    assert agents == sorted(team.agents)
     assert team.pass_variable().effects == ()
     monkeypatch.setattr(convergence, "SHARD_BYTES", 512 * 1024)
     verbs = [effect.verb for effect in team.pass_variable().effects]

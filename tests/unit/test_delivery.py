@@ -14,7 +14,8 @@ from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.conflict import RESOLVERS
 from mabeam.core.decision import Effect
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED, Delivery, deliver, expects_reports
-from mabeam.core.effective import INSTRUCTIONS, MAX_ITEMS, instruct, timeout_seconds
+from mabeam.core.effective import MAX_ITEMS, timeout_seconds
+from mabeam.core.instructions import INSTRUCTIONS, instructions
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
@@ -70,14 +71,14 @@ def document(effect: Effect) -> str:
 
 
 def test_every_type_that_passes_the_door_has_an_instruction() -> None:
-    assert set(INSTRUCTIONS) == {OrchestrationType.PARAMETER}
+    assert set(INSTRUCTIONS) == set(OrchestrationType)
 
 
 def test_a_parameter_variable_sets_the_parameter_it_names_or_its_own_name() -> None:
-    told = instruct(a_variable(parameter="temp"), 0.4)
+    (told,) = instructions(a_variable(parameter="temp"), 0.4)("a")
     assert told is not None
     assert (told.action, told.parameters) == (DirectiveAction.ADJUST_PARAMETERS, {"temp": 0.4})
-    assert instruct(a_variable(), None) is None
+    assert instructions(a_variable(), None)("a") == ()
 
 
 def test_an_agent_has_half_a_minute_to_answer_unless_the_variable_says_otherwise() -> None:
@@ -630,3 +631,73 @@ def test_after_everything_is_said_there_is_silence() -> None:
     team.settle()
     assert (team.status_writes, len(team.effects)) == (written, done)
     assert team.ready()[1] == "Timeout"
+
+
+# --- what the operator itself refuses -----------------------------------------------------------------------------------
+
+
+def allotting(cpu: str = "300m") -> Team:
+    """A team of one that is allotted cpu, though its pods ask for none."""
+    directives = [{"agent": "a", "action": "AllocateResources", "parameters": {"cpu": cpu}}]
+    status = {"observedGeneration": 1, "value": {"directives": directives}, "round": 1}
+    return Team.of(variable_body("v", type="Custom", function={"cel": "x"}, status=status), agent_body("a"))
+
+
+def only(team: Team) -> tuple[str, str | None]:
+    """State and reason of the only directive, after it came to rest."""
+    for _ in range(4):
+        team.pass_agent("a")
+    writes = team.status_writes
+    team.wait(100)
+    team.pass_agent("a")
+    held = team.agent("a").status.directives
+    assert held is not None
+    [item] = held.items
+    if item.state == "Refused":
+        assert team.status_writes == writes
+    return item.state, item.reason
+
+
+def test_what_cannot_be_done_is_refused_and_issued_anew_as_soon_as_it_can() -> None:
+    team = allotting()
+    why = "cannot be done: its pods ask for no cpu, and asking now would change their QoS class"
+    assert only(team) == ("Refused", why)
+    team.agents["a"]["spec"]["resources"] = {"requests": {"cpu": "100m"}}
+    assert only(team)[0] != "Refused"
+    del team.agents["a"]["spec"]["resources"]
+    assert only(team) == ("Refused", why)
+
+
+def test_an_agent_whose_reason_reads_like_the_operators_makes_nothing_tick() -> None:
+    team = Team.of(variable_body(), agent_body("a"), hears=False)
+    team.settle()
+    pod = a_pod("a-0-1", generation=1)
+    words = Refusal("temperature", 1, "cannot be done: ever")
+    snapshot = AgentSnapshot(
+        team.agent("a"),
+        (pod,),
+        team.maps["a-mabeam"],
+        variables=(team.variable(),),
+        reports={"a-0-1": applied(1, words)},
+    )
+    first = deliver(snapshot, (pod,), False, at(5)).directives
+    assert first is not None
+    assert (first.items[0].state, first.items[0].reason) == ("Refused", "says: cannot be done: ever")
+    stored = snapshot.agent.model_copy(
+        update={"status": snapshot.agent.status.model_copy(update={"directives": first})}
+    )
+    assert deliver(replace(snapshot, agent=stored), (pod,), False, at(9)).directives == first
+
+
+@pytest.mark.parametrize("amounts", [{"tokens": "9" * 300}, {"tokens": "many"}])
+def test_amounts_that_are_no_quantity_are_refused(amounts: dict[str, str]) -> None:
+    team = allotting()
+    team.agents["a"]["spec"]["resources"] = {"requests": {"cpu": "100m"}}
+    value = team.variables["v"]["status"]["value"]
+    value["directives"][0]["parameters"] = {"cpu": "300m", **amounts}
+    for _ in range(5):
+        team.pass_agent("a")
+    held = team.agent("a").status.directives
+    assert held is not None
+    assert held.items[0].state == "Refused"
+    assert (team.maps["a-mabeam"].document or {})["resources"] == {}

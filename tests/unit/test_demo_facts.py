@@ -10,20 +10,22 @@ import pytest
 import yaml
 
 from annealers.executor import Executor
-from mabeam.agent import Agent, Directives, Identity
+from mabeam.agent import Agent, Coordinator, Directives, Identity, Peer
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
+from mabeam.api.blocks import CoordinationPattern
 from mabeam.api.supervisor import Supervisor as SupervisorObject
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.summary import parked_message
+from mabeam.core.topology import wire
 from support.builders import START, agent_body
 
 ROOT = Path(__file__).parents[2]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 
-from examples.demo import crew, facts, team  # noqa: E402 - the examples are no package of the installed project
-from examples.demo.facts import Obeyed, Track  # noqa: E402
+from examples.demo import council, crew, facts, team  # noqa: E402 - the examples are no package of the installed project
+from examples.demo.facts import Ballot, Elected, Obeyed, Track  # noqa: E402
 from examples.demo.tools import shown  # noqa: E402
 
 CALM = {"a": Track(1, 0, 0, ("uid-a",)), "b": Track(2, 1, 1, ("uid-b",))}
@@ -207,3 +209,133 @@ def test_the_crew_is_a_tree_in_the_order_that_the_demo_tells() -> None:
         assert (agent.metadata.name, agent.spec.supervisor) == (name, supervisor["metadata"]["name"])
         tolerance = agent.spec.fault_tolerance
         assert (tolerance.max_failures, tolerance.escalation_policy) == (0, "Escalate")
+
+
+# --- the council --------------------------------------------------------------------------------------------------------
+
+VOTE = {
+    "proposal": "temperature-7",
+    "proposed": 34,
+    "outcome": "Accepted",
+    "votes": [{"agent": "a", "choice": "Yes"}, {"agent": "b", "choice": "Yes"}, {"agent": "c", "choice": "No"}],
+}
+
+
+def test_a_vote_is_read_from_the_status() -> None:
+    ballot = facts.ballot_of({"status": {"consensus": VOTE}})
+    assert (ballot.outcome, ballot.yes, ballot.below(45), ballot.below(34)) == ("Accepted", 2, True, False)
+    assert str(ballot) == "temperature-7 (34) Accepted: a Yes, b Yes, c No"
+    assert facts.ballot_of({}) == Ballot()
+    assert (Ballot().yes, Ballot().below(45)) == (0, False)
+
+
+def test_the_hotheads_word_makes_it_hot_only_while_it_has_weight() -> None:
+    for word, weight, choice in ((council.HOT_WORD, 12, "Yes"), (council.NO_WORD, 0, "No")):
+        raw = yaml.safe_load((ROOT / "examples/demo/hothead.yaml").read_text())
+        raw["spec"]["preferences"] = [word]
+        (preference,) = AgentObject.model_validate(raw).spec.preferences
+        assert (preference.value, preference.weight, preference.vote) == (80, weight, choice)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
+def test_the_demo_expects_the_ring_that_the_operator_makes(count: int) -> None:
+    members = [f"executor-{number}" for number in range(count)]
+    made = wire(CoordinationPattern.RING, members).peers
+    assert {name: facts.neighbours(name, members) for name in members} == {
+        name: [peer.name for peer in peers] for name, peers in made.items()
+    }
+
+
+def said(name: str, **other: Any) -> dict[str, Any]:
+    peers = facts.neighbours(name, ("a", "b", "c"))
+    role = "Coordinator" if name == "a" else "Executor"
+    return {"coordinator": "a", "term": 2, "role": role, "peers": peers} | other
+
+
+def test_a_ring_stands_when_each_process_says_so_itself() -> None:
+    told = {name: said(name) for name in ("a", "b", "c")}
+    assert facts.misled(("a", "b", "c"), Elected("a", 2), told) == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ({}, "b does not answer"),
+        (said("b", term=1), "b knows of a (term 1)"),
+        (said("b", coordinator="c"), "b knows of c (term 2)"),
+        (said("b", role="Coordinator"), "b has the role Coordinator"),
+        (said("b", peers=["a"]), "b is next to ['a']"),
+    ],
+)
+def test_a_process_that_believes_something_else_is_named(answer: dict[str, Any], complaint: str) -> None:
+    told = {name: said(name) for name in ("a", "b", "c")} | {"b": answer}
+    assert facts.misled(("a", "b", "c"), Elected("a", 2), told) == [complaint]
+
+
+def test_whom_a_pattern_elected_is_in_its_value() -> None:
+    value = {"pattern": "Ring", "members": ["a", "b"], "coordinator": "b", "term": 3}
+    assert facts.elected({"status": {"value": value}}) == Elected("b", 3)
+    assert facts.elected({}) == Elected()
+    assert (str(Elected("b", 3)), str(Elected())) == ("b (term 3)", "nobody (term 0)")
+
+
+def test_memory_is_there_when_it_was_told_and_the_kernel_allows_it() -> None:
+    shares = facts.shares_of({"status": {"value": {"a": {"memory": "144Mi"}, "b": {"cpu": "1"}}}})
+    assert shares == {"a": "144Mi"}
+    told = {"memory": "144Mi", "memoryLimitBytes": 150994944}
+    assert facts.missing_memory(("a",), shares, {"a": told}) == []
+    for wrong in (
+        {},
+        told | {"memory": "64Mi"},
+        told | {"memoryLimitBytes": 67108864},
+        told | {"memoryLimitBytes": None},
+    ):
+        assert len(facts.missing_memory(("a",), shares, {"a": wrong})) == 1
+    assert len(facts.missing_memory(("a", "b"), shares, {"a": told})) == 1
+
+
+@pytest.mark.parametrize(("quantity", "number"), [("64Mi", 67108864), ("1Gi", 1 << 30), ("3Ki", 3072), ("7", 7)])
+def test_a_quantity_is_bytes(quantity: str, number: int) -> None:
+    assert facts.bytes_of(quantity) == number
+
+
+def test_a_container_started_anew_is_another_one() -> None:
+    status = {"containerStatuses": [{"containerID": "containerd://1", "restartCount": 0}]}
+    assert facts.container({"metadata": {"uid": "u"}, "status": status}) == ("u", "containerd://1", 0)
+    assert facts.container({}) == ("", "", 0)
+
+
+def test_the_demo_finds_the_newest_words_of_an_executor(caplog: pytest.LogCaptureFixture) -> None:
+    executor = Executor(Agent(Identity(agent="a")))
+    with caplog.at_level(logging.INFO, "annealers.executor"):
+        for term in (1, 2):
+            told = Directives(
+                generation=term, role="Coordinator", peers=(Peer("b"),), coordinator=Coordinator("a", term)
+            )
+            executor.on_directives(told)
+    log = "\n".join(f"2026-01-01Z INFO annealers.executor: {message}" for message in caplog.messages)
+    assert facts.logged(log, "this agent coordinates") == "this agent coordinates, term 2"
+    assert facts.logged(log, "in the ring next to") == "in the ring next to: b"
+    assert facts.logged(log, "nothing of the kind") is None
+
+
+def test_what_an_executor_shows_is_what_the_demo_reads() -> None:
+    executor = Executor(Agent(Identity(agent="a")))
+    executor.on_directives(
+        Directives(
+            generation=1, role="Coordinator", peers=(Peer("b"), Peer("c")), coordinator=Coordinator("a", 2), term=2
+        )
+    )
+    found = executor.told()
+    assert facts.misled(("a", "b", "c"), Elected("a", 2), {"a": found, "b": said("b"), "c": said("c")}) == []
+    assert facts.place_in_ring(found) == "Coordinator, next to b and c; coordinator is a, term 2"
+    assert {"memory", "memoryLimitBytes", "toursHeard"} <= set(found)
+
+
+def test_the_broken_release_is_one_of_the_team_and_is_mended_to_what_it_was() -> None:
+    team_objects = yaml.safe_load_all((ROOT / "examples/annealers/team.yaml").read_text())
+    executor = next(one for one in team_objects if one["metadata"]["name"] == "executor-a")
+    broken = executor["spec"] | council.BROKEN["spec"]
+    assert AgentObject.model_validate(executor | {"spec": broken}).spec.fault_tolerance.max_failures == 1
+    mended = {key: value for key, value in (broken | council.MENDED["spec"]).items() if value is not None}
+    assert mended == executor["spec"]

@@ -47,7 +47,7 @@ def test_the_exit_code_and_the_message_say_how_it_ended(
 
 
 def test_each_step_says_what_it_shows_on_one_line_or_two() -> None:
-    assert len(demo_main.STEPS) == 10
+    assert len(demo_main.STEPS) == 14
     for step in demo_main.STEPS:
         assert step.shows.endswith(".")
         assert len(step.shows) <= 2 * pages.WIDTH

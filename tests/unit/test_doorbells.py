@@ -186,3 +186,17 @@ def test_a_tree_that_has_completed_wakes_everyone_below_once() -> None:
     woken = town.tell(over)
     inner, root = Key(SUPERVISOR, "team", "inner"), Key(SUPERVISOR, "team", "root")
     assert woken == {root: 0.0, inner: 0.0, A: 0.0, B: 0.0}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"role": "Evaluator"},
+        {"capabilities": ["python"]},
+        {"resources": {"bounds": [{"resource": "memory", "weight": 3}]}},
+    ],
+)
+def test_what_a_selection_or_an_allocation_goes_by_wakes_it(change: JsonDict) -> None:
+    town = Town(agent_body("a"), variable_body("v", ["a"]))
+    assert V not in town.tell(agent_body("a"))
+    assert town.tell(agent_body("a", generation=2, **change))[V] == 0.0

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.api.names import Reason
-from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, NegotiationStrategy, Offer, Payment
+from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Payment
+from mabeam.api.variable_status import NegotiationStrategy, Offer
 from mabeam.core import domain as domains
 from mabeam.core.negotiation import AGGREGATIONS, PAYMENTS, READERS, STRATEGIES, Gathered, Outcome, gather, negotiate
 from mabeam.core.reports import Report
@@ -28,8 +29,7 @@ def test_each_table_covers_its_enum() -> None:
     assert set(STRATEGIES) == set(NegotiationStrategy)
     assert set(AGGREGATIONS) == set(Aggregation)
     assert set(PAYMENTS) == set(Payment)
-    # Object is refused at the door until functions and adaptation can decide on objects.
-    assert set(READERS) == set(domains.CHECKS) == set(DomainType) - {DomainType.OBJECT}
+    assert set(READERS) == set(domains.CHECKS) == set(DomainType)
 
 
 # --- gathering --------------------------------------------------------------------------------------------------------

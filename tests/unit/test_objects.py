@@ -252,6 +252,14 @@ def test_a_change_replaces_the_pods_and_releases_as_it_should(name: str) -> None
     assert (spec_hash(spec(**words)) != spec_hash(spec())) == releases
 
 
+def test_what_an_allocation_may_do_with_resources_replaces_no_pod() -> None:
+    bounds = {"bounds": [{"resource": "memory", "max": "1Gi", "weight": 2}], "cpuWeight": 3}
+    assert pod_hash(spec(resources=bounds)) == pod_hash(spec())
+    requests = {"requests": {"cpu": "1"}}
+    assert pod_hash(spec(resources=requests | bounds)) == pod_hash(spec(resources=requests))
+    assert pod_hash(spec(resources=bounds | {"networkPriority": "High"})) != pod_hash(spec())
+
+
 def test_a_default_that_is_written_out_changes_nothing() -> None:
     written = {
         "shutdown": {"policy": "Graceful", "timeoutSeconds": 5},

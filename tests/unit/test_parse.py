@@ -7,15 +7,8 @@ import pytest
 
 from mabeam.core.family import word_for
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from mabeam.shell.parse import (
-    instant,
-    owner_uid,
-    parse_agent,
-    parse_config_map,
-    parse_pod,
-    parse_supervisor,
-    parse_variable,
-)
+from mabeam.shell.parse import instant, owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.shell.parse_pods import parse_pod
 from support.builders import START, agent_body, at, stamp
 from support.tree import Tree, child_body, supervisor_body
 
@@ -270,3 +263,20 @@ def test_equal_conditions_of_different_agents_are_one_object() -> None:
     one, other = (parse_agent(agent_body(name, status=status)).agent.status for name in ("a", "b"))
     assert one.conditions[0] is other.conditions[0]
     assert one.conditions[0].message == "1/1 ready"
+
+
+@pytest.mark.parametrize(
+    ("type_", "reason", "resize"),
+    [
+        ("PodResizePending", "Infeasible", "Infeasible"),
+        ("PodResizePending", "Deferred", "Deferred"),
+        ("PodResizeInProgress", "", "InProgress"),
+        # The kubelet tries it again: a process may use less memory in a moment.
+        ("PodResizeInProgress", "Error", "Deferred"),
+    ],
+)
+def test_how_far_a_resize_is_comes_from_the_pods_conditions(type_: str, reason: str, resize: str) -> None:
+    told = {"type": type_, "status": "True", "reason": reason, "message": "why"}
+    found = pod(status={"conditions": [told]})
+    assert (found.resize, found.resize_message) == (resize, "why")
+    assert pod(status={"conditions": [told | {"status": "False"}]}).resize is None

@@ -151,7 +151,7 @@ def test_the_plan_does_not_depend_on_the_order_of_the_documents() -> None:
 
 KINDS = (
     "Agent (mabeam.dev/v1alpha1), OrchestrationVariable (mabeam.dev/v1alpha1), Supervisor (mabeam.dev/v1alpha1), "
-    "Pod (v1), ConfigMap (v1), Node (v1), Report (mabeam.dev/plan), "
+    "Pod (v1), ConfigMap (v1), Node (v1), ResourceQuota (v1), NetworkPolicy (networking.k8s.io/v1), Report (mabeam.dev/plan), "
     "Scenario (mabeam.dev/simulate), or a List of these"
 )
 ODD: dict[str, tuple[str | bytes, str]] = {
@@ -291,8 +291,9 @@ ODD: dict[str, tuple[str | bytes, str]] = {
         "-: document 1: ConfigMap/a-mabeam: data.x: must be a valid string (found 1)",
     ),
     "what is not supported yet": (
-        agent(spec="spec: {module: 'team.work:Worker', resources: {cpuWeight: 2}}"),
-        "-: document 1: Agent/a: spec.resources: `cpuWeight` is not supported yet",
+        "apiVersion: mabeam.dev/v1alpha1\nkind: OrchestrationVariable\nmetadata: {name: v}\n"
+        "spec: {agents: {names: [a]}, value: 1, adaptation: {}}",
+        "-: document 1: OrchestrationVariable/v: spec: `adaptation` is not supported yet",
     ),
 }  # fmt: skip
 

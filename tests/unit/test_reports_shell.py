@@ -382,9 +382,11 @@ def test_reading_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -
     async def main() -> None:
         reports = Reports(None, False, lambda *_: None)
         reading = asyncio.create_task(reports.read_for_ever())
-        reports._schedule("somebody, much later", asyncio.get_running_loop().time() + 60)
+        for timetable in (reports._pods, reports._queries):
+            timetable.schedule("somebody, much later", 60)
         await asyncio.sleep(0.01)
-        reports._wakeup.set()
+        for timetable in (reports._pods, reports._queries):
+            timetable._wakeup.set()
         for _ in range(ticks):
             await asyncio.sleep(0)
         reading.cancel()

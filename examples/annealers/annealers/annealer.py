@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from annealers.tsp import Instance
@@ -48,6 +49,15 @@ class Annealer:
             if self.length < self.best_length:
                 self.best, self.best_length = tuple(self.tour), self.length
         return Batch(steps, accepted)
+
+    def adopt(self, tour: Sequence[int]) -> bool:
+        """Whether the tour, shorter than every one of its own, became the one to walk on from."""
+        length = self.instance.length(tour)
+        if length >= self.best_length:
+            return False
+        self.tour, self.length = list(tour), length
+        self.best, self.best_length = tuple(tour), length
+        return True
 
     def _accepts(self, change: int, temperature: float) -> bool:
         return change <= 0 or self._random.random() < math.exp(-change / temperature)

@@ -21,6 +21,8 @@ keep it at rest once it is there:
 
 from __future__ import annotations
 
+import math
+
 from annealers.annealer import Batch
 
 TARGET = 0.01
@@ -42,6 +44,17 @@ def wanted_temperature(temperature: float, acceptance: float) -> float:
     # No acceptance at all is a cold walk, not a division by zero.
     factor = LARGEST_FACTOR if acceptance == 0 else (TARGET / acceptance) ** GAIN
     return temperature * min(max(factor, 1 / LARGEST_FACTOR), LARGEST_FACTOR)
+
+
+def vote_on(proposed: object, present: float, wanted: float) -> str:
+    """`Yes` when the proposed temperature is closer to the wanted one than the present one is, else `No`.
+
+    Closer by ratio: from 20 to 40 is as far as from 20 to 10.
+    """
+    if isinstance(proposed, bool) or not isinstance(proposed, int | float) or not 0 < proposed < math.inf:
+        return "No"
+    closer = abs(math.log(proposed / wanted)) < abs(math.log(present / wanted))
+    return "Yes" if closer else "No"
 
 
 class AcceptanceWindow:

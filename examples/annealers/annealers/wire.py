@@ -1,6 +1,6 @@
-"""The way to the evaluator: where it is, and the two things one says to it.
+"""The way of a tour: where the evaluator is, and the two things one says to it. Neighbours in the ring are asked alike.
 
-Tours are pushed: an executor knows one address, its evaluator's Service, and the evaluator need not know who anneals.
+Tours are pushed to the evaluator: an executor knows its Service's address, and the evaluator need not know who anneals.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ MOST_SECONDS_BETWEEN_PUSHES = 10.0
 
 
 class Unreachable(Exception):
-    """The evaluator did not answer, or not in a way that makes sense."""
+    """Nobody answered, or not in a way that makes sense."""
 
 
 class Rejected(Exception):
-    """The evaluator answered no; the message is its reason."""
+    """The answer was no; the message is its reason."""
 
 
 def evaluator_url(environ: Mapping[str, str]) -> str | None:
@@ -40,8 +40,12 @@ def evaluator_url(environ: Mapping[str, str]) -> str | None:
     host = environ.get(f"{SERVICE}_HOST")
     if not host:
         return None
-    port = environ.get(f"{SERVICE}_PORT", "8080")
-    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+    return url_of(host, environ.get(f"{SERVICE}_PORT", "8080"))
+
+
+def url_of(address: str, port: int | str) -> str:
+    """The URL of an address of either family."""
+    return f"http://[{address}]:{port}" if ":" in address else f"http://{address}:{port}"
 
 
 def push(url: str, agent: str, tour: Sequence[int]) -> None:
@@ -50,7 +54,7 @@ def push(url: str, agent: str, tour: Sequence[int]) -> None:
 
 
 def fetch_best(url: str) -> list[int] | None:
-    """The best tour the evaluator has, or None while it has none; raises Unreachable or Rejected."""
+    """The best tour that the evaluator, or a neighbour, has; None while it has none; raises Unreachable or Rejected."""
     tour = _call(url, "GET", "/best", None).get("tour")
     return tour if isinstance(tour, list) else None
 

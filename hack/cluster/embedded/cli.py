@@ -8,7 +8,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from embedded import current, images, status, teardown
+from embedded import current, debian, images, status, teardown
 from embedded.cluster import Cluster
 from embedded.errors import ClusterError
 from embedded.layout import DEFAULT_NAME, MAX_NODES, UNTHROTTLED, cache_root, known_clusters, layout
@@ -84,8 +84,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("archive", nargs="+", help="a tar file as `docker save` writes it")
     one.set_defaults(run=_load_image)
 
-    one = commands.add_parser("bin", help="print the path of a built tool, building it if needed")
-    one.add_argument("tool", help=f"one of: {', '.join(TOOLS)}")
+    one = commands.add_parser("bin", help="print the path of a tool, building or fetching it if needed")
+    one.add_argument("tool", help=f"one of: {', '.join((*TOOLS, *debian.UNPACKED))}")
     one.set_defaults(run=_bin)
 
     one = commands.add_parser("pid", parents=[named], help="print a component's process id, for tests of faults")
@@ -196,6 +196,9 @@ def _load_image(options: argparse.Namespace) -> int:
 
 
 def _bin(options: argparse.Namespace) -> int:
+    if options.tool in debian.UNPACKED:
+        print(debian.ensure(options.tool))
+        return 0
     print(Toolbox().ensure([options.tool])[options.tool])
     return 0
 

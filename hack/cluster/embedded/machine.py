@@ -90,10 +90,9 @@ def install_packages(for_nodes: bool) -> None:
             "Install them with this system's package manager."
         )
     with step(f"install Debian packages: {' '.join(missing)}") as running:
-        environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
         patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-        _apt(["apt-get", *patient, "update"], environment, running)
-        _apt(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], environment, running)
+        apt_get(["apt-get", *patient, "update"], running)
+        apt_get(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], running)
     still = missing_packages(for_nodes)
     if still:
         raise cannot_run_here(f"Installed, but still not usable: {', '.join(still)}.")
@@ -124,14 +123,17 @@ def _has_capability(number: int) -> bool:
     return False
 
 
-def _apt(command: list[str], environment: dict[str, str], running: Step) -> None:
+def apt_get(command: list[str], running: Step, directory: Path | None = None) -> None:
+    """Run it (in that directory); raises ClusterError with apt's own words."""
+    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    action = next(word for word in command if word in ("update", "install", "download"))
     with tempfile.TemporaryFile("w+") as output:
         process = subprocess.Popen(
-            command, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
+            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
         )
         while process.poll() is None:
             time.sleep(0.2)
-            running.tick("apt-get update" if command[-1] == "update" else "apt-get install")
+            running.tick(f"apt-get {action}")
         output.seek(0)
         lines = [line.strip() for line in output if line.startswith(("E:", "W:"))]
     if process.returncode != 0:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
 import shutil
@@ -16,6 +15,7 @@ from pathlib import Path
 
 from embedded.errors import ClusterError, cannot_run_here
 from embedded.layout import SOURCE, cache_root
+from embedded.locks import held
 from embedded.progress import Step, say, step
 
 KUBERNETES = "v1.35.4"
@@ -217,20 +217,8 @@ def _by_output_name(family: Family, tools: list[str]) -> list[list[str]]:
 
 @contextmanager
 def _locked(path: Path) -> Iterator[None]:
-    """The lock held; a second build waits here and says so. The kernel frees it when its holder dies."""
-    with open(path, "a") as handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            with step("another build holds the cache: waiting for it") as running:
-                while True:
-                    try:
-                        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                        break
-                    except BlockingIOError:
-                        time.sleep(0.5)
-                        running.tick()
+    """The lock held, and what builds that were killed left behind taken away: nobody else can be building."""
+    with held(path):
         for stale in path.parent.glob(".build-*"):
-            # Left by a build that was killed; nobody else can be building while this lock is held.
             shutil.rmtree(stale, ignore_errors=True)
         yield

@@ -25,7 +25,7 @@ The contract underneath, for any language, is docs/agent-contract.md.
 """
 
 from mabeam.agent.agent import Agent
-from mabeam.agent.directives import Directives, Malformed, Peer, Proposal, Refused
+from mabeam.agent.directives import Coordinator, Directives, Malformed, Peer, Proposal, Refused
 from mabeam.agent.identity import Identity
 
-__all__ = ["Agent", "Directives", "Identity", "Malformed", "Peer", "Proposal", "Refused"]
+__all__ = ["Agent", "Coordinator", "Directives", "Identity", "Malformed", "Peer", "Proposal", "Refused"]

@@ -13,7 +13,7 @@ from typing import Any, Self
 
 from mabeam.agent import termination
 from mabeam.agent.answers import Answers
-from mabeam.agent.directives import Directives, DirectivesFile, Malformed, Refused
+from mabeam.agent.directives import Coordinator, Directives, DirectivesFile, Malformed, Peer, Proposal, Refused
 from mabeam.agent.identity import Identity, whole_number
 from mabeam.agent.report import ReportServer
 
@@ -52,6 +52,7 @@ class Agent:
         self._handler: Handler | None = None
         self._handed_over = self._directives
         self._handing_over = threading.Lock()
+        self._highest_term = 0
         self._stop_callbacks: list[Callable[[], None]] = []
         self._closed = threading.Event()
         self._server = ReportServer(port, self._answers.families)
@@ -121,6 +122,41 @@ class Agent:
     def directives(self) -> Directives:
         """The newest directives. Generation 0: none came yet."""
         return self._directives
+
+    @property
+    def role(self) -> str:
+        """The role that was told, else the one in the spec."""
+        return self._directives.role
+
+    @property
+    def active(self) -> bool:
+        """Whether to work; False: stay up and wait."""
+        return self._directives.active
+
+    @property
+    def peers(self) -> tuple[Peer, ...]:
+        """Whom to talk to, in the pattern's order: in a ring the next one, then the one before."""
+        return self._directives.peers
+
+    @property
+    def resources(self) -> Mapping[str, str]:
+        """What was allotted, as quantities; nothing while nobody divides anything."""
+        return self._directives.resources
+
+    @property
+    def proposals(self) -> tuple[Proposal, ...]:
+        """What waits for this agent's vote."""
+        return self._directives.proposals
+
+    @property
+    def coordinator(self) -> Coordinator | None:
+        """Who coordinates; None while nobody was elected."""
+        return self._directives.coordinator
+
+    @property
+    def term(self) -> int:
+        """The number of the election that the coordinator came from; 0 while nobody was elected."""
+        return self._directives.term
 
     def wait_for_change(self, seen: Directives, timeout: float | None = None) -> Directives:
         """The newest directives as soon as they differ from `seen`; `seen` itself at the timeout or on stopping."""
@@ -204,6 +240,8 @@ class Agent:
             return False
         if directives is None or directives == self._directives:
             return False
+        if self._is_overtaken(directives):
+            return False
         over = {proposal.id for proposal in self._directives.proposals}
         over.difference_update(proposal.id for proposal in directives.proposals)
         with self._changed:
@@ -212,6 +250,19 @@ class Agent:
         self._answers.close_votes(over)
         log.info("directives of generation %d", directives.generation)
         return True
+
+    def _is_overtaken(self, directives: Directives) -> bool:
+        """Whether these are of a coordinator whose successor is known here already; such a set is refused whole.
+
+        A set that tells of no coordinator at all ends what was known: the next election may be the first of a new variable.
+        """
+        if 0 < directives.term < self._highest_term:
+            reason = f"term {directives.term} is over: term {self._highest_term} is known here"
+            self.refuse(directives, reason)
+            log.warning("generation %d refused: %s", directives.generation, reason)
+            return True
+        self._highest_term = directives.term
+        return False
 
     def _hand_over(self) -> None:
         """Let the handler apply the newest directives, and answer for it."""

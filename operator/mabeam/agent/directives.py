@@ -33,11 +33,23 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An agent this one is wired to. `addresses` are its pods' IPs, as far as they are known."""
+    """An agent this one is wired to. `addresses` are its pods' IPs, as far as they are known.
+
+    `direction` says who begins to talk: `Out` this agent, `In` the peer, `Both` either.
+    """
 
     name: str
     role: str = ""
     addresses: tuple[str, ...] = ()
+    direction: str = "Both"
+
+
+@dataclass(frozen=True, slots=True)
+class Coordinator:
+    """Who coordinates this agent and its peers, and since which election: every new one has a higher term."""
+
+    name: str
+    term: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,8 @@ class Proposal:
 class Directives:
     """Everything this agent has been told, whole: a set replaces the one before, it is never merged with it.
 
-    Generation 0 means that nothing was told yet.
+    Generation 0 means that nothing was told yet; term 0, that nobody was elected. The term is the coordinator's; of the agent
+    that is the coordinator itself, the one its role came with.
     """
 
     agent: str = ""
@@ -65,6 +78,8 @@ class Directives:
     peers: tuple[Peer, ...] = ()
     resources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     proposals: tuple[Proposal, ...] = ()
+    coordinator: Coordinator | None = None
+    term: int = 0
 
     def number(self, parameter: str, default: float) -> float:
         """The parameter as a float, the default when nobody set it; raises Refused when it is not a finite number."""
@@ -90,6 +105,8 @@ def parse(text: str | bytes, blank: Directives) -> Directives:
     generation = fields.get("generation", int, None)
     if generation is None or generation < 0:
         raise Malformed("generation must be a whole number >= 0")
+    named = fields.get("coordinator", dict, None)
+    coordinator = None if named is None else _coordinator(named)
     return Directives(
         agent=fields.get("agent", str, blank.agent),
         generation=generation,
@@ -99,6 +116,8 @@ def parse(text: str | bytes, blank: Directives) -> Directives:
         peers=tuple(_peer(item) for item in fields.get("peers", list, [])),
         resources=MappingProxyType({k: _quantity(k, v) for k, v in fields.get("resources", dict, {}).items()}),
         proposals=tuple(_proposal(item) for item in fields.get("proposals", list, [])),
+        coordinator=coordinator,
+        term=max(_term(fields, 0), coordinator.term if coordinator is not None else 0),
     )
 
 
@@ -175,7 +194,22 @@ def _peer(item: object) -> Peer:
     addresses = fields.get("addresses", list, [])
     if not name or not all(isinstance(address, str) for address in addresses):
         raise Malformed("each of peers must have a name, and strings as addresses")
-    return Peer(name, fields.get("role", str, ""), tuple(addresses))
+    return Peer(name, fields.get("role", str, ""), tuple(addresses), fields.get("direction", str, "Both"))
+
+
+def _coordinator(item: Mapping[str, Any]) -> Coordinator:
+    fields = _Fields(item, "coordinator: ")
+    name = fields.get("name", str, "")
+    if not name:
+        raise Malformed("coordinator must have a name")
+    return Coordinator(name, _term(fields, 1))
+
+
+def _term(fields: _Fields, default: int) -> int:
+    term: int = fields.get("term", int, default)
+    if term < 0:
+        raise Malformed("term must be a whole number >= 0")
+    return term
 
 
 def _proposal(item: object) -> Proposal:

@@ -18,8 +18,6 @@ from mabeam.api.base import (
     Quantity,
     Rule,
     list_map,
-    not_yet,
-    only_yet,
 )
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.template import PodTemplate
@@ -217,9 +215,9 @@ class ResourceBounds(KubeModel):
     """What ResourceAllocation may do with one resource."""
 
     resource: Annotated[str, Field(max_length=63, min_length=1)]
-    min: Quantity | None = None
-    max: Quantity | None = None
-    weight: NonNegative = 1
+    min: Annotated[Quantity | None, Field(description="The least one replica may get; default 0.")] = None
+    max: Annotated[Quantity | None, Field(description="The most one replica may get.")] = None
+    weight: Annotated[NonNegative, Field(description="Its share against the others'.")] = 1
 
 
 ResourceList = Annotated[dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=32)]
@@ -233,9 +231,17 @@ class AgentResources(KubeModel):
     bounds: Annotated[
         tuple[ResourceBounds, ...] | None, Field(max_length=32, json_schema_extra=list_map("resource"))
     ] = None
-    cpu_weight: Annotated[float | None, Field(ge=0, le=10_000, allow_inf_nan=False)] = None
-    network_priority: NetworkPriority | None = None
-    rules: ClassVar[tuple[Rule, ...]] = (not_yet("bounds"), not_yet("cpu_weight"), not_yet("network_priority"))
+    cpu_weight: Annotated[
+        float | None,
+        Field(ge=0, le=10_000, allow_inf_nan=False),
+        Field(
+            description="Its weight where a ResourceAllocation divides cpu; the kubelet's cpu.weight follows the request."
+        ),
+    ] = None
+    network_priority: Annotated[
+        NetworkPriority | None,
+        Field(description="Bandwidth of its pods, where the network plug-in heeds it: 10M, 100M or 1G each way."),
+    ] = None
 
 
 class Interface(KubeModel):
@@ -255,12 +261,38 @@ class Communication(KubeModel):
 class Reports(KubeModel):
     """Where and how often the agent's OpenMetrics report is read."""
 
-    source: ReportSource = ReportSource.POD
+    source: Annotated[
+        ReportSource,
+        Field(
+            description="Pod: the process's own page. Prometheus: the same samples in the operator's Prometheus, which "
+            "scraped them. None: nowhere."
+        ),
+    ] = ReportSource.POD
     port: Annotated[int, Field(ge=1, le=65_535)] = REPORT_PORT
     path: Annotated[str, Field(max_length=256, pattern=r"^/[^?#\s]*$")] = REPORT_PATH
     period_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
-    query: Annotated[str | None, Field(max_length=4096, description="PromQL, with the source Prometheus.")] = None
-    rules: ClassVar[tuple[Rule, ...]] = (only_yet("source", ("Pod", "None")), not_yet("query"))
+    query: Annotated[
+        str | None,
+        Field(
+            min_length=1,
+            max_length=4096,
+            description="PromQL for the source Prometheus, where the operator allows it; default: the contract's samples of "
+            "the agent's pods. $namespace, $agent and $pod stand for the names, $pod for use with =~.",
+        ),
+    ] = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.query) || (has(self.source) && self.source == 'Prometheus')",
+            "`query` goes with the source Prometheus",
+            lambda reports: reports.query is None or reports.source is ReportSource.PROMETHEUS,
+        ),
+        # `port` is the process's own affair too: it is told to the pod, and Prometheus scrapes it there.
+        Rule(
+            f"!has(self.path) || self.path == '{REPORT_PATH}' || !has(self.source) || self.source != 'Prometheus'",
+            "`path` goes with the source Pod; with Prometheus it is in the scrape configuration",
+            lambda reports: reports.path == REPORT_PATH or reports.source is not ReportSource.PROMETHEUS,
+        ),
+    )
 
 
 class Preference(KubeModel):
@@ -276,8 +308,9 @@ class Preference(KubeModel):
         Field(ge=0, le=1e9, allow_inf_nan=False),
         Field(description="What the agent would pay for it in an auction."),
     ] = None
-    vote: Literal["Yes", "No", "Abstain"] | None = None
-    rules: ClassVar[tuple[Rule, ...]] = (not_yet("vote"),)
+    vote: Annotated[
+        Literal["Yes", "No", "Abstain"] | None, Field(description="Its vote on every proposal of the variable.")
+    ] = None
 
 
 class AgentSpec(KubeModel):
@@ -371,7 +404,10 @@ class AgentSpec(KubeModel):
     conflict_resolution: Annotated[
         str,
         Field(max_length=63, min_length=1),
-        Field(description="Which variable is obeyed when two set the same parameter."),
+        Field(
+            description="What is obeyed when variables say different things: the one of higher priority, a mean weighted by "
+            "priority, what the elected leader of their agents wants; or a plug-in."
+        ),
     ] = ConflictResolver.PRIORITY_BASED
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -389,7 +425,6 @@ class AgentSpec(KubeModel):
             "`customRole` must be set if, and only if, `role` is Custom",
             lambda spec: (spec.role is AgentRole.CUSTOM) == (spec.custom_role is not None),
         ),
-        only_yet("conflict_resolution", ("PriorityBased",)),
     )
 
     @property

@@ -124,6 +124,9 @@ class AgentStatus(StatusModel):
     migrations: Annotated[
         int | None, Field(ge=0, le=2**31 - 1, description="How often the agent was told to move to other nodes.")
     ] = None
+    reconfigurations: Annotated[
+        int | None, Field(ge=0, le=2**31 - 1, description="How often directives had its pods replaced (Reconfigure).")
+    ] = None
     migrated_by: Annotated[
         str | None,
         Field(max_length=1024, description="The last value of the annotation `mabeam.dev/migrate` that was used."),

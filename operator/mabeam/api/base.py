@@ -253,3 +253,4 @@ class ObjectMeta(StatusModel):
     deletion_timestamp: Time | None = None
     labels: Mapping[str, str] = {}
     annotations: Mapping[str, str] = {}
+    autoscaler: Annotated[str, Field(max_length=253, exclude=True)] = ""

@@ -4,6 +4,7 @@ A structural schema (KEP-20190425) knows no `$ref`, no `const`, no unions of sha
 cost is only estimable when every string, list and map has a bound. So an unbounded field is an error here, at build time.
 """
 
+import re
 from typing import Any, Final, get_args
 
 from pydantic import BaseModel
@@ -124,6 +125,7 @@ def _convert(node: JsonDict, defs: dict[str, JsonDict], models: dict[str, type[B
         validations = [{"rule": rule.cel, "message": rule.message} for rule in model.rules if rule.cel]
         if validations:
             schema["x-kubernetes-validations"] = validations
+            _check_rules(schema, path)
     if crd_default is not None:
         schema["default"] = crd_default
     _check(schema, path)
@@ -155,6 +157,16 @@ def _check(schema: JsonDict, path: str) -> None:
         raise NotStructural(f"{path}: a {kind or 'thing without a type'} must be bounded")
     if kind == "array" and "x-kubernetes-list-type" not in schema:
         schema["x-kubernetes-list-type"] = "atomic"
+
+
+def _check_rules(schema: JsonDict, path: str) -> None:
+    """Raise where a rule names a field without a type: to CEL there is no such field, and the apiserver refuses the CRD."""
+    blind = {key for key, child in schema.get("properties", {}).items() if "type" not in child}
+    blind -= {key for key in blind if schema["properties"][key].get(_INT_OR_STRING)}
+    for validation in schema["x-kubernetes-validations"]:
+        named = blind.intersection(re.findall(r"\bself\.(\w+)", validation["rule"]))
+        if named:
+            raise NotStructural(f"{path}: CEL cannot see `{min(named)}`, a field of any type: {validation['rule']}")
 
 
 def custom_resource_definition(

@@ -1,11 +1,15 @@
 """What agents are told: one shape, in a variable's status, in an agent's status and in `directives.json`."""
 
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import Field
 
 from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
+
+# As many parameters as one directive carries, and how long their names may be: a conflict over one of them tells it.
+MAX_PARAMETERS: Final = 64
+MAX_PARAMETER_NAME: Final = 253
 
 
 class DirectiveAction(StrEnum):
@@ -39,7 +43,7 @@ class AgentDirective(StatusModel):
 
     variable: ObjectName
     action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     timeout_seconds: NonNegative = 30
     generation: Annotated[int, Field(ge=0, le=2**53)] = 0
@@ -56,7 +60,7 @@ class VariableDirective(StatusModel):
 
     agent: ObjectName
     action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=64)] = {}
+    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     timeout_seconds: NonNegative = 30
     state: DirectiveState = DirectiveState.ISSUED
@@ -67,9 +71,16 @@ class Conflict(StatusModel):
     """Two variables told this agent different things: who won, who lost, by which rule."""
 
     parameter: ShortText
+    action: Annotated[
+        DirectiveAction | None,
+        Field(description="Which of their directives, when it is not a parameter that they differ in."),
+    ] = None
     winner: ObjectName
     loser: ObjectName
     resolver: ShortText
+    value: Annotated[JsonValue, Field(description="What they come to together, where neither loses (Compromise).")] = (
+        None
+    )
     message: LongText = ""
 
 
@@ -80,6 +91,15 @@ class AgentDirectives(StatusModel):
     applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
     conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
+    content_hash: Annotated[
+        str | None, Field(max_length=64, description="Hash of what the generation tells the processes.")
+    ] = None
+    allotted: Annotated[
+        dict[str, ShortText] | None,
+        Field(
+            max_length=32, description="The amounts that its pods last got; what they go back to when a resize fails."
+        ),
+    ] = None
     last_good: Annotated[
         dict[str, JsonValue] | None,
         Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
@@ -97,17 +117,6 @@ class VariableDirectives(StatusModel):
     items: Annotated[tuple[VariableDirective, ...], Field(max_length=100)] = ()
 
 
-def directives_document(
-    agent: str, generation: int, role: str, active: bool, parameters: JsonDict, peers: list[JsonDict] | None = None
-) -> JsonDict:
+def directives_document(agent: str, generation: int, content: JsonDict) -> JsonDict:
     """The content of `directives.json`: everything an agent's process is told (docs/agent-contract.md)."""
-    return {
-        "agent": agent,
-        "generation": generation,
-        "role": role,
-        "active": active,
-        "parameters": parameters,
-        "peers": peers or [],
-        "resources": {},
-        "proposals": [],
-    }
+    return {"agent": agent, "generation": generation, **content}

@@ -34,22 +34,44 @@ ANNOTATION_RELEASE: Final = "mabeam.dev/release"
 ANNOTATION_MIGRATE: Final = "mabeam.dev/migrate"
 # Put on a pod by an outside observer: the pod counts as failed, for the reason that is its value.
 ANNOTATION_FAILED: Final = "mabeam.dev/failed"
+# Put on a variable: the id of a proposal that its agents accepted, and that a human approves of or refuses.
+ANNOTATION_APPROVE: Final = "mabeam.dev/approve"
+ANNOTATION_REJECT: Final = "mabeam.dev/reject"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
+ANNOTATION_CONTENT_HASH: Final = "mabeam.dev/content-hash"
 ANNOTATION_GENERATION: Final = "mabeam.dev/directives-generation"
 ANNOTATION_NUDGE: Final = "mabeam.dev/directives-nudge"
 
 DIRECTIVES_DIR: Final = "/etc/mabeam"
 DIRECTIVES_KEY: Final = "directives.json"
+HISTORY_KEY: Final = "history.json"
 DIRECTIVES_VOLUME: Final = "mabeam-directives"
 MAIN_CONTAINER: Final = "agent"
 REPORT_PORT: Final = 9464
 REPORT_PATH: Final = "/metrics"
 REPORT_PORT_NAME: Final = "mabeam-report"
+# In the Lease's namespace: what this service is, can do and needs, and where it is reached.
+SERVICE_CONFIG_MAP: Final = "mabeam-service"
 
 
 def directives_config_map(agent: str) -> str:
     """The name of the ConfigMap that holds an agent's effective directives."""
     return f"{agent}-mabeam"
+
+
+def network_policy(agent: str) -> str:
+    """The name of the NetworkPolicy that holds an agent to its topology."""
+    return f"{agent}-mabeam"
+
+
+def decision_config_map(variable: str) -> str:
+    """The name of the ConfigMap that holds a variable's last decision, to be explained and replayed."""
+    return f"{variable}-mabeam-decision"
+
+
+def history_config_map(variable: str) -> str:
+    """The name of the ConfigMap that holds a variable's past decisions."""
+    return f"{variable}-mabeam-history"
 
 
 def variable_config_map(variable: str) -> str:
@@ -72,6 +94,7 @@ class ConditionType(StrEnum):
     REPORTS_VALID = "ReportsValid"
     DIRECTIVES_DELIVERABLE = "DirectivesDeliverable"
     AGENTS_RESOLVED = "AgentsResolved"
+    CONSENSUS_REACHED = "ConsensusReached"
     PAUSED = "Paused"
     CHILDREN_RESOLVED = "ChildrenResolved"
 
@@ -141,4 +164,14 @@ class Reason(StrEnum):
     AGENT_UNAVAILABLE = "AgentUnavailable"
     RESOURCE_EXHAUSTED = "ResourceExhausted"
     INVALID_CONFIGURATION = "InvalidConfiguration"
+    FUNCTION_FAILED = "FunctionFailed"
+    CONSTRAINT_VIOLATION = "ConstraintViolation"
+    EVALUATING = "Evaluating"
+    VOTING = "Voting"
+    AWAITING_APPROVAL = "AwaitingApproval"
+    CONSENSUS_REACHED = "ConsensusReached"
+    CONSENSUS_REJECTED = "ConsensusRejected"
+    NO_PROPOSAL = "NoProposal"
+    FAILURE_BUDGET_EXHAUSTED = "FailureBudgetExhausted"
+    VARIABLE_RELEASED = "VariableReleased"
     UNSUPPORTED_COORDINATION_TYPE = "UnsupportedCoordinationType"

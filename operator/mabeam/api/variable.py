@@ -2,37 +2,33 @@
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 from pydantic import Field
+from pydantic.alias_generators import to_camel
 
 from mabeam.api.base import (
     CRD_DEFAULT,
     LIST_SET,
-    Conditions,
-    Count,
     JsonValue,
     KubeModel,
     LabelMap,
-    LongText,
     NonNegative,
     Number,
     ObjectMeta,
     ObjectName,
     ParameterName,
     Rule,
-    ShortText,
-    StatusModel,
-    Time,
-    list_map,
     not_yet,
-    only_yet,
 )
 from mabeam.api.blocks import (
+    BUDGET,
     Adaptation,
     BudgetItem,
     Consensus,
+    Constraints,
     Function,
+    Rate,
     ResourceAsk,
     TaskRequirements,
     Telemetry,
@@ -40,8 +36,8 @@ from mabeam.api.blocks import (
     Topology,
     VariableFaultTolerance,
 )
-from mabeam.api.directive import VariableDirectives
 from mabeam.api.names import MAX_NAME_LENGTH
+from mabeam.api.variable_status import NegotiationStrategy, OrchestrationVariableStatus
 
 
 class OrchestrationType(StrEnum):
@@ -64,13 +60,6 @@ class DomainType(StrEnum):
     INTEGER = "Integer"
     CHOICE = "Choice"
     OBJECT = "Object"
-
-
-class NegotiationStrategy(StrEnum):
-    """How offers become one value."""
-
-    WEIGHTED_CONSENSUS = "WeightedConsensus"
-    AUCTION = "Auction"
 
 
 class Aggregation(StrEnum):
@@ -129,6 +118,31 @@ class AgentsOf(KubeModel):
     )
 
 
+class Property(KubeModel):
+    """What one entry of an Object may be: a bounded number, or one of some choices."""
+
+    type: Literal[DomainType.NUMBER, DomainType.INTEGER, DomainType.CHOICE] = DomainType.NUMBER
+    minimum: Number | None = None
+    maximum: Number | None = None
+    step: Annotated[float | None, Field(ge=1e-9, le=1e12, allow_inf_nan=False)] = None
+    choices: Annotated[
+        tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
+        Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
+    ] = None
+    rules: ClassVar[tuple[Rule, ...]] = (
+        Rule(
+            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+            "`minimum` must not be above `maximum`",
+            lambda p: p.minimum is None or p.maximum is None or p.minimum <= p.maximum,
+        ),
+        Rule(
+            "(has(self.type) && self.type == 'Choice') == has(self.choices)",
+            "`choices` must be set if, and only if, `type` is Choice",
+            lambda p: (p.type is DomainType.CHOICE) == (p.choices is not None),
+        ),
+    )
+
+
 class Domain(KubeModel):
     """What a value may be: a bounded number, one of some choices, an object."""
 
@@ -145,6 +159,10 @@ class Domain(KubeModel):
         Field(min_length=1, max_length=100, json_schema_extra=LIST_SET),
         Field(description="What a Choice may be; their order breaks ties."),
     ] = None
+    properties: Annotated[
+        dict[Annotated[str, Field(max_length=63)], Property],
+        Field(max_length=32, description="What the entries of an Object may be; without it, anything."),
+    ] = {}
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
@@ -165,7 +183,11 @@ class Domain(KubeModel):
                 or (d.minimum is None and d.maximum is None and d.step is None)
             ),
         ),
-        only_yet("type", ("Number", "Integer", "Choice")),
+        Rule(
+            "!has(self.properties) || (has(self.type) && self.type == 'Object')",
+            "`properties` goes with the type Object",
+            lambda d: not d.properties or d.type is DomainType.OBJECT,
+        ),
     )
 
 
@@ -206,36 +228,38 @@ class Negotiation(KubeModel):
     )
 
 
-class CelRule(KubeModel):
-    """A guardrail in CEL, and what to say when it does not hold."""
+# Which types may carry a block. What is not listed goes with every type; the rules of the CRD are made from this table.
+_VALUED = (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE, OrchestrationType.CUSTOM)
+CARRIERS: Final[Mapping[str, tuple[OrchestrationType, ...]]] = {
+    "parameter": _VALUED,
+    "value": _VALUED,
+    "domain": _VALUED,
+    "negotiation": (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE),
+    "function": (*_VALUED, OrchestrationType.AGENT_SELECTION),
+    "rate": (OrchestrationType.ADAPTATION_RATE,),
+    "resources": (OrchestrationType.AGENT_SELECTION, OrchestrationType.RESOURCE_ALLOCATION),
+    "task_requirements": (OrchestrationType.AGENT_SELECTION,),
+    "budget": (OrchestrationType.RESOURCE_ALLOCATION,),
+    "topology": (OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN),
+    "threshold": (OrchestrationType.PERFORMANCE_THRESHOLD,),
+}
 
-    cel: Annotated[str, Field(max_length=1024, min_length=1)]
-    message: LongText = ""
+
+def _goes_with(block: str, types: tuple[OrchestrationType, ...]) -> Rule:
+    name = to_camel(block)
+    listed = ", ".join(f"'{kind}'" for kind in types)
+    # The CRD defaults the type, so CEL always sees one; to a field of any type it is blind, even to whether it is there.
+    return Rule(
+        None if block == "value" else f"!has(self.{name}) || self.type in [{listed}]",
+        f"`{name}` goes with the type {' or '.join(types)}",
+        lambda spec: block not in spec.model_fields_set or getattr(spec, block) is None or spec.type in types,
+    )
 
 
-class Constraints(KubeModel):
-    """What every decision must respect."""
-
-    timeout_seconds: Annotated[
-        int | None, Field(ge=1, le=86_400, description="Directive timeout; default 30 s (5 s for AllocateResources).")
-    ] = None
-    max_concurrent: Annotated[int | None, Field(ge=1, le=10_000)] = None
-    rules_: Annotated[tuple[CelRule, ...] | None, Field(alias="rules", max_length=16)] = None
-    rules: ClassVar[tuple[Rule, ...]] = (not_yet("max_concurrent"), not_yet("rules_", "rules"))
-
-
-_LATER = (
-    "consensus",
-    "function",
-    "resources",
-    "task_requirements",
-    "budget",
-    "topology",
-    "threshold",
-    "adaptation",
-    "fault_tolerance",
-    "telemetry",
-)
+def _decides(spec: "OrchestrationVariableSpec") -> bool:
+    """Whether anything decides the value of a type whose value is said or found, rather than reckoned from the agents."""
+    found = (spec.value, spec.negotiation, spec.function, spec.rate)
+    return spec.type not in _VALUED or any(part is not None for part in found)
 
 
 class OrchestrationVariableSpec(KubeModel):
@@ -260,19 +284,33 @@ class OrchestrationVariableSpec(KubeModel):
         Negotiation | None,
         Field(description="How the agents' offers become the value; without it `value` is the value."),
     ] = None
-    consensus: Consensus | None = None
-    constraints: Annotated[Constraints | None, Field(description="What every decision must respect.")] = None
-    function: Function | None = None
-    resources: ResourceAsk | None = None
-    task_requirements: TaskRequirements | None = None
-    budget: Annotated[tuple[BudgetItem, ...] | None, Field(max_length=32, json_schema_extra=list_map("resource"))] = (
+    consensus: Annotated[Consensus | None, Field(description="Every change of the value needs the agents' votes.")] = (
         None
     )
-    topology: Topology | None = None
-    threshold: Threshold | None = None
+    constraints: Annotated[Constraints | None, Field(description="What every decision must respect.")] = None
+    function: Annotated[Function | None, Field(description="What gives the value, before all else.")] = None
+    rate: Annotated[Rate | None, Field(description="AdaptationRate: its schedule, and how it yields to load.")] = None
+    resources: Annotated[ResourceAsk | None, Field(description="What taking part asks of each agent.")] = None
+    task_requirements: Annotated[TaskRequirements | None, Field(description="AgentSelection: who may be active.")] = (
+        None
+    )
+    budget: Annotated[
+        tuple[BudgetItem, ...] | None,
+        BUDGET,
+        Field(
+            description="ResourceAllocation: what there is to divide. Without it: the namespace's ResourceQuota, else what the "
+            "nodes can allocate."
+        ),
+    ] = None
+    topology: Annotated[Topology | None, Field(description="Who talks to whom.")] = None
+    threshold: Annotated[Threshold | None, Field(description="PerformanceThreshold: what is a breach, and then.")] = (
+        None
+    )
     adaptation: Adaptation | None = None
-    fault_tolerance: VariableFaultTolerance | None = None
-    telemetry: Telemetry | None = None
+    fault_tolerance: Annotated[
+        VariableFaultTolerance | None, Field(description="What failures of its coordination lead to.")
+    ] = None
+    telemetry: Annotated[Telemetry | None, Field(description="What is kept of past decisions, and where.")] = None
     mode: Annotated[Mode, Field(description="Active delivers; Advise decides and records, and tells nobody.")] = (
         Mode.ACTIVE
     )
@@ -280,99 +318,33 @@ class OrchestrationVariableSpec(KubeModel):
         bool, Field(description="No new decision and no new delivery while true; what is in force stays.")
     ] = False
     rules: ClassVar[tuple[Rule, ...]] = (
-        only_yet("type", ("Parameter",)),
         Rule(
             None,  # CEL cannot see a field of any type
-            "nothing decides the value: set `value`, `negotiation`, or both",
-            lambda spec: spec.value is not None or spec.negotiation is not None,
+            "nothing decides the value: set `value`, `negotiation`, `function` or `rate`",
+            _decides,
         ),
-        *(not_yet(field) for field in _LATER),
+        *(_goes_with(block, types) for block, types in CARRIERS.items()),
+        Rule(
+            "self.type != 'Custom' || has(self.function)",
+            "a variable of type Custom is what its `function` says: it must be set",
+            lambda spec: spec.type is not OrchestrationType.CUSTOM or spec.function is not None,
+        ),
+        Rule(
+            "self.type != 'PerformanceThreshold' || has(self.threshold)",
+            "a variable of type PerformanceThreshold needs a `threshold`",
+            lambda spec: spec.type is not OrchestrationType.PERFORMANCE_THRESHOLD or spec.threshold is not None,
+        ),
+        Rule(
+            "!has(self.constraints) || !has(self.constraints.maxConcurrent) || self.type == 'AgentSelection'",
+            "`constraints.maxConcurrent` goes with the type AgentSelection",
+            lambda spec: (
+                spec.constraints is None
+                or spec.constraints.max_concurrent is None
+                or spec.type is OrchestrationType.AGENT_SELECTION
+            ),
+        ),
+        not_yet("adaptation"),
     )
-
-
-class Offer(StatusModel):
-    """What one agent brought to a round, after clamping and capping."""
-
-    agent: ObjectName
-    value: JsonValue = None
-    weight: NonNegative | None = None
-    bid: NonNegative | None = None
-    clamped: bool | None = None
-    source: Literal["Spec", "Report"] | None = None
-
-
-class NegotiationSession(StatusModel):
-    """The last round: who took part, what each offered, what came out and by which rule."""
-
-    id: Annotated[str, Field(max_length=253)]
-    state: Literal["Active", "Completed", "Failed"]
-    participants: Annotated[tuple[ObjectName, ...], Field(max_length=100)] = ()
-    strategy: NegotiationStrategy
-    offers: Annotated[tuple[Offer, ...], Field(max_length=100)] = ()
-    outcome: JsonValue = None
-    winner: ObjectName | None = None
-    payment: NonNegative | None = None
-    reason: ShortText = ""
-    dropped: Annotated[tuple[ShortText, ...], Field(max_length=100)] = ()
-
-
-class Vote(StatusModel):
-    """One agent's ballot."""
-
-    agent: ObjectName
-    choice: Literal["Yes", "No", "Abstain"]
-    weight: NonNegative = 1
-
-
-class ConsensusRound(StatusModel):
-    """The last proposal and every vote on it."""
-
-    proposal: Annotated[str, Field(max_length=253)]
-    proposed: JsonValue = None
-    votes: Annotated[tuple[Vote, ...], Field(max_length=100)] = ()
-    outcome: Literal["Pending", "Accepted", "Rejected"] = "Pending"
-    deadline: Time | None = None
-
-
-class ResolvedAgents(StatusModel):
-    """Whom the variable found; the first hundred by name."""
-
-    selected: Count = 0
-    missing: Annotated[tuple[ObjectName, ...], Field(max_length=100)] = ()
-    names: Annotated[tuple[ObjectName, ...], Field(max_length=100)] = ()
-
-
-class LastDecision(StatusModel):
-    """Why the value is what it is."""
-
-    time: Time
-    rule: ShortText
-    inputs_hash: Annotated[str | None, Field(max_length=80)] = None
-    trigger_hash: Annotated[
-        str | None,
-        Field(max_length=80, description="Hash of what starts a round at once: spec, members, static preferences."),
-    ] = None
-    message: LongText = ""
-
-
-class OrchestrationVariableStatus(StatusModel):
-    """What was decided, who was told, and how far that came."""
-
-    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = -1
-    conditions: Conditions = ()
-    value: JsonValue = None
-    previous_value: JsonValue = None
-    round: Annotated[int, Field(ge=0, le=2**53)] = 0
-    agents: ResolvedAgents | None = None
-    negotiation: NegotiationSession | None = None
-    consensus: ConsensusRound | None = None
-    directives: VariableDirectives | None = None
-    last_decision: LastDecision | None = None
-
-    @property
-    def decided(self) -> bool:
-        """Whether a value is in force."""
-        return self.value is not None
 
 
 class OrchestrationVariable(KubeModel):

@@ -9,6 +9,7 @@ from mabeam.api.agent_status import AgentState, PodRecord
 from mabeam.core import lifecycle, objects, summary
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.ordinals import Pass, current_pod
+from mabeam.core.resources import same_amounts
 from mabeam.core.snapshot import PodFacts
 
 
@@ -91,6 +92,8 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
             run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
     for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
         run.effects.append(_delete(run, pod, "newer-log-kept", can_wait=True))
+    if alive and current is not None:
+        _resize(run, current)
     if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
         return
     if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):
@@ -108,9 +111,28 @@ def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | 
     agent = run.snapshot.agent
     generation = agent.status.directives.generation if agent.status.directives else 0
     body = objects.pod_body(
-        agent, record.ordinal, record.incarnation, generation, run.snapshot.defaults, _to_avoid(run, record)
+        agent,
+        record.ordinal,
+        record.incarnation,
+        generation,
+        run.snapshot.defaults,
+        _to_avoid(run, record),
+        run.shape,
+        run.resources,
     )
     run.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _resize(run: Pass, pod: PodFacts) -> None:
+    """Ask the kubelet for what the main container is to have, when somebody allots it that."""
+    wanted = run.resources
+    if wanted is None or pod.deleting or not lifecycle.is_live(pod) or pod.resources is None or not pod.main_name:
+        return
+    if same_amounts(pod.resources, wanted.to_wire()):
+        return
+    body = {"spec": {"containers": [{"name": pod.main_name, "resources": wanted.to_wire()}]}}
+    space = run.snapshot.agent.metadata.namespace
+    run.effects.append(Effect("patch", "Pod", space, pod.name, "resize", body, uid=pod.uid, subresource="resize"))
 
 
 def _to_avoid(run: Pass, record: PodRecord) -> str | None:

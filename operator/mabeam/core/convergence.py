@@ -15,9 +15,11 @@ from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, DirectiveState, VariableDirective, VariableDirectives
 from mabeam.api.names import DIRECTIVES_KEY, LABEL_VARIABLE, Reason, variable_config_map
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.confirmation import CONFIRMED
 from mabeam.core.decision import Effect
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, expects_reports
-from mabeam.core.effective import MAX_ITEMS, instruct, timeout_seconds
+from mabeam.core.effective import MAX_ITEMS, holds, lost_in, priority_of, timeout_seconds
+from mabeam.core.instructions import Instruction, instructions
 from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 
@@ -44,32 +46,32 @@ def directives_of(variable: OrchestrationVariable, agents: Sequence[Agent], valu
 
     A paused variable tells nobody anything new: only the directives that its agents hold already are left.
     """
-    instruction = instruct(variable, value)
-    if instruction is None:
-        return ()
-    told = []
+    tell, told = instructions(variable, value), []
     for agent in agents:
-        name = agent.metadata.name
-        item = _item_of(agent, variable.metadata.name)
-        if variable.spec.paused and item is None:
-            continue
-        parameters = item.parameters if variable.spec.paused and item is not None else instruction.parameters
-        same = item is not None and item.action is instruction.action and item.parameters == parameters
-        directive = VariableDirective(
-            agent=name,
-            action=instruction.action,
-            parameters=parameters,
-            priority=variable.spec.priority,
-            timeout_seconds=timeout_seconds(variable, instruction.action),
-            **_state(agent, item if same else None),
+        items = _items_of(agent, variable.metadata.name)
+        wanted = (
+            tuple(Instruction(item.action, item.parameters) for item in items)
+            if holds(variable)
+            else tell(agent.metadata.name)
         )
-        told.append(Told(agent, directive, _settled(agent, directive), _reached(agent, variable, directive)))
+        for instruction in wanted:
+            same = (i for i in items if i.action is instruction.action and i.parameters == instruction.parameters)
+            item = next(same, None)
+            directive = VariableDirective(
+                agent=agent.metadata.name,
+                action=instruction.action,
+                parameters=instruction.parameters,
+                priority=priority_of(variable, instruction.action),
+                timeout_seconds=timeout_seconds(variable, instruction.action),
+                **_state(agent, item),
+            )
+            told.append(Told(agent, directive, _settled(agent, directive), _reached(agent, item, directive)))
     return tuple(told)
 
 
-def _item_of(agent: Agent, variable: str) -> AgentDirective | None:
+def _items_of(agent: Agent, variable: str) -> tuple[AgentDirective, ...]:
     held = agent.status.directives
-    return next((item for item in held.items if item.variable == variable), None) if held is not None else None
+    return tuple(item for item in held.items if item.variable == variable) if held is not None else ()
 
 
 def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
@@ -86,14 +88,16 @@ def _settled(agent: Agent, directive: VariableDirective) -> bool:
     if directive.state is DirectiveState.ACKNOWLEDGED:
         return True
     silent = agent.status.state is AgentState.STOPPED or not expects_reports(agent)
+    if directive.action in CONFIRMED:
+        return False
     return directive.state is DirectiveState.DELIVERED and silent
 
 
-def _reached(agent: Agent, variable: OrchestrationVariable, directive: VariableDirective) -> bool:
+def _reached(agent: Agent, item: AgentDirective | None, directive: VariableDirective) -> bool:
     """Whether the directive got as far as the agent's ConfigMap; what lost a conflict or expired before it did not."""
     held = agent.status.directives
     if directive.state is DirectiveState.REFUSED:
-        lost = held is not None and any(conflict.loser == variable.metadata.name for conflict in held.conflicts)
+        lost = held is not None and item is not None and lost_in(held.conflicts, item) is not None
         return not lost and directive.reason != FULL
     if directive.state is DirectiveState.EXPIRED:
         return directive.reason == NOT_ACKNOWLEDGED
@@ -143,7 +147,8 @@ def config_map_effects(snapshot: VariableSnapshot, told: Sequence[Told]) -> tupl
     """
     variable = snapshot.variable
     wanted = dict(_shards(variable, told)) if len(told) > STATUS_ITEMS else {}
-    found = {facts.name: facts for facts in snapshot.config_maps}
+    prefix = variable_config_map(variable.metadata.name)
+    found = {facts.name: facts for facts in snapshot.config_maps if facts.name.startswith(prefix)}
     writes = [_write(variable, name, document, found.get(name)) for name, document in wanted.items()]
     space = variable.metadata.namespace
     spent = (facts for name, facts in sorted(found.items()) if name not in wanted and facts.ours)

@@ -1,48 +1,35 @@
-"""One pass over a variable: gather → value → directives → record.
+"""One pass over a variable: gather → value → gate → directives → record (design, section 6).
 
-A round is recorded only when something came of it: what starts one at once (the spec, the members, a static preference,
-an offer that came or went) is hashed in `status.lastDecision.triggerHash`, and numbers that were reported anew are
-looked at no more often than `negotiation.periodSeconds`. A pass over an unchanged world returns the stored status.
+What a round comes to is `rounds.play`'s; here are the facts it rests on, the directives that follow, and what people read of it.
 """
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import Condition
 from mabeam.api.directive import VariableDirectives
 from mabeam.api.names import ConditionType, Reason
-from mabeam.api.variable import (
-    LastDecision,
-    Mode,
-    NegotiationSession,
-    OrchestrationType,
-    OrchestrationVariable,
-    OrchestrationVariableStatus,
-    ResolvedAgents,
-)
+from mabeam.api.variable import Mode, OrchestrationVariable
+from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus, ResolvedAgents
 from mabeam.core import domain as domains
 from mabeam.core.conditions import condition, settle
 from mabeam.core.convergence import config_map_effects, directives_of, judge, summarize
-from mabeam.core.decision import Decision, Event
-from mabeam.core.delivery import expects_reports
-from mabeam.core.negotiation import Gathered, Outcome, gather, negotiate
+from mabeam.core.decision import Decision, Event, soonest
+from mabeam.core.history import history_effects, history_of, next_sample
+from mabeam.core.negotiation import Gathered, gather
+from mabeam.core.record import record_effects
+from mabeam.core.rounds import Played, failure_of, play
+from mabeam.core.setbacks import is_frozen, reckon
 from mabeam.core.snapshot import VariableSnapshot
+from mabeam.core.strategies.round import Round
+from mabeam.core.strategies.table import STRATEGIES
 from mabeam.core.verdict import Verdict, conditions_of, failure_events
 
-SPEC_VALUE: Final = "SpecValue"
-# What a round does not depend on: whether it is held, how it is delivered, and the agents (the members stand for them).
-_NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents"})
 LISTED: Final = 100
-# The last number a status can hold; nobody honest comes to it, and from there it stands still.
-LAST_ROUND: Final = 2**53
 _REASONS: Final = frozenset(map(str, Reason))
-# A restarted operator listens before it decides; it asks itself again after this.
-LISTENING_SECONDS: Final = 1.0
 
 
 @dataclass(frozen=True)
@@ -50,14 +37,17 @@ class _Pass:
     """What one pass rests on; it never leaves this module."""
 
     snapshot: VariableSnapshot
-    agents: tuple[Agent, ...]
+    round: Round
     missing: tuple[str, ...]
-    gathered: Gathered
     now: datetime
 
     @property
     def variable(self) -> OrchestrationVariable:
         return self.snapshot.variable
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        return self.round.agents
 
     @property
     def before(self) -> OrchestrationVariableStatus:
@@ -71,11 +61,16 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         return Decision(before, "unchanged")  # the garbage collector and the agents' own passes have the rest
     run = _look(snapshot, now)
     trouble = _trouble(run)
-    status, requeue = (before, None) if trouble or variable.spec.paused else _round(run)
+    still = trouble is not None or variable.spec.paused or is_frozen(variable)
+    played = Played(before) if still else play(run.round)
+    status = played.status
     advise = variable.spec.mode is Mode.ADVISE
     told = () if advise else directives_of(variable, run.agents, status.value)
-    verdict = trouble or _verdict(run, status, judge(told))
-    status = status.model_copy(
+    verdict = trouble or _verdict(run, played, judge(told))
+    undecided = trouble is None and failure_of(status) is not None
+    setback = reckon(variable, status, verdict, now, undecided=undecided, tried=played.tried)
+    verdict = setback.verdict
+    status = setback.status.model_copy(
         update={
             "observed_generation": variable.metadata.generation,
             "agents": ResolvedAgents(
@@ -84,13 +79,20 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
                 names=tuple(agent.metadata.name for agent in run.agents[:LISTED]),
             ),
             "directives": summarize(told),
+            "history": history_of(snapshot, setback.status, now),
             "conditions": settle(
-                before.conditions, _conditions(run, verdict), variable.metadata.generation, now.replace(microsecond=0)
+                before.conditions,
+                _conditions(run, setback.status, verdict),
+                variable.metadata.generation,
+                now.replace(microsecond=0),
             ),
         }
     )
     effects = () if advise or variable.spec.paused else config_map_effects(snapshot, told)
-    return Decision(status, status_reason(before, status), effects, _events(run, status, verdict), requeue)
+    beforehand = (*record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
+    events = (*_events(run, status, verdict), *setback.events)
+    requeue = soonest(played.requeue, setback.requeue, next_sample(snapshot, now))
+    return Decision(status, status_reason(before, status), effects, events, requeue, played.asks, beforehand)
 
 
 def invalid(snapshot: VariableSnapshot, message: str, now: datetime) -> Decision[OrchestrationVariableStatus]:
@@ -139,8 +141,17 @@ def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
     found = {agent.metadata.name for agent in agents}
     missing = tuple(sorted(set(variable.spec.agents.names) - found))
     negotiated = variable.spec.negotiation is not None
-    gathered = gather(variable, agents, snapshot.reports) if negotiated else Gathered()
-    return _Pass(snapshot, agents, missing, gathered, now)
+    round_ = Round(
+        variable,
+        agents,
+        now,
+        snapshot.reports,
+        gather(variable, agents, snapshot.reports) if negotiated else Gathered(),
+        snapshot.context,
+        snapshot.answers,
+        snapshot.asked,
+    )
+    return _Pass(snapshot, round_, missing, now)
 
 
 def _trouble(run: _Pass) -> Verdict | None:
@@ -167,181 +178,58 @@ def _unresolved(run: _Pass) -> str:
     return f"no valid agent named {', '.join(run.missing[:10])}{more}"
 
 
-# --- value ------------------------------------------------------------------------------------------------------------
-
-
-def _parameter(run: _Pass) -> Outcome:
-    spec = run.variable.spec
-    if spec.negotiation is not None:
-        return negotiate(spec.negotiation, spec.domain, run.gathered)
-    value = domains.adopt(spec.domain, spec.value)
-    return Outcome(SPEC_VALUE, f"{domains.plain(value)} from spec.value", value)
-
-
-STRATEGIES: Final[Mapping[OrchestrationType, Callable[[_Pass], Outcome]]] = {
-    OrchestrationType.PARAMETER: _parameter,
-}
-
-
-def _round(run: _Pass) -> tuple[OrchestrationVariableStatus, float | None]:
-    """The status after this pass's round, or as it was when none was due or nothing came of it; and when to look again.
-
-    `lastDecision.time` is that of the last round on record, so the period is the least distance between two records.
-    """
-    negotiation, last = run.variable.spec.negotiation, run.before.last_decision
-    trigger = _hash(_trigger(run))
-    at_once = last is None or last.trigger_hash != trigger
-    if negotiation is None:
-        return (_record(run, trigger) if at_once else run.before), None
-    if _unheard(run):
-        return run.before, LISTENING_SECONDS
-    # Memory of reports runs out without a word, so whoever counts on reports looks again by itself.
-    again = negotiation.period_seconds if any(offer.source == "Report" for offer in run.gathered.offers) else None
-    if last is None or at_once:
-        return _record(run, trigger), again
-    wait = (last.time - run.now).total_seconds() + negotiation.period_seconds
-    if wait > 0:
-        return run.before, wait if again is not None else None
-    after = _record(run, trigger)
-    return (after if _gist(after) != _gist(run.before) else run.before), again
-
-
-def _unheard(run: _Pass) -> bool:
-    """Whether an agent whose report counted last time has not been listened to since the operator started.
-
-    Without this a restarted operator would take silence for a withdrawn offer, and decide anew, twice.
-    """
-    session = run.before.negotiation
-    counted = {offer.agent for offer in session.offers if offer.source == "Report"} if session is not None else set()
-    return any(
-        agent.metadata.name in counted
-        and agent.metadata.name not in run.snapshot.reports
-        and agent.status.ready_replicas > 0
-        and expects_reports(agent)
-        for agent in run.agents
-    )
-
-
-def _trigger(run: _Pass) -> Any:
-    """What starts a round at once."""
-    own = _spec_inputs(run)
-    if run.variable.spec.negotiation is None:
-        return own
-    members = {
-        agent.metadata.name: [
-            p.model_dump(mode="json", by_alias=True, exclude_none=True)
-            for p in agent.spec.preferences
-            if p.variable == run.variable.metadata.name
-        ]
-        for agent in run.agents
-    }
-    return [own, members, [offer.agent for offer in run.gathered.offers]]
-
-
-def _spec_inputs(run: _Pass) -> Any:
-    """The part of the spec that bears on the value. Defaults are left out: an upgrade that adds one starts no round."""
-    return run.variable.spec.model_dump(
-        mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude=set(_NOT_INPUTS)
-    )
-
-
-def _hash(value: Any) -> str:
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
-
-
-def _gist(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
-    """What a round came to, without what it came from: while this is the same, nothing new is recorded."""
-    session = status.negotiation
-    if session is None:
-        return (status.value,)
-    return status.value, session.state, session.reason, session.winner, session.payment
-
-
-def _record(run: _Pass, trigger: str) -> OrchestrationVariableStatus:
-    spec, before = run.variable.spec, run.before
-    outcome = STRATEGIES[spec.type](run)
-    value, rule, message = _in_force(run, outcome)
-    number = min(before.round + 1, LAST_ROUND)
-    changed = value != before.value
-    return before.model_copy(
-        update={
-            "value": value,
-            "previous_value": before.value if changed and before.value is not None else before.previous_value,
-            "round": number,
-            "negotiation": _session(run, outcome, number),
-            "last_decision": LastDecision(
-                time=run.now,
-                rule=rule,
-                inputs_hash=_hash([_spec_inputs(run), [offer.to_wire() for offer in outcome.offers]]),
-                trigger_hash=trigger,
-                message=message[:1024],
-            ),
-        }
-    )
-
-
-def _in_force(run: _Pass, outcome: Outcome) -> tuple[Any, str, str]:
-    """The value in force after a round, by which rule, and the explanation: what came out, else start or last good.
-
-    A value that came from `spec.value` goes on following it until the agents have decided once.
-    """
-    if outcome.value is not None:
-        return outcome.value, outcome.rule, outcome.message
-    spec, before = run.variable.spec, run.before
-    start = None if spec.value is None else domains.adopt(spec.domain, spec.value)
-    last = before.value
-    if last is not None and domains.problem(spec.domain) is None:
-        last = domains.adopt(spec.domain, last)  # a domain that shrank bounds the last good value too
-    never_decided = before.last_decision is None or before.last_decision.rule == SPEC_VALUE
-    if start is not None and (last is None or never_decided):
-        return start, SPEC_VALUE, f"{domains.plain(start)} from spec.value: {outcome.message}"
-    if last is not None:
-        return last, outcome.rule, f"{domains.plain(last)} stays in force: {outcome.message}"
-    return None, outcome.rule, outcome.message
-
-
-def _session(run: _Pass, outcome: Outcome, number: int) -> NegotiationSession | None:
-    negotiation = run.variable.spec.negotiation
-    if negotiation is None:
-        return None
-    return NegotiationSession(
-        id=f"{run.variable.metadata.name}-{number}",
-        state="Failed" if outcome.value is None else "Completed",
-        participants=tuple(offer.agent for offer in outcome.offers[:LISTED]),
-        strategy=negotiation.strategy,
-        offers=outcome.offers[:LISTED],
-        outcome=outcome.value,
-        winner=outcome.winner,
-        payment=outcome.payment,
-        reason=outcome.rule,
-        dropped=outcome.dropped[:LISTED],
-    )
-
-
 # --- record -----------------------------------------------------------------------------------------------------------
 
 
-def _verdict(run: _Pass, status: OrchestrationVariableStatus, delivery: tuple[Reason, str]) -> Verdict:
+def _verdict(run: _Pass, played: Played, delivery: tuple[Reason, str]) -> Verdict:
+    status = played.status
     session = status.negotiation
-    failed = session is not None and session.state == "Failed"
     explanation = status.last_decision.message if status.last_decision is not None else ""
+    failure = failure_of(status)
+    if failure is not None:
+        reason, message = failure
+        return Verdict(
+            False, reason, message, stalled=reason is Reason.INVALID_CONFIGURATION, reconciling=reason in _PASSING
+        )
+    failed = session is not None and session.state == "Failed"
     if failed and session is not None and session.reason == Reason.INVALID_CONFIGURATION:
         return Verdict(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
+    if played.waits is not None and (played.waits is not Reason.EVALUATING or status.value is None):
+        vote = status.consensus
+        told = f"{domains.plain(vote.proposed)}: {vote.reason}" if vote is not None and vote.reason else "in progress"
+        return Verdict(False, played.waits, told, reconciling=True)
+    if status.value is None and run.variable.spec.paused:
+        return Verdict(False, Reason.PAUSED, "paused before anything was decided")
     if status.value is None:
         known = session is not None and session.reason in _REASONS  # a stored status may have been edited
-        reason = session.reason if failed and known and session is not None else Reason.NO_OFFERS
+        reason = Reason(session.reason) if failed and known and session is not None else Reason.NO_OFFERS
         hint = "; give an agent a preference for it, or set `spec.value`"
+        if status.consensus is not None and status.consensus.outcome == "Rejected":
+            return Verdict(False, Reason.CONSENSUS_REJECTED, explanation, reconciling=True)
         return Verdict(False, reason, f"no value yet: {explanation or 'nothing was decided'}{hint}", reconciling=True)
     if run.variable.spec.mode is Mode.ADVISE:
         return Verdict(True, Reason.ADVISED, f"{domains.plain(status.value)}; mode Advise delivers nothing")
     reason, message = delivery
     if failed and session is not None:
         message = f"{message}; last round: {session.reason}"
+    if status.consensus is not None and status.consensus.outcome == "Rejected":
+        message = f"{message}; {status.consensus.proposal} was rejected"
     return Verdict(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
 
 
-def _conditions(run: _Pass, verdict: Verdict) -> tuple[Condition, ...]:
+# Failures that other people's doing may end: the operator looks again by itself.
+_PASSING: Final = frozenset(
+    {
+        Reason.AGENT_UNAVAILABLE,
+        Reason.RESOURCE_EXHAUSTED,
+        Reason.TIMEOUT,
+        Reason.FUNCTION_FAILED,
+        Reason.CONSTRAINT_VIOLATION,
+    }
+)
+
+
+def _conditions(run: _Pass, status: OrchestrationVariableStatus, verdict: Verdict) -> tuple[Condition, ...]:
     resolved = bool(run.agents) and not run.missing
     paused = run.variable.spec.paused
     return (
@@ -353,7 +241,28 @@ def _conditions(run: _Pass, verdict: Verdict) -> tuple[Condition, ...]:
             "" if resolved else _unresolved(run),
         ),
         condition(ConditionType.PAUSED, paused, Reason.PAUSED if paused else Reason.NOT_PAUSED),
+        *_consensus(run, status),
     )
+
+
+def _consensus(run: _Pass, status: OrchestrationVariableStatus) -> tuple[Condition, ...]:
+    """Whether the agents agree on the last proposal; Unknown while there was none."""
+    if run.variable.spec.consensus is None:
+        return ()
+    vote = status.consensus
+    if vote is None:
+        return (condition(ConditionType.CONSENSUS_REACHED, None, Reason.NO_PROPOSAL),)
+    holds, reason = _VOTES[vote.outcome]
+    if vote.awaits_approval:
+        reason = Reason.AWAITING_APPROVAL
+    return (condition(ConditionType.CONSENSUS_REACHED, holds, reason, f"{vote.proposal}: {vote.reason}"),)
+
+
+_VOTES: Final = {
+    "Pending": (None, Reason.VOTING),
+    "Accepted": (True, Reason.CONSENSUS_REACHED),
+    "Rejected": (False, Reason.CONSENSUS_REJECTED),
+}
 
 
 def _events(run: _Pass, status: OrchestrationVariableStatus, verdict: Verdict) -> tuple[Event, ...]:
@@ -365,4 +274,30 @@ def _events(run: _Pass, status: OrchestrationVariableStatus, verdict: Verdict) -
         was = "" if before.value is None else f" (was {domains.plain(before.value)})"
         note = f"{run.variable.parameter} = {domains.plain(status.value)}{was} by {status.last_decision.rule}: "
         events.append(Event(Reason.COORDINATION_COMPLETED, f"{note}{status.last_decision.message}"))
+    events.extend(_of_the_vote(before, status))
     return (*events, *failure_events(before, verdict))
+
+
+def _of_the_vote(before: OrchestrationVariableStatus, status: OrchestrationVariableStatus) -> list[Event]:
+    """What is told of a vote: that it began, that a human is waited for, that it was lost. What it won is told by the value."""
+    vote, was = status.consensus, before.consensus
+    if vote is None or (was is not None and (was.proposal, was.outcome, was.awaits_approval) == _mark(vote)):
+        return []
+    told = f"{vote.proposal}: {domains.plain(vote.proposed)}"
+    if vote.outcome == "Rejected":
+        return [Event(Reason.CONSENSUS_REJECTED, f"{told} is rejected: {vote.reason}", "Warning", action="Vote")]
+    if vote.awaits_approval:
+        return [
+            Event(
+                Reason.AWAITING_APPROVAL,
+                f"{told} needs the annotation mabeam.dev/approve={vote.proposal}",
+                action="Vote",
+            )
+        ]
+    if vote.outcome == "Pending":
+        return [Event(Reason.VOTING, f"{told} is proposed to {vote.eligible} agents", action="Vote")]
+    return []
+
+
+def _mark(vote: ConsensusRound) -> tuple[str, str, bool | None]:
+    return vote.proposal, vote.outcome, vote.awaits_approval

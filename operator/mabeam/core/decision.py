@@ -7,7 +7,8 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
-from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.questions import Ask
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
@@ -24,7 +25,7 @@ class Effect:
     """
 
     verb: Verb
-    kind: Literal["Pod", "ConfigMap"]
+    kind: Literal["Pod", "ConfigMap", "NetworkPolicy"]
     namespace: str
     name: str
     reason: str
@@ -33,6 +34,7 @@ class Effect:
     resource_version: str | None = None
     grace_seconds: int | None = None
     can_wait: bool = False
+    subresource: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +53,9 @@ class Decision(Generic[Status]):
 
     `status` is the whole status as it should be; it is written only when it differs from what is stored, and
     `status_reason` says in a word why. `requeue_after` is in seconds, None when only an event can change anything.
+    `asks` are the questions that have to be answered before the next pass can go on; each answer wakes the object.
+    `beforehand` is written before the status: what would be lost for good if the process ended between the two, and does no harm
+    without it.
     """
 
     status: Status
@@ -58,6 +63,8 @@ class Decision(Generic[Status]):
     effects: tuple[Effect, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
+    asks: tuple[Ask, ...] = ()
+    beforehand: tuple[Effect, ...] = ()
 
 
 # Until what could wait is looked at again, when nothing else calls sooner.

@@ -12,19 +12,18 @@ from typing import Final
 
 from mabeam.api.agent import Agent, ReportSource
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import (
-    AgentDirective,
-    AgentDirectives,
-    DirectiveState,
-    directives_document,
-)
+from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState, directives_document
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
+from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
+from mabeam.core.content import content_of, document_content, holds_item
 from mabeam.core.decision import Effect, soonest
-from mabeam.core.effective import MAX_ITEMS, EffectiveSet, effective_set, same_order
+from mabeam.core.effective import EffectiveSet, lost_in, same_order
 from mabeam.core.generations import held_document, held_generation, lost_generation, stored_directives
 from mabeam.core.lifecycle import is_live
-from mabeam.core.objects import directives_config_map_body
+from mabeam.core.obedience import EXHAUSTED, Orders, orders_of
+from mabeam.core.objects import digest, directives_config_map_body
 from mabeam.core.reports import Refusal, Report
+from mabeam.core.resources import RESIZABLE
 from mabeam.core.restore import DROPPED, Lapse, in_force, proven_at, restored
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -32,6 +31,8 @@ from mabeam.core.snapshot import AgentSnapshot, PodFacts
 NUDGE_SECONDS: Final = 2
 NOT_DELIVERED: Final = "not delivered in time"
 NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
+# What the operator itself refuses begins so: when that is over, the directive is issued anew.
+UNABLE: Final = "cannot be done: "
 
 
 def expects_reports(agent: Agent) -> bool:
@@ -64,6 +65,8 @@ class _Pass:
     document: JsonDict
     held_generation: int
     lost_generation: int
+    orders: Orders
+    seen: Seen
 
     @property
     def agent(self) -> Agent:
@@ -77,10 +80,9 @@ class _Pass:
     def foreign(self) -> bool:
         return self.snapshot.config_map is not None and not self.snapshot.config_map.ours
 
-    @property
-    def answers(self) -> bool:
-        """Whether an acknowledgement can be waited for: not from an agent that rests, nor from one that never reports."""
-        return not self.wanted_down and expects_reports(self.agent)
+    def answers(self, item: AgentDirective) -> bool:
+        """Whether an answer can be waited for: not from an agent that rests or never reports, but always from its pods' state."""
+        return item.action in CONFIRMED or (not self.wanted_down and expects_reports(self.agent))
 
     @property
     def stamp(self) -> datetime:
@@ -98,29 +100,37 @@ def deliver(
     wanted_down: bool,
     now: datetime,
     lapse: Lapse = Lapse.NONE,
+    orders: Orders | None = None,
+    seen: Seen | None = None,
 ) -> Delivery:
     """The agent's directives as they stand, then the writes that bring them to its pods.
 
     `ready_pods` are those whose main container runs and that are Ready; `wanted_down` says that the agent rests as
     desired, so nobody is left to acknowledge; `lapse` what this pass found of the agent that its directives may be to blame
-    for. An agent that was never told anything has no directives and no ConfigMap.
+    for; `orders` what it is told, and `seen` how far its pods are with that. An agent that was never told anything has no
+    directives and no ConfigMap.
     """
     if not snapshot.variables and snapshot.config_map is None and snapshot.agent.status.directives is None:
         return Delivery(None)
     before = stored_directives(snapshot)
+    orders = orders or orders_of(snapshot)
     held, lost = held_generation(snapshot), lost_generation(snapshot)
-    run = _Pass(snapshot, ready_pods, wanted_down, now, before, held_document(snapshot), held, lost)
-    wanted = effective_set(snapshot.agent, snapshot.variables, before.items)
-    wanted = restored(snapshot.agent.spec, wanted, before, lapse)
-    if not wanted.items and snapshot.agent.status.directives is None and not run.document:
+    document = held_document(snapshot)
+    run = _Pass(snapshot, ready_pods, wanted_down, now, before, document, held, lost, orders, seen or Seen())
+    wanted = restored(snapshot.agent.spec, orders.told, before, lapse)
+    content = content_of(snapshot, wanted, orders.shares)
+    nothing = not wanted.items and not content["proposals"]
+    if nothing and snapshot.agent.status.directives is None and not run.document:
         return Delivery(None, problems=wanted.problems)
-    generation, write = _generation(run, wanted)
-    items = tuple(_advance(run, wanted, item, generation) for item in wanted.items)
+    generation, write = _generation(run, content)
+    items = tuple(_advance(run, wanted, place, item, generation) for place, item in enumerate(wanted.items))
     directives = AgentDirectives(
         generation=generation,
         applied_generation=_applied_generation(run, generation),
         items=items,
-        conflicts=wanted.conflicts[:MAX_ITEMS],
+        conflicts=wanted.listed,
+        content_hash=digest(content),
+        allotted=_allotted(run, items),
         last_good=before.last_good,
     )
     good_at = proven_at(snapshot, directives, wanted.parameters, ready_pods)
@@ -133,8 +143,18 @@ def deliver(
         name = directives_config_map(snapshot.agent.metadata.name)
         told = f"ConfigMap {name} belongs to someone else; delete or rename it, its agent cannot be told anything"
         return Delivery(directives, (), requeue, (*problems, told))
-    effects = (*_config_map(run, wanted, generation, write), *_refresh(run, directives), *_nudge(run, directives))
+    effects = (*_config_map(run, content, generation, write), *_refresh(run, directives), *_nudge(run, directives))
     return Delivery(directives, effects, requeue, problems)
+
+
+def _allotted(run: _Pass, items: tuple[AgentDirective, ...]) -> dict[str, str] | None:
+    """The amounts that the pods have for certain: those of an acknowledged allotment, else those known before."""
+    allotment = next((item for item in items if item.action is DirectiveAction.ALLOCATE_RESOURCES), None)
+    if allotment is None:
+        return None
+    if allotment.state is not DirectiveState.ACKNOWLEDGED:
+        return run.before.allotted
+    return {resource: amount for resource, amount in run.orders.shares.items() if resource in RESIZABLE}
 
 
 def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
@@ -154,57 +174,57 @@ def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
 # --- the generation --------------------------------------------------------------------------------------------------
 
 
-def _generation(run: _Pass, wanted: EffectiveSet) -> tuple[int, bool]:
+def _generation(run: _Pass, content: JsonDict) -> tuple[int, bool]:
     """The generation of the wanted set, and whether the ConfigMap must be written for it. It never moves backwards.
 
     A ConfigMap older than the status is no witness, even when it holds just this: the newer one may be on its way.
     """
     before, held = run.before, run.held_generation
-    content = _content(run.agent.spec.role_name, wanted.parameters)
     newest = max(held, before.generation, run.lost_generation)
-    if held == newest and run.document and _content_of(run.document) == content:
+    if held == newest and run.document and document_content(run.document) == content:
         return held, False
-    intended = _content(run.agent.status.role or "", in_force(before))
-    if before.generation == newest > held and intended == content:
+    if before.generation == newest > held and _is_intended(run, content):
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
     return newest + 1, True
 
 
-def _content(role: str, parameters: JsonDict) -> JsonDict:
-    # `active` is True as long as no variable selects agents: an agent stopped by its user is not an idle one, and
-    # the pod that follows its next start must not read that it is.
-    return {"role": role, "active": True, "parameters": parameters}
-
-
-def _content_of(document: JsonDict) -> JsonDict:
-    return {key: document.get(key) for key in ("role", "active", "parameters")}
+def _is_intended(run: _Pass, content: JsonDict) -> bool:
+    """Whether the stored generation stands for this content; an older operator's has no hash, and told nothing but parameters."""
+    if run.before.content_hash is not None:
+        return run.before.content_hash == digest(content)
+    return (run.agent.status.role or "", in_force(run.before)) == (content["role"], content["parameters"])
 
 
 # --- how far each directive came --------------------------------------------------------------------------------------
 
 
-def _advance(run: _Pass, wanted: EffectiveSet, item: AgentDirective, generation: int) -> AgentDirective:
+def _advance(run: _Pass, wanted: EffectiveSet, place: int, item: AgentDirective, generation: int) -> AgentDirective:
     """The directive with its state of this moment.
 
     Acknowledged stays: a pod that starts later reads the same file before its agent's first step, and its first
     reports (of a generation not applied yet) would make the state flap. Only a refusal or another order moves it.
     """
     old = next((i for i in run.before.items if i.variable == item.variable and same_order(i, item)), None)
-    was_lost = any(c.loser == item.variable and c.parameter in item.parameters for c in run.before.conflicts)
     conflict = wanted.lost(item)
-    aside = conflict.message[:1024] if conflict is not None else DROPPED if item.dropped else None
-    was_aside = old is not None and (was_lost or bool(old.dropped))
+    unable = f"{UNABLE}{wanted.refused[place]}" if place in wanted.refused else None
+    aside = conflict.message if conflict is not None else DROPPED if item.dropped else unable
+    was_aside = old is not None and _was_aside(run, old)
     if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(run, item, generation)):
         item = item.model_copy(
             update={"generation": generation, "issued_at": run.stamp, "state": DirectiveState.ISSUED, "reason": None}
         )
     if aside is not None:
-        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside})
-    state, reason = _state(run, item)
+        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside[:1024]})
+    state, reason = _state(run, item, is_new=old is None)
     # While nobody runs, nobody can answer: the time to do so begins when somebody does.
-    asleep = run.wanted_down and state is not DirectiveState.ACKNOWLEDGED
+    asleep = run.wanted_down and item.action not in CONFIRMED and state is not DirectiveState.ACKNOWLEDGED
     issued_at = None if asleep else item.issued_at or run.stamp
     return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
+
+
+def _was_aside(run: _Pass, old: AgentDirective) -> bool:
+    unable = old.state is DirectiveState.REFUSED and (old.reason or "").startswith(UNABLE)
+    return unable or bool(old.dropped) or lost_in(run.before.conflicts, old) is not None
 
 
 def _was_overtaken(run: _Pass, item: AgentDirective, generation: int) -> bool:
@@ -215,32 +235,49 @@ def _was_overtaken(run: _Pass, item: AgentDirective, generation: int) -> bool:
     return lost or (run.held_generation >= item.generation and not _holds(run, item))
 
 
-def _state(run: _Pass, item: AgentDirective) -> tuple[DirectiveState, str | None]:
+def _state(run: _Pass, item: AgentDirective, *, is_new: bool) -> tuple[DirectiveState, str | None]:
     refusal = next((r for pod in run.ready_pods for r in _refusals(run, pod) if _refuses(run, pod, r, item)), None)
     if refusal is not None:
-        return DirectiveState.REFUSED, (refusal.reason or "refused without a reason")[:1024]
-    if run.ready_pods and all(_applied(run, pod) >= item.generation for pod in run.ready_pods):
+        reason = refusal.reason or "refused without a reason"
+        return DirectiveState.REFUSED, (f"says: {reason}" if reason.startswith(UNABLE) else reason)[:1024]
+    late = item.issued_at is not None and run.remaining(item.issued_at, item.timeout_seconds) <= 0
+    if item.action is DirectiveAction.ALLOCATE_RESOURCES:
+        if item.state is DirectiveState.REFUSED:
+            return item.state, item.reason
+        wrong = infeasible(run.seen, run.ready_pods, late=late)
+        if wrong is not None:
+            return DirectiveState.REFUSED, f"{EXHAUSTED}: {wrong}"[:1024]
+    if not is_new and _is_confirmed(run, item):
         return DirectiveState.ACKNOWLEDGED, None
     if item.state in (DirectiveState.ACKNOWLEDGED, DirectiveState.REFUSED):
         return item.state, item.reason
     delivered = item.state is DirectiveState.DELIVERED or item.reason == NOT_ACKNOWLEDGED or _is_delivered(run, item)
-    if run.answers and item.issued_at is not None and run.remaining(item.issued_at, item.timeout_seconds) <= 0:
+    if run.answers(item) and late:
         return DirectiveState.EXPIRED, NOT_ACKNOWLEDGED if delivered else NOT_DELIVERED
     return (DirectiveState.DELIVERED if delivered else DirectiveState.ISSUED), None
 
 
+def _is_confirmed(run: _Pass, item: AgentDirective) -> bool:
+    """Whether the pods' state shows it done, where that can be seen; and the processes say so, where they are to know."""
+    by_report = bool(run.ready_pods) and all(_applied(run, pod) >= item.generation for pod in run.ready_pods)
+    seen = CONFIRMED.get(item.action)
+    if seen is None:
+        return by_report
+    heard = item.action is not DirectiveAction.ALLOCATE_RESOURCES or by_report or not expects_reports(run.agent)
+    return heard and seen(run.seen, run.ready_pods)
+
+
 def _is_delivered(run: _Pass, item: AgentDirective) -> bool:
-    """Whether the ConfigMap holds the directive and every ready pod was made to look."""
+    """Whether the ConfigMap holds the directive and every ready pod was made to look; an order about pods: that it is stored."""
+    if item.action in CONFIRMED and item.action is not DirectiveAction.ALLOCATE_RESOURCES:
+        return any(same_order(old, item) and old.variable == item.variable for old in run.before.items)
     looked = all(pod.generation >= item.generation for pod in run.ready_pods)
     return _holds(run, item) and run.held_generation >= item.generation and looked
 
 
 def _holds(run: _Pass, item: AgentDirective) -> bool:
-    """Whether the ConfigMap has the directive's parameters."""
-    held = run.document.get("parameters")
-    return isinstance(held, dict) and all(
-        parameter in held and held[parameter] == value for parameter, value in item.parameters.items()
-    )
+    """Whether the ConfigMap has what the directive tells."""
+    return holds_item(run.document, item)
 
 
 def _report(run: _Pass, pod: PodFacts) -> Report | None:
@@ -284,14 +321,11 @@ def _applied_generation(run: _Pass, generation: int) -> int:
 # --- the writes -------------------------------------------------------------------------------------------------------
 
 
-def _config_map(run: _Pass, wanted: EffectiveSet, generation: int, write: bool) -> tuple[Effect, ...]:
+def _config_map(run: _Pass, content: JsonDict, generation: int, write: bool) -> tuple[Effect, ...]:
     if not write:
         return ()
     meta = run.agent.metadata
-    document = directives_document(
-        meta.name, generation, run.agent.spec.role_name, active=True, parameters=wanted.parameters
-    )
-    body = directives_config_map_body(run.agent, document)
+    body = directives_config_map_body(run.agent, directives_document(meta.name, generation, content))
     effect = Effect("create", "ConfigMap", meta.namespace, body["metadata"]["name"], "directives", body)
     held = run.snapshot.config_map
     return (effect if held is None else replace(effect, verb="apply", resource_version=held.resource_version),)
@@ -347,12 +381,11 @@ def _requeue(run: _Pass, directives: AgentDirectives) -> float | None:
     """Seconds until the next deadline or nudge, whichever is sooner."""
     delays: list[float | None] = []
     open_states = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
-    if run.answers:
-        delays.extend(
-            run.remaining(item.issued_at, item.timeout_seconds)
-            for item in directives.items
-            if item.state in open_states and item.issued_at is not None
-        )
+    delays.extend(
+        run.remaining(item.issued_at, item.timeout_seconds)
+        for item in directives.items
+        if item.state in open_states and item.issued_at is not None and run.answers(item)
+    )
     since = _unanswered_since(run, directives)
     if since is not None and not run.foreign:
         delay = run.remaining(since, NUDGE_SECONDS)

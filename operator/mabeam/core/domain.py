@@ -3,6 +3,7 @@
 0.1 is a tenth here, not the nearest binary fraction, so no decision ever shows 0.30000000000000004.
 """
 
+import json
 import math
 from collections.abc import Callable, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal, localcontext
@@ -13,6 +14,8 @@ from mabeam.api.variable import Domain, DomainType
 
 # Exact for every sum and product of numbers up to 1e12 with the 17 digits a float can show.
 CONTEXT: Final = Context(prec=60)
+# As much of an object as a message shows.
+SHOWN: Final = 120
 _HALF: Final = Decimal("0.5")
 _LIMIT: Final = Decimal(repr(MAGNITUDE))
 
@@ -32,6 +35,9 @@ def plain(value: Any) -> str:
     """The value in the fewest characters: 0.6, 3, small."""
     if isinstance(value, Decimal):
         value = float(value)
+    if isinstance(value, dict | list):
+        text = json.dumps(value, sort_keys=True, separators=(",", ":"))
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
@@ -86,10 +92,25 @@ def _whole(value: Decimal) -> Decimal:
 
 def adopt(domain: Domain, value: Any) -> Any:
     """The value, fitted to the domain: None when no value of the domain corresponds to it."""
+    if domain.type is DomainType.OBJECT:
+        return _adopt_object(domain, value)
     if not numeric(domain):
         return value if value in (domain.choices or ()) else None
     wanted = number(value)
     return None if wanted is None or problem(domain) else fit(domain, wanted)
+
+
+def _adopt_object(domain: Domain, value: Any) -> Any:
+    """The object with each entry fitted to its own domain; None when it is none, or an entry is none of its domain."""
+    if not isinstance(value, dict) or not domain.properties:
+        return value if isinstance(value, dict) else None
+    found = {name: adopt(entry_domain(domain, name), item) for name, item in value.items() if name in domain.properties}
+    return None if len(found) < len(value) or any(item is None for item in found.values()) else found
+
+
+def entry_domain(domain: Domain, name: str) -> Domain:
+    """What the entry of that name of an Object may be."""
+    return Domain.model_construct(**dict(domain.properties[name]), properties={})
 
 
 def problem(domain: Domain) -> str | None:
@@ -129,10 +150,26 @@ def _range(domain: Domain) -> str:
     return low if domain.maximum is None else f"{low} up to {plain(domain.maximum)}"
 
 
+def _check_object(domain: Domain, value: Any) -> str | None:
+    if not isinstance(value, dict):
+        return "must be an object"
+    if not domain.properties:
+        return None
+    listed = ", ".join(sorted(domain.properties))
+    for name, item in sorted(value.items()):
+        if name not in domain.properties:
+            return f"has an entry {name!r:.40}; allowed: {listed}"
+        wrong = check(entry_domain(domain, name), item)
+        if wrong is not None:
+            return f"has an entry {name} that {wrong}"
+    return None
+
+
 CHECKS: Final[Mapping[DomainType, Callable[[Domain, Any], str | None]]] = {
     DomainType.NUMBER: _check_number,
     DomainType.INTEGER: _check_integer,
     DomainType.CHOICE: _check_choice,
+    DomainType.OBJECT: _check_object,
 }
 
 

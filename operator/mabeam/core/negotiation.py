@@ -4,6 +4,7 @@ Offers are sorted by agent and summed in decimals of 60 digits. An offer is boun
 the worst a hostile agent can do is what an honest one with its weight could do at the edge of the domain.
 """
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from decimal import Decimal, localcontext
@@ -11,17 +12,10 @@ from typing import Any, Final
 
 from mabeam.api.agent import Agent, Preference
 from mabeam.api.names import Reason
-from mabeam.api.variable import (
-    Aggregation,
-    Domain,
-    DomainType,
-    Negotiation,
-    NegotiationStrategy,
-    Offer,
-    OrchestrationVariable,
-    Payment,
-)
-from mabeam.core.domain import CONTEXT, clamp, fit, number, plain, problem
+from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, OrchestrationVariable, Payment
+from mabeam.api.variable_status import NegotiationStrategy, Offer
+from mabeam.core.domain import CONTEXT, adopt, clamp, fit, number, numeric, plain, problem
+from mabeam.core.outcome import Outcome
 from mabeam.core.reports import Report
 
 DEFAULT_WEIGHT: Final = 1.0
@@ -36,23 +30,6 @@ TEXT_LENGTH: Final = 256
 class Gathered:
     """What the agents brought: offers by agent's name, and in words what was dropped."""
 
-    offers: tuple[Offer, ...] = ()
-    dropped: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What a round came to. Without a `value`, `rule` is the reason why; `error` blames the configuration.
-
-    `winner` and `payment` are an auction's.
-    """
-
-    rule: str
-    message: str
-    value: Any = None
-    winner: str | None = None
-    payment: float | None = None
-    error: Reason | None = None
     offers: tuple[Offer, ...] = ()
     dropped: tuple[str, ...] = ()
 
@@ -171,11 +148,27 @@ def _bounded_choice(domain: Domain, value: Any) -> tuple[Any, bool]:
     return value, False
 
 
+def _reported_object(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    if variable in report.numbers or variable in report.choices:
+        told.append(
+            "it reports a number or a choice, but the domain wants an object, which only spec.preferences can hold"
+        )
+    return None
+
+
+def _static_object(domain: Domain, value: Any, told: list[str]) -> Any:
+    found = adopt(domain, value)
+    if found is None:
+        told.append(f"its preference {value!r:.80} is no object of the domain")
+    return found
+
+
 _NUMBERS: Final = Reader(_reported_number, _static_number, _bounded_number)
 READERS: Final[Mapping[DomainType, Reader]] = {
     DomainType.NUMBER: _NUMBERS,
     DomainType.INTEGER: _NUMBERS,
     DomainType.CHOICE: Reader(_reported_choice, _static_choice, _bounded_choice),
+    DomainType.OBJECT: Reader(_reported_object, _static_object, _bounded_choice),
 }
 
 
@@ -190,7 +183,7 @@ def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ..
     if total == 0:
         text = "the offers' total weight is 0; give at least one agent a weight above 0"
         return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
-    decide = _plurality if domain.type is DomainType.CHOICE else _aggregate
+    decide = AGGREGATORS[domain.type]
     rule, value = decide(negotiation, domain, offers)
     return Outcome(rule, f"{plain(value)} from {_count(offers, 'offer')}, total weight {plain(total)}", value)
 
@@ -256,6 +249,23 @@ def _plurality(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ..
     return "WeightedPlurality", max(behind, key=lambda choice: behind[choice])
 
 
+def _plurality_of_objects(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
+    """The object with the most weight behind it, whole: settings that belong together are not mixed. Ties by their text."""
+    behind: dict[str, Decimal] = {}
+    for offer in offers:
+        text = json.dumps(offer.value, sort_keys=True)
+        behind[text] = behind.get(text, Decimal(0)) + _decimal(offer.weight)
+    return "WeightedPlurality", json.loads(min(behind, key=lambda text: (-behind[text], text)))
+
+
+AGGREGATORS: Final[Mapping[DomainType, Callable[[Negotiation, Domain, tuple[Offer, ...]], tuple[str, Any]]]] = {
+    DomainType.NUMBER: _aggregate,
+    DomainType.INTEGER: _aggregate,
+    DomainType.CHOICE: _plurality,
+    DomainType.OBJECT: _plurality_of_objects,
+}
+
+
 # --- auction ----------------------------------------------------------------------------------------------------------
 
 
@@ -269,7 +279,7 @@ def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]
     second = _decimal(qualified[1].bid) if len(qualified) > 1 else reserve
     payment = negotiation.payment or Payment.FIRST_PRICE
     pays = PAYMENTS[payment](_decimal(winner.bid), second, reserve)
-    value = winner.value if domain.type is DomainType.CHOICE else fit(domain, _decimal(winner.value))
+    value = fit(domain, _decimal(winner.value)) if numeric(domain) else winner.value
     told = f"{plain(value)} won by {winner.agent}, who pays {plain(pays)}, among {_count(qualified, 'qualifying bid')}"
     return Outcome(payment, told, value, winner.agent, float(pays))
 

@@ -35,6 +35,7 @@ from mabeam.api.names import (
 )
 from mabeam.api.template import PodTemplate
 from mabeam.core.memo import once
+from mabeam.core.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, Amounts, main_container
 from mabeam.core.snapshot import PodDefaults
 
 # The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.
@@ -73,6 +74,12 @@ def pod_hash(spec: AgentSpec) -> str:
     return _hashes(spec)[0]
 
 
+def shape(spec: AgentSpec, reconfigurations: int) -> str:
+    """The hash of what shapes the pod: its spec, and how often directives had the pods made anew."""
+    own = pod_hash(spec)
+    return digest([own, reconfigurations]) if reconfigurations else own
+
+
 def spec_hash(spec: AgentSpec) -> str:
     """The hash of the spec but `replicas`: a change of it releases a parked or ended agent, a scaling does not.
 
@@ -86,6 +93,9 @@ def spec_hash(spec: AgentSpec) -> str:
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
     shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}
+    if "resources" in shape:  # what an allocation may do with them is in no pod
+        made = {name: value for name, value in shape["resources"].items() if name not in ("bounds", "cpuWeight")}
+        shape = {name: value for name, value in (shape | {"resources": made}).items() if name != "resources" or made}
     return digest(shape), digest(whole)
 
 
@@ -126,11 +136,19 @@ def directives_config_map_body(agent: Agent, document: JsonDict) -> JsonDict:
 
 
 def pod_body(
-    agent: Agent, ordinal: int, incarnation: int, generation: int, defaults: PodDefaults, avoid: str | None = None
+    agent: Agent,
+    ordinal: int,
+    incarnation: int,
+    generation: int,
+    defaults: PodDefaults,
+    avoid: str | None = None,
+    made_from: str | None = None,
+    resources: Amounts | None = None,
 ) -> JsonDict:
     """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays.
 
-    The node to `avoid` is taken all the same when there is no other: an agent on one node must not wait for ever.
+    The node to `avoid` is taken all the same when there is no other: an agent on one node must not wait for ever. `made_from` is
+    the hash that says of what the pod is made; `resources` are what the main container gets instead of what it declares.
     """
     spec = agent.spec
     name = pod_name(agent.metadata.name, ordinal, incarnation)
@@ -148,9 +166,13 @@ def pod_body(
     volumes.append(
         {"name": DIRECTIVES_VOLUME, "configMap": {"name": directives_config_map(agent.metadata.name), "optional": True}}
     )
-    _equip(_main_container(pod_spec), agent, ordinal, incarnation)
+    _equip(main_container(pod_spec["containers"]), agent, ordinal, incarnation)
+    if resources is not None:
+        main_container(pod_spec["containers"])["resources"] = resources.to_wire()
     annotations = dict((meta.annotations if meta else None) or {})
-    annotations[ANNOTATION_SPEC_HASH] = pod_hash(spec)
+    if spec.resources is not None and spec.resources.network_priority is not None:
+        annotations |= dict.fromkeys(BANDWIDTH_ANNOTATIONS, BANDWIDTH[spec.resources.network_priority])
+    annotations[ANNOTATION_SPEC_HASH] = made_from or pod_hash(spec)
     if generation:
         annotations[ANNOTATION_GENERATION] = str(generation)
     return {
@@ -208,12 +230,6 @@ def _list_in(holder: JsonDict, key: str) -> list[JsonDict]:
     found: list[JsonDict] = holder.get(key) or []
     holder[key] = found
     return found
-
-
-def _main_container(pod_spec: JsonDict) -> JsonDict:
-    """The container whose end is the agent's end: the one named `agent`, else the first."""
-    containers: list[JsonDict] = pod_spec["containers"]
-    return next((c for c in containers if c["name"] == MAIN_CONTAINER), containers[0])
 
 
 def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) -> None:

@@ -16,8 +16,9 @@ from mabeam.api.agent_status import (
     PodRecord,
 )
 from mabeam.api.names import Reason, pod_name
-from mabeam.core import groups, lifecycle, objects, summary
+from mabeam.core import groups, lifecycle, summary
 from mabeam.core.decision import Effect, Event, soonest
+from mabeam.core.resources import Amounts
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 # The last number a status can hold: a record that carries it can have no successor, so nobody honest wrote it.
@@ -43,6 +44,13 @@ class Pass:
     effects: list[Effect] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
     requeue: float | None = None
+    shape: str = ""
+    resources: Amounts | None = None
+
+    def is_current(self, pod: PodFacts) -> bool:
+        """Whether the pod is the one that its ordinal's record stands for."""
+        record = self.records.get(pod.ordinal)
+        return record is not None and record.incarnation == pod.incarnation
 
     def wake(self, at: datetime) -> None:
         self.requeue = soonest(self.requeue, max(0.0, (at - self.now).total_seconds()))
@@ -108,7 +116,7 @@ def _adopted(run: Pass, ordinal: int, incarnation: int, state: AgentState) -> Po
         name=name,
         incarnation=incarnation,
         state=state,
-        spec_hash=objects.pod_hash(run.snapshot.agent.spec),
+        spec_hash=run.shape,
         migration=run.migrations or None,
     )
 
@@ -158,7 +166,7 @@ def roll(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
 
     A pod's own annotation says which spec it was made from; the record says it for one that is not made yet.
     """
-    wanted = objects.pod_hash(run.snapshot.agent.spec)
+    wanted = run.shape
     healthy_stale: list[PodRecord] = []
     replaced: list[PodRecord] = []
     settled = True

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from mabeam.api.agent import Agent
+from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.base import ObjectMeta
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.core import objects, summary
@@ -19,7 +19,7 @@ def release(run: Pass, reborn: bool) -> bool:
     agent, before = run.snapshot.agent, run.snapshot.agent.status
     asked = asked_for(agent.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
-    if not by_annotation and not reborn and not spec_changed(agent):
+    if not by_annotation and not reborn and not spec_changed(agent, run.snapshot.user_spec):
         return False
     if run.parked_at is not None:
         why = (
@@ -64,11 +64,11 @@ def asked_for(metadata: ObjectMeta, annotation: str) -> str:
     return metadata.annotations.get(annotation, "")[:ANNOTATION_LENGTH]
 
 
-def spec_changed(agent: Agent) -> bool:
+def spec_changed(agent: Agent, spec: AgentSpec | None = None) -> bool:
     """Whether the spec, `replicas` apart, is another than the one the stored status was decided for."""
-    before = agent.status
+    before, spec = agent.status, spec or agent.spec
     if before.spec_hash is not None:
-        return before.spec_hash != objects.spec_hash(agent.spec)
+        return before.spec_hash != objects.spec_hash(spec)
     # A status from before there was a hash: a new generation is a changed spec, unless it can be a mere scaling.
-    scaled = before.effective is not None and before.effective.replicas != agent.spec.replicas
+    scaled = before.effective is not None and before.effective.replicas != spec.replicas
     return 0 <= before.observed_generation < agent.metadata.generation and not scaled

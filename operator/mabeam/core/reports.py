@@ -1,4 +1,4 @@
-"""What agents say: OpenMetrics text → `Report`; a hostile or broken report costs its own samples, nothing else.
+"""What agents say: OpenMetrics text (or samples) → `Report`; what is hostile or broken costs its own samples, nothing else.
 
 A parser of our own, because the core imports nothing of the world: one line is one sample, and a line that is not
 well-formed is told and skipped. Nothing that a sample's value can change is in a problem's text: problems end up in a
@@ -7,7 +7,7 @@ status, and a status does not tick.
 
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -51,6 +51,9 @@ class Report:
     problems: tuple[str, ...] = ()
 
 
+# A sample before it is judged: its metric, its labels, and its value as text.
+Sample = tuple[str, Mapping[str, str], str]
+
 # --- parsing --------------------------------------------------------------------------------------------------------
 
 
@@ -86,6 +89,19 @@ def parse(text: str | bytes) -> Report:
     return draft.report()
 
 
+def report_of(samples: Iterable[Sample]) -> Report:
+    """The report that these samples make, as if they had been read from a text: the same rules, bounds and problems."""
+    draft = _Draft()
+    for name, labels, value in samples:
+        if not draft.has_room_for(name):
+            continue
+        try:
+            METRICS[name](draft, labels, _number(value))
+        except _Bad as bad:
+            draft.problem(f"{_series(name, labels)}: {bad}")
+    return draft.report()
+
+
 def _read_line(draft: "_Draft", number: int, line: str) -> None:
     if not line or line.startswith("#"):
         return
@@ -93,17 +109,12 @@ def _read_line(draft: "_Draft", number: int, line: str) -> None:
     if name is None:
         draft.problem(f"line {number} is not a sample")
         return
-    take = METRICS.get(name.group())
-    if take is None:
-        return
-    draft.series += 1
-    if draft.series > MAX_SERIES:
-        draft.problem(f"more than {MAX_SERIES} series: the rest is dropped", always=True)
+    if not draft.has_room_for(name.group()):
         return
     labels: dict[str, str] = {}
     try:
         end = _read_labels(line, name.end(), labels)
-        take(draft, labels, _read_value(line, end))
+        METRICS[name.group()](draft, labels, _read_value(line, end))
     except _Bad as bad:
         draft.problem(f"{_series(name.group(), labels)}: {bad}")
 
@@ -129,7 +140,10 @@ def _read_labels(line: str, start: int, labels: dict[str, str]) -> int:
 
 def _read_value(line: str, start: int) -> float:
     tail = _TAIL.match(line, start)
-    text = tail.group(1) if tail is not None else ""
+    return _number(tail.group(1) if tail is not None else "")
+
+
+def _number(text: str) -> float:
     number = float(text) if _NUMBER.fullmatch(text) else math.nan if _NOT_FINITE.fullmatch(text) else None
     if number is None:
         raise _Bad("malformed sample")
@@ -168,6 +182,15 @@ class _Draft:
             self.problems.append(text)
         elif always:
             self.problems[-1] = text
+
+    def has_room_for(self, name: str) -> bool:
+        """Whether a series of that name is to be read: it is one of ours, and not beyond the bound."""
+        if name not in METRICS:
+            return False
+        self.series += 1
+        if self.series > MAX_SERIES:
+            self.problem(f"more than {MAX_SERIES} series: the rest is dropped", always=True)
+        return self.series <= MAX_SERIES
 
     def report(self) -> Report:
         applied = self.single.get("mabeam_applied_generation")

@@ -13,7 +13,7 @@ from typing import Final
 from mabeam.api.agent import AgentSpec, RecoveryStrategy
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
-from mabeam.core.effective import EffectiveSet
+from mabeam.core.effective import PARAMETRIC, EffectiveSet
 from mabeam.core.lifecycle import later
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -41,7 +41,7 @@ def restored(spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, lap
 def _judged(spec: AgentSpec, item: AgentDirective, good: JsonDict, lapse: Lapse) -> AgentDirective:
     asked = spec.fault_tolerance.recovery_strategy is RecoveryStrategy.RESTORE_LAST_GOOD
     blamed = lapse is Lapse.FAILED or (item.dropped and lapse is not Lapse.RELEASED)
-    dropped = asked and blamed and not _was_good(item, good)
+    dropped = asked and blamed and item.action in PARAMETRIC and not _was_good(item, good)
     return item.model_copy(update={"dropped": True if dropped else None})
 
 
@@ -51,14 +51,19 @@ def _was_good(item: AgentDirective, good: JsonDict) -> bool:
 
 def in_force(directives: AgentDirectives) -> JsonDict:
     """The parameters that a stored status stands for."""
-    lost = {(conflict.loser, conflict.parameter) for conflict in directives.conflicts}
+    conflicts = [conflict for conflict in directives.conflicts if conflict.action is None]
+    lost = {(conflict.loser, conflict.parameter) for conflict in conflicts}
     good = directives.last_good or {}
-    return {
+    held = {
         parameter: good[parameter] if item.dropped else value
         for item in directives.items
+        if item.action in PARAMETRIC
         for parameter, value in item.parameters.items()
         if (item.variable, parameter) not in lost and (not item.dropped or parameter in good)
     }
+    together = {c.parameter: c.value for c in conflicts if c.value is not None and c.parameter in held}
+    unresolved = {c.parameter: c.value for c in conflicts if c.value is not None and c.winner == c.loser}
+    return held | together | unresolved
 
 
 def proven_at(

@@ -9,11 +9,13 @@ from datetime import datetime
 from typing import Literal
 
 from mabeam import __version__
-from mabeam.api.agent import Agent
+from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.base import JsonDict
 from mabeam.api.supervision import Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.context import Context
+from mabeam.core.questions import Answer, Ask
 from mabeam.core.reports import Report
 
 
@@ -57,6 +59,19 @@ class PodFacts:
     generation: int = 0
     nudge: str | None = None
     reported_failed: str | None = None
+    main_name: str = ""
+    resources: JsonDict | None = None
+    actual: JsonDict | None = None
+    resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None
+    resize_message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PeerFacts:
+    """Another agent, as one that talks to it has to know it: its role, and the addresses of its ready pods."""
+
+    role: str = ""
+    addresses: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +97,17 @@ class ConfigMapFacts:
         """The generation the ConfigMap carries; 0 when it cannot be read."""
         value = (self.document or {}).get("generation", 0)
         return value if isinstance(value, int) else 0
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkPolicyFacts:
+    """The NetworkPolicy of an agent: whether it is the operator's to write, and the hash of what it says."""
+
+    name: str
+    uid: str
+    resource_version: str
+    ours: bool
+    content_hash: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +141,8 @@ class AgentSnapshot:
     as a drain leaves them; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
     made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`); with
-    both it goes on by itself, for nobody speaks to it any more; `over` why a stop is for good.
+    both it goes on by itself, for nobody speaks to it any more; `over` why a stop is for good. `peers` are those it is told to
+    talk to; `fellows` all agents of its variables, where it matters who leads them; `policy` its NetworkPolicy.
     """
 
     agent: Agent
@@ -133,6 +160,16 @@ class AgentSnapshot:
     over: str | None = None
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    peers: Mapping[str, PeerFacts] = field(default_factory=dict)
+    fellows: tuple[Agent, ...] = ()
+    policy: NetworkPolicyFacts | None = None
+    declared: AgentSpec | None = None
+
+    @property
+    def user_spec(self) -> AgentSpec:
+        """The spec as its user wrote it; `agent.spec` is what directives made of it, once they were looked at."""
+        return self.agent.spec if self.declared is None else self.declared
 
 
 @dataclass(frozen=True)
@@ -157,6 +194,8 @@ class VariableSnapshot:
     """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
 
     A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
+    `asked` are the questions of the present decision, whose answers it has not used yet; `answers` are those that are known, to
+    them and to some before; `context` is the system as a whole.
     `config_maps` are those that hold the directives of a variable with more than its status can carry.
     """
 
@@ -164,3 +203,6 @@ class VariableSnapshot:
     agents: tuple[Agent, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     config_maps: tuple[ConfigMapFacts, ...] = ()
+    answers: Mapping[str, Answer] = field(default_factory=dict)
+    asked: tuple[Ask, ...] = ()
+    context: Context = field(default_factory=Context)

@@ -23,9 +23,12 @@ from mabeam.api.agent_status import (
 from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE, LABEL_AGENT, Reason
 from mabeam.core import budget, family, groups, lifecycle, objects, summary
 from mabeam.core.acts import act, same_intent, turns
+from mabeam.core.confirmation import Seen
 from mabeam.core.decision import Decision, Event, soonest
 from mabeam.core.delivery import deliver
+from mabeam.core.enforcement import enforce
 from mabeam.core.lifecycle import Ending, ExitKind
+from mabeam.core.obedience import Orders, obey, orders_of
 from mabeam.core.ordinals import Pass, by_ordinal, current_pod, incarnate, next_record, roll, stored_records
 from mabeam.core.release import asked_for, probe, release
 from mabeam.core.restore import Lapse
@@ -76,6 +79,9 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         return Decision(before, "unchanged")  # the garbage collector has the rest; a new pod would only be in its way
     if snapshot.invalid is not None:
         return summary.invalid(snapshot, now)
+    orders = orders_of(snapshot)
+    snapshot = obey(snapshot, orders)
+    agent = snapshot.agent
     supervision, reborn = family.obeyed(before.supervision, snapshot.word)
     wanted_down = summary.is_wanted_down(snapshot)
     run = Pass(
@@ -87,7 +93,9 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         before.disruptions,
         before.parked_at,
         before.probed_at,
-        before.migrations or 0,
+        orders.migrations,
+        shape=orders.shape,
+        resources=orders.resources,
     )
     migrated_by = _told_to_move(run)
     released = release(run, reborn)
@@ -114,28 +122,35 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         if same_intent(record, stored.get(ordinal)):
             act(run, record, pods.get(ordinal, ()), turn)
         run.records[ordinal] = _terminating(record, pods.get(ordinal, ()))
-    ready = tuple(pod for pod in snapshot.pods if _is_current(run, pod) and lifecycle.is_ready(pod))
+    ready = tuple(pod for pod in snapshot.pods if run.is_current(pod) and lifecycle.is_ready(pod))
     rests = wanted_down or summary.at_rest(run.records.values())
-    delivery = deliver(snapshot, ready, rests, now, _lapse(run, released))
+    seen = _seen_of(run, orders, agent.spec.replicas)
+    delivery = deliver(snapshot, ready, rests, now, _lapse(run, released), orders, seen)
+    policy = enforce(snapshot, orders.told, delivery.directives)
     status = before.model_copy(
         update={
             "observed_generation": agent.metadata.generation,
-            "role": agent.spec.role_name,
-            "active": not wanted_down and run.parked_at is None,
+            "role": orders.told.role or agent.spec.role_name,
+            "active": not wanted_down and run.parked_at is None and orders.told.active,
             "pods": tuple(run.records[ordinal] for ordinal in sorted(run.records)),
             "restarts": min(run.restarts, MOST_COUNTED),
             "disruptions": min(run.disruptions, MOST_COUNTED),
             "replicas": sum(1 for record in run.records.values() if record.state in summary.ALIVE),
             "ready_replicas": len(ready),
             "selector": f"{LABEL_AGENT}={agent.metadata.name}",
-            "spec_hash": objects.spec_hash(agent.spec),
+            "spec_hash": objects.spec_hash(snapshot.user_spec),
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
             "probed_at": run.probed_at,
             "released_by": asked_for(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
             "migrations": run.migrations or None,
             "migrated_by": migrated_by,
-            "effective": EffectiveAgent(replicas=agent.spec.replicas, desired_state=agent.spec.desired_state),
+            "reconfigurations": orders.reconfigurations or None,
+            "effective": EffectiveAgent(
+                replicas=agent.spec.replicas,
+                desired_state=agent.spec.desired_state,
+                resources=orders.resources.to_wire() if orders.resources is not None else {},
+            ),
             "directives": delivery.directives,
             "supervision": supervision,
         }
@@ -144,21 +159,24 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     return Decision(
         status=status,
         status_reason=summary.status_reason(before, status),
-        effects=(*run.effects, *delivery.effects),
+        effects=(*run.effects, *delivery.effects, *policy),
         events=summary.told(agent, run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
+        asks=orders.told.asks,
     )
+
+
+def _seen_of(run: Pass, orders: Orders, replicas: int) -> Seen:
+    """How far the agent's pods are with what it is told about them."""
+    live = sum(1 for pod in run.snapshot.pods if lifecycle.is_live(pod))
+    records = tuple(run.records[ordinal] for ordinal in sorted(run.records))
+    return Seen(records, live, replicas, orders.shape, orders.migrations, orders.resources)
 
 
 def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
     """The record, saying whether its end is known before its process is gone: then those before it in a tree wait on."""
     lingers = True if record.state in family.AT_REST and any(map(lifecycle.is_live, pods)) else None
     return record if record.terminating == lingers else record.model_copy(update={"terminating": lingers})
-
-
-def _is_current(run: Pass, pod: PodFacts) -> bool:
-    record = run.records.get(pod.ordinal)
-    return record is not None and record.incarnation == pod.incarnation
 
 
 def _lapse(run: Pass, released: bool) -> Lapse:

@@ -6,7 +6,7 @@ from typing import Final
 
 from mabeam.api.base import Condition
 from mabeam.api.names import ConditionType, Reason
-from mabeam.api.variable import OrchestrationVariableStatus
+from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.conditions import condition
 from mabeam.core.decision import Event
 
@@ -57,6 +57,8 @@ FAILURES: Final[Mapping[str, Reason]] = {
     Reason.INVALID_CONFIGURATION: Reason.COORDINATION_FAILED,
     Reason.UNSUPPORTED_COORDINATION_TYPE: Reason.COORDINATION_FAILED,
     Reason.REFUSED: Reason.COORDINATION_FAILED,
+    Reason.FUNCTION_FAILED: Reason.COORDINATION_FAILED,
+    Reason.CONSTRAINT_VIOLATION: Reason.COORDINATION_FAILED,
     Reason.INVALID_SPEC: Reason.INVALID_SPEC,
 }
 

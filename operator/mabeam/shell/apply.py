@@ -65,6 +65,8 @@ class Applier:
         patch: JsonDict,
         dead: set[str],
     ) -> None:
+        for effect in decision.beforehand:
+            await self._do(effect, meta, dead)
         if patch:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
@@ -91,23 +93,34 @@ class Applier:
                 await self._create(effect, owner, dead)
             case "apply":
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
-                body = {"metadata": guard | _labels(effect.body), "data": effect.body.get("data", {})}
+                content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
+                body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
                 answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, body)
                 self._learn(effect.kind, answer, dead)
             case "patch":
-                try:
-                    answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, effect.body)
-                except ApiError as error:
-                    if error.status != 404:  # a pod that is gone needs no annotation
-                        raise
-                else:
-                    self._learn(effect.kind, answer, dead)
+                await self._patch(effect, dead)
             case "delete":
                 answer_or_none = await self.cluster.delete(
                     effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
                 )
                 if answer_or_none is not None and answer_or_none.get("kind") == effect.kind:
                     self._learn(effect.kind, answer_or_none, dead)
+
+    async def _patch(self, effect: Effect, dead: set[str]) -> None:
+        try:
+            if effect.subresource == "resize":
+                answer = await self.cluster.resize(effect.namespace, effect.name, effect.body)
+            else:
+                answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, effect.body)
+        except ApiError as error:
+            if effect.subresource == "resize" and error.status in POD_REFUSALS:
+                # No pass can make it right: the directive expires, and tells that it was not done.
+                log.warning("%s/%s is not resized: %s", effect.namespace, effect.name, error.message)
+                return
+            if error.status != 404:  # a pod that is gone needs no annotation
+                raise
+        else:
+            self._learn(effect.kind, answer, dead)
 
     async def _create(self, effect: Effect, owner: ObjectMeta, dead: set[str]) -> None:
         try:
@@ -138,8 +151,12 @@ class Applier:
 
 
 def _labels(body: JsonDict) -> JsonDict:
-    labels = body.get("metadata", {}).get("labels")
-    return {"labels": labels} if labels else {}
+    meta = body.get("metadata", {})
+    found: JsonDict = {}
+    for key in ("labels", "annotations"):
+        if meta.get(key):
+            found[key] = meta[key]
+    return found
 
 
 def _goes_on(before: AnyStatus, after: AnyStatus) -> bool:

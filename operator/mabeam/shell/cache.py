@@ -5,7 +5,7 @@ older word on an object never replaces a newer one, and `sweep` finds deletions 
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Final, TypeVar
@@ -14,7 +14,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.snapshot import ConfigMapFacts, PodFacts
+from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts, PodFacts
 from mabeam.shell.parse import (
     ParsedAgent,
     ParsedSupervisor,
@@ -22,10 +22,12 @@ from mabeam.shell.parse import (
     owner_uid,
     parse_agent,
     parse_config_map,
-    parse_pod,
+    parse_network_policy,
+    parse_quota,
     parse_supervisor,
     parse_variable,
 )
+from mabeam.shell.parse_pods import parse_pod
 from mabeam.shell.workqueue import Key
 
 log = logging.getLogger("mabeam.cache")
@@ -33,7 +35,7 @@ log = logging.getLogger("mabeam.cache")
 AGENT: Final = "Agent"
 VARIABLE: Final = "OrchestrationVariable"
 SUPERVISOR: Final = "Supervisor"
-WATCHED: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node")
+WATCHED: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node", "NetworkPolicy", "ResourceQuota")
 
 Where = tuple[str, str]
 T = TypeVar("T")
@@ -82,6 +84,9 @@ class Cache:
     config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
     config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
     nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
+    allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
+    policies: dict[Where, tuple[NetworkPolicyFacts, str]] = field(default_factory=dict)
+    quotas: dict[Where, Mapping[str, str]] = field(default_factory=dict)
     node_names: frozenset[str] = frozenset()
     cordoned: frozenset[str] = frozenset()
     _obituaries: list[set[str]] = field(default_factory=list)
@@ -140,6 +145,10 @@ class Cache:
                 return self.pods.get(where)
             case "ConfigMap":
                 return self.config_maps.get(where)
+            case "NetworkPolicy":
+                return self.policies.get(where)
+            case "ResourceQuota":
+                return self.quotas.get(where)
             case _:
                 return where[1] if where[1] in self.nodes else None
 
@@ -166,8 +175,14 @@ class Cache:
                 self._drop(kind, where)
                 self.config_maps_of.setdefault(owner, set()).add(where)
                 self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
+            case "NetworkPolicy":
+                uid = owner_uid(body, AGENT) or ""
+                self.policies[where] = parse_network_policy(body, uid), uid
+            case "ResourceQuota":
+                self.quotas[where] = parse_quota(body)
             case _:
                 self.nodes[where[1]] = bool((body.get("spec") or {}).get("unschedulable"))
+                self.allocatable[where[1]] = dict((body.get("status") or {}).get("allocatable") or {})
                 self._count_nodes()
         return self._get(kind, where)
 
@@ -190,8 +205,13 @@ class Cache:
                 held = self.config_maps.pop(where, None)
                 if held is not None:
                     _discard(self.config_maps_of, held[1], where)
+            case "NetworkPolicy":
+                self.policies.pop(where, None)
+            case "ResourceQuota":
+                self.quotas.pop(where, None)
             case _:
                 self.nodes.pop(where[1], None)
+                self.allocatable.pop(where[1], None)
                 self._count_nodes()
 
     def _count_nodes(self) -> None:

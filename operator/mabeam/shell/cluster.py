@@ -16,7 +16,7 @@ from aiohttp.abc import AbstractStreamWriter
 from yarl import URL
 
 from mabeam.api.base import JsonDict
-from mabeam.api.names import FIELD_MANAGER, GROUP, VERSION
+from mabeam.api.names import FIELD_MANAGER, GROUP, SERVICE_CONFIG_MAP, VERSION
 from mabeam.shell.clock import Clock
 from mabeam.shell.connection import Connection
 
@@ -32,6 +32,7 @@ BUSY_TRIES: Final = 5
 GOING_SECONDS: Final = 60.0
 # Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
 LEASE: Final = "Lease"
+STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,24 +42,40 @@ class PolicyRule:
     groups: tuple[str, ...]
     resources: tuple[str, ...]
     verbs: tuple[str, ...]
+    names: tuple[str, ...] = ()
 
     def to_wire(self) -> JsonDict:
         """The rule as rbac.authorization.k8s.io/v1 has it."""
-        return {"apiGroups": list(self.groups), "resources": list(self.resources), "verbs": list(self.verbs)}
+        names = {"resourceNames": list(self.names)} if self.names else {}
+        groups, resources = list(self.groups), list(self.resources)
+        return {"apiGroups": groups, "resources": resources, **names, "verbs": list(self.verbs)}
 
 
 # Least privilege, sorted; `mabeam rbac` prints them, the chart and the manifests hold generated copies.
 WORKLOAD_RULES: Final = (
     PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives
     PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
+    PolicyRule(("",), ("pods/resize",), ("patch",)),  # what a ResourceAllocation gives (KEP-1287)
+    PolicyRule(("",), ("resourcequotas",), ("list", "watch")),  # what there is to divide
     PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
     PolicyRule((GROUP,), ("agents", "orchestrationvariables", "supervisors"), ("get", "list", "watch")),
     PolicyRule(  # the one status write
         (GROUP,), ("agents/status", "orchestrationvariables/status", "supervisors/status"), ("patch",)
     ),
+    PolicyRule(  # one for each agent of a topology that is enforced
+        ("networking.k8s.io",), ("networkpolicies",), ("create", "delete", "get", "list", "patch", "watch")
+    ),
+    PolicyRule(("metrics.k8s.io",), ("pods",), ("list",)),  # what agents use, where the cluster tells
 )
-NODE_RULES: Final = (PolicyRule(("",), ("nodes",), ("list", "watch")),)  # fencing: is the old pod's node gone?
-LEASE_RULES: Final = (PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),)
+NODE_RULES: Final = (
+    PolicyRule(("",), ("nodes",), ("list", "watch")),  # fencing: is the old pod's node gone?
+    PolicyRule(("metrics.k8s.io",), ("nodes",), ("list",)),  # the load
+)
+LEASE_RULES: Final = (
+    PolicyRule(("",), ("configmaps",), ("create",)),  # the service's entry; a name cannot bound what is to be made
+    PolicyRule(("",), ("configmaps",), ("get", "patch"), (SERVICE_CONFIG_MAP,)),
+    PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),
+)
 # Only an operator outside the cluster reads reports through the apiserver.
 OUTSIDE_RULES: Final = (PolicyRule(("",), ("pods/proxy",), ("get",)),)
 
@@ -90,8 +107,12 @@ RESOURCES: Final[Mapping[str, Resource]] = {
     "Pod": Resource("/api/v1", "pods", _MANAGED),
     "ConfigMap": Resource("/api/v1", "configmaps", _MANAGED),
     "Node": Resource("/api/v1", "nodes", namespaced=False),
+    "NetworkPolicy": Resource("/apis/networking.k8s.io/v1", "networkpolicies", _MANAGED),
+    "ResourceQuota": Resource("/api/v1", "resourcequotas"),
     "Event": Resource("/apis/events.k8s.io/v1", "events"),
     "Lease": Resource("/apis/coordination.k8s.io/v1", "leases"),
+    "PodMetrics": Resource("/apis/metrics.k8s.io/v1beta1", "pods", _MANAGED),
+    "NodeMetrics": Resource("/apis/metrics.k8s.io/v1beta1", "nodes", namespaced=False),
 }
 
 
@@ -199,6 +220,10 @@ class Cluster:
                 return None
             raise
 
+    async def version(self) -> str:
+        """The apiserver's own version, such as v1.35.4."""
+        return str((await self._call("GET", "Version", "/version")).get("gitVersion", ""))
+
     async def read_report(self, namespace: str, pod: str, port: int, path: str, limit: int) -> bytes:
         """At most `limit` + 1 bytes of a pod's report, fetched through the apiserver's pod proxy."""
         url = f"{RESOURCES['Pod'].path(namespace, f'{pod}:{port}')}/proxy{path}"
@@ -238,6 +263,11 @@ class Cluster:
         """The object after a JSON merge patch."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name), body)
 
+    async def resize(self, namespace: str, pod: str, body: JsonDict) -> JsonDict:
+        """The pod after a strategic merge patch of its subresource `resize`: containers are found by their names."""
+        path = RESOURCES["Pod"].path(namespace, pod, "resize")
+        return await self._write("PATCH", "Pod", path, body, STRATEGIC)
+
     async def patch_status(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
         """The object after a JSON merge patch of its status; `metadata.resourceVersion` in the body guards it (409)."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name, "status"), body)
@@ -275,18 +305,24 @@ class Cluster:
         query = f"?{urlencode(parameters)}" if parameters else ""
         return URL(f"{self.connection.server}{path}{query}", encoded=True)
 
-    async def _write(self, verb: str, kind: str, path: str, body: JsonDict) -> JsonDict:
+    async def _write(self, verb: str, kind: str, path: str, body: JsonDict, content_type: str = "") -> JsonDict:
         if kind != LEASE and not self.may_write():
             raise NotLeading(f"{verb} {path}")
-        return await self._call(
-            verb, kind, path, body=body, parameters={} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
-        )
+        parameters = {} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        return await self._call(verb, kind, path, body=body, parameters=parameters, content_type=content_type)
 
     async def _call(
-        self, verb: str, kind: str, path: str, *, body: JsonDict | None = None, parameters: dict[str, str] | None = None
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        body: JsonDict | None = None,
+        parameters: dict[str, str] | None = None,
+        content_type: str = "",
     ) -> JsonDict:
         """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
-        content_type = "application/merge-patch+json" if verb == "PATCH" else "application/json"
+        content_type = content_type or ("application/merge-patch+json" if verb == "PATCH" else "application/json")
         address = self._address(path, parameters)
         data: bytes | _WhileLeading | None = None if body is None else orjson.dumps(body)
         if isinstance(data, bytes) and kind != LEASE:

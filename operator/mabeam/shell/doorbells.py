@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
 from mabeam.api.supervisor import ChildKind, Supervisor
+from mabeam.api.variable import OrchestrationType
+from mabeam.core.instructions import told_of
+from mabeam.core.lifecycle import is_ready
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
 from mabeam.shell.workqueue import Key
@@ -11,6 +14,8 @@ from mabeam.shell.workqueue import Key
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
 
+# The types that look at how agents perform, whenever that changes.
+MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
 STARTING_SECONDS: Final = 1.0
 
 Wake = tuple[Key, float]
@@ -28,6 +33,8 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
     before, after = change.before, change.after
     was = before if isinstance(before, ParsedAgent) else None
     now = after if isinstance(after, ParsedAgent) else None
+    if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
+        yield from _told_of(now, cache)  # a peer's role is in what they are told
     told = was is None or now is None or _says(was) != _says(now)
     answered = not told and _answers(was) != _answers(now)
     if not told and not answered:
@@ -40,19 +47,26 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
 
 
 def _says(parsed: ParsedAgent) -> object:
-    """What a negotiation hears of an agent at once."""
+    """What a variable learns of an agent from its user, and decides by at once."""
+    spec = parsed.agent.spec
     return (
         parsed.invalid,
         parsed.agent.metadata.uid,
         parsed.agent.metadata.labels,
-        parsed.agent.spec.preferences,
-        parsed.agent.spec.reports,
+        spec.preferences,
+        spec.reports,
+        spec.role_name,
+        spec.capabilities,
+        spec.resources,
     )
 
 
 def _answers(parsed: ParsedAgent | None) -> object:
     """What a variable learns from an agent's status: how far its directives came, and whether the agent is at rest."""
-    return parsed and (parsed.agent.status.directives, parsed.agent.status.state)
+    if parsed is None:
+        return None
+    status = parsed.agent.status
+    return status.directives, status.state, status.ready_replicas > 0, status.effective
 
 
 def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
@@ -71,7 +85,10 @@ def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
 
 def _tells(parsed: ParsedVariable) -> object:
     """What an agent hears of a variable."""
-    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, parsed.variable.status.value
+    status = parsed.variable.status
+    vote = status.consensus
+    asked = vote and (vote.proposal, vote.outcome, vote.awaits_approval)
+    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, status.value, asked, status.frozen_at
 
 
 def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
@@ -126,6 +143,31 @@ def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
     for known in (change.before, change.after):
         if isinstance(known, KnownPod) and (change.where[0], known.agent) in cache.agents:
             yield Key(AGENT, change.where[0], known.agent), delay
+    if _address(change.before) != _address(change.after):
+        yield from _peers(change, cache)
+
+
+def _address(known: object) -> str | None:
+    """Where the pod can be spoken to; nowhere while it is not ready."""
+    pod = known.pod if isinstance(known, KnownPod) else None
+    return pod.ip if pod is not None and is_ready(pod) and not pod.deleting else None
+
+
+def _peers(change: Change, cache: Cache) -> Iterator[Wake]:
+    """Those that talk to the pod's agent; agents that start together are told together."""
+    namespace = change.where[0]
+    known = change.after if isinstance(change.after, KnownPod) else change.before
+    parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, KnownPod) else None
+    if parsed is None:
+        return
+    yield from _told_of(parsed, cache)
+
+
+def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[Wake]:
+    """Those that have the agent for a peer."""
+    for variable in cache.variables_of(parsed.agent):
+        for name in told_of(variable)(parsed.agent.metadata.name):
+            yield Key(AGENT, parsed.agent.metadata.namespace, name), COALESCE_SECONDS
 
 
 def _is_starting(known: object) -> bool:
@@ -144,6 +186,24 @@ def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:
         yield Key(VARIABLE, namespace, variable_name), 0.0
 
 
+def _of_policy(change: Change, cache: Cache) -> Iterator[Wake]:
+    namespace, name = change.where
+    owner = name.removesuffix("-mabeam")
+    if (namespace, owner) in cache.agents:
+        yield Key(AGENT, namespace, owner), 0.0
+
+
+def _of_quota(change: Change, cache: Cache) -> Iterator[Wake]:
+    """The allocations of its namespace that divide what it allows."""
+    if change.before == change.after:
+        return
+    namespace = change.where[0]
+    for name in sorted(cache.variables_in.get(namespace, ())):
+        spec = cache.variables[namespace, name].variable.spec
+        if spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget:
+            yield Key(VARIABLE, namespace, name), 0.0
+
+
 def _of_node(change: Change, cache: Cache) -> Iterator[Wake]:
     if change.after is not None:
         return  # only a node's loss changes anything: it is the proof that its pods are gone
@@ -159,4 +219,6 @@ _BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[Wake]]]] = {
     "Pod": _of_pod,
     "ConfigMap": _of_config_map,
     "Node": _of_node,
+    "NetworkPolicy": _of_policy,
+    "ResourceQuota": _of_quota,
 }

@@ -6,7 +6,7 @@ They give way to work: while keys wait for a worker, the apiserver's time belong
 import asyncio
 import hashlib
 import logging
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -17,6 +17,7 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
 from mabeam.core.decision import Event
+from mabeam.core.system import Told
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 
 log = logging.getLogger("mabeam.events")
@@ -27,6 +28,8 @@ QUEUE_LIMIT: Final = 4096
 PATIENCE_SECONDS: Final = 20.0
 GIVE_WAY_SECONDS: Final = 0.1
 MEMORY_LIMIT: Final = 4096
+# So many are remembered for /v1/status.
+RECENT: Final = 100
 # The apiserver refuses a longer note, and counts bytes.
 NOTE_BYTES: Final = 1024
 
@@ -54,6 +57,7 @@ class Recorder:
     )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
     dropped: int = 0
+    recent: deque[Told] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def record(self, regarding: Regarding, events: tuple[Event, ...]) -> None:
         """Queue Events; when the queue is full the oldest gives way (an Event is a courtesy, status is the truth)."""
@@ -61,7 +65,10 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            self._queue.put_nowait((regarding, event, self.cluster.clock.now(), asyncio.get_running_loop().time()))
+            now = self.cluster.clock.now()
+            self._queue.put_nowait((regarding, event, now, asyncio.get_running_loop().time()))
+            about = (regarding.kind, regarding.namespace, regarding.name)
+            self.recent.append(Told(now, event.type, str(event.reason), *about, event.action, event.note))
 
     async def post_for_ever(self) -> None:
         """Post what is queued, one after the other; failures are logged and dropped."""

@@ -1,6 +1,6 @@
-"""The operator's own HTTP: /healthz, /readyz, /metrics."""
+"""The operator's own HTTP: /healthz, /readyz, /metrics, and the routes it is given (`api.py`)."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from aiohttp import web
 
@@ -9,7 +9,9 @@ from mabeam.settings import BadSetting
 Check = Callable[[], list[str]]
 
 
-async def serve(port: int, alive: Check, ready: Check, metrics: Callable[[], bytes]) -> web.AppRunner:
+async def serve(
+    port: int, alive: Check, ready: Check, metrics: Callable[[], bytes], routes: Iterable[web.RouteDef] = ()
+) -> web.AppRunner:
     """The running server; each check returns what is wrong, nothing when all is well."""
 
     def probe(check: Check) -> Callable[[web.Request], "web.Response"]:
@@ -34,6 +36,7 @@ async def serve(port: int, alive: Check, ready: Check, metrics: Callable[[], byt
             lambda _: web.Response(body=metrics(), headers={"Content-Type": "text/plain; version=0.0.4; charset=utf-8"})
         ),
     )
+    app.router.add_routes(routes)
     runner = web.AppRunner(app, access_log=None)
     await runner.setup()
     try:

@@ -1,16 +1,24 @@
 """Key → Snapshot: every fact a pass may need, always all of them, from the cache and the reports."""
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Final
 
-from mabeam.api.names import directives_config_map
+from mabeam.api.agent import Agent, ConflictResolver
+from mabeam.api.names import directives_config_map, network_policy
 from mabeam.api.supervisor import ChildKind
+from mabeam.api.variable import OrchestrationVariable
 from mabeam.core import family
+from mabeam.core.instructions import peers_by
+from mabeam.core.lifecycle import is_ready
 from mabeam.core.objects import pod_hash
-from mabeam.core.snapshot import AgentSnapshot, PodDefaults, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.cache import Cache
+from mabeam.core.questions import Answers, Ask
+from mabeam.core.snapshot import AgentSnapshot, PeerFacts, PodDefaults, PodRefused, SupervisorSnapshot, VariableSnapshot
+from mabeam.shell.cache import AGENT, VARIABLE, Cache
+from mabeam.shell.capacity import context_of
 from mabeam.shell.parse import ParsedVariable
 from mabeam.shell.reports import Reports
+from mabeam.shell.workqueue import Key
 
 FIRST_ASK_AGAIN_SECONDS: Final = 15.0
 MAX_ASK_AGAIN_SECONDS: Final = 300.0
@@ -55,12 +63,19 @@ class Refusals:
 
 @dataclass
 class Observer:
-    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller."""
+    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller.
+
+    `answers_for` gives what is known of the questions that were asked for a key, `asked_by` those questions; `load` how busy the
+    system is, and by which measure.
+    """
 
     cache: Cache
     reports: Reports
     refusals: Refusals
     defaults: PodDefaults
+    answers_for: Callable[[Key], Answers]
+    asked_by: Callable[[Key], tuple[Ask, ...]] = lambda key: ()
+    load: Callable[[], tuple[float, str] | None] = lambda: None
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
         """All there is to know about an Agent, None when there is no such Agent (any more)."""
@@ -76,11 +91,13 @@ class Observer:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
         told = family.word_for(agent, self.cache.family_of(namespace)) if agent.spec.supervisor else family.Told()
+        variables = self.cache.variables_of(agent)
+        policy = self.cache.policies.get((namespace, network_policy(name)))
         return AgentSnapshot(
             agent=agent,
             pods=pods,
             config_map=config_map,
-            variables=self.cache.variables_of(agent),
+            variables=variables,
             reports=self.reports.of_pods(pods),
             progress=self.reports.progress_of(pods),
             nodes=self.cache.node_names,
@@ -90,7 +107,31 @@ class Observer:
             **told._asdict(),
             invalid=parsed.invalid,
             defaults=self.defaults,
+            peers=self._peers(agent, variables),
+            fellows=self._fellows(agent, variables),
+            policy=replace(policy[0], ours=policy[1] == uid) if policy is not None else None,
+            answers=self.answers_for(Key(AGENT, namespace, name)),
         )
+
+    def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
+        """Those that its topologies name as its peers: their roles, and where their ready pods are."""
+        namespace = agent.metadata.namespace
+        names = {name for variable in variables for name in peers_by(variable)(agent.metadata.name)}
+        found = {}
+        for name in sorted(names):
+            parsed = self.cache.agents.get((namespace, name))
+            if parsed is not None:
+                pods = self.cache.pods_owned_by(parsed.agent)
+                addresses = tuple(pod.ip for pod in pods if pod.ip and is_ready(pod) and not pod.deleting)
+                found[name] = PeerFacts(parsed.agent.status.role or parsed.agent.spec.role_name, addresses)
+        return found
+
+    def _fellows(self, agent: Agent, variables: tuple[OrchestrationVariable, ...]) -> tuple[Agent, ...]:
+        """All agents of its variables, where it matters who leads them."""
+        if agent.spec.conflict_resolution != ConflictResolver.LEADER_ELECTION or len(variables) < 2:
+            return ()
+        found = {p.agent.metadata.name: p.agent for variable in variables for p in self.cache.agents_of(variable)}
+        return tuple(found[name] for name in sorted(found))
 
     def supervisor(self, namespace: str, name: str) -> SupervisorSnapshot | None:
         """All there is to know about a Supervisor, None when there is no such Supervisor (any more)."""
@@ -115,6 +156,13 @@ class Observer:
         agents = tuple(found.agent for found in self.cache.agents_of(parsed.variable) if found.invalid is None)
         config_maps = self.cache.config_maps_owned_by(parsed.variable)
         reports = self.reports.of_agents(agents)
+        key = Key(VARIABLE, namespace, name)
         return VariableSnapshot(
-            variable=parsed.variable, agents=agents, reports=reports, config_maps=config_maps
+            variable=parsed.variable,
+            agents=agents,
+            reports=reports,
+            config_maps=config_maps,
+            answers=self.answers_for(key),
+            asked=self.asked_by(key),
+            context=context_of(self.cache, parsed.variable, self.load()),
         ), parsed

@@ -3,9 +3,9 @@
 import hashlib
 import json
 import weakref
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, Final, TypeVar, get_args
 
@@ -16,27 +16,19 @@ from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, Condition, JsonDict, ObjectMeta
 from mabeam.api.names import (
-    ANNOTATION_FAILED,
-    ANNOTATION_GENERATION,
-    ANNOTATION_NUDGE,
-    ANNOTATION_SPEC_HASH,
+    ANNOTATION_CONTENT_HASH,
     API_VERSION,
     DIRECTIVES_KEY,
-    LABEL_AGENT,
-    MAIN_CONTAINER,
-    pod_name,
+    HISTORY_KEY,
 )
 from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
-from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec, OrchestrationVariableStatus
-from mabeam.core.snapshot import ConfigMapFacts, ContainerFacts, PodFacts
+from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts
 
 MAX_PROBLEMS: Final = 5
 EARLIEST_YEAR: Final = 1970
-MAX_GRACE_SECONDS: Final = 10**9  # 31 years; subtracted from 1970 it is a date still
 LATEST_YEAR: Final = 9000
-# What a status can record of a pod (api/agent.py); the operator never makes one beyond.
-MAX_ORDINAL: Final = 1000
-MAX_INCARNATION: Final = 2**31 - 2
 
 Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
 
@@ -202,7 +194,22 @@ def _read(
 
 
 def _meta(body: JsonDict) -> ObjectMeta:
-    return ObjectMeta.model_validate(body.get("metadata") or {})
+    found = body.get("metadata") or {}
+    meta = ObjectMeta.model_validate({key: value for key, value in found.items() if key != "autoscaler"})
+    scaler = _autoscaler(found.get("managedFields"))
+    return meta.model_copy(update={"autoscaler": scaler}) if scaler else meta
+
+
+def _autoscaler(fields: Any) -> str:
+    """Who sets `replicas` through the scale subresource; a person's `kubectl scale` is no autoscaler."""
+    for entry in fields if isinstance(fields, list) else ():
+        if not isinstance(entry, dict) or entry.get("subresource") != "scale":
+            continue
+        manager = str(entry.get("manager", ""))
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if "f:replicas" in spec and not manager.startswith("kubectl"):
+            return manager[:253]
+    return ""
 
 
 def _status(model: Any, body: JsonDict) -> Any:
@@ -243,130 +250,32 @@ def instant(text: Any) -> datetime | None:
     return text.replace(tzinfo=UTC) if text.tzinfo is None else text.astimezone(UTC)
 
 
-def parse_pod(body: JsonDict) -> PodFacts | None:
-    """The facts about a pod, None when its name is not `<agent>-<ordinal>-<incarnation>`."""
+def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
+    """The facts about an agent's NetworkPolicy, `ours` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
-    name = str(meta.get("name", ""))
-    head, ordinal, incarnation = _name_parts(name)
-    if not head or name != pod_name(head, ordinal, incarnation):
-        return None
-    labelled = (meta.get("labels") or {}).get(LABEL_AGENT)
-    if labelled is not None and labelled != head:
-        return None
-    spec: Mapping[str, Any] = body.get("spec") or {}
-    status: Mapping[str, Any] = body.get("status") or {}
-    annotations: Mapping[str, str] = meta.get("annotations") or {}
-    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
-    scheduled = conditions.get("PodScheduled") or {}
-    disrupted = conditions.get("DisruptionTarget") or {}
-    is_disrupted = disrupted.get("status") == "True"
-    deletion = instant(meta.get("deletionTimestamp"))
-    return PodFacts(
-        name=name,
+    return NetworkPolicyFacts(
+        name=str(meta.get("name", "")),
         uid=str(meta.get("uid", "")),
-        ordinal=ordinal,
-        incarnation=incarnation,
-        phase=status.get("phase") or "Pending",
-        reason=status.get("reason"),
-        message=status.get("message"),
-        node=spec.get("nodeName"),
-        ip=status.get("podIP"),
-        host_network=bool(spec.get("hostNetwork")),
-        created_at=instant(meta.get("creationTimestamp")),
-        scheduled_at=_scheduled_at(spec, status, scheduled, meta),
-        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
-        deleting=bool(meta.get("deletionTimestamp")),
-        deletion_requested_at=_requested_at(deletion, meta.get("deletionGracePeriodSeconds")),
-        ready=_is_ready(status, conditions),
-        main=_main_container(spec, status),
-        others_running=_others_running(spec, status),
-        disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
-        disrupted_at=instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
-        spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
-        generation=_whole(annotations.get(ANNOTATION_GENERATION)),
-        nudge=annotations.get(ANNOTATION_NUDGE),
-        reported_failed=annotations.get(ANNOTATION_FAILED),
+        resource_version=str(meta.get("resourceVersion", "")),
+        ours=bool(owner) and owner_uid(body, "Agent") == owner,
+        content_hash=str((meta.get("annotations") or {}).get(ANNOTATION_CONTENT_HASH, "")),
     )
 
 
-def _requested_at(deletion: datetime | None, grace_seconds: int | None) -> datetime | None:
-    # The grace period is an int64 of the user's; the deletion it leads to is then beyond all years, and no time at all.
-    return deletion - timedelta(seconds=min(grace_seconds or 0, MAX_GRACE_SECONDS)) if deletion else None
-
-
-def _name_parts(name: str) -> tuple[str, int, int]:
-    """Agent, ordinal and incarnation; no agent when the name is not one that the operator could have given."""
-    parts = name.rsplit("-", 2)
-    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts[1:]):
-        return "", 0, 0
-    head, ordinal, incarnation = parts[0], int(parts[1]), int(parts[2])
-    return (head, ordinal, incarnation) if ordinal <= MAX_ORDINAL and incarnation <= MAX_INCARNATION else ("", 0, 0)
-
-
-def _whole(text: str | None) -> int:
-    # Anyone who may annotate a pod writes this: `isdigit` alone takes "²", and int() refuses more than 4300 digits.
-    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else 0
-
-
-def _scheduled_at(
-    spec: Mapping[str, Any], status: Mapping[str, Any], scheduled: Mapping[str, Any], meta: Mapping[str, Any]
-) -> datetime | None:
-    if scheduled.get("status") == "True":
-        return instant(scheduled.get("lastTransitionTime")) or instant(status.get("startTime"))
-    if scheduled.get("status") == "False" or not spec.get("nodeName"):
-        return None
-    return instant(status.get("startTime")) or instant(meta.get("creationTimestamp"))
-
-
-def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
-    ready = conditions.get("Ready")
-    if ready is not None:
-        return bool(ready.get("status") == "True")
-    # A hand-written world may leave the condition out; the kubelet never does.
-    return status.get("phase") == "Running" and all(c.get("ready", True) for c in status.get("containerStatuses") or ())
-
-
-def _main_name(spec: Mapping[str, Any], statuses: Iterable[Any]) -> str | None:
-    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
-    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
-
-
-def _others_running(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
-    """Whether a sidecar still runs, or may still start."""
-    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    main = _main_name(spec, statuses)
-    sidecars = [s for name, s in statuses.items() if name != main]
-    return any(
-        "terminated" not in (s.get("state") or {}) for s in (*sidecars, *(status.get("initContainerStatuses") or ()))
-    )
-
-
-def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> ContainerFacts:
-    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    name = _main_name(spec, statuses)
-    state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
-    if "terminated" in state:
-        ended = state["terminated"] or {}
-        return ContainerFacts(
-            "terminated",
-            ended.get("reason"),
-            ended.get("message"),
-            ended.get("exitCode", 0),
-            instant(ended.get("startedAt")),
-            instant(ended.get("finishedAt")),
-        )
-    if "running" in state:
-        return ContainerFacts("running", started_at=instant((state["running"] or {}).get("startedAt")))
-    if "waiting" in state:
-        waiting = state["waiting"] or {}
-        return ContainerFacts("waiting", waiting.get("reason"), waiting.get("message"))
-    return ContainerFacts()
+def parse_quota(body: JsonDict) -> Mapping[str, str]:
+    """What a ResourceQuota allows, by resource: of requests where it tells them apart."""
+    hard = (body.get("spec") or {}).get("hard") or {}
+    found = {str(name): str(amount) for name, amount in hard.items()}
+    own = {name: amount for name, amount in found.items() if "." not in name or "/" in name}
+    asked = {name.removeprefix("requests."): a for name, a in found.items() if name.startswith("requests.")}
+    return own | asked
 
 
 def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigMapFacts:
     """The facts about a directives ConfigMap, `ours` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
-    text = (body.get("data") or {}).get(DIRECTIVES_KEY)
+    data = body.get("data") or {}
+    text = data.get(DIRECTIVES_KEY) or data.get(HISTORY_KEY)
     try:
         document = json.loads(text) if text else None
     except ValueError:

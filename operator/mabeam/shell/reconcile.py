@@ -11,19 +11,22 @@ import aiohttp
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
-from mabeam.core import coordination, summary, supervision, supervisor
+from mabeam.core import coordination, outcomes, summary, supervision, supervisor
 from mabeam.core.decision import pods_first
 from mabeam.core.delivery import expects_reports
+from mabeam.core.history import exposed
 from mabeam.core.objects import pod_hash, pod_labels
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.shell.apply import Applier, NameTaken, PodNotTaken
 from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.shell.cluster import ApiError, Cluster, NotLeading
 from mabeam.shell.first_words import Ahead, FirstWords
+from mabeam.shell.functions import Functions
 from mabeam.shell.observe import Observer
 from mabeam.shell.parse import owner_uid
 from mabeam.shell.reports import Reports, target_of
 from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.tracing import Silence, Tracing
 from mabeam.shell.workqueue import Key, WorkQueue
 
 log = logging.getLogger("mabeam.reconcile")
@@ -43,8 +46,10 @@ class Reconciler:
     applier: Applier
     reports: Reports
     telemetry: Telemetry
+    functions: Functions
     first_words: FirstWords = field(default_factory=FirstWords)
     ahead: Ahead = field(default_factory=Ahead)
+    tracing: Tracing = field(default_factory=Silence)
 
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
@@ -70,10 +75,12 @@ class Reconciler:
     # --- one pass -------------------------------------------------------------------------------------------------------
 
     async def _agent(self, key: Key) -> float | None:
+        trace = self.tracing.begin()
         snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
         if snapshot is None:
             self.first_words.forget(key)
             self.ahead.forget(key)
+            self.functions.forget(key)
             return None
         agent = snapshot.agent
         now = self.cluster.clock.now()
@@ -90,13 +97,18 @@ class Reconciler:
         except PodNotTaken as problem:
             self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
+        self.functions.ask(key, decision.asks)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
+        trace.lived(agent, decision.events)
+        self.telemetry.count_directives(
+            outcomes.directive_outcomes(agent.status.directives, decision.status.directives)
+        )
         self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
         self.telemetry.stops.inc(summary.stops(agent.status, decision.status))
         recovered = summary.recovery_seconds(agent.status, decision.status, now)
         if recovered is not None:
-            self.telemetry.recovery.observe(recovered)
+            self.telemetry.observe_recovery(recovered)
         # By what they are, not by how many: the ledger is trimmed.
         known = {(failure.time, failure.pod) for failure in agent.status.failures}
         for failure in decision.status.failures:
@@ -125,10 +137,32 @@ class Reconciler:
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
 
-    async def _variable(self, key: Key) -> float | None:
+    async def _coordinate(self, key: Key) -> float | None:
+        """A variable's pass, timed whatever comes of it."""
+        clock, parsed = asyncio.get_running_loop().time, self.cache.variables.get((key.namespace, key.name))
+        if parsed is None:
+            self.functions.forget(key)
+            self.telemetry.expose(key.namespace, key.name, {})
+            return None
+        kind = str(parsed.variable.spec.type) if parsed.invalid is None else "Invalid"
+        started, outcome = clock(), outcomes.FAILED
+        try:
+            requeue, outcome = await self._variable(key)
+        except NotLeading:
+            outcome = outcomes.UNCHANGED
+            raise
+        finally:
+            self.telemetry.coordination.labels(kind, outcome).observe(clock() - started)
+        return requeue
+
+    async def _variable(self, key: Key) -> tuple[float | None, str]:
+        """In how many seconds to look again (None: when something happens), and what the pass came to."""
+        trace = self.tracing.begin()
         seen = self.observer.variable(key.namespace, key.name)
         if seen is None:
-            return None
+            self.functions.forget(key)
+            self.telemetry.expose(key.namespace, key.name, {})
+            return None, outcomes.UNCHANGED
         snapshot, parsed = seen
         variable = snapshot.variable
         now = self.cluster.clock.now()
@@ -137,12 +171,21 @@ class Reconciler:
         else:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
+        self.functions.ask(key, decision.asks)
+        self.telemetry.expose(key.namespace, key.name, exposed(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(
                 str(session.strategy) if session else "None", session.state if session else "Completed"
             ).inc()
-        return decision.requeue_after
+        outcome = outcomes.coordination_outcome(variable.status, decision.status, decision.events)
+        vote = outcomes.vote_outcome(variable.status.consensus, decision.status.consensus)
+        if written and vote is not None:
+            rules = variable.spec.consensus
+            self.telemetry.votes.labels(outcomes.protocol_label(rules.protocol if rules else None), vote).inc()
+        if written:
+            trace.coordinated(variable, decision.status, outcome)
+        return decision.requeue_after, outcome
 
     async def _supervisor(self, key: Key) -> float | None:
         snapshot = self.observer.supervisor(key.namespace, key.name)
@@ -214,6 +257,6 @@ class Reconciler:
 
 _PASSES: Final[Mapping[str, Callable[[Reconciler, Key], Awaitable[float | None]]]] = {
     AGENT: Reconciler._agent,
-    VARIABLE: Reconciler._variable,
+    VARIABLE: Reconciler._coordinate,
     SUPERVISOR: Reconciler._supervisor,
 }

@@ -1,13 +1,10 @@
-"""Reads the agents' reports: straight from the pod's own IP, or through the apiserver when the operator runs outside.
+"""Reads the agents' reports: from the pod's own IP, through the apiserver when the operator runs outside, or in Prometheus.
 
 A pod is hostile until shown otherwise: 64 KiB, one second, no redirects, only the IP the kubelet reported for a pod that we
 own, never a host-network, loopback or link-local address (a report must not become a way into the node's own services).
 """
 
 import asyncio
-import heapq
-import ipaddress
-import itertools
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
@@ -16,13 +13,17 @@ from typing import Final
 
 import aiohttp
 
-from mabeam.api.agent import Agent
-from mabeam.api.names import REPORT_PATH, REPORT_PORT
+from mabeam.api.agent import Agent, ReportSource
+from mabeam.api.agent import Reports as Block
 from mabeam.core.lifecycle import is_running
 from mabeam.core.reports import Remembered, Report, parse, remember
 from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.shell.addresses import is_safe
 from mabeam.shell.clock import Clock
 from mabeam.shell.cluster import ApiError, Cluster, read_bounded
+from mabeam.shell.prometheus import CONCURRENCY as QUERIES_AT_ONCE
+from mabeam.shell.prometheus import LEAST_SECONDS, Prometheus
+from mabeam.shell.timetable import Timetable
 
 log = logging.getLogger("mabeam.reports")
 
@@ -30,7 +31,7 @@ MAX_BYTES: Final = 65_536
 TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
 CONCURRENCY: Final = 32
 FIRST_HURRY_SECONDS: Final = 0.1
-DEFAULT_PERIOD_SECONDS: Final = 5
+_BY_DEFAULT: Final = Block()
 _LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
 
 
@@ -48,34 +49,30 @@ class Target:
     path: str
     period: float
     ordinal: int
+    source: ReportSource = ReportSource.POD
+    query: str | None = None
 
 
 def target_of(agent: Agent, pod: PodFacts) -> Target | None:
     """Where the pod's report is read, None when it must not or cannot be."""
-    if not is_running(pod) or pod.host_network or not pod.ip or not _is_safe(pod.ip):
+    reports = agent.spec.reports or _BY_DEFAULT
+    asked = reports.source is not ReportSource.PROMETHEUS
+    if not is_running(pod) or (asked and (pod.host_network or not pod.ip or not is_safe(pod.ip))):
         return None
-    reports = agent.spec.reports
     return Target(
         agent_uid=agent.metadata.uid,
         namespace=agent.metadata.namespace,
         agent=agent.metadata.name,
         pod=pod.name,
         pod_uid=pod.uid,
-        ip=pod.ip,
-        port=reports.port if reports else REPORT_PORT,
-        path=reports.path if reports else REPORT_PATH,
-        period=reports.period_seconds if reports else DEFAULT_PERIOD_SECONDS,
+        ip=pod.ip or "",
+        port=reports.port,
+        path=reports.path,
+        period=reports.period_seconds,
         ordinal=pod.ordinal,
+        source=reports.source,
+        query=reports.query,
     )
-
-
-def _is_safe(ip: str) -> bool:
-    try:
-        address = ipaddress.ip_address(ip)
-    except ValueError:
-        return False
-    address = getattr(address, "ipv4_mapped", None) or address  # ::ffff:127.0.0.1 is the node's loopback too
-    return not (address.is_loopback or address.is_link_local or address.is_multicast or address.is_unspecified)
 
 
 @dataclass
@@ -84,7 +81,7 @@ class Reports:
 
     `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
     is about directives, is bad, or brings the time nearer at which the process is taken for hung; `changed` when what it wants
-    or measures changed.
+    changed. `measured(namespace, agent)` is called when it performs otherwise than before.
     """
 
     cluster: Cluster | None
@@ -92,17 +89,16 @@ class Reports:
     heard: Callable[[str, str, bool, bool], None]
     outcome: Callable[[str], None] = lambda outcome: None
     clock: Clock = field(default_factory=Clock)
+    prometheus: Prometheus = field(default_factory=Prometheus)
+    # Pods are read by their uid, Prometheus by the agent's: one query tells of all of its pods.
+    _pods: Timetable = field(default_factory=lambda: Timetable(CONCURRENCY, FIRST_HURRY_SECONDS))
+    _queries: Timetable = field(default_factory=lambda: Timetable(QUERIES_AT_ONCE, LEAST_SECONDS, LEAST_SECONDS))
+    measured: Callable[[str, str], None] = lambda namespace, agent: None
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
     _moved: dict[str, tuple[float, datetime]] = field(default_factory=dict)
     _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
-    _due: dict[str, float] = field(default_factory=dict)
-    _hurry: dict[str, float] = field(default_factory=dict)
-    _awaited: dict[str, int] = field(default_factory=dict)
-    _heap: list[tuple[float, int, str]] = field(default_factory=list)
-    _order: "itertools.count[int]" = field(default_factory=itertools.count)
-    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
     _session: aiohttp.ClientSession | None = None
 
     # --- what is known --------------------------------------------------------------------------------------------------
@@ -142,66 +138,53 @@ class Reports:
             self._followed[agent.metadata.uid] = set(wanted)
         else:
             self._followed.pop(agent.metadata.uid, None)
-        now = asyncio.get_running_loop().time()
         for uid, target in wanted.items():
             known = self._targets.get(uid)
             self._targets[uid] = target
-            if known is None:
-                self._schedule(uid, now)
-            if awaiting and self._awaited.get(uid) != awaiting:
-                self._awaited[uid] = awaiting
-                self._hurry[uid] = FIRST_HURRY_SECONDS
-                self._schedule(uid, now + FIRST_HURRY_SECONDS)
-            elif not awaiting:
-                self._awaited.pop(uid, None)
-                self._hurry.pop(uid, None)
+            timetable, key = self._place(target)
+            if known is None or known.source is not target.source:
+                self._pods.drop(uid)
+                timetable.schedule(key)
+            timetable.hurry(key, awaiting)
+        if not any(target.source is ReportSource.PROMETHEUS for target in wanted.values()):
+            self._queries.drop(agent.metadata.uid)
+
+    def _place(self, target: Target) -> tuple[Timetable, str]:
+        """The timetable on which the target is, and as what."""
+        if target.source is ReportSource.PROMETHEUS:
+            return self._queries, target.agent_uid
+        return self._pods, target.pod_uid
 
     def forget(self, agent_uid: str) -> None:
         """Read nothing of the agent any more, and forget what it said."""
         for uid in self._followed.pop(agent_uid, set()):
             self._drop(uid)
         self._remembered.pop(agent_uid, None)
+        self._queries.drop(agent_uid)
 
     def _drop(self, uid: str) -> None:
-        for book in (self._targets, self._latest, self._moved, self._due, self._hurry, self._awaited):
+        for book in (self._targets, self._latest, self._moved):
             book.pop(uid, None)
-
-    def _schedule(self, uid: str, at: float) -> None:
-        if self._due.get(uid, float("inf")) <= at:
-            return
-        self._due[uid] = at
-        heapq.heappush(self._heap, (at, next(self._order), uid))
-        self._wakeup.set()
+        self._pods.drop(uid)
 
     # --- reading --------------------------------------------------------------------------------------------------------
 
     async def read_for_ever(self) -> None:
-        """Read every followed pod by its timetable."""
-        loop = asyncio.get_running_loop()
-        slots = asyncio.Semaphore(CONCURRENCY)
-        running: set[asyncio.Task[None]] = set()
+        """Read every followed pod, and ask Prometheus of every agent that is to be found there, by their timetables."""
         connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
-        async with aiohttp.ClientSession(connector=connector, auto_decompress=False) as session:
+        async with (
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
+            self.prometheus.session() as queries,
+            asyncio.TaskGroup() as reading,
+        ):
             self._session = session
-            while True:
-                while self._heap and self._heap[0][0] <= loop.time():
-                    at, _, uid = heapq.heappop(self._heap)
-                    if self._due.get(uid) != at or uid not in self._targets:
-                        continue
-                    del self._due[uid]
-                    await slots.acquire()
-                    task = asyncio.create_task(self._read_one(self._targets[uid]))
-                    running.add(task)
-                    task.add_done_callback(running.discard)
-                    task.add_done_callback(lambda _: slots.release())
-                self._wakeup.clear()
-                try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
-                    async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
-                        await self._wakeup.wait()
-                except TimeoutError:
-                    continue
+            reading.create_task(self._pods.run(self._read_one))
+            reading.create_task(self._queries.run(lambda agent_uid: self._ask(agent_uid, queries)))
 
-    async def _read_one(self, target: Target) -> None:
+    async def _read_one(self, uid: str) -> None:
+        target = self._targets.get(uid)
+        if target is None:
+            return
         report: Report | None = None
         try:
             raw = await self._fetch(target)
@@ -210,16 +193,36 @@ class Reports:
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
             self.outcome("unreachable")
             log.debug("report of %s/%s not read: %s", target.namespace, target.pod, problem)
-        if target.pod_uid not in self._targets:
-            return  # it was dropped while it was read
-        self._digest(target, report)
-        now = asyncio.get_running_loop().time()
-        delay = target.period
-        hurry = self._hurry.get(target.pod_uid)
-        if hurry is not None:
-            delay = min(hurry, target.period)
-            self._hurry[target.pod_uid] = min(hurry * 1.6, target.period)
-        self._schedule(target.pod_uid, now + delay)
+        if self._is_read(target):
+            self._digest(target, report)
+            self._pods.again(uid, target.period)
+
+    async def _ask(self, agent_uid: str, session: aiohttp.ClientSession) -> None:
+        targets = [self._targets[uid] for uid in self._followed.get(agent_uid, ())]
+        if not targets:
+            return
+        one, found = targets[0], dict[str, Report]()
+        missing = "absent"
+        try:
+            pods = [target.pod for target in targets]
+            found = await self.prometheus.ask(session, one.namespace, one.agent, pods, one.query)
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError):
+            missing = "unreachable"
+        still = [target for target in targets if self._is_read(target)]
+        for target in still:
+            report = found.get(target.pod)
+            self.outcome(missing if report is None else "bad" if report.problems else "ok")
+            self._digest(target, report)
+            if report is None or report.progress is None:
+                # That Prometheus does not know is no sign that the process stands still: nobody is ended for it.
+                self._moved.pop(target.pod_uid, None)
+        if still:
+            self._queries.again(agent_uid, one.period)
+
+    def _is_read(self, target: Target) -> bool:
+        """Whether it is still to be read, and in the same way: it may have been dropped while it was read."""
+        known = self._targets.get(target.pod_uid)
+        return known is not None and known.source is target.source
 
     async def _fetch(self, target: Target) -> bytes:
         if self.through_apiserver and self.cluster is not None:
@@ -254,6 +257,8 @@ class Reports:
         changed = _wants(before) != _wants(after)
         if acknowledged or changed:
             self.heard(target.namespace, target.agent, acknowledged, changed)
+        if before.performance != after.performance:
+            self.measured(target.namespace, target.agent)
 
 
 def _answers(report: Report) -> object:
@@ -265,7 +270,7 @@ def _waits_less(old: Report | None, report: Report) -> bool:
 
 
 def _wants(report: Report) -> object:
-    return report.numbers, report.choices, report.weights, report.bids
+    return report.numbers, report.choices, report.weights, report.bids, report.votes
 
 
 def _instant(seconds: float | None) -> datetime | None:

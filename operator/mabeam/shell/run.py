@@ -17,18 +17,25 @@ from mabeam import __version__
 from mabeam.core.snapshot import PodDefaults
 from mabeam.settings import Settings
 from mabeam.shell import doorbells, handlers, http
+from mabeam.shell.api import Api
 from mabeam.shell.apply import Applier
 from mabeam.shell.cache import AGENT, VARIABLE, Cache, Change
 from mabeam.shell.cluster import Cluster
 from mabeam.shell.connection import connect
 from mabeam.shell.events import Recorder
+from mabeam.shell.functions import Functions
 from mabeam.shell.lease import Leader
 from mabeam.shell.observe import Observer, Refusals
 from mabeam.shell.parse import ParsedAgent, ParsedSupervisor, ParsedVariable
+from mabeam.shell.pressure import Pressure
+from mabeam.shell.prometheus import Prometheus
 from mabeam.shell.reconcile import Reconciler
 from mabeam.shell.reports import Reports
+from mabeam.shell.service import ServiceEntry
 from mabeam.shell.sweep import Sweep
 from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.tracing import tracing
+from mabeam.shell.usage import UsageReader
 from mabeam.shell.watch import Watch
 from mabeam.shell.workqueue import Key, WorkQueue
 
@@ -37,10 +44,11 @@ log = logging.getLogger("mabeam")
 STUCK_SECONDS: Final = 120.0
 SWEEPS_PER_RESYNC: Final = 10
 # The kinds of which there are many. kopf follows the others.
-FOLLOWED: Final = (AGENT, "Pod", "ConfigMap")
+FOLLOWED: Final = (AGENT, "Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota")
 LAG_PERIOD_SECONDS: Final = 0.05
 ELECTION_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
+LAST_SPANS_SECONDS: Final = 2.0
 
 
 class _JsonLines(logging.Formatter):
@@ -91,6 +99,8 @@ class Process:
             self._report_heard,
             lambda outcome: scraped.labels(outcome).inc(),
             cluster.clock,
+            Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
+            measured=self._measured,
         )
         self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
         self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
@@ -99,8 +109,27 @@ class Process:
             for kind in FOLLOWED
             for scope in self.sweep.scopes(kind)
         ]
+        self.usage = UsageReader(
+            cluster, tuple(self.sweep.scopes("Pod")), lambda: self.cache.allocatable, lambda: self.telemetry.leads
+        )
+        self.pressure = Pressure(self.usage.capacity)
+        self.api = Api(
+            self.cache,
+            self.reports,
+            self.usage,
+            self.pressure,
+            self.recorder,
+            self.telemetry,
+            cluster.clock,
+            settings.holder,
+        )
+        self.service = ServiceEntry(
+            cluster, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
+        )
+        self.tracing = tracing(settings.otel, settings.holder)
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
+        self.functions = Functions(self.queue.add)
         self.failed = False
         self.listed_as_leader = False
         cluster.observe_request = self.telemetry.observe_request
@@ -109,13 +138,16 @@ class Process:
 
     async def run(self) -> int:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
-        runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics)
+        routes = self.api.routes(lambda: self.sweep.synced.is_set())
+        runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics, routes)
         self._heed_signals()
         background = [
             self._guarded("queue timer", self.queue.keep_time()),
             self._guarded("sweep", self._sweep()),
             self._guarded("reports", self.reports.read_for_ever()),
             self._guarded("events", self.recorder.post_for_ever()),
+            self._guarded("usage", self.usage.poll_for_ever()),
+            self._guarded("service entry", self.service.keep_for_ever()),
             self._guarded("loop watch", self._watch_loop()),
             self._guarded("kopf", self._watch()),
             *(self._guarded(f"watch of {watch.kind}", self._follow(watch)) for watch in self.watches),
@@ -180,10 +212,20 @@ class Process:
             self.cluster,
             self.cache,
             self.queue,
-            Observer(self.cache, self.reports, self.refusals, defaults),
+            Observer(
+                self.cache,
+                self.reports,
+                self.refusals,
+                defaults,
+                self.functions.answers_for,
+                self.functions.asked_by,
+                self.pressure.load,
+            ),
             Applier(self.cluster, self.cache, self.recorder, self._ring),
             self.reports,
             self.telemetry,
+            self.functions,
+            tracing=self.tracing,
         )
         log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
@@ -197,8 +239,12 @@ class Process:
         for task in (workers, *background):
             task.cancel()
         await asyncio.gather(workers, *background, return_exceptions=True)
+        await self.functions.close()
         if self.settings.leader_election:
             await self.leader.release()  # last: nothing renews it, and nothing is written after it
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SPANS_SECONDS):
+                await asyncio.to_thread(self.tracing.close)
 
     def _guarded(self, what: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
         async def guarded() -> None:
@@ -263,6 +309,13 @@ class Process:
         if parsed is not None:
             for variable in self.cache.variables_of(parsed.agent):
                 self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), 0.05)
+
+    def _measured(self, namespace: str, name: str) -> None:
+        """An agent performs otherwise than before: those who select or watch by that look again, once for all their agents."""
+        parsed = self.cache.agents.get((namespace, name))
+        for variable in self.cache.variables_of(parsed.agent) if parsed is not None else ():
+            if variable.spec.type in doorbells.MEASURING:
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), doorbells.COALESCE_SECONDS)
 
     # --- probes ----------------------------------------------------------------------------------------------------------
 

@@ -1,14 +1,23 @@
 """Metrics; the sole importer of the metrics library. Labels are bounded: kinds, verbs, outcomes, never names or uids."""
 
+from collections import Counter as Tally
+from collections import deque
+from collections.abc import Iterable, Mapping
+from typing import Final
+
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mabeam import __version__
+from mabeam.api.directive import DirectiveAction
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
 _RECOVERY = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
+
+# So many recoveries are remembered for /v1/status.
+RECOVERIES: Final = 256
 
 
 class Telemetry:
@@ -54,8 +63,32 @@ class Telemetry:
         self.rounds = Counter(
             "mabeam_coordination_rounds", "Rounds decided.", ("strategy", "outcome"), registry=self.registry
         )
+        self.coordination = Histogram(
+            "mabeam_coordination_duration_seconds",
+            "Time of one pass over a variable, its writes included.",
+            ("type", "outcome"),
+            buckets=_FAST,
+            registry=self.registry,
+        )
+        self.directives = Counter(
+            "mabeam_directives", "Directives to agents.", ("action", "outcome"), registry=self.registry
+        )
+        self.votes = Counter(
+            "mabeam_consensus_rounds", "Votes that ended.", ("protocol", "outcome"), registry=self.registry
+        )
+        # The one metric with names in its labels: of variables that ask for it (`telemetry.storageBackend: Prometheus`).
+        self.variables = Gauge(
+            "mabeam_variable",
+            "A variable's value, and the means of what its agents measure.",
+            ("namespace", "variable", "metric"),
+            registry=self.registry,
+        )
+        self._exposed: dict[tuple[str, str], frozenset[str]] = {}
         self.scrapes = Counter(
-            "mabeam_report_scrapes", "Reports read from agents' pods.", ("outcome",), registry=self.registry
+            "mabeam_report_scrapes",
+            "Reports read from agents' pods, or in Prometheus.",
+            ("outcome",),
+            registry=self.registry,
         )
         self.missed = Counter(
             "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
@@ -74,12 +107,38 @@ class Telemetry:
         )
         self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
 
+        self.directive_tally: Tally[str] = Tally()
+        self.recoveries: deque[float] = deque(maxlen=RECOVERIES)
+
     leads = False
 
     def lead(self) -> None:
         """This process decides from now on."""
         self.leads = True
         self.leading.set(1)
+
+    def expose(self, namespace: str, variable: str, told: Mapping[str, float]) -> None:
+        """Tell these of the variable from now on, and nothing else; what is not told any more is not there any more."""
+        place = (namespace, variable)
+        for metric in self._exposed.get(place, frozenset()) - told.keys():
+            self.variables.remove(namespace, variable, metric)
+        for metric, value in told.items():
+            self.variables.labels(namespace, variable, metric).set(value)
+        if told:
+            self._exposed[place] = frozenset(told)
+        else:
+            self._exposed.pop(place, None)
+
+    def count_directives(self, outcomes: Iterable[tuple[DirectiveAction, str]]) -> None:
+        """Count what became of directives."""
+        for action, outcome in outcomes:
+            self.directives.labels(str(action), outcome).inc()
+            self.directive_tally[outcome] += 1
+
+    def observe_recovery(self, seconds: float) -> None:
+        """Count one recovery."""
+        self.recovery.observe(seconds)
+        self.recoveries.append(seconds)
 
     def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
         """Count one API request."""

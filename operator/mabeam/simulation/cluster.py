@@ -16,7 +16,7 @@ from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import Effect
 from mabeam.core.lifecycle import is_live
 from mabeam.core.snapshot import ContainerFacts, PodFacts, Progress
-from mabeam.shell.parse import parse_pod
+from mabeam.shell.parse_pods import parse_pod
 from mabeam.simulation.scenario import Fault, FaultKind, Scenario
 
 Place = tuple[str, str]

@@ -1,0 +1,1 @@
+"""How a value comes about: one module for each way, chosen by `table.STRATEGIES`."""

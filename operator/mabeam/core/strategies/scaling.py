@@ -1,0 +1,25 @@
+"""ScaleUp by two → to five: what a directive orders is absolute, so that reading it twice orders the same."""
+
+from typing import Any, Final
+
+from mabeam.api.base import JsonDict
+from mabeam.api.directive import DirectiveAction
+
+# As many as an Agent may have (api/agent.py).
+MOST_REPLICAS: Final = 100
+_STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
+
+
+def absolute(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
+    """The parameters with `replicas` in the place of `by` (default 1), reckoned from so many and within `min` and `max`."""
+    sign = _STEPS.get(action)
+    if sign is None or "replicas" in parameters:
+        return parameters
+    wanted = replicas + sign * _whole(parameters.get("by"), 1)
+    least, most = _whole(parameters.get("min"), 0), _whole(parameters.get("max"), MOST_REPLICAS)
+    rest = {key: value for key, value in parameters.items() if key not in ("by", "min", "max")}
+    return rest | {"replicas": max(0, min(max(wanted, least), most, MOST_REPLICAS))}
+
+
+def _whole(value: Any, default: int) -> int:
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else default

@@ -1,0 +1,168 @@
+"""What passes came to reaches the metrics and the spans: once each, and nothing of a pass that changed nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, cast
+
+import pytest
+
+from mabeam.api.agent import Agent
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.decision import Event
+from mabeam.core.snapshot import PodDefaults
+from mabeam.shell.apply import Applier
+from mabeam.shell.cache import AGENT, VARIABLE, Cache
+from mabeam.shell.clock import Clock
+from mabeam.shell.cluster import ApiError, Cluster, NotLeading
+from mabeam.shell.events import Recorder
+from mabeam.shell.functions import Functions
+from mabeam.shell.observe import Observer, Refusals
+from mabeam.shell.reconcile import Reconciler
+from mabeam.shell.reports import Reports
+from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.workqueue import Key, WorkQueue
+from support.builders import agent_body
+from support.overview import temperature_body
+
+AGENT_KEY, VARIABLE_KEY = Key(AGENT, "team", "planner"), Key(VARIABLE, "team", "temperature")
+
+
+class Apiserver:
+    """Stores statuses and takes everything else; or refuses the next write."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.bodies: dict[tuple[str, str], dict[str, Any]] = {}
+        self.trouble: Exception | None = None
+        self.versions = 10
+
+    def _stored(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.versions += 1
+        return {**body, "metadata": {**body["metadata"], "resourceVersion": str(self.versions)}}
+
+    async def patch_status(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        if self.trouble is not None:
+            raise self.trouble
+        old = self.bodies[kind, name]
+        status = {key: value for key, value in {**old.get("status", {}), **body["status"]}.items() if value is not None}
+        self.bodies[kind, name] = self._stored({**old, "status": status})
+        return self.bodies[kind, name]
+
+    async def create(self, kind: str, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._stored({**body, "metadata": {**body["metadata"], "uid": "new"}})
+
+    async def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        return self._stored({**body, "metadata": {**body["metadata"], "name": name, "namespace": namespace}})
+
+
+class Traces:
+    """Remembers what it is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def begin(self) -> "Traces":
+        return self
+
+    def close(self) -> None: ...
+
+    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+        self.told.append(f"{variable.metadata.name} {outcome} {after.round}")
+
+    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+        self.told += [f"{agent.metadata.name} {event.reason}" for event in events]
+
+
+class World:
+    def __init__(self) -> None:
+        self.api, self.telemetry, self.cache, self.traces = Apiserver(), Telemetry(), Cache(), Traces()
+        cluster = cast(Cluster, self.api)
+        reports = Reports(None, False, lambda *_: None)
+        self.reconciler = Reconciler(
+            cluster,
+            self.cache,
+            WorkQueue(),
+            Observer(self.cache, reports, Refusals(), PodDefaults(), lambda key: {}),
+            Applier(cluster, self.cache, Recorder(cluster, "me"), lambda *_: None),
+            reports,
+            self.telemetry,
+            Functions(lambda key: None),
+            tracing=self.traces,
+        )
+
+    def knows(self, kind: str, body: dict[str, Any]) -> None:
+        body = self.api._stored(body)
+        self.api.bodies[kind, body["metadata"]["name"]] = body
+        self.cache.learn(kind, body)
+
+    def figure(self, name: str, **labels: str) -> float:
+        return self.telemetry.registry.get_sample_value(name, labels) or 0.0
+
+    def passes(self, outcome: str, kind: str = "Parameter") -> float:
+        return self.figure("mabeam_coordination_duration_seconds_count", type=kind, outcome=outcome)
+
+
+def in_a_world(scenario: Callable[[World], Awaitable[None]]) -> None:
+    async def main() -> None:
+        async with asyncio.timeout(10):
+            await scenario(World())
+
+    asyncio.run(main())
+
+
+def fixed(value: float = 0.4) -> dict[str, Any]:
+    body = temperature_body()
+    spec = {"agents": {"names": ["planner"]}, "domain": {"minimum": 0, "maximum": 1}, "value": value}
+    return {**body, "spec": spec, "status": {"observedGeneration": -1}}
+
+
+def test_a_pass_over_a_variable_is_timed_by_what_it_came_to() -> None:
+    async def scenario(world: World) -> None:
+        world.knows("Agent", agent_body("planner"))
+        world.knows("OrchestrationVariable", fixed())
+        await world.reconciler._coordinate(VARIABLE_KEY)
+        assert (world.passes("decided"), world.traces.told) == (1, ["temperature decided 1"])
+        await world.reconciler._coordinate(VARIABLE_KEY)
+        assert (world.passes("unchanged"), world.traces.told) == (1, ["temperature decided 1"])
+
+    in_a_world(scenario)
+
+
+def test_a_pass_that_breaks_off_failed_and_one_that_may_not_write_did_not() -> None:
+    async def scenario(world: World) -> None:
+        world.knows("Agent", agent_body("planner"))
+        world.knows("OrchestrationVariable", fixed())
+        for trouble in (ApiError(500, "No", "no"), NotLeading("lost")):
+            world.api.trouble = trouble
+            with pytest.raises(type(trouble)):
+                await world.reconciler._coordinate(VARIABLE_KEY)
+        assert (world.passes("failed"), world.passes("unchanged")) == (1, 1)
+        assert world.traces.told == []
+
+    in_a_world(scenario)
+
+
+def test_a_variable_that_cannot_be_read_is_of_no_type() -> None:
+    async def scenario(world: World) -> None:
+        world.knows("OrchestrationVariable", {**fixed(), "spec": {"type": "Unheard", "agents": {"names": ["a"]}}})
+        await world.reconciler._coordinate(VARIABLE_KEY)
+        assert world.passes("failed", "Invalid") == 1
+        await world.reconciler._coordinate(Key(VARIABLE, "team", "gone"))
+
+    in_a_world(scenario)
+
+
+def test_an_agents_directives_are_counted_when_they_are_issued_and_its_life_is_told() -> None:
+    async def scenario(world: World) -> None:
+        world.knows("Agent", agent_body("planner"))
+        world.knows("OrchestrationVariable", fixed())
+        await world.reconciler._coordinate(VARIABLE_KEY)
+        world.traces.told.clear()
+        for _ in range(3):
+            await world.reconciler._agent(AGENT_KEY)
+        assert world.figure("mabeam_directives_total", action="AdjustParameters", outcome="issued") == 1
+        assert world.telemetry.directive_tally == {"issued": 1}
+        assert world.traces.told == ["planner AgentRegistered"]
+
+    in_a_world(scenario)

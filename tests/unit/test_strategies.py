@@ -1,0 +1,28 @@
+"""How a value comes about, where a golden world would not show it."""
+
+from typing import Any
+
+from mabeam.core.questions import Answer, ask_of
+from mabeam.core.strategies.round import Round, inputs
+from mabeam.core.strategies.valued import custom
+from support.builders import START, an_agent
+from support.coordination import a_variable
+
+
+def answered(round_: Round, answer: Any) -> Any:
+    """The custom value that follows from a function's answer."""
+    function = round_.variable.spec.function
+    assert function is not None
+    ask = ask_of(function, inputs(round_, round_.before.value))
+    known = Round(round_.variable, round_.agents, round_.now, answers={ask.id: Answer(answer)})
+    return custom(known).value
+
+
+def test_a_function_that_says_the_same_again_orders_the_same() -> None:
+    variable = a_variable("v", type="Custom", function={"cel": "1"}, value=None)
+    one_more = {"directives": [{"agent": "a", "action": "ScaleUp", "parameters": {"by": 1}}]}
+    for effective in (2, 3, 4):
+        status = {"observedGeneration": 1, "effective": {"replicas": effective, "desiredState": "Running"}}
+        agent = an_agent("a", replicas=2, status=status)
+        told = answered(Round(variable, (agent,), START), one_more)
+        assert told["directives"][0]["parameters"] == {"replicas": 3}

@@ -1,0 +1,146 @@
+"""Topologies and patterns: who takes part, who is the hub, and who coordinates under which term."""
+
+from typing import Any
+
+import pytest
+
+from mabeam.core.instructions import wiring_of
+from mabeam.core.questions import Answer
+from mabeam.core.strategies.wiring import pattern, topology
+from mabeam.core.topology import LARGEST_MESH
+from support.builders import agent_body
+from support.coordination import Team, a_round, told_agent, variable_body
+
+PARKED = {"state": "Failed", "parkedAt": "2026-01-01T00:00:00Z", "readyReplicas": 0}
+
+
+def wired(shape: Any, *agents: Any, before: Any = None, decide: Any = topology, **words: Any) -> Any:
+    """The outcome of wiring these agents."""
+    kind = "CoordinationPattern" if decide is pattern else "CommunicationTopology"
+    status = {"observedGeneration": 1, "value": before} if before is not None else None
+    return decide(a_round(*agents, type=kind, topology=shape, status=status, **words))
+
+
+def team(names: str = "abc") -> list[Any]:
+    return [told_agent(name) for name in names]
+
+
+def test_who_is_parked_or_stopped_takes_no_part() -> None:
+    agents = [told_agent("a"), told_agent("b", status=PARKED), told_agent("c"), told_agent("d", desired="Stopped")]
+    assert wired({"pattern": "Ring"}, *agents).value == {"pattern": "Ring", "members": ["a", "c"]}
+    assert wired({"pattern": "Ring"}, told_agent("b", status=PARKED)).rule == "AgentUnavailable"
+
+
+def test_a_mesh_of_more_than_five_hundred_is_refused_and_says_what_to_do() -> None:
+    agents = [told_agent(f"a{number}") for number in range(LARGEST_MESH + 1)]
+    outcome = wired({"pattern": "Mesh"}, *agents)
+    assert outcome.error == "InvalidConfiguration"
+    assert outcome.message == (
+        "a Mesh of 501 agents would tell 250500 peers; at most 500 agents. Use Ring, Star or Custom, or select fewer"
+    )
+    assert wired({"pattern": "Mesh"}, *agents[1:]).value["pattern"] == "Mesh"
+
+
+@pytest.mark.parametrize("shape", ["Star", "Broadcast"])
+def test_the_hub_is_the_coordinator_by_role_else_the_first_and_stays_while_it_takes_part(shape: str) -> None:
+    by_role = [told_agent("a"), told_agent("b", role="Coordinator")]
+    assert wired({"pattern": shape}, *by_role).value["hub"] == "b"
+    assert wired({"pattern": shape}, *team()).value["hub"] == "a"
+    assert wired({"pattern": shape}, *team(), before={"hub": "c"}).value["hub"] == "c"
+    assert wired({"pattern": shape}, *team(), before={"hub": "gone"}).value["hub"] == "a"
+
+
+def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
+    edges = [{"from": "a", "to": "b"}, {"from": "b", "to": "gone"}]
+    outcome = wired({"pattern": "Custom", "edges": edges}, *team())
+    assert outcome.message == "Custom of 3, 2 edges; joined, so that nobody is cut off: a–c"
+
+
+def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_value() -> None:
+    shape = {"pattern": "Custom", "cel": "true"}
+    [ask] = wired(shape, *team("ab")).asks
+    assert [sorted(agent) for agent in ask.inputs["agents"]] == [
+        ["capabilities", "labels", "name", "replicas", "role"]
+    ] * 2
+    outcome = wired(shape, *team("ab"), answers={ask.id: Answer([["a", "b"]])})
+    assert outcome.value == {"pattern": "Custom", "members": ["a", "b"], "edges": [["a", "b"]]}
+
+
+def test_a_predicate_that_was_asked_of_others_is_no_answer_about_these() -> None:
+    shape = {"pattern": "Custom", "cel": "true"}
+    [of_two] = wired(shape, *team("ab")).asks
+    outcome = wired(shape, *team("abc"), answers={of_two.id: Answer([["a", "b"]])}, asked=[of_two])
+    assert [ask.id == of_two.id for ask in outcome.asks] == [False]
+
+
+def test_a_predicate_that_fails_or_finds_too_much_is_told() -> None:
+    shape = {"pattern": "Custom", "cel": "true"}
+    [ask] = wired(shape, *team("ab")).asks
+    assert wired(shape, *team("ab"), answers={ask.id: Answer(error="no")}).message == "the predicate: no"
+    late = wired(shape, *team("ab"), answers={ask.id: Answer(error="slow", timed_out=True)})
+    assert late.error == "Timeout"
+    many = wired(shape, *team("ab"), answers={ask.id: Answer([["a", "b"]] * 5001)})
+    assert many.message == "the predicate holds for 5001 pairs; at most 5000: use Mesh"
+    crowd = [told_agent(f"a{number}") for number in range(301)]
+    assert wired(shape, *crowd).error == "InvalidConfiguration"
+
+
+# --- who coordinates ----------------------------------------------------------------------------------------------------
+
+
+def test_the_first_coordinator_is_elected_for_the_first_term() -> None:
+    outcome = wired({"pattern": "Ring"}, *team(), decide=pattern)
+    assert outcome.value == {"pattern": "Ring", "members": ["a", "b", "c"], "coordinator": "a", "term": 1}
+    assert outcome.message == "a is elected coordinator (term 1); Ring of 3"
+
+
+def test_the_coordinator_stays_as_long_as_it_takes_part_even_when_it_is_not_ready() -> None:
+    agents = [told_agent("a"), told_agent("b", status={"state": "Starting", "readyReplicas": 0})]
+    outcome = wired({"pattern": "Ring"}, *agents, before={"coordinator": "b", "term": 4}, decide=pattern)
+    assert (outcome.value["coordinator"], outcome.value["term"]) == ("b", 4)
+
+
+@pytest.mark.parametrize(
+    ("agents", "successor"),
+    [
+        ([told_agent("b", status={"state": "Starting", "readyReplicas": 0}), told_agent("c")], "c"),
+        ([told_agent("b"), told_agent("c", role="Coordinator")], "c"),
+        ([told_agent("b"), told_agent("c")], "b"),
+        ([told_agent("b", status={"state": "Starting"}), told_agent("c", status={"state": "Starting"})], "b"),
+    ],
+)
+def test_its_successor_is_ready_if_anybody_is_and_raises_the_term(agents: list[Any], successor: str) -> None:
+    before = {"coordinator": "a", "term": 4}
+    outcome = wired({"pattern": "Star"}, told_agent("a", status=PARKED), *agents, before=before, decide=pattern)
+    assert (outcome.value["coordinator"], outcome.value["term"]) == (successor, 5)
+
+
+@pytest.mark.parametrize("term", [None, True, -1, 1.5, "9", [], 2**60])
+def test_a_term_that_is_none_starts_anew(term: Any) -> None:
+    assert wired({}, *team(), before={"coordinator": "gone", "term": term}, decide=pattern).value["term"] == 1
+
+
+def test_everyone_hears_of_the_coordinator_and_it_alone_gets_the_role_with_its_term() -> None:
+    variable = variable_body("shape", "abc", type="CoordinationPattern", topology={"pattern": "Star"})
+    found = Team.of(variable, *(agent_body(name) for name in "abc"))
+    found.settle()
+    found.agents["a"]["status"] |= PARKED
+    found.settle()
+    read = {name: found.maps[f"{name}-mabeam"].document or {} for name in "bc"}
+    assert [(read[n]["role"], read[n].get("term"), read[n]["coordinator"]) for n in "bc"] == [
+        ("Coordinator", 2, {"name": "b", "term": 2}),
+        ("Executor", None, {"name": "b", "term": 2}),
+    ]
+    assert found.settle() == 0
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, 5, "x", [], {}, {"pattern": []}, {"pattern": "Ring"}, {"pattern": "Star", "members": 7}, {"pattern": "nope"},
+     {"pattern": "Custom", "members": ["a", "b", [], 3], "edges": 7}, {"pattern": "Ring", "members": ["a"], "coordinator": {}}],
+)  # fmt: skip
+def test_a_stored_value_of_any_shape_wires_nobody_wrongly(value: Any) -> None:
+    wiring = wiring_of(value)
+    assert all(isinstance(name, str) for name in wiring.peers)
+    for name, peers in wiring.peers.items():
+        assert all(name in {back.name for back in wiring.peers[peer.name]} for peer in peers)
