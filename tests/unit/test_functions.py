@@ -160,6 +160,19 @@ def test_a_pass_that_asks_in_two_steps_keeps_the_first_answer() -> None:
     with_a_desk(test)
 
 
+def test_a_decision_goes_on_with_what_it_asked_until_it_asks_nothing_more() -> None:
+    async def test(desk: Desk) -> None:
+        await desk.answers(RED, cel("first"))
+        await desk.answers(RED, cel("second"))
+        assert [ask.text for ask in desk.functions.asked_by(RED)] == ["first", "second"]
+        desk.functions.ask(RED, [])
+        assert desk.functions.asked_by(RED) == ()
+        await desk.answers(RED, cel("third"))
+        assert [ask.text for ask in desk.functions.asked_by(RED)] == ["third"]
+
+    with_a_desk(test)
+
+
 def test_of_earlier_questions_a_few_are_kept_and_of_the_last_ones_all() -> None:
     async def test(desk: Desk) -> None:
         many = [cel(f"m{n}") for n in range(3 * MAX_EARLIER)]
