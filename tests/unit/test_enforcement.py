@@ -5,7 +5,6 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.directive import AgentDirectives
 from mabeam.core.enforcement import enforce
 from mabeam.core.obedience import orders_of
 from mabeam.core.snapshot import AgentSnapshot, NetworkPolicyFacts
@@ -22,7 +21,7 @@ def told(
     variable = a_decided("net", value, "abc", type="CommunicationTopology", topology=shape)
     snapshot = AgentSnapshot(an_agent(agent, **words), variables=(variable,), policy=policy)
     orders = orders_of(snapshot)
-    return enforce(snapshot, orders.told, AgentDirectives(items=orders.told.items))
+    return enforce(snapshot, orders.told)
 
 
 def ingress(*args: Any, **words: Any) -> Any:

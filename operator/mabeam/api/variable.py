@@ -343,6 +343,13 @@ class OrchestrationVariableSpec(KubeModel):
                 or spec.type is OrchestrationType.AGENT_SELECTION
             ),
         ),
+        Rule(
+            None,  # CEL cannot see a field of any type
+            "`faultTolerance.fallbackValue` goes with the type Parameter or AdaptationRate or Custom",
+            lambda spec: (
+                spec.fault_tolerance is None or spec.fault_tolerance.fallback_value is None or spec.type in _VALUED
+            ),
+        ),
         not_yet("adaptation"),
     )
 

@@ -68,6 +68,7 @@ class ConsensusRound(StatusModel):
     proposal: Annotated[str, Field(max_length=253)]
     proposed: JsonValue = None
     protocol: ShortText = ""
+    rule: Annotated[ShortText, Field(description="By which rule the proposed value came about.")] = ""
     eligible: Count = 0
     votes: Annotated[tuple[Vote, ...], Field(max_length=100)] = ()
     outcome: Literal["Pending", "Accepted", "Rejected"] = "Pending"

@@ -4,9 +4,10 @@ from typing import Final
 
 from mabeam.api.agent import ReportSource
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import AgentDirectives, DirectiveAction, DirectiveState
 from mabeam.api.names import ANNOTATION_CONTENT_HASH, LABEL_AGENT, REPORT_PORT, network_policy
+from mabeam.api.variable import Mode
 from mabeam.core.decision import Effect
+from mabeam.core.delivery import expects_reports
 from mabeam.core.effective import EffectiveSet
 from mabeam.core.objects import child_labels, digest, owner_reference
 from mabeam.core.snapshot import AgentSnapshot
@@ -15,13 +16,13 @@ from mabeam.core.topology import Direction
 _OUT: Final = str(Direction.OUT)
 
 
-def enforce(snapshot: AgentSnapshot, told: EffectiveSet, directives: AgentDirectives | None) -> tuple[Effect, ...]:
+def enforce(snapshot: AgentSnapshot, told: EffectiveSet) -> tuple[Effect, ...]:
     """The writes that make the agent's NetworkPolicy say what its topology does; its deletion when none is enforced."""
     found = snapshot.policy
     if found is not None and not found.ours:
         return ()
     meta = snapshot.agent.metadata
-    if not _is_enforced(snapshot, told, directives):
+    if not _is_enforced(snapshot):
         gone = (
             Effect("delete", "NetworkPolicy", meta.namespace, found.name, "not enforced", uid=found.uid)
             if found
@@ -37,18 +38,17 @@ def enforce(snapshot: AgentSnapshot, told: EffectiveSet, directives: AgentDirect
     return (Effect("apply", "NetworkPolicy", meta.namespace, found.name, "enforce", body, resource_version=version),)
 
 
-def _is_enforced(snapshot: AgentSnapshot, told: EffectiveSet, directives: AgentDirectives | None) -> bool:
-    """Whether the topology in force is one that its variable has enforced."""
-    in_force = {
-        item.variable
-        for item in (directives.items if directives is not None else ())
-        if item.action is DirectiveAction.UPDATE_COMMUNICATION
-        and (item.state is not DirectiveState.REFUSED or told.lost(item) is None)
-    }
-    return told.communication is not None and any(
-        variable.metadata.name in in_force
-        and variable.spec.topology is not None
+def _is_enforced(snapshot: AgentSnapshot) -> bool:
+    """Whether a topology of the agent's is one that its variable has enforced.
+
+    Also while the agent has no part in it: one that starts is let in by its peers a pass later, and must not be open until then.
+    """
+    return any(
+        variable.spec.topology is not None
         and variable.spec.topology.enforcement == "NetworkPolicy"
+        and variable.metadata.deletion_timestamp is None
+        and variable.spec.mode is not Mode.ADVISE
+        and variable.status.value is not None
         for variable in snapshot.variables
     )
 
@@ -59,12 +59,13 @@ def network_policy_body(snapshot: AgentSnapshot, told: EffectiveSet) -> JsonDict
     What its pods begin themselves is not bound: an agent has models and stores to reach, of which a topology knows nothing.
     """
     meta, reports = snapshot.agent.metadata, snapshot.agent.spec.reports
+    scraped = expects_reports(snapshot.agent) and (reports is None or reports.source is ReportSource.POD)
     peers = (told.communication or {}).get("peers") or ()
     callers = [str(peer["name"]) for peer in peers if peer.get("direction") != _OUT]
     ingress: list[JsonDict] = []
     if callers:
         ingress.append({"from": [{"podSelector": {"matchLabels": {LABEL_AGENT: name}}} for name in callers]})
-    if reports is None or reports.source is ReportSource.POD:
+    if scraped:
         port = reports.port if reports is not None else REPORT_PORT
         ingress.append({"ports": [{"port": port, "protocol": "TCP"}]})
     spec = {

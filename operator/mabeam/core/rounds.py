@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
-from mabeam.api.blocks import VariableRecovery
+from mabeam.api.blocks import Consensus
 from mabeam.api.names import Reason
 from mabeam.api.variable import Negotiation, OrchestrationType
 from mabeam.api.variable_status import (
@@ -25,6 +25,7 @@ from mabeam.core import ballots, guardrails
 from mabeam.core import domain as domains
 from mabeam.core.decision import soonest
 from mabeam.core.delivery import expects_reports
+from mabeam.core.fallback import recovered
 from mabeam.core.outcome import Outcome
 from mabeam.core.questions import Ask
 from mabeam.core.setbacks import is_retry_due
@@ -66,7 +67,7 @@ def play(round_: Round) -> Played:
     at_once = last is None or last.trigger_hash != trigger
     vote, rules = before.consensus, round_.variable.spec.consensus
     if rules is not None and vote is not None and vote.outcome == "Pending" and not at_once:
-        return _vote(round_, vote)
+        return _vote(round_, rules, vote)
     if _unheard(round_):
         return Played(before, LISTENING_SECONDS)
     again, wait = _period(round_, at_once)
@@ -197,11 +198,13 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
             value, asks = _allowed_start(round_)
             if asks:
                 return Played(before, None, asks, Reason.EVALUATING)
-    failed = rule in FAILED_RULES
-    if failed:
-        value, message = _recovered(round_, value, message)
-    if rules is not None and value != _start_or_last(round_) and not failed:
-        return _proposed(round_, trigger, outcome, (value, rule, message))
+    if rule in FAILED_RULES:
+        rescue = recovered(round_, value, message)
+        if rescue.asks:
+            return Played(before, None, rescue.asks, Reason.EVALUATING)
+        value, message = rescue.value, rescue.message
+    if rules is not None and value != _start_or_last(round_):
+        return _proposed(round_, rules, trigger, outcome, (value, rule, message))
     after = _record(round_, trigger, outcome, (value, rule, message), before.consensus)
     if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
         # What was proposed is not what is wanted any more.
@@ -230,27 +233,13 @@ def _allowed_start(round_: Round) -> tuple[Any, tuple[Ask, ...]]:
     return (value if checked.broken is None else None), checked.asks
 
 
-def _recovered(round_: Round, value: Any, message: str) -> tuple[Any, str]:
-    """What a failure leaves in force, by `recoveryStrategy`."""
-    tolerance, spec = round_.variable.spec.fault_tolerance, round_.variable.spec
-    if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.FALLBACK:
-        return value, message
-    wanted = spec.value if tolerance.fallback_value is None else tolerance.fallback_value
-    valued = spec.type in (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE)
-    fallback = domains.adopt(spec.domain, wanted) if valued and wanted is not None else wanted
-    return (
-        (value, message) if fallback is None else (fallback, f"{domains.plain(fallback)} by fallbackValue: {message}")
-    )
-
-
 Taken = tuple[Any, str, str]
 """A value, by which rule, and why."""
 
 
-def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken) -> Played:
+def _proposed(round_: Round, rules: Consensus, trigger: str, outcome: Outcome, taken: Taken) -> Played:
     """A changed value becomes a proposal; one that was rejected is not proposed again until it differs, or the spec does."""
-    before, rules = round_.before, round_.variable.spec.consensus
-    assert rules is not None  # noqa: S101 - the caller's branch
+    before = round_.before
     value, rule, message = taken
     last = before.consensus
     stays, asks = _allowed_start(round_)
@@ -260,20 +249,29 @@ def _proposed(round_: Round, trigger: str, outcome: Outcome, taken: Taken) -> Pl
     same = last is not None and last.proposed == value and last.spec_hash == spec_hash
     if same and last is not None and last.outcome == "Rejected":
         told = f"{domains.plain(value)} was rejected: {last.reason}"
-        after = _record(round_, trigger, outcome, (stays, rule, told), last)
+        after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), last)
         known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
         return Played(before if known and _gist(after) == _gist(before) else after)
     vote = ballots.propose(round_, rules, min(before.round + 1, LAST_ROUND), value, spec_hash)
+    vote = vote.model_copy(update={"rule": rule})
     if same and last is not None and last.outcome == "Pending":
         vote = last  # other agents, or other offers, but the same value: the vote on it goes on
-    after = _record(round_, trigger, outcome, (stays, rule, f"{domains.plain(value)} is proposed: {message}"), vote)
-    return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), vote)
+    told = f"{domains.plain(value)} is proposed: {message}"
+    after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), vote)
+    return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), rules, vote)
 
 
-def _vote(round_: Round, vote: ConsensusRound) -> Played:
+def _rule_in_force(before: OrchestrationVariableStatus, proposed_by: str) -> str:
+    """By which rule the value in force came about, while another one is only proposed; a failure that is told stays told."""
+    last = before.last_decision
+    if proposed_by in FAILED_RULES:
+        return proposed_by
+    return SPEC_VALUE if last is None or last.rule in FAILED_RULES else last.rule
+
+
+def _vote(round_: Round, rules: Consensus, vote: ConsensusRound) -> Played:
     """The status after the ballots of this moment: an accepted value is in force, a rejected one is not."""
-    before, rules = round_.before, round_.variable.spec.consensus
-    assert rules is not None  # noqa: S101 - the caller's branch
+    before = round_.before
     counted = ballots.count(round_, rules, vote)
     vote = counted.vote
     after = before if vote == before.consensus else before.model_copy(update={"consensus": vote})
@@ -285,6 +283,8 @@ def _vote(round_: Round, vote: ConsensusRound) -> Played:
     told = f"{domains.plain(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
     decided = last.model_copy(update={"time": round_.now, "message": told[:1024]}) if last is not None else None
     taken: JsonDict = {"last_decision": decided}
+    if accepted and decided is not None and vote.rule:
+        taken["last_decision"] = decided.model_copy(update={"rule": vote.rule})
     if accepted:
         was = before.previous_value if before.value is None else before.value
         taken |= {"value": vote.proposed, "previous_value": was}

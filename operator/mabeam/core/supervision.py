@@ -126,7 +126,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     rests = wanted_down or summary.at_rest(run.records.values())
     seen = _seen_of(run, orders, agent.spec.replicas)
     delivery = deliver(snapshot, ready, rests, now, _lapse(run, released), orders, seen)
-    policy = enforce(snapshot, orders.told, delivery.directives)
+    policy = enforce(snapshot, orders.told)
     status = before.model_copy(
         update={
             "observed_generation": agent.metadata.generation,

@@ -63,11 +63,11 @@ def free(cache: Cache) -> dict[str, str]:
     """What of that no pod of ours has asked for yet; what others ask for nobody told us."""
     whole, asked = allocatable(cache), dict.fromkeys(RESIZABLE, Fraction(0))
     for known in cache.pods.values():
-        requests = (known.pod.resources or {}).get("requests") or {}
+        own = (known.pod.resources or {}).get("requests") or {}
         if is_live(known.pod):
             for resource in RESIZABLE:
                 try:
-                    asked[resource] += quantity.parse(str(requests.get(resource, "0")))
+                    asked[resource] += quantity.parse(str(own.get(resource, "0")))
                 except ValueError:
                     continue
     units = {resource: quantity.unit_of(resource) for resource in RESIZABLE}

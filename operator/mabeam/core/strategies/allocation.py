@@ -46,6 +46,11 @@ def allocate(round_: Round) -> Outcome:
             claims = {a.metadata.name: claim for a in members if (claim := _claim(round_, resource, a)) is not None}
         except ValueError as wrong:
             return Outcome(Reason.INVALID_CONFIGURATION, str(wrong), error=Reason.INVALID_CONFIGURATION)
+        if not claims:
+            text = (
+                f"nobody can have {resource}: the agents' pods ask for none, and giving it would change their QoS class"
+            )
+            return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
         division = divide(available, claims)
         if division.short:
             lacking = unit.write(division.short)
@@ -53,7 +58,10 @@ def allocate(round_: Round) -> Outcome:
             return Outcome(Reason.RESOURCE_EXHAUSTED, text, error=Reason.RESOURCE_EXHAUSTED)
         for agent in members:
             name = agent.metadata.name
-            if name in division.shares:
+            if name not in division.shares:
+                why = f"its pods ask for no {resource}: giving it some would change their QoS class"
+                candidates.append(Candidate(name=f"{name}: {resource}", reason=why))
+            else:
                 amount = unit.write(division.shares[name] // replicas_of(agent))
                 shares[name][resource] = amount
                 weight = float(claims[name].weight)

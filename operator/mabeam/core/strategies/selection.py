@@ -5,9 +5,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.base import JsonDict
+from mabeam.api.agent_status import DesiredState
+from mabeam.api.base import MAGNITUDE, JsonDict
 from mabeam.api.blocks import TaskRequirements
-from mabeam.api.directive import DirectiveAction
+from mabeam.api.directive import DirectiveAction, DirectiveState
 from mabeam.api.names import Reason
 from mabeam.api.variable_status import Candidate
 from mabeam.core import quantity
@@ -36,7 +37,7 @@ class _Contender:
 def select(round_: Round) -> Outcome:
     """`{active: [names]}`. Ties go by name; an active agent keeps its place unless a challenger is better by the hysteresis."""
     if round_.variable.spec.function is not None:
-        return called(round_, lambda answer: _named(round_, answer))
+        return called(round_, round_.variable.spec.function, lambda answer: _named(round_, answer))
     requirements = round_.variable.spec.task_requirements or TaskRequirements()
     active = set(active_in(round_.before.value))
     contenders = [_contender(round_, requirements, agent, agent.metadata.name in active) for agent in round_.agents]
@@ -48,9 +49,34 @@ def select(round_: Round) -> Outcome:
     if not able:
         why = "; ".join(f"{c.name} {c.lacks}" for c in contenders[:3])
         more = f" and {len(contenders) - 3} more" if len(contenders) > 3 else ""
-        return Outcome(Reason.AGENT_UNAVAILABLE, f"no agent qualifies: {why}{more}", candidates=candidates)
+        text = f"no agent qualifies: {why}{more}"
+        return Outcome(
+            Reason.AGENT_UNAVAILABLE, text, candidates=candidates, memory=_remembered(round_, contenders, active)
+        )
     told = f"{len(chosen)} of {len(contenders)} active: {', '.join(sorted(chosen)[:5])}{'…' if len(chosen) > 5 else ''}"
-    return Outcome(RANKED, told, {"active": sorted(chosen)}, candidates=candidates)
+    memory = _remembered(round_, contenders, chosen)
+    return Outcome(RANKED, told, {"active": sorted(chosen)}, candidates=candidates, memory=memory)
+
+
+def _remembered(round_: Round, contenders: list[_Contender], chosen: set[str]) -> JsonDict:
+    """The last scores of those that are stopped: who rests reports nothing, and must be judged all the same."""
+    requirements = round_.variable.spec.task_requirements
+    if requirements is None or requirements.inactive_policy != "Stop":
+        return {}
+    return {c.name: c.score for c in contenders if c.name not in chosen and c.score is not None}
+
+
+def _score(round_: Round, agent: Agent) -> float | None:
+    """What the agent performs at; of one that rests for this variable, what it did when it last ran."""
+    name = agent.metadata.name
+    known = (round_.before.watching or {}).get(name)
+    if (
+        _rests_for(round_.variable.metadata.name, agent)
+        and isinstance(known, int | float)
+        and not isinstance(known, bool)
+    ):
+        return min(max(float(known), -MAGNITUDE), MAGNITUDE)
+    return round_.metric(name)
 
 
 def active_in(value: Any) -> tuple[str, ...]:
@@ -84,7 +110,7 @@ def _beats(challenger: _Contender, holder: _Contender, hysteresis: float) -> boo
 
 def _contender(round_: Round, requirements: TaskRequirements, agent: Agent, active: bool) -> _Contender:
     name = agent.metadata.name
-    score = round_.metric(name)
+    score = _score(round_, agent)
     lacks = next((found for lack in REQUIREMENTS if (found := lack(round_, requirements, agent, active))), None)
     return _Contender(name, score, active, lacks)
 
@@ -127,15 +153,23 @@ def _readiness(round_: Round, wanted: TaskRequirements, agent: Agent, active: bo
 
 
 def _rests_for(variable: str, agent: Agent) -> bool:
-    held = agent.status.directives
-    return held is not None and any(i.variable == variable and i.action is DirectiveAction.STOP for i in held.items)
+    """Whether it is this variable alone that keeps the agent from running."""
+    held, status = agent.status.directives, agent.status
+    if held is None or status.parked_at is not None or agent.spec.desired_state is DesiredState.STOPPED:
+        return False
+    return any(
+        item.variable == variable and item.action is DirectiveAction.STOP and item.state is not DirectiveState.REFUSED
+        for item in held.items
+    )
 
 
 def _performance(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     least = wanted.min_performance
-    if least is None or _rests_for(round_.variable.metadata.name, agent):
+    if least is None:
         return None
-    found = round_.metric(agent.metadata.name)
+    found = _score(round_, agent)
+    if found is None and _rests_for(round_.variable.metadata.name, agent):
+        return None  # it was never heard: it has to run to show what it can do
     if found is None:
         return "reports no performance"
     slack = wanted.hysteresis * abs(least) if active else 0.0

@@ -70,13 +70,26 @@ def _judge(
     cooling = _cooling(round_, threshold, entry)
     if lasting > 0 or cooling > 0:
         return max(lasting, cooling)
-    del crossing[name]
+    if round_.variable.spec.consensus is None:
+        del crossing[name]  # with a vote it has to be known until that is won: it is the same crossing that is proposed
     action = threshold.on_breach if is_ else threshold.on_recovery
     if action is None:
         del told[name]
     else:
-        told[name] = _entry(round_, action, agent, "Breached" if is_ else "Recovered")
+        told[name] = _as_proposed(
+            round_, name, since, _entry(round_, action, agent, "Breached" if is_ else "Recovered")
+        )
     return None
+
+
+def _as_proposed(round_: Round, name: str, since: datetime, entry: JsonDict) -> JsonDict:
+    """The entry as it was proposed for this very crossing already: one that was rejected must not differ by its time alone."""
+    vote = round_.before.consensus
+    proposed = vote.proposed.get(name) if vote is not None and isinstance(vote.proposed, dict) else None
+    moment = _moment(proposed.get("since")) if isinstance(proposed, dict) else None
+    if not isinstance(proposed, dict) or moment is None or moment < since.replace(microsecond=0):
+        return entry
+    return proposed if {**entry, "since": proposed["since"]} == proposed else entry
 
 
 def _repeat(round_: Round, threshold: Threshold, agent: Agent, told: JsonDict) -> float | None:

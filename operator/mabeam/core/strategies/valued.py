@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
-from mabeam.api.blocks import LoadResponse, Schedule, ScheduleType
+from mabeam.api.blocks import Function, LoadResponse, Schedule, ScheduleType
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.core import domain as domains
@@ -30,17 +30,15 @@ def parameter(round_: Round) -> Outcome:
     """The value of a Parameter."""
     spec = round_.variable.spec
     if spec.function is not None:
-        return called(round_, lambda answer: _of_domain(round_, answer))
+        return called(round_, spec.function, lambda answer: _of_domain(round_, answer))
     if spec.negotiation is not None:
         return negotiate(spec.negotiation, spec.domain, round_.gathered)
     value = domains.adopt(spec.domain, spec.value)
     return Outcome(SPEC_VALUE, f"{domains.plain(value)} from spec.value", value)
 
 
-def called(round_: Round, read: Callable[[Any], tuple[Any, str | None]]) -> Outcome:
+def called(round_: Round, function: Function, read: Callable[[Any], tuple[Any, str | None]]) -> Outcome:
     """What the variable's function gives, once `read` finds it sound: the value, or what is wrong with it."""
-    function = round_.variable.spec.function
-    assert function is not None  # noqa: S101 - the caller's branch
     ask, answer = answer_to(round_, ask_of(function, inputs(round_, round_.before.value)))
     if answer is None:
         return Outcome(FUNCTION, "the function is being asked", asks=(ask,))
@@ -130,7 +128,11 @@ def _yielded(response: LoadResponse | None, load: float | None) -> tuple[float, 
 
 def custom(round_: Round) -> Outcome:
     """What the function says: a value, or `{directives: [{agent, action, parameters}]}`."""
-    return called(round_, lambda answer: _custom(round_, answer))
+    function = round_.variable.spec.function
+    if function is None:  # a rule of the CRD says that there is one
+        text = "a variable of type Custom needs a function"
+        return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+    return called(round_, function, lambda answer: _custom(round_, answer))
 
 
 def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
