@@ -148,6 +148,7 @@ def test_a_bundle_without_a_certificate_is_an_error(hooks: Webhooks, bundle: str
         "https://0x7f000001/",
         "https://0.0.0.0/",
         "https://169.254.169.254/latest/meta-data",
+        "https://[fd00:ec2::254]/latest/meta-data",
         "https://[fe80::1]/",
         "https://[::ffff:169.254.169.254]/",
         "https://224.0.0.1/",

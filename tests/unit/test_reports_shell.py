@@ -42,6 +42,7 @@ def test_the_default_place_is_the_contracts() -> None:
         "::1",
         "::ffff:127.0.0.1",
         "169.254.169.254",
+        "fd00:ec2::254",
         "::ffff:169.254.169.254",
         "fe80::1",
         "0.0.0.0",
