@@ -121,4 +121,4 @@ def test_a_custom_variable_names_peers_and_their_addresses_are_told(circle: Kube
     assert (peer["name"], peer["addresses"]) == ("carl", [pod_of(circle, "carl")["status"]["podIP"]])
     circle.run("delete", "mov", "line")
     reached(circle, "anna", "nobody tells it anything", is_free)
-    assert reads(circle, pod)["peers"] == []
+    until("the file names no peers any more", lambda: reads(circle, pod)["peers"] == [])
