@@ -177,16 +177,8 @@ def lint(
 ) -> None:
     """Tell what is likely not meant: trees that do not close, budgets that multiply; exit code 1 when something is wrong."""
     from mabeam.lint import lint as look
-    from mabeam.worldfile import BadWorld, read_world
 
-    try:
-        found = look(read_world([(name, _read(name)) for name in filename]))
-    except BadWorld as problem:
-        typer.echo(f"mabeam lint: {problem}", err=True)
-        raise typer.Exit(2) from None
-    except OSError as problem:
-        typer.echo(f"mabeam lint: {problem.filename}: {problem.strerror}", err=True)
-        raise typer.Exit(2) from None
+    found = _of_world("lint", filename, look)
     for finding in found:
         typer.echo(str(finding))
     raise typer.Exit(1 if any(finding.level == "error" for finding in found) else 0)

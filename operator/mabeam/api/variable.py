@@ -118,6 +118,19 @@ class AgentsOf(KubeModel):
     )
 
 
+# What holds for a value and for each entry of an object alike.
+_BOUNDS_IN_ORDER: Final = Rule(
+    "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
+    "`minimum` must not be above `maximum`",
+    lambda d: d.minimum is None or d.maximum is None or d.minimum <= d.maximum,
+)
+_CHOICES_OF_A_CHOICE: Final = Rule(
+    "(has(self.type) && self.type == 'Choice') == has(self.choices)",
+    "`choices` must be set if, and only if, `type` is Choice",
+    lambda d: (d.type is DomainType.CHOICE) == (d.choices is not None),
+)
+
+
 class Property(KubeModel):
     """What one entry of an Object may be: a bounded number, or one of some choices."""
 
@@ -129,18 +142,7 @@ class Property(KubeModel):
         tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
         Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
     ] = None
-    rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
-            "`minimum` must not be above `maximum`",
-            lambda p: p.minimum is None or p.maximum is None or p.minimum <= p.maximum,
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'Choice') == has(self.choices)",
-            "`choices` must be set if, and only if, `type` is Choice",
-            lambda p: (p.type is DomainType.CHOICE) == (p.choices is not None),
-        ),
-    )
+    rules: ClassVar[tuple[Rule, ...]] = (_BOUNDS_IN_ORDER, _CHOICES_OF_A_CHOICE)
 
 
 class Domain(KubeModel):
@@ -164,16 +166,8 @@ class Domain(KubeModel):
         Field(max_length=32, description="What the entries of an Object may be; without it, anything."),
     ] = {}
     rules: ClassVar[tuple[Rule, ...]] = (
-        Rule(
-            "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
-            "`minimum` must not be above `maximum`",
-            lambda d: d.minimum is None or d.maximum is None or d.minimum <= d.maximum,
-        ),
-        Rule(
-            "(has(self.type) && self.type == 'Choice') == has(self.choices)",
-            "`choices` must be set if, and only if, `type` is Choice",
-            lambda d: (d.type is DomainType.CHOICE) == (d.choices is not None),
-        ),
+        _BOUNDS_IN_ORDER,
+        _CHOICES_OF_A_CHOICE,
         Rule(
             "!has(self.type) || self.type in ['Number', 'Integer'] ||"
             " !(has(self.minimum) || has(self.maximum) || has(self.step))",

@@ -36,7 +36,6 @@ from mabeam.core.strategies.valued import SPEC_VALUE
 
 # What a round does not depend on: how it is delivered and what failures lead to, and the agents (the members stand for them).
 _NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents", "fault_tolerance", "telemetry"})
-FALLBACK: Final = "Fallback"
 LISTED: Final = 100
 CANDIDATES: Final = 20
 # The last number a status can hold; nobody honest comes to it, and from there it stands still.

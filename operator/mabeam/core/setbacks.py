@@ -10,12 +10,12 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import CoordinationFailure, OrchestrationVariableStatus
 from mabeam.core.budget import in_window
 from mabeam.core.decision import Event
+from mabeam.core.release import asked_for
 from mabeam.core.verdict import FAILURES, Verdict
 
 LEDGER_LENGTH: Final = 64
 FIRST_RETRY_SECONDS: Final = 1.0
 MAX_RETRY_SECONDS: Final = 60.0
-ANNOTATION_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def is_frozen(variable: OrchestrationVariable) -> bool:
 
 def _is_released(variable: OrchestrationVariable) -> bool:
     status = variable.status
-    asked = variable.metadata.annotations.get(ANNOTATION_RELEASE, "")[:ANNOTATION_LENGTH]
+    asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
     return (
         bool(asked) and asked != status.released_by
     ) or 0 <= status.observed_generation < variable.metadata.generation
@@ -58,7 +58,7 @@ def reckon(
     `undecided` says that it is the decision that failed, so that trying again may help, and `tried` that this pass did.
     """
     tolerance, before = variable.spec.fault_tolerance, variable.status
-    asked = variable.metadata.annotations.get(ANNOTATION_RELEASE, "")[:ANNOTATION_LENGTH]
+    asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
     events: list[Event] = []
     failures, frozen_at = before.failures, before.frozen_at
     if tolerance is None:
