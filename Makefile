@@ -32,13 +32,16 @@ demo: $(STAMP) ## Start a real Kubernetes, install the operator with helm, run a
 demo-down: ## End the demo's cluster; nothing of it stays on the machine but the cache of built tools
 	@$(CLUSTER_TOOL) down --name $(DEMO_CLUSTER)
 
-# One after the other, for they share the cluster; all others run side by side before them.
 ON_A_CLUSTER := api or e2e or chart or faults or prometheus
+# They share a cluster and mostly wait: each file has a process and namespaces to itself, and the files run side by side.
+BY_FILE := --dist loadfile --no-loadscope-reorder
+ENTER_CLUSTER = eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))"
 
 .PHONY: test
 test: $(STAMP) check scan-offline test-cluster ## Run every check and every test: unit, property, golden, contract, api and e2e
 	@$(MAKE) --no-print-directory test-fast
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) -m "$(ON_A_CLUSTER)" tests
+	@$(ENTER_CLUSTER) && $(PYTEST) -n 2 $(BY_FILE) -m "($(ON_A_CLUSTER)) and not e2e" tests
+	@$(MAKE) --no-print-directory test-e2e
 
 ## Every day
 .PHONY: venv
@@ -84,11 +87,12 @@ test-fast: $(STAMP) ## Run the tests that need no cluster, in about two minutes
 
 .PHONY: test-api
 test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests -m api
+	@$(ENTER_CLUSTER) && $(PYTEST) -n 2 $(BY_FILE) -m api tests
 
 .PHONY: test-e2e
 test-e2e: $(STAMP) test-cluster ## Run the tests on real nodes and containers only
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(PYTEST) tests -m e2e
+	@$(ENTER_CLUSTER) && $(PYTEST) -n 3 $(BY_FILE) -m "e2e and not alone" tests/contract tests/e2e && \
+	  $(PYTEST) -m alone tests/e2e
 
 .PHONY: generate
 generate: $(STAMP) ## Regenerate what comes from code: CRDs, RBAC, the chart's and the manifests' copies
@@ -149,7 +153,7 @@ image: ## Build the image (with docker where there is one, else without)
 ## Figures
 .PHONY: figures
 figures: $(STAMP) test-cluster ## Measure latencies, writes and memory on the tests' cluster (benchmarks/README.md)
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && $(BIN)/python -m benchmarks.figures
+	@$(ENTER_CLUSTER) && $(BIN)/python -m benchmarks.figures
 
 BENCH := $(BIN)/python -m benchmarks.bench --cluster mabeam-bench --down
 
@@ -180,8 +184,7 @@ histories: $(STAMP) ## Hold trees against a literal supervisor.erl in 100,000 ra
 
 .PHONY: matrix
 matrix: $(STAMP) test-cluster ## Try every cause with every strategy on real containers, in about ten minutes, and keep the table (docs/supervision.md)
-	@eval "$$($(BIN)/python -m tests.support.cluster_env --cluster $(TEST_CLUSTER))" && \
-	  MABEAM_MATRIX=full MABEAM_KEEP_MATRIX=1 $(PYTEST) tests/e2e/test_matrix.py
+	@$(ENTER_CLUSTER) && MABEAM_MATRIX=full MABEAM_KEEP_MATRIX=1 $(PYTEST) tests/e2e/test_matrix.py
 
 ## Tidying
 .PHONY: clean

@@ -18,7 +18,17 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+# Whole files go to a process each; one of these that began last would keep the others waiting.
+LONGEST = ("test_campaigns.py", "test_simulation.py", "test_matrix.py", "test_endings.py", "test_coordination.py")
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Last of all what installs an operator for the whole cluster: it lives to the end, and would act on everybody's agents."""
-    items.sort(key=lambda item: "e2e" in item.path.parts)
+    """The longest files first; last what installs an operator for the whole cluster: it would act on everybody's agents."""
+
+    def turn(item: pytest.Item) -> tuple[bool, bool, int]:
+        name = item.path.name
+        place = LONGEST.index(name) if name in LONGEST else len(LONGEST)
+        return item.get_closest_marker("alone") is not None, "e2e" in item.path.parts, place
+
+    items.sort(key=turn)

@@ -1,6 +1,7 @@
 """The tests in this folder talk to a real apiserver; `make test-api` runs them."""
 
 import json
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,5 +41,5 @@ def crds() -> None:
 @pytest.fixture(scope="session")
 def kube(crds: None) -> Iterator[Kube]:
     """A namespace without an operator's attention: only the apiserver's judgement counts here."""
-    with namespace("mabeam-api-test") as ours:
+    with namespace(f"mabeam-api-{secrets.token_hex(3)}") as ours:
         yield ours

@@ -1,13 +1,15 @@
 """The tests in this folder run on real nodes and containers, with the operator installed by helm; `make test-e2e` runs them."""
 
 import secrets
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from e2e.release import NAMESPACE, install, uninstall
-from support.kube import Kube, namespace
+from support.kube import Kube, create_namespace, delete_namespace, namespace
+from support.shared import shared
 
 RESTRICTED = {"pod-security.kubernetes.io/enforce": "restricted"}
 
@@ -20,12 +22,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def operator() -> Iterator[Kube]:
-    """The namespace of the operator, which runs in the cluster as the chart installs it."""
-    with namespace(NAMESPACE, RESTRICTED) as kube:
+def operator(testrun_uid: str) -> Iterator[Kube]:
+    """The namespace of the operator, which runs in the cluster as the chart installs it; one for all processes of this run."""
+
+    def up() -> None:
+        create_namespace(NAMESPACE, RESTRICTED)
         install()
-        yield kube
+
+    def down() -> None:
         uninstall()
+        delete_namespace(NAMESPACE)
+
+    with shared(Path(tempfile.gettempdir()) / f"mabeam-tests-{testrun_uid}", up, down):
+        yield Kube(NAMESPACE)
 
 
 @pytest.fixture(scope="module")

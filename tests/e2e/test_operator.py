@@ -11,6 +11,8 @@ from e2e.agents import PATIENCE, STAY, agent, ends, failures, is_ready, reached,
 from e2e.release import NAMESPACE, install, leader, operator_pods, uninstall
 from support.kube import JsonDict, Kube, namespace, until
 
+pytestmark = pytest.mark.alone
+
 CROWD = [f"worker-{number}" for number in range(8)]
 
 

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from support.reading import ask, path_of
+
 JsonDict = dict[str, Any]
 
 
@@ -53,18 +55,32 @@ class Kube:
 
     def get(self, kind: str, name: str) -> JsonDict:
         """The object; raises Refused when there is none."""
-        found: JsonDict = json.loads(self.run("get", kind, name, "-o", "json"))
+        found = self.find(kind, name)
+        if found is None:
+            raise Refused(f"there is no {kind} {name} in {self.namespace}")
         return found
 
     def find(self, kind: str, name: str) -> JsonDict | None:
         """The object, None when there is none."""
+        if path := path_of(self.namespace, kind, name):
+            return self._read(path)
         text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
     def list(self, kind: str, selector: str = "") -> list[JsonDict]:
         """The objects of a kind."""
-        found: JsonDict = json.loads(self.run("get", kind, "-o", "json", *(["-l", selector] if selector else [])))
+        if path := path_of(self.namespace, kind):
+            found = self._read(path, **({"labelSelector": selector} if selector else {})) or {"items": []}
+        else:
+            found = json.loads(self.run("get", kind, "-o", "json", *(["-l", selector] if selector else [])))
         return list(found["items"])
+
+    def _read(self, path: str, **query: str) -> JsonDict | None:
+        status, body = ask(required("KUBECONFIG"), path, **query)
+        found: JsonDict = json.loads(body)
+        if status not in (200, 404):
+            raise Refused(f"{found.get('reason')}: {found.get('message')}")
+        return found if status == 200 else None
 
 
 def until(what: str, look: Callable[[], Any], seconds: float = 60, pause: float = 0.1) -> Any:
@@ -82,13 +98,21 @@ def until(what: str, look: Callable[[], Any], seconds: float = 60, pause: float 
 @contextmanager
 def namespace(name: str, labels: dict[str, str] | None = None) -> Iterator[Kube]:
     """A namespace of its own for a test, deleted without waiting when the test is over."""
-    kube = Kube(name)
-    meta = {"name": name, "labels": labels or {}}
-    Kube("default").apply({"apiVersion": "v1", "kind": "Namespace", "metadata": meta})
+    create_namespace(name, labels)
     try:
-        yield kube
+        yield Kube(name)
     finally:
-        Kube("default").run("delete", "namespace", name, "--wait=false", check=False)
+        delete_namespace(name)
+
+
+def create_namespace(name: str, labels: dict[str, str] | None = None) -> None:
+    """Make it, if there is none."""
+    Kube("default").apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
+
+
+def delete_namespace(name: str) -> None:
+    """Ask for its end, and do not wait for it."""
+    Kube("default").run("delete", "namespace", name, "--wait=false", check=False)
 
 
 def condition(obj: JsonDict, type_: str) -> JsonDict:
