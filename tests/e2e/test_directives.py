@@ -20,7 +20,7 @@ from e2e.agents import (
     say,
     variable,
 )
-from support.kube import JsonDict, Kube
+from support.kube import JsonDict, Kube, until
 
 BREACH = {"metric": "performance", "below": 0.5, "forSeconds": 1, "cooldownSeconds": 0}
 
@@ -57,7 +57,7 @@ def test_a_stop_and_a_start_hold_as_long_as_the_variable_that_orders_them(team: 
     obeyed(team, "shift")
     assert effective(team, "worker")["desiredState"] == "Stopped"
     assert team.get("mba", "worker")["status"]["state"] == "Stopped"
-    assert team.list("pod", "mabeam.dev/agent=worker") == []
+    until("its pod is gone", lambda: not team.list("pod", "mabeam.dev/agent=worker"))
     assert is_ready(team.get("mba", "sleeper")["status"])
     for name, wanted in (("worker", None), ("sleeper", "Stopped")):
         assert team.get("mba", name)["spec"].get("desiredState") == wanted
@@ -99,7 +99,11 @@ def test_scaling_changes_what_is_in_effect_and_yields_to_an_autoscaler(team: Kub
     obeyed(team, "sized")
     assert (effective(team, "clerk")["replicas"], effective(team, "twins")["replicas"]) == (2, 1)
     assert (team.get("mba", "clerk")["spec"]["replicas"], team.get("mba", "twins")["spec"]["replicas"]) == (1, 2)
-    assert [len(team.list("pod", f"mabeam.dev/agent={name}")) for name in ("clerk", "twins")] == [2, 1]
+
+    def pods() -> list[int]:
+        return [len(team.list("pod", f"mabeam.dev/agent={name}")) for name in ("clerk", "twins")]
+
+    until("two pods of clerk, one of twins", lambda: pods() == [2, 1])
     # What an autoscaler writes is written through the scale subresource by the controller manager.
     scale = ("--subresource=scale", "--field-manager=kube-controller-manager", "--type=merge")
     team.run("patch", "mba", "twins", *scale, "-p", json.dumps({"spec": {"replicas": 3}}))

@@ -3,7 +3,7 @@
 import pytest
 
 from e2e.agents import agent, failures, fewest_serving, reached, renewed, running, watched
-from support.kube import Kube
+from support.kube import Kube, until
 
 MIGRATE = "mabeam.dev/migrate"
 
@@ -30,7 +30,7 @@ def test_an_agent_that_is_told_to_move_moves_to_the_other_node_and_shows_it(team
     assert "Migrating" in states
     assert (seen["state"], seen["restarts"], seen["disruptions"], failures(seen)) == ("Running", 0, 0, [])
     assert (seen["migratedBy"], seen["migrations"]) == ("1", 1)
-    assert team_up.find("pod", "mover-0-1") is None
+    until("the old pod is gone", lambda: team_up.find("pod", "mover-0-1") is None)
 
 
 def test_a_drain_moves_the_agents_of_the_node_and_counts_a_disruption_only(team_up: Kube) -> None:
