@@ -106,7 +106,13 @@ def namespace(name: str, labels: dict[str, str] | None = None) -> Iterator[Kube]
 
 
 def create_namespace(name: str, labels: dict[str, str] | None = None) -> None:
-    """Make it, if there is none."""
+    """Make it, if there is none; one of that name that is on its way out is waited for."""
+
+    def is_free() -> bool:
+        found = Kube("default").find("namespace", name)
+        return found is None or "deletionTimestamp" not in found["metadata"]
+
+    until(f"no namespace {name} is going", is_free, 120)
     Kube("default").apply({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels or {}}})
 
 
