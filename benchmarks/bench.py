@@ -21,8 +21,8 @@ from benchmarks.rows import ROWS
 from benchmarks.rows.row import Plan, Row
 from benchmarks.store import RESULTS, Store, commit, subject_digest
 
-# P1 is measured at another size as well; the storm of P10 takes two cores over two minutes.
-NOT_QUICK = ("P1-100", "P10-300")
+# P1 and P6 are measured in other ways as well; the storm of P10 takes two cores over two minutes.
+NOT_QUICK = ("P1-100", "P6T", "P10-300")
 _TITLES = {"bench": "The benchmark", "quick": "The benchmark, quick", "trial": "A trial"}
 
 
@@ -57,9 +57,15 @@ def works(chosen: Sequence[str], plan: Plan) -> list[Work]:
     return sorted(found.values(), key=lambda work: work.row.place(work.part))
 
 
+def is_quick(work: Work) -> bool:
+    """Whether the quick run measures it unasked."""
+    return not {work.row.id, work.name} & {*NOT_QUICK}
+
+
 def digest_of(row: Row) -> str:
     """What a result of the row is about: the operator, and the way the row is measured."""
-    return subject_digest(also=(f"benchmarks/rows/p{int(row.id[1:]):02}_*.py",))
+    number = int(row.id.strip("PT"))
+    return subject_digest(also=(f"benchmarks/rows/p{number:02}_*.py",))
 
 
 async def measure(todo: Sequence[Work], plan: Plan, store: Store, cluster: BenchCluster) -> list[str]:
@@ -118,12 +124,13 @@ def main() -> int:
     options = _parser().parse_args()
     # Ended as a service is ended, it still takes its operator along: a stray one would act in the next run.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    chosen = [row.strip().upper() for row in options.rows.split(",")] if options.rows else list(ROWS)
     plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _words(options.arms))
-    known = [*ROWS, *(work.name for work in works(list(ROWS), plan))]
-    unknown = [one for one in chosen if one not in known]
-    if unknown:
-        print(f"no such row: {', '.join(unknown)}; there are {', '.join(known)}", file=sys.stderr)
+    known = {name.upper(): name for name in (*ROWS, *(work.name for work in works(list(ROWS), plan)))}
+    asked = [row.strip().upper() for row in options.rows.split(",")] if options.rows else [row.upper() for row in ROWS]
+    chosen = [known[row] for row in asked if row in known]
+    if len(chosen) < len(asked):
+        unknown = ", ".join(row for row in asked if row not in known)
+        print(f"no such row: {unknown}; there are {', '.join(known.values())}", file=sys.stderr)
         return 2
     name = "trial" if plan.partial else "quick" if plan.quick else "bench"
     store = Store(RESULTS / name)
@@ -134,7 +141,7 @@ def main() -> int:
         todo = works(chosen, plan)
         if plan.quick and not options.rows:
             say(f"left out to stay below ten minutes (--rows measures them): {', '.join(NOT_QUICK)}")
-            todo = [one for one in todo if one.name not in NOT_QUICK]
+            todo = [one for one in todo if is_quick(one)]
         if plan.partial:
             store.clear()
         elif not options.again:

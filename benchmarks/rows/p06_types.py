@@ -57,7 +57,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     rounds = []
     for number in range(plan.rounds(size)):
         rounds.append(await change(arena, (after, before)[number % 2], size))
-        say(f"P6 {part} round {number + 1}: {rounds[-1]}")
+        say(f"P6T {part} round {number + 1}: {rounds[-1]}")
     await arena.api.clear(_VARIABLES)
     await arena.rest(seconds=4)
     return {"size": size, "rounds": rounds}
@@ -109,18 +109,18 @@ def lines(samples: Samples) -> list[Line]:
     for part in [part for part in CHANGES if part in samples]:
         size, rounds = samples[part]["size"], samples[part]["rounds"]
         seconds = tuple(one["seconds"] for one in rounds)
-        found.append(Line("P6", f"a variable of type {part} changes → all {size:,} agents told", "s", seconds))
+        found.append(Line("P6T", f"a variable of type {part} changes → all {size:,} agents told", "s", seconds))
         if usual and part != "Parameter":
             times = tuple(one / usual for one in seconds)
-            found.append(Line("P6", "… ÷ a Parameter", "×", times))
+            found.append(Line("P6T", "… ÷ a Parameter", "×", times))
         per = tuple(of_agents(one["writes"]) / size for one in rounds)
         note = ", ".join(f"{name} {count / size:.2f}" for name, count in rounds[-1]["writes"].items())
-        found.append(Line("P6", "… writes per agent", "writes", per, None, note))
+        found.append(Line("P6T", "… writes per agent", "writes", per, None, note))
     return found
 
 
 ROW = Row(
-    "P6-types",
+    "P6T",
     "a variable of each type changes → every agent told",
     lines,
     lambda plan: list(CHANGES),
