@@ -1,7 +1,7 @@
 """The Agent kind: one supervised worker, one pod per replica."""
 
 from enum import StrEnum
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, ClassVar, Final, Literal
 
 from pydantic import Field
 
@@ -21,6 +21,9 @@ from mabeam.api.base import (
 )
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.template import PodTemplate
+
+# No more pods of one agent, whoever asks for them.
+MOST_REPLICAS: Final = 100
 
 
 class AgentRole(StrEnum):
@@ -346,7 +349,7 @@ class AgentSpec(KubeModel):
     template: Annotated[PodTemplate | None, Field(description="A whole pod template, instead of `module`.")] = None
     replicas: Annotated[
         int,
-        Field(ge=0, le=100, json_schema_extra={CRD_DEFAULT: True}),
+        Field(ge=0, le=MOST_REPLICAS, json_schema_extra={CRD_DEFAULT: True}),
         Field(description="How many pods; each ordinal is supervised on its own."),
     ] = 1
     desired_state: Annotated[
@@ -453,3 +456,15 @@ class Agent(KubeModel):
             lambda agent: "." not in agent.metadata.name,
         ),
     )
+
+    @property
+    def wanted_state(self) -> DesiredState:
+        """Whether it is to run, directives counted in."""
+        effective = self.status.effective
+        return self.spec.desired_state if effective is None else effective.desired_state
+
+    @property
+    def wanted_replicas(self) -> int:
+        """How many replicas it is to have, directives counted in."""
+        effective = self.status.effective
+        return self.spec.replicas if effective is None else effective.replicas

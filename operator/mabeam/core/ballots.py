@@ -13,12 +13,11 @@ from mabeam.api.variable import Negotiation
 from mabeam.api.variable_status import ConsensusRound, Vote
 from mabeam.core.consensus import PROTOCOLS, Choice, Outcome, Tally, Voter, tally
 from mabeam.core.questions import Ask, Language, PluginGroup
+from mabeam.core.release import asked_for
 from mabeam.core.strategies.round import Round, answer_to
 
 # As many votes as a status lists; all of them are counted.
 LISTED: Final = 100
-# As much of an annotation as a status remembers.
-ANNOTATION_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True)
@@ -102,12 +101,11 @@ def _voter(round_: Round, agent: Agent) -> Voter:
 
 def _approved(round_: Round, vote: ConsensusRound) -> ConsensusRound:
     """The vote after a human's word, when there is one on this very proposal."""
-    annotations = round_.variable.metadata.annotations
     for annotation, outcome, word in (
         (ANNOTATION_REJECT, Outcome.REJECTED, "refused"),
         (ANNOTATION_APPROVE, Outcome.ACCEPTED, "approved"),
     ):
-        if annotations.get(annotation, "")[:ANNOTATION_LENGTH] == vote.proposal:
+        if asked_for(round_.variable.metadata, annotation) == vote.proposal:
             told = {"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation}
             return vote.model_copy(
                 update=told | {"reason": f"{vote.reason}; {word} by the annotation {annotation}"[:1024]}

@@ -7,6 +7,7 @@ from mabeam.api.base import JsonDict, format_time
 from mabeam.api.directive import AgentDirective, DirectiveAction
 from mabeam.api.variable import Mode
 from mabeam.core.effective import PARAMETRIC, EffectiveSet, holds
+from mabeam.core.instructions import NETWORK_PRIORITY
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 
 # What a document of an older operator leaves out was nothing.
@@ -82,6 +83,6 @@ _HELD: Final[Mapping[DirectiveAction, Callable[[JsonDict, JsonDict], bool]]] = {
     DirectiveAction.CHANGE_ROLE: lambda document, told: bool(document.get("role") == told.get("role")),
     DirectiveAction.UPDATE_COMMUNICATION: _has_peers,
     DirectiveAction.ALLOCATE_RESOURCES: lambda document, told: _within(
-        document.get("resources"), {key: value for key, value in told.items() if key != "networkPriority"}
+        document.get("resources"), {key: value for key, value in told.items() if key != NETWORK_PRIORITY}
     ),
 }

@@ -13,15 +13,15 @@ from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, DirectiveState, VariableDirective, VariableDirectives
-from mabeam.api.names import DIRECTIVES_KEY, LABEL_VARIABLE, Reason, variable_config_map
+from mabeam.api.names import DIRECTIVES_KEY, Reason, variable_config_map
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.confirmation import CONFIRMED
 from mabeam.core.decision import Effect
 from mabeam.core.delivery import NOT_ACKNOWLEDGED, expects_reports
 from mabeam.core.effective import MAX_ITEMS, holds, lost_in, priority_of, timeout_seconds
 from mabeam.core.instructions import Instruction, instructions
-from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
+from mabeam.core.variable_config_maps import written
 
 # As many directives as a status carries; a variable with more keeps all of them in ConfigMaps.
 STATUS_ITEMS: Final = 100
@@ -189,20 +189,5 @@ def _write(
 ) -> Effect | None:
     if found is not None and (not found.ours or found.document == document):
         return None
-    meta = variable.metadata
-    body = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": meta.namespace,
-            "labels": child_labels("directives") | {LABEL_VARIABLE: meta.name},
-            "ownerReferences": [owner_reference(variable.kind, meta.name, meta.uid)],
-        },
-        "data": {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)},
-    }
-    if found is None:
-        return Effect("create", "ConfigMap", meta.namespace, name, "directives", body)
-    return Effect(
-        "apply", "ConfigMap", meta.namespace, name, "directives", body, resource_version=found.resource_version
-    )
+    data = {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)}
+    return written(variable, name, "directives", "directives", data, found)

@@ -17,11 +17,12 @@ from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives
 from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
 from mabeam.core.content import content_of, document_content, holds_item
 from mabeam.core.decision import Effect, soonest
+from mabeam.core.digest import short_digest
 from mabeam.core.effective import EffectiveSet, lost_in, same_order
 from mabeam.core.generations import held_document, held_generation, lost_generation, stored_directives
 from mabeam.core.lifecycle import is_live
 from mabeam.core.obedience import EXHAUSTED, Orders, orders_of
-from mabeam.core.objects import digest, directives_config_map_body
+from mabeam.core.objects import directives_config_map_body
 from mabeam.core.reports import Refusal, Report
 from mabeam.core.resources import RESIZABLE
 from mabeam.core.restore import DROPPED, Lapse, in_force, proven_at, restored
@@ -129,7 +130,7 @@ def deliver(
         applied_generation=_applied_generation(run, generation),
         items=items,
         conflicts=wanted.listed,
-        content_hash=digest(content),
+        content_hash=short_digest(content),
         allotted=_allotted(run, items),
         last_good=before.last_good,
     )
@@ -191,7 +192,7 @@ def _generation(run: _Pass, content: JsonDict) -> tuple[int, bool]:
 def _is_intended(run: _Pass, content: JsonDict) -> bool:
     """Whether the stored generation stands for this content; an older operator's has no hash, and told nothing but parameters."""
     if run.before.content_hash is not None:
-        return run.before.content_hash == digest(content)
+        return run.before.content_hash == short_digest(content)
     return (run.agent.status.role or "", in_force(run.before)) == (content["role"], content["parameters"])
 
 

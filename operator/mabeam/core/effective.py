@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from mabeam.api.agent import Agent, NetworkPriority
+from mabeam.api.agent import MOST_REPLICAS, Agent, NetworkPriority
 from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
@@ -22,7 +22,6 @@ OTHER_TIMEOUT_SECONDS: Final = 30
 DEFAULT_PRIORITY: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 1}
 # As many as an agent's status carries.
 MAX_ITEMS: Final = 64
-MOST_REPLICAS: Final = 100
 
 # Their parameters are parameters of the process. Reconfigure also has the pods made anew, so that they start with them.
 PARAMETRIC: Final = frozenset({DirectiveAction.ADJUST_PARAMETERS, DirectiveAction.RECONFIGURE})

@@ -8,8 +8,9 @@ from mabeam.api.names import ANNOTATION_CONTENT_HASH, LABEL_AGENT, REPORT_PORT, 
 from mabeam.api.variable import Mode
 from mabeam.core.decision import Effect
 from mabeam.core.delivery import expects_reports
+from mabeam.core.digest import short_digest
 from mabeam.core.effective import EffectiveSet
-from mabeam.core.objects import child_labels, digest, owner_reference
+from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.topology import Direction
 
@@ -80,7 +81,7 @@ def network_policy_body(snapshot: AgentSnapshot, told: EffectiveSet) -> JsonDict
             "name": network_policy(meta.name),
             "namespace": meta.namespace,
             "labels": child_labels("topology", meta.name),
-            "annotations": {ANNOTATION_CONTENT_HASH: digest(spec)},
+            "annotations": {ANNOTATION_CONTENT_HASH: short_digest(spec)},
             "ownerReferences": [owner_reference("Agent", meta.name, meta.uid)],
         },
         "spec": spec,

@@ -11,14 +11,14 @@ from typing import Any, Final
 
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.blocks import StorageBackend, Telemetry
-from mabeam.api.names import HISTORY_KEY, LABEL_VARIABLE, history_config_map
+from mabeam.api.names import HISTORY_KEY, history_config_map
 from mabeam.api.variable import Mode
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
 from mabeam.core.decision import Effect
 from mabeam.core.domain import number
-from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.reports import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
+from mabeam.core.variable_config_maps import written
 
 IN_STATUS: Final = 10
 IN_CONFIG_MAP: Final = 200
@@ -84,25 +84,11 @@ def history_effects(
     line: JsonDict = {"time": format_time(now), "metrics": measured}
     if decided and status.last_decision is not None:
         line |= {"round": status.round, "value": status.value, "rule": status.last_decision.rule}
-    name, space = history_config_map(variable.metadata.name), variable.metadata.namespace
     # Written before the status is: a process that ended between the two decides the same round again.
     kept = [old for old in _lines(found) if "round" not in line or old.get("round") != line["round"]]
     lines = [*kept, line][-IN_CONFIG_MAP:]
-    body = {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": space,
-            "labels": child_labels("history") | {LABEL_VARIABLE: variable.metadata.name},
-            "ownerReferences": [owner_reference(variable.kind, variable.metadata.name, variable.metadata.uid)],
-        },
-        "data": {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": lines}, sort_keys=True)},
-    }
-    if found is None:
-        return (Effect("create", "ConfigMap", space, name, "history", body),)
-    version = found.resource_version
-    return (Effect("apply", "ConfigMap", space, name, "history", body, resource_version=version),)
+    data = {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": lines}, sort_keys=True)}
+    return (written(variable, history_config_map(variable.metadata.name), "history", "history", data, found),)
 
 
 def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:

@@ -4,9 +4,8 @@ Nothing of the owner's labels or annotations is copied: a GitOps tool that track
 """
 
 import copy
-import hashlib
 import json
-from typing import Any, Final
+from typing import Final
 
 from pydantic.alias_generators import to_camel
 
@@ -34,6 +33,7 @@ from mabeam.api.names import (
     pod_name,
 )
 from mabeam.api.template import PodTemplate
+from mabeam.core.digest import short_digest
 from mabeam.core.memo import once
 from mabeam.core.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, Amounts, main_container
 from mabeam.core.snapshot import PodDefaults
@@ -64,11 +64,6 @@ _RESTRICTED_CONTAINER: Final = {
 }
 
 
-def digest(value: Any) -> str:
-    """Sixteen hex digits of the SHA-256 of a JSON value in canonical form."""
-    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":")).encode()).hexdigest()[:16]
-
-
 def pod_hash(spec: AgentSpec) -> str:
     """The hash of what shapes the pod; no default is in it, the operator's or a field's, so an upgrade replaces nothing."""
     return _hashes(spec)[0]
@@ -77,7 +72,7 @@ def pod_hash(spec: AgentSpec) -> str:
 def shape(spec: AgentSpec, reconfigurations: int) -> str:
     """The hash of what shapes the pod: its spec, and how often directives had the pods made anew."""
     own = pod_hash(spec)
-    return digest([own, reconfigurations]) if reconfigurations else own
+    return short_digest([own, reconfigurations]) if reconfigurations else own
 
 
 def spec_hash(spec: AgentSpec) -> str:
@@ -96,7 +91,7 @@ def _hashes(spec: AgentSpec) -> tuple[str, str]:
     if "resources" in shape:  # what an allocation may do with them is in no pod
         made = {name: value for name, value in shape["resources"].items() if name not in ("bounds", "cpuWeight")}
         shape = {name: value for name, value in (shape | {"resources": made}).items() if name != "resources" or made}
-    return digest(shape), digest(whole)
+    return short_digest(shape), short_digest(whole)
 
 
 def child_labels(component: str, agent: str | None = None) -> dict[str, str]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.agent_status import AgentState, DesiredState
+from mabeam.api.agent_status import AgentState
 from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
 from mabeam.api.names import ConditionType
@@ -73,13 +73,13 @@ def agent_info(seen: SeenAgent) -> AgentInfo:
         name=agent.metadata.name,
         role=status.role or agent.spec.role_name,
         state=status.state or AgentState.REGISTERED,
-        desired_state=_desired(agent),
+        desired_state=agent.wanted_state,
         active=is_active(agent),
         reason=_reason(status.conditions),
         invalid=seen.invalid or None,
         start_time=min((r.start_time for r in running if r.start_time is not None), default=None),
         nodes=tuple(sorted({record.node for record in running if record.node is not None})),
-        replicas=_wanted(agent),
+        replicas=agent.wanted_replicas,
         ready_replicas=status.ready_replicas,
         restarts=status.restarts,
         disruptions=status.disruptions,
@@ -108,7 +108,7 @@ def agent_info(seen: SeenAgent) -> AgentInfo:
 def is_active(agent: Agent) -> bool:
     """Whether the agent works: it runs, all of it is ready, and no variable left it idle."""
     status = agent.status
-    whole = status.ready_replicas >= _wanted(agent) > 0
+    whole = status.ready_replicas >= agent.wanted_replicas > 0
     return status.state is AgentState.RUNNING and whole and status.active is not False
 
 
@@ -119,16 +119,6 @@ def performance_of(report: Report | None) -> dict[str, float]:
     first = {PRIMARY: report.performance[""]} if "" in report.performance else {}
     named = sorted(name for name in report.performance if name and name not in first)
     return {**first, **{name: report.performance[name] for name in named[: SAMPLES - len(first)]}}
-
-
-def _desired(agent: Agent) -> DesiredState:
-    effective = agent.status.effective
-    return effective.desired_state if effective is not None else agent.spec.desired_state
-
-
-def _wanted(agent: Agent) -> int:
-    effective = agent.status.effective
-    return effective.replicas if effective is not None else agent.spec.replicas
 
 
 def _preferences(report: Report | None) -> dict[str, AgentPreference]:

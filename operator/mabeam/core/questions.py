@@ -4,8 +4,6 @@ A decision carries `Ask`s, a snapshot the `Answer`s known so far, by the ask's i
 it is given, so the same question is never asked twice, and an answer can never be taken for that of another question.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -14,6 +12,7 @@ from typing import Any, Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.blocks import Function, Webhook
+from mabeam.core.digest import digest
 
 # As much as one question may carry; a thousand agents with ten metrics each are a third of it.
 MAX_INPUT_BYTES: Final = 1024 * 1024
@@ -57,8 +56,7 @@ class Ask:
     def id(self) -> str:
         """The hash of everything in the question."""
         whole = [self.language, self.text, self.group, self.ca_bundle, self.timeout_seconds, self.inputs]
-        canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"))
-        return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
+        return digest(whole)
 
 
 @dataclass(frozen=True, slots=True)

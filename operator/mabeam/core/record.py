@@ -13,17 +13,17 @@ from typing import Any, Final
 
 from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.base import JsonDict, KubeModel, format_time
-from mabeam.api.names import ANNOTATION_CONTENT_HASH, LABEL_VARIABLE, decision_config_map
+from mabeam.api.names import ANNOTATION_CONTENT_HASH, decision_config_map
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.context import Context
 from mabeam.core.decision import Effect
 from mabeam.core.memo import once
-from mabeam.core.objects import child_labels, owner_reference
 from mabeam.core.questions import Answer, Ask, Language, PluginGroup
 from mabeam.core.reports import Report
 from mabeam.core.resources import declared
 from mabeam.core.snapshot import VariableSnapshot
+from mabeam.core.variable_config_maps import written
 
 RECORD_KEY: Final = "decision.json"
 COMPRESSED_KEY: Final = "decision.json.gz"
@@ -51,16 +51,14 @@ class Remade:
 # --- what a decision rested on ------------------------------------------------------------------------------------------------
 
 
-def record_of(
-    snapshot: VariableSnapshot, now: datetime, status: OrchestrationVariableStatus, candidates: Any
-) -> JsonDict:
+def record_of(snapshot: VariableSnapshot, now: datetime, status: OrchestrationVariableStatus) -> JsonDict:
     """The record: the inputs as the core saw them, all candidates, and the status that came of it."""
     document: JsonDict = {
         "format": FORMAT,
         "variable": snapshot.variable.metadata.name,
         "round": status.round,
         "now": now.isoformat(),
-        "candidates": candidates,
+        "candidates": [one.to_wire() for one in status.last_decision.candidates] if status.last_decision else [],
         "outcome": canonical(status),
     }
     if len(snapshot.agents) <= MOST_AGENTS:
@@ -202,31 +200,9 @@ def record_effects(
     found = next((facts for facts in snapshot.config_maps if facts.name == name), None)
     if found is not None and not found.ours:
         return ()
-    candidates = [candidate.to_wire() for candidate in status.last_decision.candidates]
-    body = _body(variable, name, record_of(snapshot, now, status, candidates))
-    space = variable.metadata.namespace
-    if found is None:
-        body["data"] = {key: text for key, text in body["data"].items() if text is not None}
-        return (Effect("create", "ConfigMap", space, name, "record", body),)
-    version = found.resource_version
-    return (Effect("apply", "ConfigMap", space, name, "record", body, resource_version=version),)
-
-
-def _body(variable: OrchestrationVariable, name: str, document: JsonDict) -> JsonDict:
-    meta = variable.metadata
-    data = _packed(document)
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": name,
-            "namespace": meta.namespace,
-            "labels": child_labels("decision") | {LABEL_VARIABLE: meta.name},
-            "annotations": {ANNOTATION_CONTENT_HASH: str(document["round"])},
-            "ownerReferences": [owner_reference(variable.kind, meta.name, meta.uid)],
-        },
-        "data": data,
-    }
+    document = record_of(snapshot, now, status)
+    annotations = {ANNOTATION_CONTENT_HASH: str(document["round"])}
+    return (written(variable, name, "decision", "record", _packed(document), found, annotations),)
 
 
 def _packed(document: JsonDict) -> dict[str, str | None]:

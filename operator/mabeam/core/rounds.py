@@ -5,8 +5,6 @@ What starts one at once (the spec, the members, a static preference, an offer th
 where agents negotiate or a function is asked. A pass over an unchanged world returns the stored status.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,6 +23,7 @@ from mabeam.core import ballots, guardrails
 from mabeam.core import domain as domains
 from mabeam.core.decision import soonest
 from mabeam.core.delivery import expects_reports
+from mabeam.core.digest import digest
 from mabeam.core.fallback import recovered
 from mabeam.core.outcome import Outcome
 from mabeam.core.questions import Ask
@@ -171,12 +170,6 @@ def spec_inputs(round_: Round) -> Any:
     return round_.variable.spec.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude=set(_NOT_INPUTS)
     )
-
-
-def digest(value: Any) -> str:
-    """The SHA-256 of a JSON value in canonical form, named as such."""
-    canonical = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return f"sha256:{hashlib.sha256(canonical.encode()).hexdigest()}"
 
 
 # --- the gate ---------------------------------------------------------------------------------------------------------------

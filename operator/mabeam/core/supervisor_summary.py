@@ -7,11 +7,12 @@ from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, SupervisorSpec, SupervisorStatus
-from mabeam.core import family, objects
+from mabeam.core import family
 from mabeam.core.budget import LEDGER_FLOOR, in_window
 from mabeam.core.children import Name, Pass
 from mabeam.core.conditions import condition, settle
 from mabeam.core.decision import Decision, Event
+from mabeam.core.digest import short_digest
 from mabeam.core.memo import once
 from mabeam.core.release import asked_for
 from mabeam.core.verdict import Verdict, conditions_of
@@ -146,4 +147,4 @@ def exhausted(run: Pass) -> str:
 @once
 def spec_hash(spec: SupervisorSpec) -> str:
     """The hash of the spec: a change of it releases."""
-    return objects.digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))
+    return short_digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))

@@ -5,7 +5,6 @@ A poll of many pods costs time, the metrics server's and ours: it takes a hundre
 
 import asyncio
 import logging
-import re
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -14,6 +13,7 @@ import aiohttp
 
 from mabeam.api.base import JsonDict
 from mabeam.api.records import Capacity, Source, Usage
+from mabeam.core import quantity
 from mabeam.shell.cluster import ApiError, Cluster
 
 log = logging.getLogger("mabeam.usage")
@@ -29,15 +29,6 @@ SLICE: Final = 200
 POD_METRICS: Final = "PodMetrics"
 NODE_METRICS: Final = "NodeMetrics"
 
-_QUANTITY: Final = re.compile(r"([+-]?[0-9]*\.?[0-9]+)([numkMGTPE]|[KMGTPE]i|[eE][+-]?[0-9]{1,2})?")
-_FACTORS: Final[Mapping[str, float]] = {
-    "n": 1e-9,
-    "u": 1e-6,
-    "m": 1e-3,
-    **{letter: 1000.0 ** (power + 1) for power, letter in enumerate("kMGTPE")},
-    **{f"{letter}i": 1024.0 ** (power + 1) for power, letter in enumerate("KMGTPE")},
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Amounts:
@@ -52,12 +43,11 @@ Where = tuple[str, str]
 
 def amount(text: object) -> float | None:
     """The number that a quantity such as `250m`, `1.5` or `64Mi` stands for; None when it is none, or negative."""
-    found = _QUANTITY.fullmatch(str(text)) if isinstance(text, str | int | float) else None
-    if found is None:
+    try:
+        found = quantity.parse(str(text))
+    except ValueError:
         return None
-    number, suffix = float(found.group(1)), found.group(2) or ""
-    factor = float(f"1{suffix}") if suffix[:1] in ("e", "E") and suffix != "E" else _FACTORS.get(suffix, 1.0)
-    return number * factor if number >= 0 else None
+    return float(found) if found >= 0 else None
 
 
 def amounts(document: Any) -> Amounts | None:

@@ -12,7 +12,7 @@ from mabeam.core import quantity
 from mabeam.core.division import Claim, divide
 from mabeam.core.outcome import Outcome
 from mabeam.core.resources import RESIZABLE, declared
-from mabeam.core.strategies.round import Round, is_member, replicas_of
+from mabeam.core.strategies.round import Round, is_member
 
 RULE: Final = "WeightedMaxMin"
 # Less of either and nothing runs: the kernel kills, or the scheduler of the node never turns to it.
@@ -62,7 +62,7 @@ def allocate(round_: Round) -> Outcome:
                 why = f"its pods ask for no {resource}: giving it some would change their QoS class"
                 candidates.append(Candidate(name=f"{name}: {resource}", reason=why))
             else:
-                amount = unit.write(division.shares[name] // replicas_of(agent))
+                amount = unit.write(division.shares[name] // agent.wanted_replicas)
                 shares[name][resource] = amount
                 weight = float(claims[name].weight)
                 why = f"{amount} {resource} for each replica, weight {weight:g}"
@@ -106,7 +106,7 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
     requests = declared(agent.spec).requests
     if resource in RESIZABLE and resource not in requests:
         return None
-    unit, replicas = quantity.unit_of(resource), replicas_of(agent)
+    unit, replicas = quantity.unit_of(resource), agent.wanted_replicas
     asked = round_.variable.spec.resources
     least = [_FLOORS.get(resource, Fraction(0))]
     if bounds is not None and bounds.min is not None:

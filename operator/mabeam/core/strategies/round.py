@@ -53,19 +53,11 @@ class Round:
 _UP: Final = frozenset({None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING})
 
 
-def replicas_of(agent: Agent) -> int:
-    """How many replicas the agent is to have, directives counted in."""
-    effective = agent.status.effective
-    return agent.spec.replicas if effective is None else effective.replicas
-
-
 def is_member(agent: Agent) -> bool:
     """Whether the agent takes part: it is to run, and neither parked nor at an end. One that is restarted takes part on."""
     status = agent.status
-    wanted = agent.spec.desired_state if status.effective is None else status.effective.desired_state
-    return (
-        wanted is DesiredState.RUNNING and replicas_of(agent) > 0 and status.parked_at is None and status.state in _UP
-    )
+    wanted = agent.wanted_state is DesiredState.RUNNING and agent.wanted_replicas > 0
+    return wanted and status.parked_at is None and status.state in _UP
 
 
 def is_ready(agent: Agent) -> bool:
@@ -89,7 +81,7 @@ def about(round_: Round, agent: Agent) -> JsonDict:
         "role": agent.status.role or agent.spec.role_name,
         "labels": dict(agent.metadata.labels),
         "capabilities": list(agent.spec.capabilities),
-        "replicas": replicas_of(agent),
+        "replicas": agent.wanted_replicas,
         "ready": is_ready(agent),
         "member": is_member(agent),
         "metrics": metrics,

@@ -2,11 +2,10 @@
 
 from typing import Any, Final
 
+from mabeam.api.agent import MOST_REPLICAS
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import DirectiveAction
 
-# As many as an Agent may have (api/agent.py).
-MOST_REPLICAS: Final = 100
 _STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
 
 

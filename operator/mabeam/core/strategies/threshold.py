@@ -12,7 +12,7 @@ from mabeam.api.variable_status import Candidate
 from mabeam.core.decision import soonest
 from mabeam.core.instructions import spoken
 from mabeam.core.outcome import Outcome
-from mabeam.core.strategies.round import Round, replicas_of
+from mabeam.core.strategies.round import Round
 from mabeam.core.strategies.scaling import absolute
 
 RULE: Final = "Threshold"
@@ -112,7 +112,7 @@ def _entry(round_: Round, action: ThresholdAction, agent: Agent, state: str) -> 
     return {
         "state": state,
         "action": str(action.action),
-        "parameters": absolute(action.action, dict(action.parameters), replicas_of(agent)),
+        "parameters": absolute(action.action, dict(action.parameters), agent.wanted_replicas),
         "since": format_time(round_.now),
     }
 
