@@ -198,6 +198,7 @@ class Team:
     function: Callable[[Ask], Answer | None] = lambda ask: None
     answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
     asked: dict[str, tuple[Ask, ...]] = field(default_factory=dict)
+    heard_at: dict[str, datetime] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
     lapses: dict[str, Lapse] = field(default_factory=dict)
@@ -242,8 +243,12 @@ class Team:
         maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
         reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
         asked, answers = self.asked.get(name, ()), self._answers_to(name)
-        snapshot = VariableSnapshot(variable, agents, reports, maps, answers, asked, self.context)
+        snapshot = VariableSnapshot(
+            variable, agents, reports, maps, answers, asked, self.context, self.heard_at.get(name)
+        )
         decision = coordination.decide(snapshot, self.now)
+        if asked and not decision.asks:
+            self.heard_at[name] = self.now
         fresh = {ask.id: ask for ask in (*asked, *decision.asks)}
         self.asked[name] = tuple(fresh.values()) if decision.asks else ()
         self._carry_out(decision.beforehand)

@@ -4,7 +4,7 @@ import asyncio
 import json
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -21,6 +21,7 @@ from mabeam.shell.evaluate import Evaluator, Outcome
 from mabeam.shell.functions import LANES, MAX_EARLIER, Functions
 from mabeam.shell.workqueue import Key
 from mabeam.worldfile import read_world
+from support.builders import START, at
 
 SECONDS = 20
 RED, BLUE = Key("OrchestrationVariable", "ns", "red"), Key("OrchestrationVariable", "ns", "blue")
@@ -79,6 +80,9 @@ class Desk:
     def wake(self, key: Key) -> None:
         self.woken[key] += 1
 
+    def ask(self, key: Key, asks: Sequence[Ask], now: datetime = START) -> None:
+        self.functions.ask(key, asks, now)
+
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(SECONDS):
             while not holds():  # noqa: ASYNC110 - nothing rings when a thread is somewhere
@@ -86,7 +90,7 @@ class Desk:
 
     async def answers(self, key: Key, *asks: Ask) -> list[Answer]:
         """The answers, once all of these have one."""
-        self.functions.ask(key, asks)
+        self.ask(key, asks)
         await self.until(lambda: all(ask.id in self.functions.answers_for(key) for ask in asks))
         known = self.functions.answers_for(key)
         return [known[ask.id] for ask in asks]
@@ -128,10 +132,25 @@ def test_an_answer_wakes_the_one_who_asked_and_nobody_else() -> None:
     with_a_desk(test)
 
 
+def test_it_is_known_when_a_decision_had_used_all_its_answers() -> None:
+    async def test(desk: Desk) -> None:
+        await desk.answers(RED, cel("a"))
+        assert desk.functions.heard_at(RED) is None
+        desk.ask(RED, [cel("b")], at(1))
+        desk.ask(RED, [], at(2))
+        assert desk.functions.heard_at(RED) == at(2)
+        # Who asked nothing heard nothing.
+        desk.ask(RED, [], at(3))
+        desk.ask(BLUE, [], at(3))
+        assert (desk.functions.heard_at(RED), desk.functions.heard_at(BLUE)) == (at(2), None)
+
+    with_a_desk(test)
+
+
 def test_a_question_is_answered_once_however_often_it_is_asked() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [cel("hang")])
-        desk.functions.ask(RED, [cel("hang"), cel("hang")])
+        desk.ask(RED, [cel("hang")])
+        desk.ask(RED, [cel("hang"), cel("hang")])
         desk.script.let_go.set()
         await desk.answers(RED, cel("hang"))
         await desk.answers(RED, cel("hang"))
@@ -143,7 +162,7 @@ def test_a_question_is_answered_once_however_often_it_is_asked() -> None:
 
 def test_an_object_that_asks_nothing_costs_nothing() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [])
+        desk.ask(RED, [])
         assert desk.functions.answers_for(RED) is desk.functions.answers_for(BLUE)
         desk.functions.forget(RED)
 
@@ -154,7 +173,7 @@ def test_a_pass_that_asks_in_two_steps_keeps_the_first_answer() -> None:
     async def test(desk: Desk) -> None:
         await desk.answers(RED, cel("first"))
         await desk.answers(RED, cel("second"))
-        desk.functions.ask(RED, [])
+        desk.ask(RED, [])
         assert set(desk.functions.answers_for(RED)) == {cel("first").id, cel("second").id}
 
     with_a_desk(test)
@@ -165,7 +184,7 @@ def test_a_decision_goes_on_with_what_it_asked_until_it_asks_nothing_more() -> N
         await desk.answers(RED, cel("first"))
         await desk.answers(RED, cel("second"))
         assert [ask.text for ask in desk.functions.asked_by(RED)] == ["first", "second"]
-        desk.functions.ask(RED, [])
+        desk.ask(RED, [])
         assert desk.functions.asked_by(RED) == ()
         await desk.answers(RED, cel("third"))
         assert [ask.text for ask in desk.functions.asked_by(RED)] == ["third"]
@@ -177,7 +196,7 @@ def test_of_earlier_questions_a_few_are_kept_and_of_the_last_ones_all() -> None:
     async def test(desk: Desk) -> None:
         many = [cel(f"m{n}") for n in range(3 * MAX_EARLIER)]
         await desk.answers(RED, *many)
-        desk.functions.ask(RED, [])  # all are answered: nothing more to ask
+        desk.ask(RED, [])  # all are answered: nothing more to ask
         assert len(desk.functions.answers_for(RED)) == len(many)
         for number in range(3 * MAX_EARLIER):
             await desk.answers(RED, cel(f"n{number}"))
@@ -207,9 +226,9 @@ def test_all_earlier_answers_together_are_bounded(monkeypatch: pytest.MonkeyPatc
 
 def test_a_question_that_is_no_longer_asked_is_not_begun_and_its_answer_wakes_nobody() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [cel("hang"), cel("never")])
+        desk.ask(RED, [cel("hang"), cel("never")])
         await desk.until(lambda: desk.script.asked)
-        desk.functions.ask(RED, [cel("new")])
+        desk.ask(RED, [cel("new")])
         desk.script.let_go.set()
         await desk.answers(RED, cel("new"))
         assert desk.script.asked == ["hang", "new"]
@@ -220,7 +239,7 @@ def test_a_question_that_is_no_longer_asked_is_not_begun_and_its_answer_wakes_no
 
 def test_one_that_is_gone_is_forgotten_and_not_woken() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [cel("hang"), cel("never")])
+        desk.ask(RED, [cel("hang"), cel("never")])
         await desk.until(lambda: desk.script.asked)
         desk.functions.forget(RED)
         desk.script.let_go.set()
@@ -237,7 +256,7 @@ def test_one_that_is_gone_is_forgotten_and_not_woken() -> None:
 
 def test_a_function_that_hangs_keeps_nobody_else_waiting() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [cel(f"hang{n}") for n in range(50)])
+        desk.ask(RED, [cel(f"hang{n}") for n in range(50)])
         await desk.until(lambda: desk.script.asked)
         for number in range(20):
             assert await desk.answers(BLUE, cel(f"b{number}")) == [Answer(f"b{number}")]
@@ -251,7 +270,7 @@ def test_each_object_gets_its_turn_before_any_gets_a_second_one() -> None:
     async def test(desk: Desk) -> None:
         keys = [Key("OrchestrationVariable", "ns", name) for name in "abcd"]
         for key in keys:
-            desk.functions.ask(key, [cel(f"{key.name}{number}") for number in range(3)])
+            desk.ask(key, [cel(f"{key.name}{number}") for number in range(3)])
         await desk.until(lambda: sum(desk.woken.values()) == 12)
         turns = desk.script.asked
         for number in range(3):
@@ -265,7 +284,7 @@ def test_no_more_run_at_once_than_the_lane_has_room_for(language: Language) -> N
     async def test(desk: Desk) -> None:
         for name in "abcdefghij":
             asks = [replace(cel(f"hang{name}{number}"), language=language) for number in range(5)]
-            desk.functions.ask(Key("OrchestrationVariable", "ns", name), asks)
+            desk.ask(Key("OrchestrationVariable", "ns", name), asks)
         await desk.until(lambda: desk.script.at_once == LANES[language].at_once)
         running = Counter(text[4] for text in desk.script.asked)
         assert max(running.values()) <= LANES[language].of_one
@@ -294,7 +313,7 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
             return later(delay, *rest)
 
         monkeypatch.setattr(loop, "call_later", soon)
-        desk.functions.ask(RED, [cel("fail")])
+        desk.ask(RED, [cel("fail")])
         await desk.until(lambda: len(delays) >= 5)
         assert delays[:5] == [1.0, 2.0, 4.0, 4.0, 4.0]
         assert desk.functions.answers_for(RED)[cel("fail").id] == Answer(error="fail failed")
@@ -304,7 +323,7 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
         assert woken >= 6
         desk.script.failing = True
         first = len(delays)
-        desk.functions.ask(RED, [cel("fail", changed=True)])
+        desk.ask(RED, [cel("fail", changed=True)])
         await desk.until(lambda: len(delays) > first)
         assert delays[first] == 1.0
 
@@ -314,7 +333,7 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
 def test_one_that_asks_only_what_it_does_not_know_is_woken_to_ask_again(quick: None) -> None:
     async def test(desk: Desk) -> None:
         assert await desk.answers(RED, cel("fail")) == [Answer(error="fail failed")]
-        desk.functions.ask(RED, [])  # it knows the answer, such as it is
+        desk.ask(RED, [])  # it knows the answer, such as it is
         await desk.until(lambda: desk.woken[RED] >= 2)
         assert desk.functions.answers_for(RED) == {}
         assert desk.script.asked == ["fail"]
@@ -362,10 +381,10 @@ def test_a_mistake_of_our_own_is_an_answer_too_and_keeps_no_place(caplog: pytest
 
 def test_closing_ends_what_hangs_and_nothing_is_asked_any_more() -> None:
     async def test(desk: Desk) -> None:
-        desk.functions.ask(RED, [cel("hang"), cel("never")])
+        desk.ask(RED, [cel("hang"), cel("never")])
         await desk.until(lambda: desk.script.asked)
         await desk.functions.close()
-        desk.functions.ask(RED, [cel("late")])
+        desk.ask(RED, [cel("late")])
         await asyncio.sleep(0)
         assert desk.functions.answers_for(RED) == {}
         assert desk.script.asked == ["hang"]
@@ -383,11 +402,11 @@ def test_with_real_workers_an_endless_expression_leaves_the_others_alone() -> No
         functions = Functions(lambda key: woken.update([key]))
         try:
             async with asyncio.timeout(2 * SECONDS):
-                functions.ask(RED, [endless])
+                functions.ask(RED, [endless], START)
                 number = 0
                 while not functions.answers_for(RED):
                     question = cel("value * 2", value=number)
-                    functions.ask(BLUE, [question])
+                    functions.ask(BLUE, [question], START)
                     while question.id not in functions.answers_for(BLUE):  # noqa: ASYNC110 - as a pass would look
                         await asyncio.sleep(0.001)
                     assert functions.answers_for(BLUE)[question.id] == Answer(2 * number)

@@ -2,6 +2,7 @@
 
 import copy
 import json
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -12,7 +13,7 @@ from mabeam.core.instructions import INSTRUCTIONS
 from mabeam.core.questions import Answer, Ask, Language
 from mabeam.core.reports import Report
 from mabeam.core.strategies.round import answer_to
-from support.builders import agent_body, an_agent, stamp
+from support.builders import START, agent_body, an_agent, stamp
 from support.coordination import Team, a_round, prefers, variable_body
 
 KINDS: dict[str, dict[str, Any]] = {
@@ -173,6 +174,24 @@ def test_a_period_is_between_two_records_and_functions_are_heard_after_it() -> N
     team.wait(1)
     team.settle()
     assert team.variable("v").status.value == 0.9
+
+
+def test_a_function_that_says_the_same_on_new_figures_is_asked_once_a_period() -> None:
+    team = a_team("Custom")
+    team.settle()
+    before, asked = team.variable("v").status, []
+
+    def function(ask: Ask) -> Answer:
+        asked.append((team.now - START).total_seconds())
+        return Answer(before.value)
+
+    team.function = function
+    for second in range(60):
+        team.said["b"] = Report(performance={"": second / 60})
+        team.wait(1)
+        team.settle()
+    assert team.variable("v").status.last_decision == before.last_decision
+    assert [round(later - earlier) for earlier, later in pairwise(asked)] == [15, 15, 15]
 
 
 def test_a_round_that_came_to_the_same_is_not_recorded() -> None:

@@ -150,6 +150,7 @@ def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
         snapshot.context,
         snapshot.answers,
         snapshot.asked,
+        snapshot.heard_at,
     )
     return _Pass(snapshot, round_, missing, now)
 

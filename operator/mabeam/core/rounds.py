@@ -115,7 +115,8 @@ def _is_periodic(round_: Round) -> bool:
 def _period(round_: Round, at_once: bool) -> tuple[float | None, float | None]:
     """After how many seconds to look by itself, and how many of those are left; None of the latter when a round is due.
 
-    `lastDecision.time` is that of the last round on record, so the period is the least distance between two records.
+    `lastDecision.time` is that of the last round on record, so the period is the least distance between two records. A function
+    is given as much time between two hearings: what it says may come to nothing that is recorded, and still it was asked.
     """
     last = round_.before.last_decision
     if not _is_periodic(round_):
@@ -126,7 +127,10 @@ def _period(round_: Round, at_once: bool) -> tuple[float | None, float | None]:
     again = float(period) if counts else None
     if last is None or at_once or (failure_of(round_.before) is not None and is_retry_due(round_.variable, round_.now)):
         return again, None
-    return again, (last.time - round_.now).total_seconds() + period
+    since = last.time
+    if round_.variable.spec.function is not None and round_.heard_at is not None:
+        since = max(since, round_.heard_at)
+    return again, (since - round_.now).total_seconds() + period
 
 
 def _unheard(round_: Round) -> bool:

@@ -196,6 +196,7 @@ class VariableSnapshot:
     A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
     `asked` are the questions of the present decision, whose answers it has not used yet; `answers` are those that are known, to
     them and to some before; `context` is the system as a whole.
+    `heard_at` is when a decision last used all answers that it had asked for; None when that is not known.
     `config_maps` are those that hold the directives of a variable with more than its status can carry.
     """
 
@@ -206,3 +207,4 @@ class VariableSnapshot:
     answers: Mapping[str, Answer] = field(default_factory=dict)
     asked: tuple[Ask, ...] = ()
     context: Context = field(default_factory=Context)
+    heard_at: datetime | None = None

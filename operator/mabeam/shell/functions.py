@@ -13,6 +13,7 @@ from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
@@ -78,6 +79,7 @@ class _Book:
     now: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
+    heard_at: datetime | None = None
     troubles: dict[str, _Trouble] = field(default_factory=dict)
 
 
@@ -121,9 +123,14 @@ class Functions:
             return ()
         return tuple(question.ask for id_, question in book.questions.items() if id_ in book.unused)
 
+    def heard_at(self, key: Key) -> datetime | None:
+        """When the object's decision last used all the answers that it had asked for; None when it did not yet."""
+        book = self._books.get(key)
+        return None if book is None else book.heard_at
+
     # --- questions --------------------------------------------------------------------------------------------------------
 
-    def ask(self, key: Key, asks: Sequence[Ask]) -> None:
+    def ask(self, key: Key, asks: Sequence[Ask], now: datetime) -> None:
         """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
         book = self._books.get(key)
         if self._closed or (book is None and not asks):
@@ -131,6 +138,8 @@ class Functions:
         if book is None:
             book = self._books[key] = _Book()
         book.now = frozenset(ask.id for ask in asks)
+        if book.unused and not book.now:
+            book.heard_at = now
         # A decision that is asked about in steps goes on with its first answers; one that was taken has used all of them.
         book.unused = (book.unused & book.questions.keys()) | book.now if book.now else frozenset()
         if book.now:

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import Agent, ConflictResolver
@@ -65,8 +66,8 @@ class Refusals:
 class Observer:
     """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller.
 
-    `answers_for` gives what is known of the questions that were asked for a key, `asked_by` those questions; `load` how busy the
-    system is, and by which measure.
+    `answers_for` gives what is known of the questions that were asked for a key, `asked_by` those questions, `heard_at` when a
+    decision had used all answers; `load` how busy the system is, and by which measure.
     """
 
     cache: Cache
@@ -75,6 +76,7 @@ class Observer:
     defaults: PodDefaults
     answers_for: Callable[[Key], Answers]
     asked_by: Callable[[Key], tuple[Ask, ...]] = lambda key: ()
+    heard_at: Callable[[Key], datetime | None] = lambda key: None
     load: Callable[[], tuple[float, str] | None] = lambda: None
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
@@ -164,5 +166,6 @@ class Observer:
             config_maps=config_maps,
             answers=self.answers_for(key),
             asked=self.asked_by(key),
+            heard_at=self.heard_at(key),
             context=context_of(self.cache, parsed.variable, self.load()),
         ), parsed

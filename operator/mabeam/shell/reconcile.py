@@ -97,7 +97,7 @@ class Reconciler:
         except PodNotTaken as problem:
             self.observer.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
-        self.functions.ask(key, decision.asks)
+        self.functions.ask(key, decision.asks, now)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.observer.refusals.accept(agent.metadata.uid)
         trace.lived(agent, decision.events)
@@ -171,7 +171,7 @@ class Reconciler:
         else:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
-        self.functions.ask(key, decision.asks)
+        self.functions.ask(key, decision.asks, now)
         self.telemetry.expose(key.namespace, key.name, exposed(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation

@@ -219,6 +219,7 @@ class Process:
                 defaults,
                 self.functions.answers_for,
                 self.functions.asked_by,
+                self.functions.heard_at,
                 self.pressure.load,
             ),
             Applier(self.cluster, self.cache, self.recorder, self._ring),

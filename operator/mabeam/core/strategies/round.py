@@ -32,6 +32,7 @@ class Round:
     context: Context = field(default_factory=Context)
     answers: Mapping[str, Answer] = field(default_factory=dict)
     asked: tuple[Ask, ...] = ()
+    heard_at: datetime | None = None
 
     @property
     def before(self) -> OrchestrationVariableStatus:
