@@ -118,6 +118,19 @@ def test_it_is_released_by_the_annotation_once_for_each_word(policy: str) -> Non
     assert shaky.told("VariableReleased") == 1
 
 
+def test_the_pass_that_releases_and_decides_does_not_say_that_all_is_as_decided() -> None:
+    shaky = Shaky(maxFailures=0, escalationPolicy="Pause")
+    shaky.run(5)
+    shaky.broken = False
+    shaky.edit(function={"cel": "better"})
+    seen: list[tuple[Any, str]] = []
+    for _ in range(5):
+        shaky.team.pass_variable()
+        seen.append((shaky.status.value, shaky.team.ready()[0]))
+    assert (0.9, "False") in seen
+    assert (0.9, "True") not in seen  # the agent's own passes, which deliver it, are still to come
+
+
 def test_it_is_released_by_a_change_of_the_spec() -> None:
     shaky = Shaky(maxFailures=0, escalationPolicy="Freeze")
     shaky.run(5)

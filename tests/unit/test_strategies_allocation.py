@@ -46,6 +46,14 @@ def test_an_agent_counts_once_for_each_of_its_replicas_and_bounds_are_those_of_o
     assert tokens("10", sharing("a", replicas=3), sharing("b", 0)) == {"a": "3", "b": "0"}
 
 
+def test_of_bounds_that_contradict_each_other_the_most_holds_and_that_is_told() -> None:
+    crossed = sharing("a", least="50", most="10")
+    assert tokens("100", crossed, sharing("b")) == {"a": "10", "b": "90"}
+    of_a, of_b = dividing("100", crossed, sharing("b")).candidates
+    assert "`min` 50 is above `max` 10, and `max` holds" in of_a.reason
+    assert "above" not in of_b.reason
+
+
 def test_directives_change_how_many_replicas_there_are() -> None:
     scaled = sharing("a", status={"effective": {"replicas": 4, "desiredState": "Running"}})
     assert tokens("100", scaled, sharing("b")) == {"a": "20", "b": "20"}

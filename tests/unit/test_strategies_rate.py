@@ -86,10 +86,13 @@ def test_the_domain_has_the_last_word() -> None:
     assert rated(0, None, domain=domain, rate={"schedule": {"start": 7}}).value == 1
 
 
-@pytest.mark.parametrize(
-    "domain", [{"type": "Choice", "choices": ["a"]}, {"type": "Integer", "minimum": 0.2, "maximum": 0.8}]
-)
-def test_a_domain_without_a_number_for_the_rate_is_misconfigured(domain: Any) -> None:
+def test_a_rate_is_no_word() -> None:
+    with pytest.raises(ValueError, match=r"`domain\.type` must be Number or Integer with the type AdaptationRate"):
+        rated(0, None, domain={"type": "Choice", "choices": ["a"]}, rate={"schedule": {"start": 1}})
+
+
+def test_a_domain_without_a_number_for_the_rate_is_misconfigured() -> None:
+    domain = {"type": "Integer", "minimum": 0.2, "maximum": 0.8}
     assert rated(0, None, domain=domain, rate={"schedule": {"start": 1}}).error == "InvalidConfiguration"
 
 

@@ -53,7 +53,7 @@ def test_the_hub_is_the_coordinator_by_role_else_the_first_and_stays_while_it_ta
 def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
     edges = [{"from": "a", "to": "b"}, {"from": "b", "to": "gone"}]
     outcome = wired({"pattern": "Custom", "edges": edges}, *team())
-    assert outcome.message == "Custom of 3, 2 edges; joined, so that nobody is cut off: a–c"
+    assert outcome.message == "Custom of 3, 2 edges; not among its agents: gone; joined, so that nobody is cut off: a–c"
 
 
 def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_value() -> None:

@@ -324,6 +324,15 @@ class OrchestrationVariableSpec(KubeModel):
             lambda spec: spec.type is not OrchestrationType.CUSTOM or spec.function is not None,
         ),
         Rule(
+            "self.type != 'AdaptationRate' || !has(self.domain) || !has(self.domain.type) ||"
+            " self.domain.type in ['Number', 'Integer']",
+            "a rate is a number: `domain.type` must be Number or Integer with the type AdaptationRate",
+            lambda spec: (
+                spec.type is not OrchestrationType.ADAPTATION_RATE
+                or spec.domain.type in (DomainType.NUMBER, DomainType.INTEGER)
+            ),
+        ),
+        Rule(
             "self.type != 'PerformanceThreshold' || has(self.threshold)",
             "a variable of type PerformanceThreshold needs a `threshold`",
             lambda spec: spec.type is not OrchestrationType.PERFORMANCE_THRESHOLD or spec.threshold is not None,

@@ -171,6 +171,7 @@ def resolve(claims: Sequence[Claim], resolver: str, hearing: Hearing = Hearing()
             in_force[key] = min(own, key=precedence)
             continue
         ruling: Ruling | None
+        known = len(problems)
         if resolver in RESOLVERS:
             group = frozenset(claim.variable for claim in own)
             leader = hearing.leader if hearing.leader_of is None else hearing.leader_of(group)
@@ -183,7 +184,8 @@ def resolve(claims: Sequence[Claim], resolver: str, hearing: Hearing = Hearing()
             if good is not None:
                 in_force[key] = replace(first, value=good)
             # Nobody won: the first one's own line carries what stays, for the next pass to know it by.
-            told = "not resolved: the last good stays"
+            told = f"not resolved: {'the last good stays' if good is not None else 'none of them is in force'}"
+            told += f" ({problems[-1]})" if len(problems) > known else ""
             conflicts.extend(_conflict(first, c, resolver, told, good if c is first else None) for c in own)
             continue
         in_force[key] = ruling.winner
@@ -224,7 +226,11 @@ def _by_plugin(
     winner = next((claim for claim in ranked if claim.variable == chosen), None)
     if answer.error is not None or winner is None:
         wrong = answer.error or f"it named {chosen!r:.60}, which is none of them"
-        problems.append(f"the conflict over {ranked[0].parameter} is not resolved by {name}: {wrong}")
+        built_in = ", ".join(RESOLVERS)
+        problems.append(
+            f"the conflict over {ranked[0].parameter} is not resolved by spec.conflictResolution {name}: {wrong};"
+            f" built in are {built_in}"
+        )
         asks.append(ask)  # asked again, later each time
         return None
     return Ruling(

@@ -14,6 +14,7 @@ from mabeam.core.conflict import Claim, Hearing, Key, precedence, resolve
 from mabeam.core.instructions import NETWORK_PRIORITY, Instruction, peers_wrong, told_by
 from mabeam.core.questions import Ask
 from mabeam.core.resources import allotted
+from mabeam.core.strategies.scaling import wrong_step
 
 # design, "Directive timeout": in code, not a CRD default.
 DEFAULT_TIMEOUT_SECONDS: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 5}
@@ -121,6 +122,8 @@ def _wrong_replicas(agent: Agent, parameters: JsonDict) -> str | None:
     replicas = parameters.get("replicas")
     if agent.metadata.autoscaler:
         return f"an autoscaler owns spec.replicas ({agent.metadata.autoscaler})"
+    if replicas is None and (wrong := wrong_step(parameters)) is not None:
+        return wrong
     if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MOST_REPLICAS:
         return f"`replicas` must be a whole number from 0 to {MOST_REPLICAS}, not {replicas!r:.40}"
     return None

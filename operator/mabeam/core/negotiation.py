@@ -40,7 +40,8 @@ def negotiate(negotiation: Negotiation, domain: Domain, gathered: Gathered) -> O
     if impossible is not None:
         outcome = Outcome(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
     elif not gathered.offers:
-        outcome = Outcome(Reason.NO_OFFERS, "no agent has an offer")
+        bids = negotiation.strategy is NegotiationStrategy.AUCTION
+        outcome = Outcome(Reason.NO_OFFERS, "no agent has made a bid" if bids else "no agent has an offer")
     else:
         with localcontext(CONTEXT):
             outcome = STRATEGIES[negotiation.strategy](negotiation, domain, gathered.offers)

@@ -66,6 +66,7 @@ def allocate(round_: Round) -> Outcome:
                 shares[name][resource] = amount
                 weight = float(claims[name].weight)
                 why = f"{amount} {resource} for each replica, weight {weight:g}"
+                why += _contradiction(agent, resource)
                 candidates.append(Candidate(name=f"{name}: {resource}", score=weight, chosen=True, reason=why))
         left = f", {unit.write(division.left)} left" if division.left else ""
         told.append(f"{budget.amount} {resource} of {budget.source} among {len(claims)}{left}")
@@ -97,6 +98,19 @@ def _bounds(agent: Agent) -> tuple[ResourceBounds, ...]:
     return (agent.spec.resources or AgentResources()).bounds or ()
 
 
+def _are_crossed(bounds: ResourceBounds) -> bool:
+    """Whether the least is above the most; the most holds then, for it is the promise to the others."""
+    ends = bounds.min, bounds.max
+    return ends[0] is not None and ends[1] is not None and quantity.parse(ends[0]) > quantity.parse(ends[1])
+
+
+def _contradiction(agent: Agent, resource: str) -> str:
+    crossed = next((b for b in _bounds(agent) if b.resource == resource and _are_crossed(b)), None)
+    if crossed is None:
+        return ""
+    return f"; in its spec.resources.bounds `min` {crossed.min} is above `max` {crossed.max}, and `max` holds"
+
+
 def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
     """What the agent may get of a resource, all its replicas together; None when it has no part in it.
 
@@ -110,7 +124,7 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
     asked = round_.variable.spec.resources
     least = [_FLOORS.get(resource, Fraction(0))]
     if bounds is not None and bounds.min is not None:
-        least.append(quantity.parse(bounds.min))
+        least.append(quantity.parse(bounds.max if bounds.max is not None and _are_crossed(bounds) else bounds.min))
     if bounds is None and resource in RESIZABLE:
         least.append(quantity.parse(requests[resource]))  # nobody said that it may have less than it asks for
     if asked is not None and (asked.requests or {}).get(resource) is not None:

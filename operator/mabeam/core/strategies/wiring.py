@@ -44,6 +44,9 @@ def topology(round_: Round) -> Outcome:
         value["edges"] = edges
         joined = wire(shape.pattern, names, None, [(a, b) for a, b in edges]).joined
         told += f", {len(edges)} edges"
+        strangers = {name for edge in edges for name in edge} - {agent.metadata.name for agent in round_.agents}
+        if strangers:
+            told += f"; not among its agents: {', '.join(sorted(strangers)[:5])}"
         if joined:
             told += "; joined, so that nobody is cut off: " + ", ".join(f"{a}–{b}" for a, b in joined[:5])
     return Outcome(RULE, told, value)
