@@ -5,10 +5,12 @@ from typing import Any
 import pytest
 
 from mabeam.api.variable_status import CoordinationFailure
+from mabeam.core import coordination
 from mabeam.core.questions import Answer
 from mabeam.core.setbacks import retry_in
-from support.builders import agent_body, at
-from support.coordination import Team, a_variable, variable_body
+from mabeam.core.snapshot import VariableSnapshot
+from support.builders import agent_body, at, stamp
+from support.coordination import Team, a_variable, condition_of, told_agent, variable_body
 
 
 class Shaky:
@@ -119,16 +121,16 @@ def test_it_is_released_by_the_annotation_once_for_each_word(policy: str) -> Non
 
 
 def test_the_pass_that_releases_and_decides_does_not_say_that_all_is_as_decided() -> None:
-    shaky = Shaky(maxFailures=0, escalationPolicy="Pause")
-    shaky.run(5)
-    shaky.broken = False
-    shaky.edit(function={"cel": "better"})
-    seen: list[tuple[Any, str]] = []
-    for _ in range(5):
-        shaky.team.pass_variable()
-        seen.append((shaky.status.value, shaky.team.ready()[0]))
-    assert (0.9, "False") in seen
-    assert (0.9, "True") not in seen  # the agent's own passes, which deliver it, are still to come
+    paused = {"maxFailures": 0, "escalationPolicy": "Pause"}
+    frozen = {"observedGeneration": 1, "frozenAt": stamp(0), "value": {"a": {"tokens": "5"}}, "round": 1}
+    kind: dict[str, Any] = {"type": "ResourceAllocation", "faultTolerance": paused, "status": frozen}
+    variable = a_variable(generation=2, budget=[{"resource": "tokens", "amount": "9"}], **kind)
+    decision = coordination.decide(VariableSnapshot(variable, (told_agent("a"),)), at(10))
+    assert (decision.status.value, decision.status.frozen_at) == ({"a": {"tokens": "9"}}, None)
+    # The agent's own pass, which delivers it, is still to come.
+    assert decision.status.directives is not None
+    assert decision.status.directives.issued == 1
+    assert condition_of(decision.status, "Ready")[0] == "False"
 
 
 def test_it_is_released_by_a_change_of_the_spec() -> None:
