@@ -366,7 +366,7 @@ def watched(kube: Kube, kind: str, selector: str = "") -> Iterator[Callable[[], 
         with told.open("w") as file:
             process = subprocess.Popen([*command, "-o", "json"], stdout=file, text=True)
 
-        def events() -> list[tuple[str, JsonDict]]:
+        def so_far() -> list[tuple[str, JsonDict]]:
             text, decoder, at = told.read_text(), json.JSONDecoder(), 0
             found: list[tuple[str, JsonDict]] = []
             while (at := len(text) - len(text[at:].lstrip())) < len(text):
@@ -377,9 +377,28 @@ def watched(kube: Kube, kind: str, selector: str = "") -> Iterator[Callable[[], 
                 found.append((event["type"], event["object"]))
             return found
 
+        def caught_up() -> tuple[list[tuple[str, JsonDict]]] | None:
+            there = {one["metadata"]["uid"]: _version(one) for one in kube.list(kind, selector)}
+            found = so_far()
+            newest: dict[str, int] = {}
+            for _, one in found:
+                uid = one["metadata"]["uid"]
+                newest[uid] = max(newest.get(uid, 0), _version(one))
+            return (found,) if all(newest.get(uid, 0) >= version for uid, version in there.items()) else None
+
+        def events() -> list[tuple[str, JsonDict]]:
+            # Who looks directly sees a change before the watch tells of it.
+            (found,) = until("the watch tells of all there is", caught_up, 30, 0.02)
+            return list(found)
+
         try:
-            until("the watch tells what there is", lambda: events() or not kube.list(kind, selector), 30)
+            events()
             yield events
         finally:
             process.terminate()
             process.wait(10)
+
+
+def _version(one: JsonDict) -> int:
+    """Of one kind a later change has the larger one (KEP-5504)."""
+    return int(one["metadata"]["resourceVersion"])
