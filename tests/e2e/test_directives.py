@@ -77,7 +77,7 @@ def test_a_reconfigured_agent_starts_anew_with_its_parameters_and_nothing_is_cou
     assert reads(team, "clerk-0-2")["parameters"] == {"batch": 64, "mode": "fast"}
     team.run("delete", "mov", "tuned")
     seen = reached(team, "clerk", "nobody tells it anything", is_free)
-    assert reads(team, "clerk-0-2")["parameters"] == {}
+    until("the file tells nothing any more", lambda: reads(team, "clerk-0-2")["parameters"] == {})
     assert renewed(2)(seen)
 
 
@@ -152,7 +152,7 @@ def test_a_crossed_threshold_leads_to_its_action_and_recovery_takes_it_back(team
     say(team, record["name"], json.dumps({"performance": 0.8}))
     decided(team, "watch", "recovered", lambda s: s.get("value") == {})
     reached(team, "clerk", "nobody tells it anything", is_free)
-    assert reads(team, record["name"])["parameters"] == {}
+    until("the file tells nothing any more", lambda: reads(team, record["name"])["parameters"] == {})
 
 
 def test_functions_and_rules_are_evaluated_in_the_operators_own_pod(team: Kube) -> None:

@@ -76,7 +76,7 @@ def test_a_ring_tells_addresses_that_answer_and_closes_around_one_that_stops(cir
     for name in NAMES:
         reached(circle, name, "nobody tells it anything", is_free)
     until("no policy is left", lambda: not policies(circle))
-    assert reads(circle, "anna-0-1")["peers"] == []
+    until("the file tells nothing any more", lambda: reads(circle, "anna-0-1")["peers"] == [])
 
 
 def test_a_coordinator_that_stops_is_followed_by_another_with_the_next_term(circle: Kube) -> None:
