@@ -104,4 +104,4 @@ def test_without_the_variable_the_pods_have_again_what_their_spec_says(pair: Kub
     until("the kernel has it too", lambda: cgroup(pair, "heavy-0-1")["memory"] == 128 * MI)
     until("the processor too", lambda: cgroup(pair, "heavy-0-1")["quota"] == 50_000)
     assert identity(pair.get("pod", "heavy-0-1")) == identity(before)
-    assert reads(pair, "heavy-0-1")["resources"] == {}
+    until("the file tells of no amounts any more", lambda: reads(pair, "heavy-0-1")["resources"] == {})
