@@ -12,21 +12,10 @@ from typing import Any, Final
 import aiohttp
 import yaml
 
+from support.resources import path_of
+
 JsonDict = dict[str, Any]
 
-MABEAM: Final = "/apis/mabeam.dev/v1alpha1"
-CORE: Final = "/api/v1"
-PREFIXES: Final[Mapping[str, str]] = {
-    "agents": MABEAM,
-    "orchestrationvariables": MABEAM,
-    "supervisors": MABEAM,
-    "pods": CORE,
-    "configmaps": CORE,
-    "serviceaccounts": CORE,
-    "leases": "/apis/coordination.k8s.io/v1",
-    "events": "/apis/events.k8s.io/v1",
-    "replicasets": "/apis/apps/v1",
-}
 MERGE: Final = "application/merge-patch+json"
 PATIENCE: Final = aiohttp.ClientTimeout(total=60)
 
@@ -97,8 +86,7 @@ class Api:
 
     def path(self, plural: str, name: str = "", sub: str = "") -> str:
         """Where a collection, an object or a subresource of the namespace is."""
-        parts = [PREFIXES[plural], "namespaces", self.namespace, plural, name, sub]
-        return "/".join(part for part in parts if part)
+        return path_of(self.namespace, plural, name, sub)
 
     async def call(
         self,

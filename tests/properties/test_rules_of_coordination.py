@@ -89,7 +89,7 @@ CLAIMS = st.lists(
     max_size=6,
 )
 HEARINGS = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 10)).map(
-    lambda weights: Hearing(Leader("boss", weights))
+    lambda weights: Hearing(lambda _: Leader("boss", weights))
 )
 
 

@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from support.reading import ask, path_of
+from support.reading import PLURALS, ask
+from support.resources import path_of
 
 JsonDict = dict[str, Any]
 
@@ -62,14 +63,15 @@ class Kube:
 
     def find(self, kind: str, name: str) -> JsonDict | None:
         """The object, None when there is none."""
-        if path := path_of(self.namespace, kind, name):
-            return self._read(path)
+        if kind in PLURALS:
+            return self._read(path_of(self.namespace, PLURALS[kind], name))
         text = self.run("get", kind, name, "-o", "json", "--ignore-not-found")
         return json.loads(text) if text.strip() else None
 
     def list(self, kind: str, selector: str = "") -> list[JsonDict]:
         """The objects of a kind."""
-        if path := path_of(self.namespace, kind):
+        if kind in PLURALS:
+            path = path_of(self.namespace, PLURALS[kind])
             found = self._read(path, **({"labelSelector": selector} if selector else {})) or {"items": []}
         else:
             found = json.loads(self.run("get", kind, "-o", "json", *(["-l", selector] if selector else [])))

@@ -126,15 +126,16 @@ def test_orders_about_pods_are_never_averaged() -> None:
 
 def test_what_matters_most_to_the_leader_wins_and_ties_go_by_priority() -> None:
     claims = (claim("a", 9), claim("b", 1), claim("c", 2))
-    leader = Hearing(Leader("boss", {"b": 5, "c": 1}))
+    leader = Hearing(lambda _: Leader("boss", {"b": 5, "c": 1}))
     assert settled(*claims, resolver="LeaderElection", hearing=leader) == "of b"
-    tied = Hearing(Leader("boss", {"b": 5, "c": 5}))
+    tied = Hearing(lambda _: Leader("boss", {"b": 5, "c": 5}))
     assert settled(*claims, resolver="LeaderElection", hearing=tied) == "of c"
 
 
 @pytest.mark.parametrize("leader", [None, Leader("boss"), Leader("boss", {"a": 0, "b": 0}), Leader("boss", {"z": 9})])
 def test_without_a_leader_that_cares_it_is_priority(leader: Leader | None) -> None:
-    assert settled(claim("a", 1), claim("b", 2), resolver="LeaderElection", hearing=Hearing(leader)) == "of b"
+    hearing = Hearing(lambda _: leader)
+    assert settled(claim("a", 1), claim("b", 2), resolver="LeaderElection", hearing=hearing) == "of b"
 
 
 # --- plug-ins -----------------------------------------------------------------------------------------------------------

@@ -138,10 +138,11 @@ RESOLVERS: Final[Mapping[str, Resolver]] = {
 
 @dataclass(frozen=True)
 class Hearing:
-    """What resolving may rest on besides the claims: the leader, what was in force before, and what plug-ins answered."""
+    """What resolving may rest on besides the claims: who leads the agents of some variables, what was in force before, and what
+    plug-ins answered.
+    """
 
-    leader: Leader | None = None
-    leader_of: Callable[[frozenset[str]], Leader | None] | None = None
+    leader_of: Callable[[frozenset[str]], Leader | None] = lambda variables: None
     last_good: JsonDict = field(default_factory=dict)
     answers: Mapping[str, Answer] = field(default_factory=dict)
 
@@ -170,22 +171,20 @@ def resolve(claims: Sequence[Claim], resolver: str, hearing: Hearing = Hearing()
         if all(claim.value == own[0].value for claim in own):
             in_force[key] = min(own, key=precedence)
             continue
-        ruling: Ruling | None
-        known = len(problems)
+        ruling: Ruling | str
         if resolver in RESOLVERS:
-            group = frozenset(claim.variable for claim in own)
-            leader = hearing.leader if hearing.leader_of is None else hearing.leader_of(group)
-            ruling = RESOLVERS[resolver](own, leader)
+            ruling = RESOLVERS[resolver](own, hearing.leader_of(frozenset(claim.variable for claim in own)))
         else:
-            ruling = _by_plugin(own, resolver, hearing, asks, problems)
-        if ruling is None:
+            ruling = _by_plugin(own, resolver, hearing, asks)
+        if isinstance(ruling, str):
+            problems.extend([ruling] if ruling else [])
             good = hearing.last_good.get(key[1]) if key[0] is None else None
             first = min(own, key=precedence)
             if good is not None:
                 in_force[key] = replace(first, value=good)
             # Nobody won: the first one's own line carries what stays, for the next pass to know it by.
             told = f"not resolved: {'the last good stays' if good is not None else 'none of them is in force'}"
-            told += f" ({problems[-1]})" if len(problems) > known else ""
+            told += f" ({ruling})" if ruling else ""
             conflicts.extend(_conflict(first, c, resolver, told, good if c is first else None) for c in own)
             continue
         in_force[key] = ruling.winner
@@ -210,10 +209,8 @@ def _conflict(winner: Claim, loser: Claim, resolver: str, why: str, value: Any =
     )
 
 
-def _by_plugin(
-    claims: Sequence[Claim], name: str, hearing: Hearing, asks: list[Ask], problems: list[str]
-) -> Ruling | None:
-    """The ruling of a plug-in: the variable that it names as `winner`; None while, and when, it gives none."""
+def _by_plugin(claims: Sequence[Claim], name: str, hearing: Hearing, asks: list[Ask]) -> Ruling | str:
+    """The ruling of a plug-in: the variable that it names as `winner`; else why it gives none, no word while it is asked."""
     ranked = sorted(claims, key=precedence)
     told = [{"variable": c.variable, "value": c.value, "priority": c.priority} for c in ranked]
     about = {"parameter": ranked[0].parameter, "action": ranked[0].action, "claims": told}
@@ -221,18 +218,14 @@ def _by_plugin(
     answer = hearing.answers.get(ask.id)
     if answer is None:
         asks.append(ask)
-        return None
+        return ""
     chosen = answer.value.get("winner") if isinstance(answer.value, dict) else answer.value
     winner = next((claim for claim in ranked if claim.variable == chosen), None)
     if answer.error is not None or winner is None:
         wrong = answer.error or f"it named {chosen!r:.60}, which is none of them"
-        built_in = ", ".join(RESOLVERS)
-        problems.append(
-            f"the conflict over {ranked[0].parameter} is not resolved by spec.conflictResolution {name}: {wrong};"
-            f" built in are {built_in}"
-        )
         asks.append(ask)  # asked again, later each time
-        return None
+        why = f"the conflict over {ranked[0].parameter} is not resolved by spec.conflictResolution {name}: {wrong}"
+        return f"{why}; built in are {', '.join(RESOLVERS)}"
     return Ruling(
         winner, tuple((claim, f"the plug-in {name} chose {winner.variable}") for claim in ranked if claim is not winner)
     )

@@ -65,9 +65,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     played = Played(before) if still else play(run.round)
     status = played.status
     advise = variable.spec.mode is Mode.ADVISE
-    # What is released in this pass holds nothing back any more, though its status says so yet.
-    free = variable if still else variable.model_copy(update={"status": before.model_copy(update={"frozen_at": None})})
-    told = () if advise else directives_of(free, run.agents, status.value)
+    told = () if advise else directives_of(variable, run.agents, status.value)
     verdict = trouble or _verdict(run, played, judge(told))
     undecided = trouble is None and failure_of(status) is not None
     setback = reckon(variable, status, verdict, now, undecided=undecided, tried=played.tried)

@@ -8,12 +8,14 @@ from typing import Any, Final
 from mabeam.api.agent import MOST_REPLICAS, Agent, NetworkPriority
 from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import QUANTITY_PATTERN, JsonDict
+from mabeam.api.blocks import VariableEscalation
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.core.conflict import Claim, Hearing, Key, precedence, resolve
 from mabeam.core.instructions import NETWORK_PRIORITY, Instruction, peers_wrong, told_by
 from mabeam.core.questions import Ask
 from mabeam.core.resources import allotted
+from mabeam.core.setbacks import is_frozen
 from mabeam.core.strategies.scaling import wrong_step
 
 # design, "Directive timeout": in code, not a CRD default.
@@ -274,8 +276,8 @@ def _items(
 def holds(variable: OrchestrationVariable) -> bool:
     """Whether the variable tells nobody anything new: it is paused, by its user or for its failures."""
     tolerance = variable.spec.fault_tolerance
-    escalated = variable.status.frozen_at is not None and tolerance is not None
-    return variable.spec.paused or (escalated and tolerance is not None and tolerance.escalation_policy == "Pause")
+    pauses = tolerance is not None and tolerance.escalation_policy is VariableEscalation.PAUSE
+    return variable.spec.paused or (pauses and is_frozen(variable))
 
 
 def _item(variable: OrchestrationVariable, instruction: Instruction, old: AgentDirective | None) -> AgentDirective:

@@ -41,7 +41,7 @@ def orders_of(snapshot: AgentSnapshot) -> Orders:
     agent, before = snapshot.agent, stored_directives(snapshot)
     told = EffectiveSet()
     if snapshot.variables or before.items:
-        hearing = Hearing(None, partial(_leader, snapshot), in_force(before), snapshot.answers)
+        hearing = Hearing(partial(_leader, snapshot), in_force(before), snapshot.answers)
         told = effective_set(agent, snapshot.variables, before.items, hearing)
     status = agent.status
     migrations = (status.migrations or 0) + _newly(told, before, DirectiveAction.MIGRATE)

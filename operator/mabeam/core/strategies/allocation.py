@@ -98,17 +98,12 @@ def _bounds(agent: Agent) -> tuple[ResourceBounds, ...]:
     return (agent.spec.resources or AgentResources()).bounds or ()
 
 
-def _are_crossed(bounds: ResourceBounds) -> bool:
-    """Whether the least is above the most; the most holds then, for it is the promise to the others."""
-    ends = bounds.min, bounds.max
-    return ends[0] is not None and ends[1] is not None and quantity.parse(ends[0]) > quantity.parse(ends[1])
-
-
 def _contradiction(agent: Agent, resource: str) -> str:
-    crossed = next((b for b in _bounds(agent) if b.resource == resource and _are_crossed(b)), None)
-    if crossed is None:
+    """What is to be said of the agent's bounds when the least is above the most, which holds then."""
+    own = next((bounds for bounds in _bounds(agent) if bounds.resource == resource), None)
+    if own is None or own.min is None or own.max is None or quantity.parse(own.min) <= quantity.parse(own.max):
         return ""
-    return f"; in its spec.resources.bounds `min` {crossed.min} is above `max` {crossed.max}, and `max` holds"
+    return f"; in its spec.resources.bounds `min` {own.min} is above `max` {own.max}, and `max` holds"
 
 
 def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
@@ -124,7 +119,8 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
     asked = round_.variable.spec.resources
     least = [_FLOORS.get(resource, Fraction(0))]
     if bounds is not None and bounds.min is not None:
-        least.append(quantity.parse(bounds.max if bounds.max is not None and _are_crossed(bounds) else bounds.min))
+        # Of a least above the most the most holds: it is a promise to the others.
+        least.append(min(quantity.parse(end) for end in (bounds.min, bounds.max) if end is not None))
     if bounds is None and resource in RESIZABLE:
         least.append(quantity.parse(requests[resource]))  # nobody said that it may have less than it asks for
     if asked is not None and (asked.requests or {}).get(resource) is not None:

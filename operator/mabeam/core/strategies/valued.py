@@ -67,7 +67,7 @@ def rate(round_: Round) -> Outcome:
     if how is None:
         return parameter(round_)
     domain = round_.variable.spec.domain
-    wrong = domains.problem(domain) if domains.numeric(domain) else f"a rate is a number, the domain is {domain.type}"
+    wrong = domains.problem(domain)
     if wrong is not None:
         return Outcome(Reason.INVALID_CONFIGURATION, wrong, error=Reason.INVALID_CONFIGURATION)
     if how.schedule is not None:
