@@ -20,8 +20,8 @@ from benchmarks.machine import describe, yardstick
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core import coordination
-from mabeam.core.reports import Report
+from mabeam.core.passes import variable as coordination
+from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import VariableSnapshot
 
 RESULTS: Final = Path(__file__).parent / "results" / "decisions.json"

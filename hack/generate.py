@@ -17,10 +17,10 @@ sys.path.insert(0, str(ROOT / "operator"))
 
 from mabeam.api.crd import all_definitions  # noqa: E402 - the path has to be set first
 from mabeam.cli import dump_yaml  # noqa: E402
-from mabeam.shell import cluster  # noqa: E402
+from mabeam.shell.kube import rbac  # noqa: E402
 
 CRD_FOLDERS = (ROOT / "crds", ROOT / "charts/mabeam/files/crds")
-RULES = {"workload": cluster.WORKLOAD_RULES, "nodes": cluster.NODE_RULES, "lease": cluster.LEASE_RULES}
+RULES = {"workload": rbac.WORKLOAD_RULES, "nodes": rbac.NODE_RULES, "lease": rbac.LEASE_RULES}
 
 
 def wanted() -> dict[Path, str]:

@@ -85,8 +85,8 @@ def run() -> None:
     import asyncio
 
     from mabeam.settings import BadSetting, from_environment
-    from mabeam.shell.connection import NoCluster
-    from mabeam.shell.run import run as run_operator
+    from mabeam.shell.kube.connection import NoCluster
+    from mabeam.shell.process import run as run_operator
 
     try:
         code = asyncio.run(run_operator(from_environment()))
@@ -130,13 +130,13 @@ def rbac(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
     """Print the RBAC rules the operator needs: least privilege, from the list beside the calls."""
-    from mabeam.shell import cluster
+    from mabeam.shell.kube import rbac as grants
 
     rules = {
-        Scope.WORKLOAD: cluster.WORKLOAD_RULES,
-        Scope.NODES: cluster.NODE_RULES,
-        Scope.LEASE: cluster.LEASE_RULES,
-        Scope.OUTSIDE: cluster.OUTSIDE_RULES,
+        Scope.WORKLOAD: grants.WORKLOAD_RULES,
+        Scope.NODES: grants.NODE_RULES,
+        Scope.LEASE: grants.LEASE_RULES,
+        Scope.OUTSIDE: grants.OUTSIDE_RULES,
     }[scope]
     _print({"rules": [rule.to_wire() for rule in rules]}, output)
 
@@ -153,8 +153,8 @@ def plan(
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
     """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
-    from mabeam import plan as planning
-    from mabeam.worldfile import BadWorld, parse_now, read_world
+    from mabeam.offline import plan as planning
+    from mabeam.offline.world import BadWorld, parse_now, read_world
 
     try:
         at = parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
@@ -176,7 +176,7 @@ def lint(
     ],
 ) -> None:
     """Tell what is likely not meant: trees that do not close, budgets that multiply; exit code 1 when something is wrong."""
-    from mabeam.lint import lint as look
+    from mabeam.offline.lint import lint as look
 
     found = _of_world("lint", filename, look)
     for finding in found:
@@ -225,9 +225,9 @@ def simulate(
     """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
     from time import process_time
 
+    from mabeam.offline.world import BadWorld, read_world
+    from mabeam.simulation.output import decisions, rehearse, table
     from mabeam.simulation.passes import Restless
-    from mabeam.simulation.report import decisions, rehearse, table
-    from mabeam.worldfile import BadWorld, read_world
 
     try:
         world = read_world([(name, _read(name)) for name in filename])
@@ -259,7 +259,7 @@ def explain(
     output: Annotated[Told, typer.Option("--output", "-o", help="How to print.")] = Told.TEXT,
 ) -> None:
     """Tell why a value is what it is: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
-    from mabeam.explain import explained, words
+    from mabeam.offline.explain import explained, words
 
     found = _of_world("explain", filename, lambda world: explained(world, name))
     if output is Told.JSON:
@@ -277,7 +277,7 @@ def replay(
     ] = None,
 ) -> None:
     """Make the recorded decisions again and compare, to the byte: kubectl get mov,cm -o yaml | mabeam replay -f -"""
-    from mabeam.explain import difference, replayed
+    from mabeam.offline.explain import difference, replayed
 
     found = _of_world("replay", filename, lambda world: replayed(world, name))
     for called, remade in found:
@@ -290,7 +290,7 @@ def replay(
 
 def _of_world(command: str, filename: list[str] | None, look: Callable[[Any], Any]) -> Any:
     """What `look` finds in the world of the files (standard input without any); exit code 2 and a line when it cannot."""
-    from mabeam.worldfile import BadWorld, read_world
+    from mabeam.offline.world import BadWorld, read_world
 
     try:
         return look(read_world([(name, _read(name)) for name in filename or ["-"]]))
@@ -313,7 +313,7 @@ def _progress(done: int, runs: int) -> None:
 
 def _read(name: str) -> str:
     """The text of a file, or of standard input for `-`."""
-    from mabeam.worldfile import BadWorld
+    from mabeam.offline.world import BadWorld
 
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:

@@ -6,8 +6,8 @@ from typing import Final
 
 import pytest
 
-from mabeam.shell.cluster import ApiError, Cluster
-from mabeam.shell.connection import connect
+from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.connection import connect
 from support.kube import Kube
 
 # Every one of them is a `reports.path` that the CRD admits; resolved, each would be a document of the apiserver's own.

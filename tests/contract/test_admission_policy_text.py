@@ -9,7 +9,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
-from mabeam.core.objects import SHAPING
+from mabeam.core.pods.spec_hash import SHAPING
 from support.rendered import MANIFESTS, ROOT, Document, chart, kustomized, of_kind, the
 
 pytestmark = pytest.mark.chart

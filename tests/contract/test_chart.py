@@ -17,7 +17,7 @@ from mabeam.api.crd import all_definitions
 from mabeam.api.names import GROUP
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.objects import child_labels
+from mabeam.core.conventions.metadata import child_labels
 from mabeam.settings import BadSetting, Settings, from_environment
 from support.rendered import CHART, NAMESPACE, ROOT, Document, helm, of_kind, the
 from support.rendered import chart as rendered

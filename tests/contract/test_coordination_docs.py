@@ -13,14 +13,14 @@ from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import CARRIERS, OrchestrationType, OrchestrationVariable
 from mabeam.cli import app
-from mabeam.core.conflict import RESOLVERS
-from mabeam.core.consensus import PROTOCOLS
-from mabeam.core.negotiation import AGGREGATIONS, PAYMENTS
-from mabeam.core.negotiation import STRATEGIES as NEGOTIATIONS
-from mabeam.core.strategies.valued import CURVES
-from mabeam.core.strategies.wiring import LARGEST_PREDICATE, MOST_EDGES
-from mabeam.core.topology import LARGEST_MESH
-from mabeam.core.verdict import FAILURES
+from mabeam.core.algorithms.consensus import PROTOCOLS
+from mabeam.core.algorithms.peer_graph import LARGEST_MESH
+from mabeam.core.coordination.failure_budget import FAILURES
+from mabeam.core.coordination.strategies.negotiation import AGGREGATIONS, PAYMENTS
+from mabeam.core.coordination.strategies.negotiation import STRATEGIES as NEGOTIATIONS
+from mabeam.core.coordination.strategies.rate import CURVES
+from mabeam.core.coordination.strategies.topology import LARGEST_PREDICATE, MOST_EDGES
+from mabeam.core.directives.conflicts import RESOLVERS
 from support.rendered import ROOT
 
 PAGE = (ROOT / "docs/coordination.md").read_text()

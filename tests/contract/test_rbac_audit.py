@@ -6,7 +6,7 @@ from typing import Any, Final
 import pytest
 
 from mabeam.api.names import GROUP
-from mabeam.shell.cluster import LEASE_RULES, NODE_RULES, WORKLOAD_RULES
+from mabeam.shell.kube.rbac import LEASE_RULES, NODE_RULES, WORKLOAD_RULES
 from support.rendered import MANIFESTS, NAMESPACE, Document, chart, kustomized, of_kind
 
 pytestmark = pytest.mark.chart

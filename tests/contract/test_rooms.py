@@ -20,7 +20,7 @@ from mabeam.api.crd import MAX_CRD_BYTES, all_definitions
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.cli import dump_yaml
-from mabeam.core.supervision import Verdict
+from mabeam.core.algorithms.otp import Verdict
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "operator"
@@ -66,18 +66,18 @@ def test_no_module_hides_behind_a_vague_name() -> None:
 # What a table may leave out, and why.
 LEFT_OUT: dict[str, set[Enum]] = {
     # an exit code speaks for itself
-    "lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT},
+    "pods.lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT},
     # these are confirmed by the process itself
-    "confirmation.CONFIRMED": {
+    "directives.confirmation.CONFIRMED": {
         DirectiveAction.CHANGE_ROLE,
         DirectiveAction.UPDATE_COMMUNICATION,
         DirectiveAction.ADJUST_PARAMETERS,
         DirectiveAction.ACTIVATE,
     },
     # any other directive has the priority of its variable
-    "effective.DEFAULT_PRIORITY": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
+    "directives.effective.DEFAULT_PRIORITY": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
     # the operator has no reason to refuse the others
-    "effective.REFUSALS": {
+    "directives.validity.REFUSALS": {
         DirectiveAction.START,
         DirectiveAction.STOP,
         DirectiveAction.RECONFIGURE,
@@ -85,9 +85,9 @@ LEFT_OUT: dict[str, set[Enum]] = {
         DirectiveAction.ADJUST_PARAMETERS,
     },
     # every other directive has the one default (design, section 11)
-    "effective.DEFAULT_TIMEOUT_SECONDS": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
+    "directives.effective.DEFAULT_TIMEOUT_SECONDS": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
     # these two lead to a restart, not to rest
-    "supervision.RESTING": {Verdict.RESTART, Verdict.REPLACE},
+    "supervision.exits.RESTING": {Verdict.RESTART, Verdict.REPLACE},
 }
 
 
@@ -119,7 +119,11 @@ def _source(module: ModuleType) -> str:
 
 
 def test_there_are_tables_to_look_at() -> None:
-    assert {"supervision.RESTING", "strategies.table.STRATEGIES", "negotiation.AGGREGATIONS"} <= set(tables())
+    assert {
+        "supervision.exits.RESTING",
+        "coordination.strategies.table.STRATEGIES",
+        "coordination.strategies.negotiation.AGGREGATIONS",
+    } <= set(tables())
     assert set(LEFT_OUT) <= set(tables())
 
 

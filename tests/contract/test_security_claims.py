@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 
 from mabeam.api.variable import Negotiation
-from mabeam.core import reports as parsing
-from mabeam.shell import prometheus
-from mabeam.shell import reports as reading
-from mabeam.shell.cluster import LEASE_RULES, NODE_RULES, WORKLOAD_RULES
+from mabeam.core.reports import report as report
+from mabeam.shell.kube.rbac import LEASE_RULES, NODE_RULES, WORKLOAD_RULES
+from mabeam.shell.reports import prometheus
+from mabeam.shell.reports import reader as reading
 from support.rendered import ROOT
 
 PAGE = (ROOT / "docs/security.md").read_text()
@@ -50,12 +50,12 @@ def test_every_claim_names_its_test() -> None:
 
 def test_every_bound_of_a_report_is_the_codes() -> None:
     told = {cells[0]: cells[1] for cells in rows("Reports", "bound | value | held by") if cells[0]}
-    assert parsing.MAX_BYTES == reading.MAX_BYTES
+    assert report.MAX_BYTES == reading.MAX_BYTES
     assert told["size"].startswith(f"{reading.MAX_BYTES // 1024} KiB")
     assert told["time"] == f"{reading.TIMEOUT.total:.0f} s in all"
     assert told["at once"].startswith(f"{reading.CONCURRENCY};")
-    assert told["series"].startswith(f"{parsing.MAX_SERIES} ")
-    assert told["complaints kept"] == f"{parsing.MAX_PROBLEMS} of {parsing.MAX_PROBLEM_LENGTH} characters"
+    assert told["series"].startswith(f"{report.MAX_SERIES} ")
+    assert told["complaints kept"] == f"{report.MAX_PROBLEMS} of {report.MAX_PROBLEM_LENGTH} characters"
     caps = Negotiation()
     assert f"(`maxWeight` {caps.max_weight:g}, `maxBid` {caps.max_bid:g})" in told["influence"]
 
@@ -66,7 +66,7 @@ def test_every_bound_of_prometheus_is_the_codes() -> None:
     assert told["time"] == f"{prometheus.TIMEOUT.total:.0f} s in all"
     assert told["at once"].startswith(f"{prometheus.CONCURRENCY};")
     assert (told["how often"][:13], prometheus.LEAST_SECONDS) == ("once a second", 1)
-    assert told["series"].startswith(f"{parsing.MAX_SERIES} ")
+    assert told["series"].startswith(f"{report.MAX_SERIES} ")
     assert prometheus.Prometheus() == prometheus.Prometheus(url="", token_file="", any_query=False)
 
 

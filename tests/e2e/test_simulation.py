@@ -12,9 +12,9 @@ import pytest
 
 from e2e.agents import PATIENCE, agent, container, evict, execute, template, watched
 from mabeam.api.base import JsonDict
+from mabeam.offline.world import World, read_world
 from mabeam.simulation.run import Rehearsal
 from mabeam.simulation.scenario import Fault, FaultKind, read_scenario
-from mabeam.worldfile import World, read_world
 from support.happenings import at_rest, happened
 from support.kube import Kube, Refused, until
 from support.tree import supervisor_body

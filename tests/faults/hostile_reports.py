@@ -18,10 +18,10 @@ from typing import Any, Final
 import psutil
 from kubernetes.aio.client.configuration import Configuration
 
-from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
-from mabeam.shell.cluster import Cluster
-from mabeam.shell.connection import Connection
-from mabeam.shell.reports import Reports, Target
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
+from mabeam.shell.kube.client import Cluster
+from mabeam.shell.kube.connection import Connection
+from mabeam.shell.reports.reader import Reports, Target
 from support.builders import a_pod, an_agent
 
 WAYS: Final = ("direct", "apiserver")

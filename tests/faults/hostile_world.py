@@ -16,12 +16,15 @@ from faults import schema
 from faults.schema import JsonDict
 from mabeam.api.names import API_VERSION, directives_config_map
 from mabeam.api.supervisor import Supervisor
-from mabeam.core import coordination, family, supervision, supervisor
 from mabeam.core.decision import Decision, Effect
-from mabeam.core.reports import Report
+from mabeam.core.passes import agent as supervision
+from mabeam.core.passes import supervisor
+from mabeam.core.passes import variable as coordination
+from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import AgentSnapshot, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.shell.parse import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
-from mabeam.shell.parse_pods import parse_pod
+from mabeam.core.tree import instruction as instruction
+from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.state.parse_pods import parse_pod
 from support.builders import at
 
 PATIENCE = 12
@@ -87,7 +90,7 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
-        told = family.word_for(agent, self._family())
+        told = instruction.word_for(agent, self._family())
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,
@@ -140,7 +143,7 @@ class HostileWorld:
         body = self.supervisors[name]
         parsed = parse_supervisor(copy.deepcopy(body))
         mine, others = parsed.supervisor, self._family()
-        told = family.word_for(mine, others)
+        told = instruction.word_for(mine, others)
         agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
         snapshot = SupervisorSnapshot(mine, agents, others, *told, parsed.invalid)
         self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))

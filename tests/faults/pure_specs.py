@@ -15,7 +15,7 @@ from faults import schema
 from faults.hostile_world import HostileWorld
 from faults.schema import JsonDict
 from faults.specs import Draw
-from mabeam.core.reports import parse
+from mabeam.core.reports.openmetrics import parse
 from support.builders import stamp
 
 SHRINK_STEPS = 3000

@@ -18,8 +18,8 @@ from faults.r08_specs import open_ends, p
 from faults.r10_namespace import UNDER_WAY_SECONDS, Creates
 from faults.specs import Draw
 from faults.witness import Witness
-from mabeam.core import supervision
-from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
+from mabeam.core.passes import agent as supervision
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 
 # --- what a schema admits -----------------------------------------------------------------------------------------------
 

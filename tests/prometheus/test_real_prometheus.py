@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from mabeam.core.reports import Report, parse
-from mabeam.shell.prometheus import Prometheus
-from mabeam.shell.reports import Reports, target_of
+from mabeam.core.reports.openmetrics import parse
+from mabeam.core.reports.report import Report
+from mabeam.shell.reports.prometheus import Prometheus
+from mabeam.shell.reports.reader import Reports, target_of
 from support.agent_process import ROOT, Process
 from support.builders import a_pod, an_agent
 from support.prometheus_process import PrometheusProcess

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.optimize import linprog
 
-from mabeam.core.strategies.allocation import allocate
+from mabeam.core.coordination.strategies.allocation import allocate
 from support.coordination import a_round, told_agent
 
 Wants = dict[str, tuple[float, int, int | None, int]]

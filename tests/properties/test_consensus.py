@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mabeam.api.agent import AgentRole
-from mabeam.api.blocks import Consensus, ConsensusProtocol
-from mabeam.core.consensus import PROTOCOLS, Choice, Outcome, Voter, tally
+from mabeam.api.variable_blocks import Consensus, ConsensusProtocol
+from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Outcome, Voter, tally
 
 CHOICES = tuple(Choice)
 PROTOCOL_NAMES = [protocol.value for protocol in ConsensusProtocol]

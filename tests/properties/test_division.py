@@ -5,7 +5,7 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.core.division import Claim, divide
+from mabeam.core.algorithms.fair_division import Claim, divide
 
 WEIGHTS = st.sampled_from([Fraction(0), Fraction(1, 3), Fraction(1), Fraction(3, 2), Fraction(7)])
 

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 from mabeam.api.base import MAGNITUDE
 from mabeam.api.variable import Domain, Negotiation
 from mabeam.api.variable_status import Offer
-from mabeam.core import domain as domains
-from mabeam.core.negotiation import Gathered, Outcome, gather, negotiate
-from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report, parse
-from mabeam.shell.first_words import Ahead
+from mabeam.core.algorithms import domain as domains
+from mabeam.core.coordination.offers import Gathered, gather
+from mabeam.core.coordination.strategies.negotiation import Outcome, negotiate
+from mabeam.core.reports.openmetrics import parse
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
+from mabeam.shell.reconcile.early_writes import Ahead
 from support.builders import agent_body, an_agent
 from support.coordination import SIZES, Team, a_domain, a_variable, an_offer, prefers, variable_body
 

@@ -8,8 +8,8 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mabeam.plan import plan
-from mabeam.worldfile import BadWorld, read_world
+from mabeam.offline.plan import plan
+from mabeam.offline.world import BadWorld, read_world
 from support.builders import WITH_SIDECAR, agent_body, at, stamp
 
 WORLD: list[dict[str, Any]] = [

@@ -10,10 +10,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.core import quantity
-from mabeam.core.conflict import RESOLVERS, Claim, Hearing, Leader, resolve
-from mabeam.core.questions import Answer
-from mabeam.core.strategies.valued import rate
+from mabeam.core.algorithms import quantity
+from mabeam.core.coordination.strategies.rate import rate
+from mabeam.core.directives.conflicts import RESOLVERS, Claim, Hearing, Leader, resolve
+from mabeam.core.functions import Answer
 from support.builders import agent_body, an_agent, at
 from support.coordination import Team, a_domain, a_round, variable_body
 

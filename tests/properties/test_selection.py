@@ -5,7 +5,7 @@ from typing import Any
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from mabeam.core.strategies.selection import select
+from mabeam.core.coordination.strategies.selection import select
 from support.coordination import a_round, performing, told_agent
 
 NAMES = "abcdefg"

@@ -19,9 +19,9 @@ from mabeam.api.agent_status import (
     PodRecord,
 )
 from mabeam.api.names import ANNOTATION_RELEASE
-from mabeam.core.lifecycle import CONFIG_REASONS, DISRUPTION_CAUSES, IMAGE_REASONS, POD_REASON_CAUSES
+from mabeam.core.passes.agent import decide
+from mabeam.core.pods.lifecycle import CONFIG_REASONS, DISRUPTION_CAUSES, IMAGE_REASONS, POD_REASON_CAUSES
 from mabeam.core.snapshot import AgentSnapshot, ContainerFacts, PodFacts
-from mabeam.core.supervision import decide
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body, an_agent, at
 from support.world import World
 

@@ -10,10 +10,10 @@ import pytest
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.names import directives_config_map
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.content import document_content
-from mabeam.core.instructions import peers_by
-from mabeam.core.questions import Answer
-from mabeam.core.reports import Report
+from mabeam.core.directives.desired import peers_by
+from mabeam.core.directives.document import document_content
+from mabeam.core.functions import Answer
+from mabeam.core.reports.report import Report
 from support.builders import agent_body
 from support.coordination import Team, performing, prefers, variable_body
 

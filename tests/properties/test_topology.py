@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.api.blocks import CoordinationPattern
-from mabeam.core.topology import Direction, Peer, Wiring, wire
+from mabeam.api.variable_blocks import CoordinationPattern
+from mabeam.core.algorithms.peer_graph import Direction, Peer, Wiring, wire
 
 NAMES = st.lists(st.text("abcdefghij", min_size=1, max_size=3), unique=True, max_size=12)
 BACK = {Direction.OUT: Direction.IN, Direction.IN: Direction.OUT, Direction.BOTH: Direction.BOTH}

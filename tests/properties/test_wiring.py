@@ -6,9 +6,10 @@ import networkx as nx
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mabeam.core.instructions import wiring_of
-from mabeam.core.strategies.wiring import pattern, topology
-from mabeam.core.topology import Direction
+from mabeam.core.algorithms.peer_graph import Direction
+from mabeam.core.coordination.strategies.election import pattern
+from mabeam.core.coordination.strategies.topology import topology
+from mabeam.core.directives.desired import wiring_of
 from support.coordination import a_round, told_agent
 
 NAMES = "abcdef"

@@ -13,27 +13,19 @@ from typing import Any
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import (
-    ANNOTATION_GENERATION,
-    API_VERSION,
-    DIRECTIVES_KEY,
-    HISTORY_KEY,
-    directives_config_map,
-)
+from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, HISTORY_KEY, directives_config_map
 from mabeam.api.variable import Domain, OrchestrationVariable
 from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
-from mabeam.core import coordination
-from mabeam.core.context import Context
+from mabeam.core.coordination.offers import Gathered, gather
+from mabeam.core.coordination.strategies.interface import Round
 from mabeam.core.decision import Decision, Effect, Event
-from mabeam.core.delivery import Delivery, deliver
-from mabeam.core.negotiation import Gathered, gather
-from mabeam.core.questions import Answer, Ask
-from mabeam.core.reports import Refusal, Report
-from mabeam.core.restore import Lapse
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts, VariableSnapshot
-from mabeam.core.strategies.round import Round
-from mabeam.shell.first_words import Ahead
-from mabeam.shell.workqueue import Key
+from mabeam.core.directives.delivery import Delivery, deliver
+from mabeam.core.directives.last_good import Lapse
+from mabeam.core.functions import Answer, Ask
+from mabeam.core.passes import variable as coordination
+from mabeam.core.reports.report import Refusal, Report
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Context, Key, PodFacts, VariableSnapshot
+from mabeam.shell.reconcile.early_writes import Ahead
 from support.builders import START, a_pod, an_agent, stamp
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}

@@ -3,11 +3,13 @@
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, Reason
-from mabeam.api.records import Capacity, Load, OperatorInfo, Source, Usage
+from mabeam.api.rest import Capacity, Load, OperatorInfo, Source, Usage
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.overview import SeenAgent, SeenVariable
-from mabeam.core.reports import Report
-from mabeam.core.system import Books, Told
+from mabeam.core.decision import Told
+from mabeam.core.reports.report import Report
+from mabeam.core.views.agent import SeenAgent
+from mabeam.core.views.system import Books
+from mabeam.core.views.variable import SeenVariable
 from support.builders import agent_body, at, stamp
 
 READY: JsonDict = {"type": "Ready", "status": "True", "reason": "Running", "message": "1/1 ready"}

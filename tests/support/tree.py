@@ -10,9 +10,10 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION
 from mabeam.api.supervisor import Supervisor, SupervisorStatus
-from mabeam.core import family, supervisor
 from mabeam.core.decision import Event
+from mabeam.core.passes import supervisor
 from mabeam.core.snapshot import SupervisorSnapshot
+from mabeam.core.tree import instruction as instruction
 from support.builders import NO_BACKOFF, agent_body, stamp
 from support.world import World
 
@@ -115,7 +116,7 @@ class Tree:
     def pass_supervisor(self, name: str) -> bool:
         """One pass over a Supervisor; whether it wrote."""
         agents, supervisors = self._all()
-        told = family.word_for(supervisors[name], supervisors)
+        told = instruction.word_for(supervisors[name], supervisors)
         now = next(iter(self.worlds.values())).now
         decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, *told), now)
         assert decision.effects == ()
@@ -136,7 +137,7 @@ class Tree:
         """One pass over an agent and its kubelet's next doing; whether anything moved."""
         world = self.worlds[name]
         _, supervisors = self._all()
-        world.word, world.held, world.over = family.word_for(self.agent(name), supervisors)
+        world.word, world.held, world.over = instruction.word_for(self.agent(name), supervisors)
         wrote = world.pass_once()
         moved = self._kubelet(name, world)
         return bool(wrote) or moved

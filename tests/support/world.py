@@ -15,15 +15,14 @@ from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import ANNOTATION_FAILED
 from mabeam.api.supervision import Supervision
-from mabeam.core import budget
 from mabeam.core.decision import Decision, Effect, Event
-from mabeam.core.ordinals import LAST_INCARNATION
-from mabeam.core.snapshot import AgentSnapshot, Progress
-from mabeam.core.supervision import decide
-from mabeam.shell.first_words import FirstWords
-from mabeam.shell.parse import parse_agent
-from mabeam.shell.parse_pods import parse_pod
-from mabeam.shell.workqueue import Key
+from mabeam.core.passes.agent import decide
+from mabeam.core.snapshot import AgentSnapshot, Key, Progress
+from mabeam.core.supervision import ledger as budget
+from mabeam.core.supervision.working_set import LAST_INCARNATION
+from mabeam.shell.reconcile.early_writes import FirstWords
+from mabeam.state.parse_objects import parse_agent
+from mabeam.state.parse_pods import parse_pod
 from support.builders import START
 
 TERMINAL = ("Succeeded", "Failed")

@@ -9,8 +9,8 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from mabeam.agent import Agent
-from mabeam.agent.answers import FAMILIES, MAX_SERIES
-from mabeam.agent.report import MAX_CONNECTIONS
+from mabeam.agent.report_server import MAX_CONNECTIONS
+from mabeam.agent.samples import FAMILIES, MAX_SERIES
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
 

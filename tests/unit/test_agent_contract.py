@@ -18,16 +18,17 @@ import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from mabeam.agent import Agent, Coordinator, Directives, Peer, Proposal
-from mabeam.agent.answers import FAMILIES
 from mabeam.agent.directives import parse as parse_directives
-from mabeam.agent.report import exposition
+from mabeam.agent.report_server import exposition
+from mabeam.agent.samples import FAMILIES
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.directive import directives_document
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.content import content_of
-from mabeam.core.effective import effective_set
-from mabeam.core.instructions import instructions
-from mabeam.core.reports import Refusal, parse
+from mabeam.core.directives.desired import instructions
+from mabeam.core.directives.document import content_of
+from mabeam.core.directives.effective import effective_set
+from mabeam.core.reports.openmetrics import parse
+from mabeam.core.reports.report import Refusal
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 from support.builders import agent_body
 

@@ -24,8 +24,8 @@ from annealers.polisher import Polisher
 from annealers.tsp import BERLIN52
 from mabeam.agent import Agent, Coordinator, Directives, Identity, Peer, Proposal, Refused
 from mabeam.api.agent import Agent as AgentObject
-from mabeam.api.blocks import CoordinationPattern
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
+from mabeam.api.variable_blocks import CoordinationPattern
 
 EXAMPLE = Path(__file__).parents[2] / "examples" / "annealers"
 DEADLINE = 20.0

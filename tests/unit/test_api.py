@@ -10,20 +10,20 @@ from typing import Any, cast
 import aiohttp
 import pytest
 
-from mabeam.api.openapi import PATHS, document
-from mabeam.api.records import Capacity
+from mabeam.api.rest import Capacity
+from mabeam.api.rest_openapi import PATHS, document
 from mabeam.core.decision import Event, Reason
-from mabeam.core.reports import Report, remember
-from mabeam.shell.api import Api
-from mabeam.shell.cache import Cache
-from mabeam.shell.clock import Clock
-from mabeam.shell.cluster import Cluster
-from mabeam.shell.events import Recorder, Regarding
-from mabeam.shell.http import serve
-from mabeam.shell.pressure import Pressure
-from mabeam.shell.reports import Reports
-from mabeam.shell.telemetry import Telemetry
-from mabeam.shell.usage import Amounts, UsageReader
+from mabeam.core.reports.report import Report, remember
+from mabeam.shell.http.rest import Api
+from mabeam.shell.http.server import serve
+from mabeam.shell.kube.client import Cluster
+from mabeam.shell.kube.event_recorder import Recorder, Regarding
+from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.reports.reader import Reports
+from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.telemetry.metrics import Telemetry
+from mabeam.shell.telemetry.usage import Amounts, UsageReader
+from mabeam.state.cache import Cache
 from support.overview import critic_body, planner_body, temperature_body
 
 

@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
+from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Decision, Effect, Event
-from mabeam.core.objects import owner_reference
-from mabeam.shell.apply import Applier, NameTaken, PodNotTaken, merge_patch
-from mabeam.shell.cache import AGENT, Cache, Change
-from mabeam.shell.cluster import ApiError, NotLeading
-from mabeam.shell.workqueue import Key
+from mabeam.core.snapshot import Key
+from mabeam.shell.kube.client import ApiError, NotLeading, merge_patch
+from mabeam.shell.reconcile.applier import Applier, NameTaken, PodNotTaken
+from mabeam.state.cache import AGENT, Cache, Change
 from support.builders import agent_body
 
 # --- merge patches ---------------------------------------------------------------------------------------------------------

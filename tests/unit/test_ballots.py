@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.questions import Answer
-from mabeam.core.reports import Report
+from mabeam.core.functions import Answer
+from mabeam.core.reports.report import Report
 from support.builders import agent_body, at, stamp
 from support.coordination import Team, prefers, variable_body
 

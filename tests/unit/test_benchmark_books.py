@@ -19,7 +19,8 @@ from benchmarks.arena.process import read_metrics, total  # noqa: E402
 from mabeam.api.agent import Agent  # noqa: E402
 from mabeam.api.directive import directives_document  # noqa: E402
 from mabeam.api.variable import OrchestrationVariable  # noqa: E402
-from mabeam.core.objects import directives_config_map_body, pod_body  # noqa: E402
+from mabeam.core.directives.document import directives_config_map_body  # noqa: E402
+from mabeam.core.pods.spec import pod_body  # noqa: E402
 from mabeam.core.snapshot import PodDefaults  # noqa: E402
 
 NO_API = cast(Api, None)  # a book that is only written into asks nobody

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import yaml
 
-from mabeam.plan import plan
-from mabeam.worldfile import BadWorld, parse_now, read_world
+from mabeam.offline.plan import plan
+from mabeam.offline.world import BadWorld, parse_now, read_world
 
 NOW = parse_now("2026-01-01T00:05:00Z")
 

@@ -6,15 +6,9 @@ import pytest
 
 from mabeam.api.agent import AgentFaultTolerance, Backoff
 from mabeam.api.agent_status import Failure, FailureCause
-from mabeam.core.budget import (
-    LEDGER_FLOOR,
-    counted_times,
-    delay_seconds,
-    failures_in_window,
-    streak,
-    trim,
-    within_budget,
-)
+from mabeam.core.algorithms.backoff import delay_seconds
+from mabeam.core.algorithms.otp import LEDGER_FLOOR, within_budget
+from mabeam.core.supervision.ledger import counted_times, failures_in_window, streak, trim
 from support.builders import PLAIN_BACKOFF, at
 
 PLAIN = Backoff.model_validate(PLAIN_BACKOFF)

@@ -6,8 +6,8 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
-from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
-from mabeam.shell.workqueue import Key
+from mabeam.core.snapshot import Key
+from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
 from support.builders import agent_body
 from support.coordination import variable_body
 from support.tree import supervisor_body

@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from mabeam.shell.clock import Clock
+from mabeam.shell.kube.server_time import Clock
 
 TRUE = 1_800_000_000.25  # the apiserver's time when the tests' monotonic clock shows 0
 

@@ -2,7 +2,7 @@
 
 from mabeam.api.base import ConditionStatus
 from mabeam.api.names import ConditionType
-from mabeam.core.conditions import condition, settle
+from mabeam.core.conventions.conditions import condition, settle
 from support.builders import at
 
 

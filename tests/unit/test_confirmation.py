@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent_status import PodRecord
-from mabeam.core.confirmation import CONFIRMED, Seen, infeasible
-from mabeam.core.resources import Amounts
+from mabeam.core.directives.confirmation import CONFIRMED, Seen, infeasible
+from mabeam.core.pods.resources import Amounts
 from support.builders import a_pod
 
 HALF = Amounts({"cpu": "500m"})

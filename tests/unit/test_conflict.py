@@ -8,8 +8,8 @@ import pytest
 
 from mabeam.api.agent import ConflictResolver
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.conflict import RESOLVERS, Claim, Hearing, Leader, Resolved, resolve
-from mabeam.core.questions import Answer
+from mabeam.core.directives.conflicts import RESOLVERS, Claim, Hearing, Leader, Resolved, resolve
+from mabeam.core.functions import Answer
 from support.builders import agent_body, at
 from support.coordination import Team, a_domain, variable_body
 

@@ -11,14 +11,16 @@ from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import Reason
 from mabeam.api.variable import CoordinationError, OrchestrationType, OrchestrationVariable
-from mabeam.core import convergence, coordination
-from mabeam.core.coordination import decide
+from mabeam.core.coordination import working_set
+from mabeam.core.coordination.config_maps import directives as shards
+from mabeam.core.coordination.failure_budget import FAILURES
+from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.decision import Decision
-from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED
-from mabeam.core.reports import Report
+from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
+from mabeam.core.passes import variable as coordination
+from mabeam.core.passes.variable import decide
+from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from mabeam.core.strategies.table import STRATEGIES
-from mabeam.core.verdict import FAILURES
 from support.builders import START, agent_body, an_agent, at
 from support.coordination import (
     SIZES,
@@ -256,7 +258,7 @@ def test_a_spec_that_cannot_be_read_is_told_and_changes_nothing() -> None:
 
 
 def test_of_a_type_that_nothing_coordinates_yet_nothing_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(coordination, "STRATEGIES", {})
+    monkeypatch.setattr(working_set, "STRATEGIES", {})
     decision = look(a_variable(), an_agent("a"))
     assert ready(decision)[:2] == ("False", "UnsupportedCoordinationType")
     assert condition_of(decision.status, "Stalled")[0] == "True"
@@ -719,7 +721,7 @@ def test_a_team_that_shrinks_needs_its_config_map_no_more() -> None:
 
 
 def test_directives_that_do_not_fit_one_config_map_are_spread_over_several(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(convergence, "SHARD_BYTES", 8192)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 8192)
     team = crowd(150)
     effects = team.pass_variable().effects
     names = [effect.name for effect in effects]
@@ -729,7 +731,7 @@ def test_directives_that_do_not_fit_one_config_map_are_spread_over_several(monke
     agents = [d["agent"] for e in effects for d in json.loads(e.body["data"]["directives.json"])["directives"]]
     assert agents == sorted(team.agents)
     assert team.pass_variable().effects == ()
-    monkeypatch.setattr(convergence, "SHARD_BYTES", 512 * 1024)
+    monkeypatch.setattr(shards, "SHARD_BYTES", 512 * 1024)
     verbs = [effect.verb for effect in team.pass_variable().effects]
     assert verbs == ["create", *["delete"] * len(names)]
 

@@ -11,12 +11,13 @@ from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveAction, DirectiveState
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
-from mabeam.core.conflict import RESOLVERS
 from mabeam.core.decision import Effect
-from mabeam.core.delivery import NOT_ACKNOWLEDGED, NOT_DELIVERED, Delivery, deliver, expects_reports
-from mabeam.core.effective import MAX_ITEMS, timeout_seconds
-from mabeam.core.instructions import INSTRUCTIONS, instructions
-from mabeam.core.reports import Refusal, Report
+from mabeam.core.directives.conflicts import RESOLVERS
+from mabeam.core.directives.delivery import Delivery, deliver
+from mabeam.core.directives.desired import INSTRUCTIONS, instructions
+from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
+from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
+from mabeam.core.reports.report import Refusal, Report, expects_reports
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
 from support.coordination import (

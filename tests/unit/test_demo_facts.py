@@ -13,11 +13,11 @@ from annealers.executor import Executor
 from mabeam.agent import Agent, Coordinator, Directives, Identity, Peer
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
-from mabeam.api.blocks import CoordinationPattern
 from mabeam.api.supervisor import Supervisor as SupervisorObject
+from mabeam.api.variable_blocks import CoordinationPattern
+from mabeam.core.algorithms.peer_graph import wire
 from mabeam.core.snapshot import AgentSnapshot
-from mabeam.core.summary import parked_message
-from mabeam.core.topology import wire
+from mabeam.core.supervision.status import parked_message
 from support.builders import START, agent_body
 
 ROOT = Path(__file__).parents[2]

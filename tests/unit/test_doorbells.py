@@ -6,12 +6,13 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
-from mabeam.shell import doorbells, handlers
-from mabeam.shell.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
-from mabeam.shell.cluster import RESOURCES
-from mabeam.shell.doorbells import COALESCE_SECONDS, STARTING_SECONDS, wakes
-from mabeam.shell.run import FOLLOWED
-from mabeam.shell.workqueue import Key
+from mabeam.core.snapshot import Key
+from mabeam.shell.kube import kopf_watch as handlers
+from mabeam.shell.kube.resources import RESOURCES
+from mabeam.shell.process import FOLLOWED
+from mabeam.state import wakeups as doorbells
+from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
+from mabeam.state.wakeups import COALESCE_SECONDS, STARTING_SECONDS, wakes
 from support.builders import agent_body, stamp
 from support.coordination import an_item, variable_body
 from support.tree import supervisor_body

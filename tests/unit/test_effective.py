@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.effective import MAX_ITEMS, REFUSALS, SUBJECTS, EffectiveSet, effective_set
+from mabeam.core.directives.effective import MAX_ITEMS, SUBJECTS, EffectiveSet, effective_set
+from mabeam.core.directives.validity import REFUSALS
 from support.builders import agent_body, an_agent
 from support.coordination import Team, ordering, variable_body
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.enforcement import enforce
-from mabeam.core.obedience import orders_of
+from mabeam.core.directives.network_policy import enforce
+from mabeam.core.directives.overrides import orders_of
 from mabeam.core.snapshot import AgentSnapshot, NetworkPolicyFacts
 from support.builders import an_agent
 from support.coordination import a_decided

@@ -6,9 +6,9 @@ from collections.abc import Awaitable, Callable
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Event
-from mabeam.shell.clock import Clock
-from mabeam.shell.cluster import ApiError
-from mabeam.shell.events import GIVE_WAY_SECONDS, Recorder, Regarding
+from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.event_recorder import GIVE_WAY_SECONDS, Recorder, Regarding
+from mabeam.shell.kube.server_time import Clock
 
 AGENT = Regarding("Agent", "team", "a", "uid-of-a")
 

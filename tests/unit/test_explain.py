@@ -11,12 +11,13 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from mabeam import plan
 from mabeam.cli import app
-from mabeam.core import coordination, record
+from mabeam.core.coordination.config_maps import decision as record
+from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import VariableSnapshot
-from mabeam.explain import explained, remake, words
-from mabeam.worldfile import parse_now, read_world
+from mabeam.offline import plan
+from mabeam.offline.explain import explained, remake, words
+from mabeam.offline.world import parse_now, read_world
 from support.builders import START, agent_body, an_agent
 from support.coordination import Team, a_variable, offering
 

@@ -12,15 +12,16 @@ from typing import Any
 
 import pytest
 
-from mabeam import plan as planning
-from mabeam.core import coordination, supervision
-from mabeam.core.questions import Answer, Ask, Language
-from mabeam.plan import MAX_QUESTION_ROUNDS, plan
-from mabeam.shell import functions as shell
-from mabeam.shell.evaluate import Evaluator, Outcome
-from mabeam.shell.functions import LANES, MAX_EARLIER, Functions
-from mabeam.shell.workqueue import Key
-from mabeam.worldfile import read_world
+from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.passes import agent as supervision
+from mabeam.core.passes import variable as coordination
+from mabeam.core.snapshot import Key
+from mabeam.evaluation.evaluator import Evaluator, Outcome
+from mabeam.offline import plan as planning
+from mabeam.offline.plan import MAX_QUESTION_ROUNDS, plan
+from mabeam.offline.world import read_world
+from mabeam.shell.functions import scheduler as shell
+from mabeam.shell.functions.scheduler import LANES, MAX_EARLIER, Functions
 from support.builders import START, at
 
 SECONDS = 20

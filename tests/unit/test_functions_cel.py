@@ -12,9 +12,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.questions import Answer, Ask, Language
-from mabeam.shell.evaluate import LIMITS, Evaluator, Limits, Outcome
-from mabeam.shell.functions_now import answer_now, answers_now
+from mabeam.core.functions import Answer, Ask, Language
+from mabeam.evaluation.evaluator import LIMITS, Evaluator, Limits, Outcome, answer_now, answers_now
 
 DEADLINE_SECONDS = 20
 TEAM = [{"name": "a", "performance": 0.5, "cpu": 2}, {"name": "b", "performance": 0.75, "cpu": 1}]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.questions import Answer, Ask, Language, PluginGroup
-from mabeam.shell.evaluate import Evaluator, Outcome
+from mabeam.core.functions import Answer, Ask, Language, PluginGroup
+from mabeam.evaluation.evaluator import Evaluator, Outcome
 
 MODULE = """
 import os, sys, time

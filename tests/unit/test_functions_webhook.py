@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from mabeam.core.questions import Answer, Ask, Language
-from mabeam.shell.webhook import MAX_ANSWER_BYTES, Webhooks
+from mabeam.core.functions import Answer, Ask, Language
+from mabeam.shell.functions.webhook import MAX_ANSWER_BYTES, Webhooks
 from support.https import Authority, Handler, a_server, an_authority
 
 INPUTS = {"variable": "temperature", "value": 0.4, "agents": [{"name": "a"}], "kind": "Impostor"}

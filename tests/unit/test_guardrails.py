@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.guardrails import check
-from mabeam.core.questions import Answer, Ask
+from mabeam.core.coordination.gate import check
+from mabeam.core.functions import Answer, Ask
 from support.builders import agent_body, an_agent
 from support.coordination import Team, a_round, prefers, variable_body
 

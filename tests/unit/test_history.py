@@ -4,10 +4,11 @@ import json
 from dataclasses import replace
 from typing import Any
 
-from mabeam.core import coordination, history
-from mabeam.core.reports import Report
+from mabeam.core.coordination.config_maps import history
+from mabeam.core.passes import variable as coordination
+from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from mabeam.shell.telemetry import Telemetry
+from mabeam.shell.telemetry.metrics import Telemetry
 from support.builders import an_agent, at
 from support.coordination import a_variable
 

@@ -8,7 +8,7 @@ import pytest
 from faults.pure_specs import built
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import format_time
-from mabeam.core.objects import pod_body
+from mabeam.core.pods.spec import pod_body
 from mabeam.core.snapshot import PodDefaults
 from support.builders import agent_body, an_agent
 

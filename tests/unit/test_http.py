@@ -14,9 +14,9 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.settings import BadSetting
-from mabeam.shell.cluster import BUSY_TRIES, ApiError, Cluster, NotLeading
-from mabeam.shell.connection import Connection
-from mabeam.shell.http import serve
+from mabeam.shell.http.server import serve
+from mabeam.shell.kube.client import BUSY_TRIES, ApiError, Cluster, NotLeading
+from mabeam.shell.kube.connection import Connection
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,7 +92,7 @@ def naps(monkeypatch: pytest.MonkeyPatch) -> list[float]:
             taken.append(seconds)
         await sleep(0)
 
-    monkeypatch.setattr("mabeam.shell.cluster.asyncio.sleep", nap)
+    monkeypatch.setattr("mabeam.shell.kube.client.asyncio.sleep", nap)
     return taken
 
 
@@ -414,7 +414,7 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
 
 
 def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mabeam.shell.cluster.GOING_SECONDS", 0.0)
+    monkeypatch.setattr("mabeam.shell.kube.client.GOING_SECONDS", 0.0)
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:

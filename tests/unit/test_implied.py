@@ -4,10 +4,10 @@ from dataclasses import replace
 
 import pytest
 
-from mabeam.core import implied
 from mabeam.core.decision import Decision
+from mabeam.core.passes import early_writes as implied
+from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
-from mabeam.core.supervision import decide
 from support.builders import a_pod, agent_body, an_agent, at, exited, waiting
 from support.world import World
 

@@ -13,9 +13,9 @@ from typing import Any
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.shell import lease as lease_module
-from mabeam.shell.cluster import ApiError
-from mabeam.shell.lease import Leader
+from mabeam.shell.kube import leader_election as lease_module
+from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.leader_election import Leader
 
 SECONDS = 15.0
 

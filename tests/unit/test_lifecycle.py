@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent_status import FailureCause
-from mabeam.core.lifecycle import (
+from mabeam.core.algorithms.otp import ExitKind
+from mabeam.core.pods.lifecycle import (
     CAUSE_WORDS,
     DISRUPTION_CAUSES,
     POD_REASON_CAUSES,
     Ending,
-    ExitKind,
     ending,
     is_live,
     is_ready,

@@ -3,7 +3,7 @@
 import gc
 
 from mabeam.api.agent import AgentSpec
-from mabeam.core.memo import once
+from mabeam.core.memoize import once
 
 
 def a_spec(replicas: int = 1) -> AgentSpec:

@@ -7,9 +7,10 @@ import pytest
 from mabeam.api.names import Reason
 from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Payment
 from mabeam.api.variable_status import NegotiationStrategy, Offer
-from mabeam.core import domain as domains
-from mabeam.core.negotiation import AGGREGATIONS, PAYMENTS, READERS, STRATEGIES, Gathered, Outcome, gather, negotiate
-from mabeam.core.reports import Report
+from mabeam.core.algorithms import domain as domains
+from mabeam.core.coordination.offers import READERS, Gathered, gather
+from mabeam.core.coordination.strategies.negotiation import AGGREGATIONS, PAYMENTS, STRATEGIES, Outcome, negotiate
+from mabeam.core.reports.report import Report
 from support.builders import an_agent
 from support.coordination import SIZES, UNIT, a_domain, a_variable, an_offer, offering, prefers
 

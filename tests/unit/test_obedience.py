@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.directive import AgentDirectives, DirectiveState
-from mabeam.core.obedience import Orders, obey, orders_of
+from mabeam.core.directives.overrides import Orders, obey, orders_of
 from mabeam.core.snapshot import AgentSnapshot
 from support.builders import a_pod, an_agent, stamp
 from support.coordination import a_decided, ordering, told_agent

@@ -6,14 +6,10 @@ import pytest
 from pydantic import ValidationError
 
 from mabeam.api.agent import AgentSpec
-from mabeam.core.objects import (
-    SHAPING,
-    child_labels,
-    directives_config_map_body,
-    pod_body,
-    pod_hash,
-    spec_hash,
-)
+from mabeam.core.conventions.metadata import child_labels
+from mabeam.core.directives.document import directives_config_map_body
+from mabeam.core.pods.spec import pod_body
+from mabeam.core.pods.spec_hash import SHAPING, pod_hash, spec_hash
 from mabeam.core.snapshot import PodDefaults
 from support.builders import WITH_SIDECAR, an_agent
 

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.blocks import ConsensusProtocol
 from mabeam.api.directive import AgentDirectives, DirectiveAction
 from mabeam.api.names import Reason
+from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.outcomes import coordination_outcome, directive_outcomes, protocol_label, vote_outcome
+from mabeam.core.views.metrics import coordination_outcome, directive_outcomes, protocol_label, vote_outcome
 from support.overview import directive
 
 LOST = {"parameter": "t", "winner": "other", "loser": "temperature", "resolver": "PriorityBased"}

@@ -9,12 +9,14 @@ import pytest
 from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import Reason
-from mabeam.api.openapi import OPERATIONS, document
+from mabeam.api.rest_openapi import OPERATIONS, document
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core import overview, system
-from mabeam.core.overview import SAMPLES, SeenAgent, SeenVariable, agent_info, variable_info
-from mabeam.core.reports import Report
-from mabeam.core.system import Books, aggregate_of, efficiency, recovery_of, system_status
+from mabeam.core.reports.report import Report
+from mabeam.core.views import agent as overview
+from mabeam.core.views import system
+from mabeam.core.views.agent import SAMPLES, SeenAgent, agent_info
+from mabeam.core.views.system import Books, aggregate_of, efficiency, recovery_of, system_status
+from mabeam.core.views.variable import SeenVariable, variable_info
 from support.builders import an_agent, at
 from support.overview import (
     OPERATOR,

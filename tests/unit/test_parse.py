@@ -5,10 +5,11 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.family import word_for
+from mabeam.core.conventions.times import instant
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from mabeam.shell.parse import instant, owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
-from mabeam.shell.parse_pods import parse_pod
+from mabeam.core.tree.instruction import word_for
+from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.state.parse_pods import parse_pod
 from support.builders import START, agent_body, at, stamp
 from support.tree import Tree, child_body, supervisor_body
 

@@ -5,11 +5,11 @@ from typing import Any
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.core.effective import effective_set
-from mabeam.core.instructions import instructions, peers_by, told_of
-from mabeam.shell.cache import AGENT, Cache
-from mabeam.shell.doorbells import COALESCE_SECONDS, wakes
-from mabeam.shell.workqueue import Key
+from mabeam.core.directives.desired import instructions, peers_by, told_of
+from mabeam.core.directives.effective import effective_set
+from mabeam.core.snapshot import Key
+from mabeam.state.cache import AGENT, Cache
+from mabeam.state.wakeups import COALESCE_SECONDS, wakes
 from support.builders import agent_body, an_agent
 from support.coordination import a_decided, variable_body
 

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from mabeam.api.records import Capacity
-from mabeam.shell.pressure import Files, Pressure, parse_average, parse_pressure, read_load
+from mabeam.api.rest import Capacity
+from mabeam.shell.telemetry.load import Files, Pressure, parse_average, parse_pressure, read_load
 
 PSI = "some avg10=12.50 avg60=3.00 avg300=1.00 total=123\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
 

@@ -16,8 +16,8 @@ from aiohttp import web
 
 from mabeam.api.agent import Agent
 from mabeam.core.snapshot import PodFacts
-from mabeam.shell.prometheus import MAX_BYTES, NOT_ALLOWED, NOT_SET, TOO_LARGE, Prometheus
-from mabeam.shell.reports import Reports, Target, target_of
+from mabeam.shell.reports.prometheus import MAX_BYTES, NOT_ALLOWED, NOT_SET, TOO_LARGE, Prometheus
+from mabeam.shell.reports.reader import Reports, Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.promql import DEFAULT_QUERY, NO_ANSWER, only_a_problem, query_of, reports_of
-from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_SERIES, METRICS, Refusal, Report
+from mabeam.core.reports.openmetrics import METRICS
+from mabeam.core.reports.prometheus import DEFAULT_QUERY, NO_ANSWER, only_a_problem, query_of, reports_of
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_SERIES, Refusal, Report
 
 PODS = ("a-0-1", "a-1-1")
 

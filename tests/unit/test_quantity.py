@@ -4,7 +4,7 @@ from fractions import Fraction
 
 import pytest
 
-from mabeam.core.quantity import parse, unit_of, write
+from mabeam.core.algorithms.quantity import parse, unit_of, write
 
 
 @pytest.mark.parametrize(

@@ -10,18 +10,19 @@ from mabeam.api.agent import Agent
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.snapshot import PodDefaults
-from mabeam.shell.apply import Applier
-from mabeam.shell.cache import AGENT, VARIABLE, Cache
-from mabeam.shell.clock import Clock
-from mabeam.shell.cluster import ApiError, Cluster, NotLeading
-from mabeam.shell.events import Recorder
-from mabeam.shell.functions import Functions
-from mabeam.shell.observe import Observer, Refusals
-from mabeam.shell.reconcile import Reconciler
-from mabeam.shell.reports import Reports
-from mabeam.shell.telemetry import Telemetry
-from mabeam.shell.workqueue import Key, WorkQueue
+from mabeam.core.snapshot import Key, PodDefaults
+from mabeam.shell.functions.scheduler import Functions
+from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
+from mabeam.shell.kube.event_recorder import Recorder
+from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.reconcile.applier import Applier
+from mabeam.shell.reconcile.queue import WorkQueue
+from mabeam.shell.reconcile.reconciler import Reconciler
+from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reports.reader import Reports
+from mabeam.shell.telemetry.metrics import Telemetry
+from mabeam.state.cache import AGENT, VARIABLE, Cache
+from mabeam.state.observe import Observer
 from support.builders import agent_body
 from support.overview import temperature_body
 
@@ -78,14 +79,15 @@ class World:
     def __init__(self) -> None:
         self.api, self.telemetry, self.cache, self.traces = Apiserver(), Telemetry(), Cache(), Traces()
         cluster = cast(Cluster, self.api)
-        reports = Reports(None, False, lambda *_: None)
+        reports, refusals = Reports(None, False, lambda *_: None), Refusals()
         self.reconciler = Reconciler(
             cluster,
             self.cache,
             WorkQueue(),
-            Observer(self.cache, reports, Refusals(), PodDefaults(), lambda key: {}),
+            Observer(self.cache, reports, refusals, PodDefaults(), lambda key: {}),
             Applier(cluster, self.cache, Recorder(cluster, "me"), lambda *_: None),
             reports,
+            refusals,
             self.telemetry,
             Functions(lambda key: None),
             tracing=self.traces,

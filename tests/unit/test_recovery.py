@@ -6,7 +6,7 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.core.snapshot import Progress
-from mabeam.core.summary import recovery_seconds
+from mabeam.core.views.metrics import recovery_seconds
 from support.builders import NO_BACKOFF, agent_body, at
 from support.world import World
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from mabeam.core.reports import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, METRICS, Refusal, Remembered, Report, parse, remember
+from mabeam.core.reports.openmetrics import METRICS, parse
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Refusal, Remembered, Report, remember
 from support.builders import at
 
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from mabeam.api.agent import Agent
-from mabeam.shell.reports import Reports, Target, target_of
+from mabeam.shell.reports.reader import Reports, Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 REPORT = 'mabeam_applied_generation 3\nmabeam_preference{variable="temperature"} 0.4\n# EOF\n'

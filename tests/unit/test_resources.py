@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.resources import allotted, declared, main_container, same_amounts
+from mabeam.core.pods.resources import allotted, declared, main_container, same_amounts
 from support.builders import an_agent
 
 

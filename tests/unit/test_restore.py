@@ -3,9 +3,9 @@
 from typing import Any
 
 from mabeam.api.base import JsonDict
-from mabeam.core.restore import Lapse
+from mabeam.core.directives.last_good import Lapse
+from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot
-from mabeam.core.supervision import decide
 from support.builders import NO_BACKOFF, a_pod, agent_body, an_agent, at, exited, running, stamp
 from support.coordination import Team, a_decided, variable_body
 

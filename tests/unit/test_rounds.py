@@ -9,10 +9,10 @@ import pytest
 
 from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.instructions import INSTRUCTIONS
-from mabeam.core.questions import Answer, Ask, Language
-from mabeam.core.reports import Report
-from mabeam.core.strategies.round import answer_to
+from mabeam.core.coordination.strategies.interface import answer_to
+from mabeam.core.directives.desired import INSTRUCTIONS
+from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.reports.report import Report
 from support.builders import START, agent_body, an_agent, stamp
 from support.coordination import Team, a_round, prefers, variable_body
 

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.effective import REFUSALS
-from mabeam.core.strategies.scaling import absolute
+from mabeam.core.directives.replicas import absolute
+from mabeam.core.directives.validity import REFUSALS
 from support.builders import an_agent
 
 UP, DOWN = DirectiveAction.SCALE_UP, DirectiveAction.SCALE_DOWN

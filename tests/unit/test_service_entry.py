@@ -7,8 +7,8 @@ from typing import Any, cast
 
 from mabeam import __version__
 from mabeam.api.base import JsonDict
-from mabeam.shell.cluster import ApiError, Cluster, NotLeading
-from mabeam.shell.service import LABELS, ServiceEntry, capabilities, entry
+from mabeam.shell.http.service_entry import LABELS, ServiceEntry, capabilities, entry
+from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
 
 
 class Apiserver:

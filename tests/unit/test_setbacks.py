@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 
 from mabeam.api.variable_status import CoordinationFailure
-from mabeam.core import coordination
-from mabeam.core.questions import Answer
-from mabeam.core.setbacks import retry_in
+from mabeam.core.coordination.failure_budget import retry_in
+from mabeam.core.functions import Answer
+from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import VariableSnapshot
 from support.builders import agent_body, at, stamp
 from support.coordination import Team, a_variable, condition_of, told_agent, variable_body

@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from mabeam.core import coordination
+from mabeam.core.coordination.strategies.selection import select
 from mabeam.core.decision import Decision
-from mabeam.core.questions import Answer
-from mabeam.core.reports import Report
+from mabeam.core.functions import Answer
+from mabeam.core.passes import variable as coordination
+from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import VariableSnapshot
-from mabeam.core.strategies.selection import select
 from support.builders import an_agent, at
 from support.coordination import a_round, a_variable, an_item, performing, told_agent
 

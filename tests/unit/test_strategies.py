@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from mabeam.core.questions import Answer, ask_of
-from mabeam.core.strategies.round import Round, inputs
-from mabeam.core.strategies.valued import custom
+from mabeam.core.coordination.strategies.custom import custom
+from mabeam.core.coordination.strategies.interface import Round, inputs
+from mabeam.core.functions import Answer, ask_of
 from support.builders import START, an_agent
 from support.coordination import a_variable
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.context import Context
-from mabeam.core.strategies.allocation import allocate
+from mabeam.core.coordination.strategies.allocation import allocate
+from mabeam.core.snapshot import Context
 from support.builders import agent_body
 from support.coordination import Team, a_round, told_agent, variable_body
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.instructions import instructions
-from mabeam.core.questions import Answer
+from mabeam.core.directives.desired import instructions
+from mabeam.core.functions import Answer
 from support.builders import agent_body
 from support.coordination import Team, a_variable, variable_body
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.context import Context
-from mabeam.core.questions import Answer
-from mabeam.core.strategies.valued import rate
+from mabeam.core.coordination.strategies.rate import rate
+from mabeam.core.functions import Answer
+from mabeam.core.snapshot import Context
 from support.builders import START, agent_body, an_agent, at, stamp
 from support.coordination import Team, a_round, offering, variable_body
 

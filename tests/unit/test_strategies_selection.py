@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.context import Context
-from mabeam.core.questions import Answer, Ask
-from mabeam.core.strategies.selection import active_in, select
+from mabeam.core.coordination.strategies.selection import active_in, select
+from mabeam.core.functions import Answer, Ask
+from mabeam.core.snapshot import Context
 from support.builders import agent_body, an_agent
 from support.coordination import Team, a_round, an_item, performing, told_agent, variable_body
 

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.reports import Report
-from mabeam.core.strategies.threshold import watch
+from mabeam.core.coordination.strategies.threshold import watch
+from mabeam.core.reports.report import Report
 from support.builders import agent_body, at, stamp
 from support.coordination import Team, a_round, told_agent, variable_body
 

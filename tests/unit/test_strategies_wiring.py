@@ -4,10 +4,11 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.instructions import wiring_of
-from mabeam.core.questions import Answer
-from mabeam.core.strategies.wiring import pattern, topology
-from mabeam.core.topology import LARGEST_MESH
+from mabeam.core.algorithms.peer_graph import LARGEST_MESH
+from mabeam.core.coordination.strategies.election import pattern
+from mabeam.core.coordination.strategies.topology import topology
+from mabeam.core.directives.desired import wiring_of
+from mabeam.core.functions import Answer
 from support.builders import agent_body
 from support.coordination import Team, a_round, told_agent, variable_body
 

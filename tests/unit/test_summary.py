@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent_status import AgentState, Failure, FailureCause
+from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
-from mabeam.core.summary import describe, status_reason
-from mabeam.core.supervision import decide
+from mabeam.core.supervision.status import describe, status_reason
 from support import kstatus
 from support.builders import a_pod, agent_body, an_agent, at, stamp
 from support.world import World, up

@@ -9,9 +9,10 @@ import pytest
 from mabeam.api.agent import RestartStrategy
 from mabeam.api.agent_status import FailureCause
 from mabeam.api.names import ANNOTATION_RELEASE
+from mabeam.core.algorithms.otp import POLICY, ExitKind, Verdict
 from mabeam.core.decision import pods_first
-from mabeam.core.lifecycle import ExitKind
-from mabeam.core.supervision import POLICY, RESTING, Verdict, decide
+from mabeam.core.passes.agent import decide
+from mabeam.core.supervision.exits import RESTING
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, WITH_SIDECAR, agent_body, at, stamp
 from support.world import ImpossibleState, World, up
 

@@ -6,9 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.shell.cache import AGENT, WATCHED, Cache, Change
-from mabeam.shell.cluster import ApiError
-from mabeam.shell.sweep import SILENT_SWEEPS, Sweep
+from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.relist import SILENT_SWEEPS, Sweep
+from mabeam.state.cache import AGENT, WATCHED, Cache, Change
 from support.builders import agent_body
 
 
@@ -180,7 +180,7 @@ def test_a_list_that_fails_is_tried_again_and_synced_means_that_one_succeeded(
             raise asyncio.CancelledError
 
     async def main() -> None:
-        monkeypatch.setattr("mabeam.shell.sweep.asyncio.sleep", nap)
+        monkeypatch.setattr("mabeam.shell.kube.relist.asyncio.sleep", nap)
         with pytest.raises(asyncio.CancelledError):
             await house.sweep.sweep_for_ever(30)
 

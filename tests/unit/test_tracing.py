@@ -10,8 +10,8 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
 from mabeam.settings import BadSetting
-from mabeam.shell import tracing
-from mabeam.shell.tracing import LIFECYCLE, Silence, spans_to
+from mabeam.shell.telemetry import tracing
+from mabeam.shell.telemetry.tracing import LIFECYCLE, Silence, spans_to
 from support.builders import an_agent
 from support.overview import temperature_body
 

@@ -7,9 +7,17 @@ from typing import Any, cast
 
 import pytest
 
-from mabeam.shell import usage
-from mabeam.shell.cluster import ApiError, Cluster
-from mabeam.shell.usage import AGAIN_SECONDS, FRESH_PERIODS, PERIOD_SECONDS, Amounts, UsageReader, amount, capacity_of
+from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.telemetry import usage
+from mabeam.shell.telemetry.usage import (
+    AGAIN_SECONDS,
+    FRESH_PERIODS,
+    PERIOD_SECONDS,
+    Amounts,
+    UsageReader,
+    amount,
+    capacity_of,
+)
 
 
 @pytest.mark.parametrize(

@@ -10,10 +10,10 @@ from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.api.base import JsonDict
-from mabeam.shell import watch as watching
-from mabeam.shell.cluster import ApiError, Cluster
-from mabeam.shell.connection import Connection
-from mabeam.shell.watch import RELIST_AFTER_FAILURES, Watch
+from mabeam.shell.kube import reflector as watching
+from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.connection import Connection
+from mabeam.shell.kube.reflector import RELIST_AFTER_FAILURES, Watch
 
 Line = JsonDict | str | bytes
 

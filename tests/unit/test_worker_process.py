@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from mabeam.shell.worker_process import WorkerEnded, WorkerProcess
+from mabeam.evaluation.worker_pool import WorkerEnded, WorkerProcess
 
 
 def test_a_library_that_is_missing_is_named() -> None:

@@ -5,7 +5,8 @@ from collections.abc import Awaitable, Callable
 
 import pytest
 
-from mabeam.shell.workqueue import MAX_BACKOFF_SECONDS, Key, WorkQueue
+from mabeam.core.snapshot import Key
+from mabeam.shell.reconcile.queue import MAX_BACKOFF_SECONDS, WorkQueue
 
 A, B = Key("Agent", "team", "a"), Key("Agent", "team", "b")
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mabeam.agent import termination
-from mabeam.agent.answers import Answers
+from mabeam.agent import signals as termination
 from mabeam.agent.directives import Coordinator, Directives, DirectivesFile, Malformed, Peer, Proposal, Refused
 from mabeam.agent.identity import Identity, whole_number
-from mabeam.agent.report import ReportServer
+from mabeam.agent.report_server import ReportServer
+from mabeam.agent.samples import Answers
 
 DEFAULT_DIRECTORY = Path("/etc/mabeam")
 DEFAULT_PORT = 9464

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mabeam.agent import last_words
+from mabeam.agent import termination_message as last_words
 from mabeam.agent.agent import Agent
 
 log = logging.getLogger("mabeam.agent")
@@ -129,7 +129,7 @@ def _stage(agent: Agent, worker: Any, target: str) -> Iterator[tuple[Callable[[]
     """Two calls: let the worker run, and let it terminate (None when it has no such method)."""
     if inspect.iscoroutinefunction(worker.run):
         # Only here: an agent that is not async should not pay for the import.
-        from mabeam.agent import loop
+        from mabeam.agent import async_worker as loop
 
         with loop.stage(agent, worker) as calls:
             yield calls

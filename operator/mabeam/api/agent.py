@@ -20,7 +20,7 @@ from mabeam.api.base import (
     list_map,
 )
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
-from mabeam.api.template import PodTemplate
+from mabeam.api.pod_template import PodTemplate
 
 # No more pods of one agent, whoever asks for them.
 MOST_REPLICAS: Final = 100

@@ -21,7 +21,8 @@ from mabeam.api.base import (
     Rule,
     not_yet,
 )
-from mabeam.api.blocks import (
+from mabeam.api.names import MAX_NAME_LENGTH
+from mabeam.api.variable_blocks import (
     BUDGET,
     Adaptation,
     BudgetItem,
@@ -36,7 +37,6 @@ from mabeam.api.blocks import (
     Topology,
     VariableFaultTolerance,
 )
-from mabeam.api.names import MAX_NAME_LENGTH
 from mabeam.api.variable_status import NegotiationStrategy, OrchestrationVariableStatus
 
 

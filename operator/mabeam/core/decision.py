@@ -1,6 +1,7 @@
 """What to do: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
 
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from typing import Final, Generic, Literal, TypeVar
 
 from mabeam.api.agent_status import AgentStatus
@@ -8,7 +9,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.questions import Ask
+from mabeam.core.functions import Ask
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
@@ -91,3 +92,17 @@ AnyDecision = Decision[AgentStatus] | Decision[OrchestrationVariableStatus] | De
 def soonest(*delays: float | None) -> float | None:
     """The shortest of the delays that are set, None when none is."""
     return min((delay for delay in delays if delay is not None), default=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """An Event as it was told."""
+
+    time: datetime
+    type: str
+    reason: str
+    kind: str
+    namespace: str
+    name: str
+    action: str
+    note: str

@@ -6,7 +6,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from mabeam import __version__
 from mabeam.api.agent import Agent, AgentSpec
@@ -14,9 +14,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.supervision import Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.context import Context
-from mabeam.core.questions import Answer, Ask
-from mabeam.core.reports import Report
+from mabeam.core.functions import Answer, Ask
+from mabeam.core.reports.report import Report
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,6 +188,32 @@ class SupervisorSnapshot:
     invalid: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The system as one pass saw it.
+
+    `load` is from 0 (idle) to 1 (full), None when nobody measured it; `load_source` says what it was measured by.
+    `quota` is what the namespace's ResourceQuotas allow, by resource; `allocatable` what the nodes can give, `free` what of that
+    nobody of ours has asked for yet. Amounts are quantities.
+    """
+
+    load: float | None = None
+    load_source: str = ""
+    quota: Mapping[str, str] = field(default_factory=dict)
+    allocatable: Mapping[str, str] = field(default_factory=dict)
+    free: Mapping[str, str] = field(default_factory=dict)
+
+    def to_wire(self) -> JsonDict:
+        """The context as functions are given it."""
+        return {
+            "load": self.load,
+            "loadSource": self.load_source,
+            "quota": dict(self.quota),
+            "allocatable": dict(self.allocatable),
+            "free": dict(self.free),
+        }
+
+
 @dataclass(frozen=True)
 class VariableSnapshot:
     """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
@@ -208,3 +233,14 @@ class VariableSnapshot:
     asked: tuple[Ask, ...] = ()
     context: Context = field(default_factory=Context)
     heard_at: datetime | None = None
+
+
+class Key(NamedTuple):
+    """What a pass is about."""
+
+    kind: str
+    namespace: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}/{self.namespace}/{self.name}"

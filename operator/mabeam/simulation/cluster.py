@@ -14,10 +14,10 @@ from typing import Final
 from mabeam.api.agent import Agent
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import Effect
-from mabeam.core.lifecycle import is_live
+from mabeam.core.pods.lifecycle import is_live
 from mabeam.core.snapshot import ContainerFacts, PodFacts, Progress
-from mabeam.shell.parse_pods import parse_pod
 from mabeam.simulation.scenario import Fault, FaultKind, Scenario
+from mabeam.state.parse_pods import parse_pod
 
 Place = tuple[str, str]
 

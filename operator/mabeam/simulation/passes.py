@@ -7,9 +7,11 @@ from typing import Final
 
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.supervisor import ChildKind, SupervisorStatus
-from mabeam.core import family, supervision, supervisor
 from mabeam.core.decision import Decision, Event
+from mabeam.core.passes import agent as supervision
+from mabeam.core.passes import supervisor
 from mabeam.core.snapshot import AgentSnapshot, PodDefaults, SupervisorSnapshot
+from mabeam.core.tree import instruction
 from mabeam.simulation.cluster import MemoryCluster, Place
 
 # Passes at one instant; far more than any tree needs, so what exceeds it never comes to rest.
@@ -64,7 +66,7 @@ class Passes:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        told = family.word_for(agent, self.cluster.family_of(place[0]))
+        told = instruction.word_for(agent, self.cluster.family_of(place[0]))
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
@@ -94,7 +96,7 @@ class Passes:
         listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
         agents = {child: agent for child, agent in listed if agent is not None}
         decision = supervisor.decide(
-            SupervisorSnapshot(found, agents, kin, *family.word_for(found, kin)), self.cluster.now
+            SupervisorSnapshot(found, agents, kin, *instruction.word_for(found, kin)), self.cluster.now
         )
         self.decisions += 1
         if decision.status_reason == "unchanged":

@@ -18,11 +18,11 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
 from mabeam.core.decision import Event
+from mabeam.offline.world import World
+from mabeam.simulation.availability import Life
 from mabeam.simulation.cluster import MemoryCluster, Place
-from mabeam.simulation.lives import Life
 from mabeam.simulation.passes import Key, Passes
 from mabeam.simulation.scenario import Fault, FaultKind, Rate, Scenario
-from mabeam.worldfile import World
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict, KubeModel, ObjectName, Rule
-from mabeam.shell.parse import explain
-from mabeam.worldfile import BadWorld, World
+from mabeam.offline.world import BadWorld, World
+from mabeam.state.parse_objects import explain
 
 MAX_SECONDS = 31_536_000.0  # a year of virtual time
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]

@@ -1,0 +1,169 @@
+"""The report: the agent's answers, served as OpenMetrics text at /metrics.
+
+Reachable by whoever reaches the pod, so it does one thing only: no other path, no other method, no body read, a bound
+on the time and on the number of connections. Nothing here is logged per request; a scrape every few seconds is no news.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import socketserver
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from types import TracebackType
+from typing import Any
+
+from prometheus_client import CollectorRegistry, Metric
+from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.registry import Collector
+
+from mabeam.agent.samples import Family
+
+MAX_CONNECTIONS = 8
+# The operator gives a scrape one second. Whoever is slower than this is not the operator.
+CONNECTION_SECONDS = 3.0
+# What the operator reads at most. A larger report is dropped whole, so its author has to be told.
+MAX_REPORT_BYTES = 64 * 1024
+
+Families = Iterable[tuple[str, Family, list[tuple[dict[str, str], float]]]]
+
+log = logging.getLogger("mabeam.agent")
+
+
+def exposition(families: Callable[[], Families]) -> Callable[[], bytes]:
+    """A function that renders the families of the moment as OpenMetrics text, closed by `# EOF`."""
+    # A registry of its own: the default one would add samples about the process, which are not part of the contract.
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_Collector(families))
+
+    def render() -> bytes:
+        text: bytes = generate_latest(registry)  # type: ignore[no-untyped-call]
+        return text
+
+    return render
+
+
+class _Collector(Collector):
+    def __init__(self, families: Callable[[], Families]) -> None:
+        self._families = families
+
+    def collect(self) -> Iterator[Metric]:
+        for name, family, samples in self._families():
+            metric = Metric(name, family.help, family.type)
+            # OpenMetrics names a counter's sample <family>_total; the family's own name goes without.
+            sample_name = f"{name}_total" if family.type == "counter" else name
+            for labels, value in samples:
+                metric.add_sample(sample_name, labels, value)
+            yield metric
+
+
+class ReportServer:
+    """Serves the report on a daemon thread while used as a context manager. Port 0 takes any free one."""
+
+    def __init__(self, port: int, families: Callable[[], Families]) -> None:
+        self.port = port
+        self._render = exposition(families)
+
+    def __enter__(self) -> ReportServer:
+        """This server, listening; raises OSError when the port is taken."""
+        self._server = _Server(self.port, self._render)
+        self.port = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve, name="mabeam-report", daemon=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self._server.end()
+        self._thread.join(timeout=1)
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    # With the default of 5 a small burst overflows the backlog, and TCP tries again only after a second.
+    request_queue_size = 4 * MAX_CONNECTIONS
+
+    def __init__(self, port: int, render: Callable[[], bytes]) -> None:
+        self._render = render
+        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self._told_too_large = False
+        self._ending = False
+        # A pod's address may be of either family: one socket for both, where the kernel has IPv6 at all.
+        both = socket.has_dualstack_ipv6()
+        self.address_family = socket.AF_INET6 if both else socket.AF_INET
+        super().__init__(("::" if both else "0.0.0.0", port), _Request)  # noqa: S104  (scraped at the pod's IP)
+
+    def serve(self) -> None:
+        """Answer until the end. Not serve_forever: that wakes up several times a second to ask whether it may go on."""
+        while not self._ending:
+            self.handle_request()
+        self.server_close()
+
+    def end(self) -> None:
+        """Let `serve` return: a socket that listens no more wakes whoever waits for it."""
+        self._ending = True
+        # Where the system refuses (macOS does), the thread is a daemon and ends with the process.
+        with contextlib.suppress(OSError):
+            self.socket.shutdown(socket.SHUT_RDWR)
+
+    def report(self) -> bytes:
+        """The report of this moment."""
+        body = self._render()
+        if len(body) > MAX_REPORT_BYTES and not self._told_too_large:
+            self._told_too_large = True
+            log.warning("the report is %d bytes; more than %d are not read", len(body), MAX_REPORT_BYTES)
+        return body
+
+    def server_bind(self) -> None:
+        if self.address_family == socket.AF_INET6:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        # Not HTTPServer's: it asks DNS for the host's full name, and hangs in a pod that has no DNS.
+        socketserver.TCPServer.server_bind(self)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._slots.acquire(blocking=False):
+            self.shutdown_request(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except BaseException:
+            self._slots.release()
+            raise
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._slots.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a client of the report went away", exc_info=True)
+
+
+class _Request(BaseHTTPRequestHandler):
+    server: _Server
+    timeout = CONNECTION_SECONDS
+
+    def do_GET(self) -> None:
+        if self.path.partition("?")[0] == "/metrics":
+            self._reply(200, CONTENT_TYPE_LATEST, self.server.report())
+        else:
+            self._reply(404, "text/plain; charset=utf-8", b"only /metrics is served here\n")
+
+    def _reply(self, status: int, content_type: str, body: bytes) -> None:
+        self.send_response(status)
+        self.send_header("Content-Type", content_type)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def version_string(self) -> str:
+        return "mabeam-agent"
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  (the base class's name)
+        pass

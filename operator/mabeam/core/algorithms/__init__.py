@@ -1,0 +1,1 @@
+"""Algorithms without snapshots and statuses: consensus, fair division, OTP tables, peer graphs."""

@@ -1,0 +1,71 @@
+"""Whom a failure takes along: OTP's supervisor strategies, over anything that stands in order."""
+
+from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime, timedelta
+from enum import Enum, StrEnum
+from typing import Final
+
+from mabeam.api.agent import RestartStrategy, SupervisionStrategy
+
+# supervisor.erl restart/3: the failed one, it and those after it, all. Places are counted in start order.
+_TAKES_ALONG: Final[Mapping[SupervisionStrategy, Callable[[int, int], bool]]] = {
+    SupervisionStrategy.ONE_FOR_ONE: lambda failed, other: other == failed,
+    SupervisionStrategy.REST_FOR_ONE: lambda failed, other: other >= failed,
+    SupervisionStrategy.ONE_FOR_ALL: lambda _failed, _other: True,
+}
+
+
+def group(strategy: SupervisionStrategy, failed: int, places: Iterable[int]) -> tuple[int, ...]:
+    """The places that are restarted when the one at `failed` is, in start order."""
+    return tuple(sorted(place for place in places if _TAKES_ALONG[strategy](failed, place)))
+
+
+LEDGER_FLOOR: Final = 32
+
+
+def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, period_seconds: int) -> bool:
+    """Whether one more restart at `at` stays within `intensity` per `period_seconds`.
+
+    supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
+    there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
+    """
+    return 1 + in_window(restarts, at, period_seconds) <= intensity
+
+
+def in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
+    """How many of the moments lie inside the window that ends at `at`, its edge included."""
+    # The distance, not the window's edge: at the ends of the calendar there is none.
+    period = timedelta(seconds=period_seconds)
+    return sum(1 for moment in moments if at - moment <= period)
+
+
+class ExitKind(StrEnum):
+    """The rows of the design's exit × restart-strategy table (the operator's own stops never get here)."""
+
+    NORMAL = "normal"
+    ABNORMAL = "abnormal"
+    DISRUPTION = "disruption"
+
+
+class Verdict(Enum):
+    """What an exit leads to."""
+
+    RESTART = "restart, counted"
+    REPLACE = "replace, not counted"
+    DONE = "done"
+    END = "ended by a disruption"
+    FAIL = "failed, never restarted"
+
+
+# The table is the policy. supervisor.erl do_restart/3 for the first two rows; the third is the cluster's own doing.
+POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], Verdict]] = {
+    (ExitKind.NORMAL, RestartStrategy.PERMANENT): Verdict.RESTART,
+    (ExitKind.NORMAL, RestartStrategy.TRANSIENT): Verdict.DONE,
+    (ExitKind.NORMAL, RestartStrategy.TEMPORARY): Verdict.DONE,
+    (ExitKind.ABNORMAL, RestartStrategy.PERMANENT): Verdict.RESTART,
+    (ExitKind.ABNORMAL, RestartStrategy.TRANSIENT): Verdict.RESTART,
+    (ExitKind.ABNORMAL, RestartStrategy.TEMPORARY): Verdict.FAIL,
+    (ExitKind.DISRUPTION, RestartStrategy.PERMANENT): Verdict.REPLACE,
+    (ExitKind.DISRUPTION, RestartStrategy.TRANSIENT): Verdict.REPLACE,
+    (ExitKind.DISRUPTION, RestartStrategy.TEMPORARY): Verdict.END,
+}

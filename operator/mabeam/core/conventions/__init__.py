@@ -1,0 +1,1 @@
+"""Kubernetes conventions: conditions, metadata, times, hashes."""

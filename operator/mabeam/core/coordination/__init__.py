@@ -1,0 +1,1 @@
+"""How the value of one OrchestrationVariable comes about: offers, rounds, votes, convergence."""

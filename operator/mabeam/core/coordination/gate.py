@@ -1,0 +1,215 @@
+"""What a proposal passes before it is in force: constraints, a vote, an approval; and the fallback when it fails."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+from mabeam.api.base import JsonDict
+from mabeam.api.names import Reason
+from mabeam.api.variable import OrchestrationType
+from mabeam.api.variable_blocks import Consensus, VariableRecovery
+from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
+from mabeam.core.algorithms import domain as domains
+from mabeam.core.conventions.hashing import digest
+from mabeam.core.coordination import ballots
+from mabeam.core.coordination.round_record import FAILED_RULES, LAST_ROUND, Taken, _gist, _record, spec_inputs
+from mabeam.core.coordination.strategies.interface import Outcome, Round, answer_to, inputs
+from mabeam.core.coordination.strategies.parameter import SPEC_VALUE
+from mabeam.core.functions import Ask, Language
+
+
+@dataclass(frozen=True)
+class Recovered:
+    """What a failure leaves in force, and why; or what is to be asked before that is known."""
+
+    value: Any
+    message: str
+    asks: tuple[Ask, ...] = ()
+
+
+def recovered(round_: Round, value: Any, message: str) -> Recovered:
+    """What a failure leaves in force, by `recoveryStrategy`. A fallback has to obey the domain and the rules like any value."""
+    tolerance, spec = round_.variable.spec.fault_tolerance, round_.variable.spec
+    if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.FALLBACK:
+        return Recovered(value, message)
+    wanted = spec.value if tolerance.fallback_value is None else tolerance.fallback_value
+    bounded = spec.type is not OrchestrationType.CUSTOM or "domain" in spec.model_fields_set
+    fallback = domains.adopt(spec.domain, wanted) if bounded and wanted is not None else wanted
+    if fallback is None or fallback == value:
+        return Recovered(value, message)
+    checked = check(round_, fallback)
+    if checked.asks:
+        return Recovered(value, message, checked.asks)
+    if checked.broken is not None:
+        return Recovered(value, f"{message}; nor is fallbackValue {domains.plain(fallback)} allowed: {checked.broken}")
+    return Recovered(fallback, f"{domains.plain(fallback)} by fallbackValue: {message}")
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What is still to be asked, or which rule the value breaks; neither when it may be taken."""
+
+    asks: tuple[Ask, ...] = ()
+    broken: str | None = None
+
+
+def check(round_: Round, value: Any) -> Checked:
+    """Whether the variable's rules allow the value; a rule that cannot be evaluated does not."""
+    constraints = round_.variable.spec.constraints
+    asks, broken = [], None
+    given = inputs(round_, value) if constraints is not None and constraints.rules_ else {}
+    for rule in (constraints.rules_ or ()) if constraints is not None else ():
+        ask, answer = answer_to(round_, Ask(Language.CEL, rule.cel, given))
+        if answer is None:
+            asks.append(ask)
+        elif broken is None and answer.value is not True:
+            why = answer.error or ("" if answer.value is False else f"gave {answer.value!r:.40}, not true or false")
+            broken = f"{rule.message or rule.cel}{f' ({why})' if why else ''}"
+    return Checked(tuple(asks), broken)
+
+
+@dataclass(frozen=True)
+class Played:
+    """The status after this pass's round, or as it was when none was due or nothing came of it; and when to look again.
+
+    `waits` says what it waits for; `asks` are the questions that are to be answered; `tried` says that a value was looked for,
+    and all that was asked for it answered.
+    """
+
+    status: OrchestrationVariableStatus
+    requeue: float | None = None
+    asks: tuple[Ask, ...] = ()
+    waits: Reason | None = None
+    tried: bool = False
+
+
+# --- the gate ---------------------------------------------------------------------------------------------------------------
+
+
+def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> Played:
+    """The value through the gate: rules in CEL, then the vote; what does not pass leaves the value in force."""
+    before, rules = round_.before, round_.variable.spec.consensus
+    value, rule, message = _in_force(round_, outcome)
+    if value != before.value or at_once:
+        checked = check(round_, value) if value is not None else Checked()
+        if checked.asks:
+            return Played(before, None, checked.asks, Reason.EVALUATING)
+        if checked.broken is not None:
+            told = f"{domains.plain(value)} is not allowed: {checked.broken}"
+            rule, message = str(Reason.CONSTRAINT_VIOLATION), told
+            outcome = replace(outcome, error=Reason.CONSTRAINT_VIOLATION)
+            value, asks = _allowed_start(round_)
+            if asks:
+                return Played(before, None, asks, Reason.EVALUATING)
+    if rule in FAILED_RULES:
+        rescue = recovered(round_, value, message)
+        if rescue.asks:
+            return Played(before, None, rescue.asks, Reason.EVALUATING)
+        value, message = rescue.value, rescue.message
+    if rules is not None and value != _start_or_last(round_):
+        return _proposed(round_, rules, trigger, outcome, (value, rule, message))
+    after = _record(round_, trigger, outcome, (value, rule, message), before.consensus)
+    if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
+        # What was proposed is not what is wanted any more.
+        over = {"outcome": "Rejected", "awaits_approval": None, "reason": "superseded"}
+        after = after.model_copy(update={"consensus": after.consensus.model_copy(update=over)})
+    if rules is None and after.consensus is not None:
+        after = after.model_copy(update={"consensus": None})
+    changed = at_once or _gist(after) != _gist(before)
+    return Played(after if changed else before)
+
+
+def _start_or_last(round_: Round) -> Any:
+    """What is in force while nothing is decided: the last value, else `spec.value`."""
+    spec, before = round_.variable.spec, round_.before
+    if before.value is not None or spec.value is None:
+        return before.value
+    return domains.adopt(spec.domain, spec.value)
+
+
+def _allowed_start(round_: Round) -> tuple[Any, tuple[Ask, ...]]:
+    """What stays in force where the rules refuse a value: the last one; the start, if they allow that; else nothing yet."""
+    value = _start_or_last(round_)
+    if value is None or round_.before.value is not None:
+        return value, ()
+    checked = check(round_, value)
+    return (value if checked.broken is None else None), checked.asks
+
+
+def _proposed(round_: Round, rules: Consensus, trigger: str, outcome: Outcome, taken: Taken) -> Played:
+    """A changed value becomes a proposal; one that was rejected is not proposed again until it differs, or the spec does."""
+    before = round_.before
+    value, rule, message = taken
+    last = before.consensus
+    stays, asks = _allowed_start(round_)
+    if asks:
+        return Played(before, None, asks, Reason.EVALUATING)
+    spec_hash = digest(spec_inputs(round_))
+    same = last is not None and last.proposed == value and last.spec_hash == spec_hash
+    if same and last is not None and last.outcome == "Rejected":
+        told = f"{domains.plain(value)} was rejected: {last.reason}"
+        after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), last)
+        known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
+        return Played(before if known and _gist(after) == _gist(before) else after)
+    vote = ballots.propose(round_, rules, min(before.round + 1, LAST_ROUND), value, spec_hash)
+    vote = vote.model_copy(update={"rule": rule})
+    if same and last is not None and last.outcome == "Pending":
+        vote = last  # other agents, or other offers, but the same value: the vote on it goes on
+    told = f"{domains.plain(value)} is proposed: {message}"
+    after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), vote)
+    return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), rules, vote)
+
+
+def _rule_in_force(before: OrchestrationVariableStatus, proposed_by: str) -> str:
+    """By which rule the value in force came about, while another one is only proposed; a failure that is told stays told."""
+    last = before.last_decision
+    if proposed_by in FAILED_RULES:
+        return proposed_by
+    return SPEC_VALUE if last is None or last.rule in FAILED_RULES else last.rule
+
+
+def _vote(round_: Round, rules: Consensus, vote: ConsensusRound) -> Played:
+    """The status after the ballots of this moment: an accepted value is in force, a rejected one is not."""
+    before = round_.before
+    counted = ballots.count(round_, rules, vote)
+    vote = counted.vote
+    after = before if vote == before.consensus else before.model_copy(update={"consensus": vote})
+    if vote.outcome == "Pending":
+        waits = Reason.AWAITING_APPROVAL if vote.awaits_approval else Reason.VOTING
+        return Played(after, counted.again, counted.asks, waits)
+    accepted = vote.outcome == "Accepted"
+    last = before.last_decision
+    told = f"{domains.plain(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
+    decided = last.model_copy(update={"time": round_.now, "message": told[:1024]}) if last is not None else None
+    taken: JsonDict = {"last_decision": decided}
+    if accepted and decided is not None and vote.rule:
+        taken["last_decision"] = decided.model_copy(update={"rule": vote.rule})
+    if accepted:
+        was = before.previous_value if before.value is None else before.value
+        taken |= {"value": vote.proposed, "previous_value": was}
+    return Played(after.model_copy(update=taken))
+
+
+def _in_force(round_: Round, outcome: Outcome) -> Taken:
+    """The value in force after a round, by which rule, and the explanation: what came out, else start or last good.
+
+    A value that came from `spec.value` goes on following it until the agents have decided once.
+    """
+    if outcome.value is not None:
+        return outcome.value, outcome.rule, outcome.message
+    spec, before = round_.variable.spec, round_.before
+    start = None if spec.value is None else domains.adopt(spec.domain, spec.value)
+    last = before.value
+    valued = spec.type in (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE)
+    if last is not None and valued and domains.problem(spec.domain) is None:
+        last = domains.adopt(spec.domain, last)  # a domain that shrank bounds the last good value too
+    never_decided = before.last_decision is None or before.last_decision.rule == SPEC_VALUE
+    failed = outcome.rule in FAILED_RULES and outcome.rule != Reason.INVALID_CONFIGURATION
+    if start is not None and (last is None or never_decided):
+        return (
+            start,
+            outcome.rule if failed else SPEC_VALUE,
+            f"{domains.plain(start)} from spec.value: {outcome.message}",
+        )
+    if last is not None:
+        return last, outcome.rule, f"{domains.plain(last)} stays in force: {outcome.message}"
+    return None, outcome.rule, outcome.message

@@ -1,0 +1,148 @@
+"""The offers of the agents for a value: read from reports or preferences, and cut to the domain."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Any, Final
+
+from mabeam.api.agent import Agent, Preference
+from mabeam.api.variable import Domain, DomainType, Negotiation, OrchestrationVariable
+from mabeam.api.variable_status import NegotiationStrategy, Offer
+from mabeam.core.algorithms.domain import adopt, clamp, number
+from mabeam.core.reports.report import Report
+
+DEFAULT_WEIGHT: Final = 1.0
+TEXT_LENGTH: Final = 256
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """What the agents brought: offers by agent's name, and in words what was dropped."""
+
+    offers: tuple[Offer, ...] = ()
+    dropped: tuple[str, ...] = ()
+
+
+# --- gathering --------------------------------------------------------------------------------------------------------
+
+
+def gather(variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]) -> Gathered:
+    """Each agent's offer: its static preference, field by field overruled by its report.
+
+    A reported weight or bid is capped by the variable; a static one is not, for who may write it may write the cap too.
+    """
+    offers: list[Offer] = []
+    dropped: list[str] = []
+    for agent in sorted(agents, key=lambda agent: agent.metadata.name):
+        name = agent.metadata.name
+        offer, told = _offer(variable, agent, reports.get(name, Report()))
+        dropped.extend(f"{name}: {text}"[:TEXT_LENGTH] for text in told)
+        if offer is not None:
+            offers.append(offer)
+    return Gathered(tuple(offers), tuple(dropped))
+
+
+def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tuple[Offer | None, list[str]]:
+    name, domain = variable.metadata.name, variable.spec.domain
+    negotiation = variable.spec.negotiation or Negotiation()
+    static = next((p for p in agent.spec.preferences if p.variable == name), Preference(variable=name))
+    reader = READERS[domain.type]
+    told: list[str] = []
+    source = "Report"
+    value = reader.reported(domain, report, name, told)
+    if value is None and static.value is not None:
+        source, value = "Spec", reader.static(domain, static.value, told)
+    if value is None:
+        return None, told
+    offered, clamped = reader.bounded(domain, value)
+    fields: dict[str, Any] = {"agent": agent.metadata.name, "value": offered, "source": source}
+    if clamped:
+        fields["clamped"] = True
+    if negotiation.strategy is NegotiationStrategy.AUCTION:
+        bid = _capped(report.bids.get(name), negotiation.max_bid, static.bid)
+        return (Offer(**fields, bid=bid), told) if bid is not None else (None, told)
+    weight = _capped(report.weights.get(name), negotiation.max_weight, static.weight)
+    return Offer(**fields, weight=DEFAULT_WEIGHT if weight is None else weight), told
+
+
+def _capped(reported: float | None, cap: float, static: float | None) -> float | None:
+    return static if reported is None else min(reported, cap)
+
+
+@dataclass(frozen=True, slots=True)
+class Reader:
+    """How an offer for one type of domain is read: from a report, from a static preference, and how it is bounded.
+
+    The first two return None for nothing usable, and tell why in the list they are given.
+    """
+
+    reported: Callable[[Domain, Report, str, list[str]], Any]
+    static: Callable[[Domain, Any, list[str]], Any]
+    bounded: Callable[[Domain, Any], tuple[Any, bool]]
+
+
+def _reported_number(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    if variable in report.numbers:
+        return report.numbers[variable]
+    if variable in report.choices:
+        told.append("it reports a choice, but the domain wants a number")
+    return None
+
+
+def _static_number(domain: Domain, value: Any, told: list[str]) -> Any:
+    if number(value) is None:
+        told.append(f"its preference {value!r:.80} is not a number")
+        return None
+    return value
+
+
+def _bounded_number(domain: Domain, value: Any) -> tuple[Any, bool]:
+    wanted = number(value) or Decimal(0)
+    nearest = clamp(domain, wanted)
+    return (int(nearest) if domain.type is DomainType.INTEGER else float(nearest)), nearest != wanted
+
+
+def _reported_choice(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    strengths = report.choices.get(variable, {})
+    if not strengths and variable in report.numbers:
+        told.append("it reports a number, but the domain wants a choice")
+    choices = domain.choices or ()
+    told.extend(f"its choice {c!r:.80} is not in the domain" for c in sorted(strengths) if c not in choices)
+    # A strength of 0 is no preference. `max` keeps the first of equals: ties go by the domain's order.
+    wanted = [choice for choice in choices if strengths.get(choice, 0) > 0]
+    return max(wanted, key=lambda choice: strengths[choice], default=None)
+
+
+def _static_choice(domain: Domain, value: Any, told: list[str]) -> Any:
+    if not isinstance(value, str) or value not in (domain.choices or ()):
+        told.append(f"its choice {value!r:.80} is not in the domain")
+        return None
+    return value
+
+
+def _bounded_choice(domain: Domain, value: Any) -> tuple[Any, bool]:
+    return value, False
+
+
+def _reported_object(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+    if variable in report.numbers or variable in report.choices:
+        told.append(
+            "it reports a number or a choice, but the domain wants an object, which only spec.preferences can hold"
+        )
+    return None
+
+
+def _static_object(domain: Domain, value: Any, told: list[str]) -> Any:
+    found = adopt(domain, value)
+    if found is None:
+        told.append(f"its preference {value!r:.80} is no object of the domain")
+    return found
+
+
+_NUMBERS: Final = Reader(_reported_number, _static_number, _bounded_number)
+READERS: Final[Mapping[DomainType, Reader]] = {
+    DomainType.NUMBER: _NUMBERS,
+    DomainType.INTEGER: _NUMBERS,
+    DomainType.CHOICE: Reader(_reported_choice, _static_choice, _bounded_choice),
+    DomainType.OBJECT: Reader(_reported_object, _static_object, _bounded_choice),
+}

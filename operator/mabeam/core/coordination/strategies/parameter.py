@@ -1,0 +1,49 @@
+"""Parameter, AdaptationRate, Custom: values that are said or found. Function, else rate, else negotiation, else `spec.value`."""
+
+import json
+from collections.abc import Callable
+from typing import Any, Final
+
+from mabeam.api.names import Reason
+from mabeam.api.variable_blocks import Function
+from mabeam.core.algorithms import domain as domains
+from mabeam.core.coordination.strategies.interface import Outcome, Round, answer_to, failed, inputs
+from mabeam.core.coordination.strategies.negotiation import negotiate
+from mabeam.core.functions import ask_of
+
+SPEC_VALUE: Final = "SpecValue"
+FUNCTION: Final = "Function"
+# How much of a function's answer a status can carry.
+MAX_VALUE_BYTES: Final = 256 * 1024
+
+
+def parameter(round_: Round) -> Outcome:
+    """The value of a Parameter."""
+    spec = round_.variable.spec
+    if spec.function is not None:
+        return called(round_, spec.function, lambda answer: _of_domain(round_, answer))
+    if spec.negotiation is not None:
+        return negotiate(spec.negotiation, spec.domain, round_.gathered)
+    value = domains.adopt(spec.domain, spec.value)
+    return Outcome(SPEC_VALUE, f"{domains.plain(value)} from spec.value", value)
+
+
+def called(round_: Round, function: Function, read: Callable[[Any], tuple[Any, str | None]]) -> Outcome:
+    """What the variable's function gives, once `read` finds it sound: the value, or what is wrong with it."""
+    ask, answer = answer_to(round_, ask_of(function, inputs(round_, round_.before.value)))
+    if answer is None:
+        return Outcome(FUNCTION, "the function is being asked", asks=(ask,))
+    if answer.error is not None:
+        return failed(answer, "the function", ask)
+    value, wrong = read(answer.value)
+    if wrong is None and len(json.dumps(value)) > MAX_VALUE_BYTES:
+        wrong = f"gave more than {MAX_VALUE_BYTES // 1024} KiB"
+    if wrong is not None:
+        return Outcome(Reason.FUNCTION_FAILED, f"the function {wrong}", error=Reason.FUNCTION_FAILED, asked=ask.id)
+    return Outcome(FUNCTION, f"{domains.plain(value)} from the function", value, asked=ask.id)
+
+
+def _of_domain(round_: Round, answer: Any) -> tuple[Any, str | None]:
+    value = domains.adopt(round_.variable.spec.domain, answer)
+    shown = json.dumps(answer)[:80]
+    return value, None if value is not None else f"gave {shown}, which is no value of the domain"

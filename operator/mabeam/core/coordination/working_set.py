@@ -1,0 +1,95 @@
+"""The working set of one variable pass: its agents, offers and what is wrong with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from mabeam.api.agent import Agent
+from mabeam.api.names import Reason
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.algorithms import domain as domains
+from mabeam.core.conventions.conditions import Verdict
+from mabeam.core.coordination.offers import Gathered, gather
+from mabeam.core.coordination.strategies.interface import Round
+from mabeam.core.coordination.strategies.table import STRATEGIES
+from mabeam.core.snapshot import VariableSnapshot
+
+
+@dataclass(frozen=True)
+class _Pass:
+    """What one pass rests on; it never leaves this module."""
+
+    snapshot: VariableSnapshot
+    round: Round
+    missing: tuple[str, ...]
+    now: datetime
+
+    @property
+    def variable(self) -> OrchestrationVariable:
+        return self.snapshot.variable
+
+    @property
+    def agents(self) -> Sequence[Agent]:
+        return self.round.agents
+
+    @property
+    def before(self) -> OrchestrationVariableStatus:
+        return self.snapshot.variable.status
+
+
+# --- gather -----------------------------------------------------------------------------------------------------------
+
+
+def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
+    variable = snapshot.variable
+    agents = tuple(
+        sorted(
+            (
+                agent
+                for agent in snapshot.agents
+                if agent.metadata.deletion_timestamp is None
+                and variable.selects(agent.metadata.name, agent.metadata.labels)
+            ),
+            key=lambda agent: agent.metadata.name,
+        )
+    )
+    found = {agent.metadata.name for agent in agents}
+    missing = tuple(sorted(set(variable.spec.agents.names) - found))
+    negotiated = variable.spec.negotiation is not None
+    round_ = Round(
+        variable,
+        agents,
+        now,
+        snapshot.reports,
+        gather(variable, agents, snapshot.reports) if negotiated else Gathered(),
+        snapshot.context,
+        snapshot.answers,
+        snapshot.asked,
+        snapshot.heard_at,
+    )
+    return _Pass(snapshot, round_, missing, now)
+
+
+def _trouble(run: _Pass) -> Verdict | None:
+    """Why nothing can be decided now; None when something can. The last good value stays in force meanwhile."""
+    spec = run.variable.spec
+    wrong = None if spec.value is None else domains.check(spec.domain, spec.value)
+    if wrong is not None:
+        message = f"`spec.value` is {spec.value!r:.80}; it {wrong}"
+        return Verdict(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
+    if spec.type not in STRATEGIES:
+        message = f"variables of type {spec.type} cannot be coordinated yet; supported: {', '.join(STRATEGIES)}"
+        return Verdict(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
+    if not run.agents:
+        kept = "" if run.before.value is None else f"; {domains.plain(run.before.value)} stays in force"
+        message = f"{_unresolved(run)}{kept}"
+        return Verdict(False, Reason.AGENT_UNAVAILABLE, message, reconciling=True)
+    return None
+
+
+def _unresolved(run: _Pass) -> str:
+    if not run.missing:
+        return "the selector matches no agent"
+    more = f" and {len(run.missing) - 10} more" if len(run.missing) > 10 else ""
+    return f"no valid agent named {', '.join(run.missing[:10])}{more}"

@@ -1,0 +1,1 @@
+"""What variables make one agent do: effective values, conflicts, delivery and acknowledgement."""

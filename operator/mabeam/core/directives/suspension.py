@@ -1,0 +1,29 @@
+"""Predicates on a variable whose directives are suspended: paused, or frozen by its failure budget."""
+
+from mabeam.api.names import ANNOTATION_RELEASE
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable_blocks import VariableEscalation
+from mabeam.core.conventions.metadata import asked_for
+
+
+def holds(variable: OrchestrationVariable) -> bool:
+    """Whether the variable tells nobody anything new: it is paused, by its user or for its failures."""
+    tolerance = variable.spec.fault_tolerance
+    pauses = tolerance is not None and tolerance.escalation_policy is VariableEscalation.PAUSE
+    return variable.spec.paused or (pauses and is_frozen(variable))
+
+
+def is_frozen(variable: OrchestrationVariable) -> bool:
+    """Whether nothing new may be decided, for too much went wrong."""
+    tolerance, status = variable.spec.fault_tolerance, variable.status
+    if tolerance is None or status.frozen_at is None or tolerance.escalation_policy is VariableEscalation.ALERT:
+        return False
+    return not _is_released(variable)
+
+
+def _is_released(variable: OrchestrationVariable) -> bool:
+    status = variable.status
+    asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
+    return (
+        bool(asked) and asked != status.released_by
+    ) or 0 <= status.observed_generation < variable.metadata.generation

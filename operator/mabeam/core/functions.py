@@ -1,0 +1,82 @@
+"""Functions are questions: the core never evaluates what a user wrote, it asks, and decides again when it knows the answer.
+
+A decision carries `Ask`s, a snapshot the `Answer`s known so far, by the ask's id. The id is a hash of the function and of all
+it is given, so the same question is never asked twice, and an answer can never be taken for that of another question.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Final
+
+from mabeam.api.base import JsonDict
+from mabeam.api.variable_blocks import Function, Webhook
+from mabeam.core.conventions.hashing import digest
+
+# As much as one question may carry; a thousand agents with ten metrics each are a third of it.
+MAX_INPUT_BYTES: Final = 1024 * 1024
+
+
+class Language(StrEnum):
+    """What kind of function is asked, and so where it is evaluated."""
+
+    CEL = "cel"
+    CEL_EDGES = "cel-edges"
+    WEBHOOK = "webhook"
+    PLUGIN = "plugin"
+
+
+class PluginGroup(StrEnum):
+    """The entry point group in which a plug-in is looked up."""
+
+    COORDINATION = "mabeam.coordination"
+    CONSENSUS = "mabeam.consensus"
+    CONFLICT = "mabeam.conflict"
+
+
+@dataclass(frozen=True)
+class Ask:
+    """One question: the function's text, address or name, and all that it is given.
+
+    `cel`: `text` is the expression, `inputs` its variables. `cel-edges`: `inputs["agents"]` is a list of objects with a `name`;
+    the answer is the list of [from, to] names of the ordered pairs for which `text`, in which `from` and `to` are two of these
+    objects, is true. `webhook`: `text` is the URL, `inputs` the body that is posted. `plugin`: `text` is the entry point's name
+    in `group`, `inputs` its one argument. All inputs and answers are JSON.
+    """
+
+    language: Language
+    text: str
+    inputs: JsonDict = field(default_factory=dict)
+    group: PluginGroup = PluginGroup.COORDINATION
+    ca_bundle: str | None = None
+    timeout_seconds: float = 5
+
+    @cached_property
+    def id(self) -> str:
+        """The hash of everything in the question."""
+        whole = [self.language, self.text, self.group, self.ca_bundle, self.timeout_seconds, self.inputs]
+        return digest(whole)
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What came back: a JSON value, or what went wrong in one line for people. `timed_out` when time ran out."""
+
+    value: Any = None
+    error: str | None = None
+    timed_out: bool = False
+
+
+Answers = Mapping[str, Answer]
+
+
+def ask_of(function: Function, inputs: JsonDict, group: PluginGroup = PluginGroup.COORDINATION) -> Ask:
+    """The question that a variable's `function` block asks of these inputs."""
+    if function.cel is not None:
+        return Ask(Language.CEL, function.cel, inputs)
+    if function.webhook is not None:
+        hook: Webhook = function.webhook
+        return Ask(Language.WEBHOOK, hook.url, inputs, ca_bundle=hook.ca_bundle, timeout_seconds=hook.timeout_seconds)
+    name = function.plugin.name if function.plugin is not None else ""
+    return Ask(Language.PLUGIN, name, inputs, group)

@@ -1,0 +1,1 @@
+"""One file per custom resource: the pass that turns its snapshot into a Decision."""

@@ -1,0 +1,48 @@
+"""One pass over a Supervisor: deaths and the window, significance, then stop right to left and start left to right.
+
+A Supervisor touches no child: it tells each one, in its own status, whether to run and in which life (`token`); the child acts.
+What is to be done next follows from the tokens and the children's statuses alone (docs/design/0011).
+"""
+
+from datetime import datetime
+
+from mabeam.api.supervisor import SupervisorStatus
+from mabeam.core.decision import Decision
+from mabeam.core.snapshot import SupervisorSnapshot
+from mabeam.core.tree import lineage as family
+from mabeam.core.tree.ordering import _start, _stop
+from mabeam.core.tree.restarts import _judge_deaths, _note_ends, _obey, _release
+from mabeam.core.tree.status import conclude, invalid
+from mabeam.core.tree.working_set import Pass, records_of
+
+
+def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorStatus]:
+    """The Supervisor's next status, then its Events; it has no effects, for its children act on that status."""
+    before = snapshot.supervisor.status
+    if snapshot.supervisor.metadata.deletion_timestamp is not None:
+        return Decision(before, "unchanged")
+    if snapshot.invalid is not None:
+        return invalid(snapshot.supervisor, snapshot.invalid, now)
+    children, problems = family.children_of(snapshot.supervisor, snapshot.agents, snapshot.supervisors)
+    run = Pass(
+        snapshot,
+        now,
+        children,
+        problems,
+        records_of(snapshot.supervisor, children),
+        list(before.restarts),
+        before.parked_at,
+        before.shut_down_at,
+        before.total_restarts,
+        before.supervision,
+    )
+    if family.cycle_of(snapshot.supervisor, snapshot.supervisors):
+        _release(run)
+        return conclude(run)  # nobody's word can be trusted: all go on as they were told before
+    _obey(run)
+    _release(run)
+    _note_ends(run)
+    _judge_deaths(run)
+    if not _stop(run):
+        _start(run)
+    return conclude(run)

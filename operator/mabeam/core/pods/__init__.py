@@ -1,0 +1,1 @@
+"""Pods as facts and as objects to create: lifecycle, spec, hash, resources."""

@@ -1,0 +1,1 @@
+"""The replicas of one Agent: exits, restarts, the failure budget, rollout, status."""

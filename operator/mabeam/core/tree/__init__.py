@@ -1,0 +1,1 @@
+"""The children of one Supervisor: order, restarts, escalation, status."""

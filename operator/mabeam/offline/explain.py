@@ -1,0 +1,183 @@
+"""`mabeam explain` and `mabeam replay`: why a value is what it is, in words; and the decision made again from its record."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from mabeam.api.base import JsonDict, format_time
+from mabeam.api.names import decision_config_map
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.algorithms.domain import plain
+from mabeam.core.coordination.config_maps.decision import (
+    Remade,
+    Unreadable,
+    canonical,
+    moment_of,
+    read_record,
+    snapshot_of,
+)
+from mabeam.core.passes import variable as coordination
+from mabeam.offline.world import BadWorld, Place, World
+
+
+def chosen(world: World, name: str | None) -> list[tuple[Place, OrchestrationVariable]]:
+    """The variables of that name (all of them without one), in order; raises BadWorld when there is none."""
+    found = [(place, variable) for place, variable in sorted(world.variables.items()) if name in (None, place[1])]
+    if not found:
+        there = ", ".join(sorted(place[1] for place in world.variables)) or "none"
+        raise BadWorld(f"no OrchestrationVariable {name or 'at all'} in it; there are: {there}")
+    return found
+
+
+def record_in(world: World, place: Place) -> JsonDict | None:
+    """The record of the variable's last decision, None when there is none; raises Unreadable when it cannot be read."""
+    body = world.config_maps.get((place[0], decision_config_map(place[1])))
+    return read_record(body.get("data") or {}) if body is not None else None
+
+
+# --- explain ------------------------------------------------------------------------------------------------------------------
+
+
+def explained(world: World, name: str | None) -> list[JsonDict]:
+    """For each variable the last decision: its value and rule, what it rested on, who was weighed, who voted, who lost."""
+    return [_explained(world, place, variable) for place, variable in chosen(world, name)]
+
+
+def _explained(world: World, place: Place, variable: OrchestrationVariable) -> JsonDict:
+    status, last = variable.status, variable.status.last_decision
+    wire = status.to_wire()
+    try:
+        record = record_in(world, place)
+        kept = "in full" if record is not None and "inputs" in record else "only in the status"
+    except Unreadable as problem:
+        record, kept = None, f"unreadable: {problem}"
+    current = record if record is not None and record.get("round") == status.round else None
+    inputs = (current or {}).get("inputs") or {}
+    return {
+        "variable": "/".join(place),
+        "type": str(variable.spec.type),
+        "value": status.value,
+        "previousValue": status.previous_value,
+        "round": status.round,
+        "decided": format_time(last.time) if last is not None else None,
+        "rule": last.rule if last is not None else None,
+        "because": last.message if last is not None else "nothing was decided yet",
+        "inputs": {
+            "hash": last.inputs_hash if last is not None else None,
+            "record": kept,
+            "reports": inputs.get("reports") or {},
+            "context": wire.get("context") or {},
+        },
+        "candidates": [c.to_wire() for c in last.candidates] if last is not None else [],
+        "negotiation": wire.get("negotiation"),
+        "consensus": wire.get("consensus"),
+        "losers": _losers(world, place),
+        "failures": wire.get("failures") or [],
+        "directives": {k: v for k, v in (wire.get("directives") or {}).items() if k != "items"},
+    }
+
+
+def _losers(world: World, place: Place) -> list[JsonDict]:
+    """The conflicts on agents in which the variable won or lost."""
+    found = []
+    for (space, agent), body in sorted(world.agents.items()):
+        held = body.status.directives
+        for conflict in held.conflicts if held is not None and space == place[0] else ():
+            if place[1] in (conflict.winner, conflict.loser):
+                found.append({"agent": agent, **conflict.to_wire()})
+    return found
+
+
+def words(one: JsonDict) -> str:
+    """The explanation for people."""
+    return "\n".join(_lines(one)) + "\n"
+
+
+def _lines(one: JsonDict) -> Iterator[str]:
+    was = "" if one["previousValue"] is None else f" (before: {plain(one['previousValue'])})"
+    yield f"{one['variable']} ({one['type']}) = {plain(one['value'])}{was}"
+    if one["decided"] is None:
+        yield f"  {one['because']}"
+        return
+    yield f"  decided   {one['decided']}, round {one['round']}, by {one['rule']}: {one['because']}"
+    yield f"  inputs    {one['inputs']['hash']}; recorded {one['inputs']['record']}"
+    if one["inputs"]["context"]:
+        yield f"  system    {json.dumps(one['inputs']['context'])}"
+    yield from _table("weighed", ("name", "score", "chosen", "reason"), one["candidates"])
+    session = one["negotiation"]
+    if session:
+        won = f", won by {session['winner']} who pays {plain(session.get('payment'))}" if session.get("winner") else ""
+        yield f"  offers    {session['strategy']}, {session['state']}: {session['reason']}{won}"
+        yield from _table("", ("agent", "value", "weight", "bid", "source", "clamped"), session["offers"])
+        for dropped in session["dropped"]:
+            yield f"            dropped: {dropped}"
+    vote = one["consensus"]
+    if vote:
+        yield f"  vote      {vote['proposal']} = {plain(vote.get('proposed'))}: {vote['outcome']}; {vote.get('reason', '')}"
+        yield from _table("", ("agent", "choice", "weight"), vote["votes"])
+    for loser in one["losers"]:
+        about = loser.get("action") or loser["parameter"]
+        yield f"  conflict  on {loser['agent']} over {about}: {loser['winner']} before {loser['loser']}; {loser['message']}"
+    for failure in one["failures"][-3:]:
+        yield f"  failure   {failure['time']} {failure['error']}: {failure['message']}"
+    told = one["directives"]
+    if told:
+        yield f"  told      {', '.join(f'{key} {count}' for key, count in told.items())}"
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[JsonDict]) -> Iterator[str]:
+    shown = [column for column in columns if any(row.get(column) not in (None, "") for row in rows)]
+    cells = [[_cell(row.get(column)) for column in shown] for row in rows]
+    widths = [max(len(column), *(len(row[at]) for row in cells)) for at, column in enumerate(shown) if cells]
+    for number, row in enumerate([list(shown), *cells] if cells else []):
+        head = title if number == 0 else ""
+        line = "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        yield f"  {head:<10}{line}"
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return "" if value is None else plain(value)
+
+
+# --- replay -------------------------------------------------------------------------------------------------------------------
+
+
+def replayed(world: World, name: str | None) -> list[tuple[str, Remade]]:
+    """Each variable's recorded decision made again; raises BadWorld naming the one whose record is missing or unreadable."""
+    found = []
+    for place, _ in chosen(world, name):
+        called = "/".join(place)
+        try:
+            record = record_in(world, place)
+            if record is None:
+                raise Unreadable(f"there is no ConfigMap {decision_config_map(place[1])} beside it")
+            if "inputs" not in record:
+                raise Unreadable("the inputs were too large to be kept")
+            found.append((called, remake(record)))
+        except Unreadable as problem:
+            raise BadWorld(f"{called}: its decision cannot be replayed: {problem}") from None
+    return found
+
+
+def remake(record: JsonDict) -> Remade:
+    """The decision that the record's inputs lead to, beside the one on record; raises Unreadable."""
+    snapshot = snapshot_of(record["inputs"])
+    status = coordination.decide(snapshot, moment_of(record)).status
+    made, recorded = canonical(status), str(record.get("outcome"))
+    try:
+        told = json.loads(recorded)
+    except ValueError:
+        raise Unreadable("its outcome is no JSON") from None
+    return Remade(made == recorded, told, json.loads(made))
+
+
+def difference(remade: Remade) -> list[str]:
+    """Where the two differ, a line each."""
+    keys = sorted(remade.recorded.keys() | remade.made.keys())
+    return [
+        f"{key}: recorded {json.dumps(remade.recorded.get(key))[:300]}, now {json.dumps(remade.made.get(key))[:300]}"
+        for key in keys
+        if remade.recorded.get(key) != remade.made.get(key)
+    ]

@@ -1,0 +1,153 @@
+"""Asks a function behind HTTPS, which may be slow, lie, or point at what is none of its business.
+
+One POST in the time the variable gives; no redirect, no proxy, no cookie, and nothing of the operator's credentials. The host
+must not resolve to the node's own addresses: a variable must not become a way into what listens there.
+"""
+
+import asyncio
+import base64
+import binascii
+import json
+import socket
+import ssl
+from concurrent.futures import Executor
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from mabeam.api.names import GROUP, VERSION
+from mabeam.core.functions import Answer, Ask
+from mabeam.evaluation.results import NotAnAnswer, answer_in, failure
+from mabeam.shell.kube.client import read_bounded
+from mabeam.shell.safe_address import is_safe
+
+MAX_ANSWER_BYTES: Final = 256 * 1024
+API_VERSION: Final = f"{GROUP}/{VERSION}"
+HEADERS: Final = {
+    "Content-Type": "application/json",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+    "User-Agent": "mabeam",
+}
+
+
+class _Refused(OSError):
+    """The host is not to be asked; an OSError, as which the connector hands it on."""
+
+
+@dataclass
+class _Resolver(AbstractResolver):
+    """The system's answers, unless one of them is an address that nobody may be sent to.
+
+    What was looked at is what is connected to. Names are looked up in threads of their own: a slow one must not keep the
+    operator from finding its apiserver.
+    """
+
+    threads: Executor
+    allow_loopback: bool
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        loop = asyncio.get_running_loop()
+        found = await loop.run_in_executor(
+            self.threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
+        )
+        results: list[ResolveResult] = []
+        for kind, _, protocol, _, address in found:
+            ip = str(address[0])
+            _check(host, ip.partition("%")[0], self.allow_loopback)
+            results.append(
+                ResolveResult(
+                    hostname=host, host=ip, port=port, family=kind, proto=protocol, flags=socket.AI_NUMERICHOST
+                )
+            )
+        return results
+
+    async def close(self) -> None:
+        """Nothing is kept."""
+
+
+def _check(host: str, ip: str, allow_loopback: bool) -> None:
+    if not is_safe(ip, allow_loopback=allow_loopback):
+        raise _Refused(f"{host} is {ip}, an address of the node itself, which is never asked")
+
+
+@dataclass
+class Webhooks:
+    """Calls webhooks; `allow_loopback` is for tests, which serve at home."""
+
+    threads: Executor
+    allow_loopback: bool = False
+
+    async def answer(self, ask: Ask) -> Answer:
+        """What the webhook answered, or what went wrong; raises nothing."""
+        try:
+            body = json.dumps({**ask.inputs, "apiVersion": API_VERSION, "kind": "CoordinationRequest"}, allow_nan=False)
+            return await self._post(_address(ask.text, self.allow_loopback), _trust(ask.ca_bundle), body.encode(), ask)
+        except TimeoutError:
+            return failure(f"no answer within {ask.timeout_seconds:g} s", timed_out=True)
+        except NotAnAnswer as problem:
+            return failure(f"the answer cannot be used: {problem}")
+        except aiohttp.ClientConnectorDNSError as problem:
+            return failure(str(problem.os_error if isinstance(problem.os_error, _Refused) else problem))
+        except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
+            return failure(str(problem) or type(problem).__name__)
+
+    async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: Ask) -> Answer:
+        connector = aiohttp.TCPConnector(
+            ssl=trust, resolver=_Resolver(self.threads, self.allow_loopback), use_dns_cache=False, force_close=True
+        )
+        async with (
+            aiohttp.ClientSession(
+                connector=connector,
+                timeout=aiohttp.ClientTimeout(total=ask.timeout_seconds),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                auto_decompress=False,
+                trust_env=False,
+            ) as session,
+            session.post(url, data=body, headers=HEADERS, allow_redirects=False) as response,
+        ):
+            if 300 <= response.status < 400:
+                raise NotAnAnswer(f"HTTP {response.status}, and no redirect is followed")
+            if response.status != 200:
+                raise NotAnAnswer(f"HTTP {response.status}, not 200")
+            raw = await read_bounded(response.content, MAX_ANSWER_BYTES + 1)
+            if len(raw) > MAX_ANSWER_BYTES:
+                raise NotAnAnswer(f"it has more than {MAX_ANSWER_BYTES} bytes")
+            return answer_in(raw)
+
+
+def _address(text: str, allow_loopback: bool) -> URL:
+    url = URL(text)
+    if url.scheme != "https" or not url.host:
+        raise ValueError("a webhook's URL must begin with https:// and a host")
+    if url.user is not None or url.password is not None:
+        raise ValueError("a webhook's URL must not carry a user or a password")
+    host = url.host.rstrip(".").partition("%")[0]
+    if ":" in host or host.replace(".", "").isdigit():  # an address by itself is not looked up
+        _check(url.host, host, allow_loopback)
+    return url
+
+
+@lru_cache(maxsize=64)
+def _trust(ca_bundle: str | None) -> ssl.SSLContext:
+    """What the server's certificate is held against: the bundle alone, else the system's authorities."""
+    if ca_bundle is None:
+        return ssl.create_default_context()
+    pem = ca_bundle
+    if "-----BEGIN" not in pem:  # as Kubernetes' own webhooks have it
+        try:
+            pem = base64.b64decode("".join(pem.split()), validate=True).decode("ascii")
+        except (binascii.Error, ValueError):
+            raise ValueError("caBundle is neither PEM nor base64 of PEM") from None
+    try:
+        if "-----BEGIN" not in pem:  # an empty text would mean the system's authorities to `ssl`
+            raise ValueError
+        return ssl.create_default_context(cadata=pem)
+    except (ssl.SSLError, ValueError):
+        raise ValueError("caBundle holds no certificate") from None

@@ -1,0 +1,265 @@
+"""`/v1`: what the operator knows, as JSON, read-only; the records are the core's (`overview.py`, `system.py`).
+
+Every replica answers from its cache; only the leader decides, reads reports and counts, so each answer says whether it is the
+leader's. An answer is bounded: whoever asks cannot make the operator work for long.
+"""
+
+import asyncio
+import heapq
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+import orjson
+from aiohttp import web
+
+from mabeam import __version__
+from mabeam.api.base import JsonDict, KubeModel
+from mabeam.api.rest import AgentList, OperatorInfo, Problem, VariableList
+from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
+from mabeam.core.views import agent as overview
+from mabeam.core.views import variable
+from mabeam.core.views.agent import SeenAgent
+from mabeam.core.views.system import Books, system_status
+from mabeam.core.views.variable import SeenVariable
+from mabeam.shell.kube.event_recorder import Recorder
+from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.reports.reader import Reports
+from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.telemetry.metrics import Telemetry
+from mabeam.shell.telemetry.usage import UsageReader
+from mabeam.state.cache import Cache, Where
+from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
+
+# So long one reckoning of the whole system serves everybody who asks; longer where it takes long, so that it never takes more
+# than a twentieth of the time.
+STATUS_SECONDS: Final = 1.0
+SHARE_OF_TIME: Final = 0.05
+# After so many others get their turn.
+SLICE: Final = 50
+
+T = TypeVar("T")
+Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+
+class Unanswerable(Exception):
+    """A request that has no answer, and what may be asked instead."""
+
+    def __init__(self, status: int, detail: str, allowed: Iterable[str] = ()) -> None:
+        super().__init__(detail)
+        self.status, self.detail, self.allowed = status, detail, tuple(allowed)
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which part of a list is asked for: what comes after `after`."""
+
+    namespace: str | None
+    limit: int
+    after: Where | None
+
+
+_TITLES: Final[Mapping[int, str]] = {
+    400: "Bad Request",
+    404: "Not Found",
+    405: "Method Not Allowed",
+    503: "Service Unavailable",
+}
+
+
+def page_of(query: Mapping[str, str]) -> Page:
+    """The page that a query asks for; raises `Unanswerable`."""
+    _only(query, LIST_QUERY)
+    limit = query.get("limit", str(DEFAULT_LIMIT))
+    if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= MAX_LIMIT):
+        raise Unanswerable(400, f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:64]!r}")
+    after = query.get("continue")
+    if after is not None and len(after.split("/")) != 2:
+        raise Unanswerable(400, f"continue must be the `continue` of the page before, not {after[:64]!r}")
+    where = tuple(after.split("/")) if after is not None else None
+    return Page(query.get("namespace"), int(limit), (where[0], where[1]) if where is not None else None)
+
+
+def _only(query: Mapping[str, str], allowed: Iterable[JsonDict]) -> None:
+    names = [str(parameter["name"]) for parameter in allowed]
+    unknown = sorted(set(query) - set(names))
+    if unknown:
+        raise Unanswerable(400, f"there is no parameter {unknown[0][:64]!r}", names)
+    twice = [name for name in names if len(getattr(query, "getall", lambda n, _: [n])(name, [])) > 1]
+    if twice:
+        raise Unanswerable(400, f"{twice[0]} is given twice")
+
+
+def cut(everything: Iterable[Where], page: Page) -> tuple[list[Where], int]:
+    """The keys of the page in order, and how many follow it."""
+    wanted = [
+        where
+        for where in everything
+        if page.namespace in (None, where[0]) and (page.after is None or where > page.after)
+    ]
+    return heapq.nsmallest(page.limit, wanted), max(0, len(wanted) - page.limit)
+
+
+@dataclass
+class Api:
+    """Answers from what the other rooms know; it asks the cluster nothing."""
+
+    cache: Cache
+    reports: Reports
+    usage: UsageReader
+    pressure: Pressure
+    recorder: Recorder
+    telemetry: Telemetry
+    clock: Clock
+    identity: str
+    since: datetime = field(init=False)
+    _reckoned: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
+    _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    def __post_init__(self) -> None:
+        self.since = self.clock.now()
+
+    def routes(self, synced: Callable[[], bool] = lambda: True) -> list[web.RouteDef]:
+        """The routes; 503 until `synced`: half of the agents would look like all of them."""
+        answers: dict[str, Handler] = {
+            "/v1/status": self._status,
+            "/v1/agents": self._agents,
+            "/v1/agents/{namespace}/{name}": self._agent,
+            "/v1/variables": self._variables,
+            "/v1/variables/{namespace}/{name}": self._variable,
+        }
+        routes = [web.get(path, _answering(answer, synced)) for path, answer in answers.items()]
+        routes.append(web.get(DOCUMENT, _answering(_document)))
+        return [*routes, web.route("*", "/v1{rest:(/.*)?}", _answering(_nothing))]
+
+    async def _status(self, request: web.Request) -> web.Response:
+        _only(request.query, STATUS_QUERY)
+        namespace = request.query.get("namespace")
+        clock = asyncio.get_running_loop().time
+        async with self._one_at_a_time:  # whoever waited finds what the one before reckoned
+            now = clock()
+            self._reckoned = {name: held for name, held in self._reckoned.items() if now < held[0]}
+            held = self._reckoned.get(namespace)
+            if held is None:
+                reckoned = await self._reckon(namespace)
+                held = now + max(STATUS_SECONDS, (clock() - now) / SHARE_OF_TIME), reckoned
+                self._reckoned[namespace] = held
+        return _json(held[1])
+
+    async def _reckon(self, namespace: str | None) -> bytes:
+        agents, variables = list(self.cache.agents), list(self.cache.variables)
+        if namespace is not None:
+            agents = [(namespace, name) for name in self.cache.agents_in.get(namespace, ())]
+            variables = [(namespace, name) for name in self.cache.variables_in.get(namespace, ())]
+        # In a thread: it is a tenth of a second for ten thousand agents, and nothing that it reads ever changes.
+        status = await asyncio.to_thread(
+            system_status,
+            OperatorInfo(version=__version__, identity=self.identity, leader=self.telemetry.leads, since=self.since),
+            await self._each(agents, self._seen_agent),
+            await self._each(variables, self._seen_variable),
+            Books(
+                directives=dict(self.telemetry.directive_tally),
+                recoveries=tuple(self.telemetry.recoveries),
+                events=tuple(self.recorder.recent),
+                nodes=self.usage.capacity(),
+                load=self.pressure.record(),
+            ),
+            self.clock.now(),
+            namespace,
+        )
+        return orjson.dumps(status.to_wire())
+
+    async def _agents(self, request: web.Request) -> web.Response:
+        keys, remaining = cut(self.cache.agents, page_of(request.query))
+        items = [overview.agent_info(seen) for seen in await self._each(keys, self._seen_agent)]
+        return _record(AgentList(**self._page(keys, remaining), items=tuple(items)))
+
+    async def _variables(self, request: web.Request) -> web.Response:
+        keys, remaining = cut(self.cache.variables, page_of(request.query))
+        items = [variable.variable_info(seen) for seen in await self._each(keys, self._seen_variable)]
+        return _record(VariableList(**self._page(keys, remaining), items=tuple(items)))
+
+    def _page(self, keys: list[Where], remaining: int) -> JsonDict:
+        going_on = "/".join(keys[-1]) if remaining else None
+        return {"leader": self.telemetry.leads, "continue": going_on, "remaining": remaining}
+
+    async def _agent(self, request: web.Request) -> web.Response:
+        _only(request.query, ())
+        seen = self._seen_agent(_where(request))
+        if seen is None:
+            raise Unanswerable(404, f"there is no Agent {'/'.join(_where(request))}", ("/v1/agents",))
+        return _record(overview.agent_info(seen))
+
+    async def _variable(self, request: web.Request) -> web.Response:
+        _only(request.query, ())
+        seen = self._seen_variable(_where(request))
+        if seen is None:
+            detail = f"there is no OrchestrationVariable {'/'.join(_where(request))}"
+            raise Unanswerable(404, detail, ("/v1/variables",))
+        return _record(variable.variable_info(seen))
+
+    # --- what is known --------------------------------------------------------------------------------------------------
+
+    async def _each(self, keys: Iterable[Where], look: Callable[[Where], T | None]) -> list[T]:
+        """What is there still of these, with a turn for others now and then."""
+        found = []
+        for number, where in enumerate(keys, start=1):
+            seen = look(where)
+            if seen is not None:
+                found.append(seen)
+            if number % SLICE == 0:
+                await asyncio.sleep(0)
+        return found
+
+    def _seen_agent(self, where: Where) -> SeenAgent | None:
+        parsed: ParsedAgent | None = self.cache.agents.get(where)
+        if parsed is None:
+            return None
+        agent = parsed.agent
+        pods = self.cache.pods_of.get(agent.metadata.uid, ())
+        report = self.reports.of_agents((agent,)).get(agent.metadata.name)
+        return SeenAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
+
+    def _seen_variable(self, where: Where) -> SeenVariable | None:
+        parsed: ParsedVariable | None = self.cache.variables.get(where)
+        return SeenVariable(parsed.variable, parsed.invalid is not None) if parsed is not None else None
+
+
+def _where(request: web.Request) -> Where:
+    return request.match_info["namespace"], request.match_info["name"]
+
+
+def _answering(answer: Handler, synced: Callable[[], bool] = lambda: True) -> Handler:
+    async def handle(request: web.Request) -> web.Response:
+        try:
+            if not synced():
+                raise Unanswerable(503, "the cluster has not been listed yet")
+            return await answer(request)
+        except Unanswerable as no:
+            told = Problem(title=_TITLES[no.status], status=no.status, detail=no.detail, allowed=no.allowed)
+            headers = {"Allow": "GET, HEAD"} if no.status == 405 else {}
+            return _json(orjson.dumps(told.to_wire()), no.status, "application/problem+json", headers)
+
+    return handle
+
+
+async def _document(_: web.Request) -> web.Response:
+    return _json(orjson.dumps(document()))
+
+
+async def _nothing(request: web.Request) -> web.Response:
+    if request.method not in ("GET", "HEAD"):
+        raise Unanswerable(405, f"{request.method} is not answered: everything here is read-only", ("GET", "HEAD"))
+    raise Unanswerable(404, f"there is nothing at {request.path[:128]}", PATHS)
+
+
+def _record(model: KubeModel) -> web.Response:
+    return _json(orjson.dumps(model.to_wire()))
+
+
+def _json(
+    body: bytes, status: int = 200, content: str = "application/json", headers: Mapping[str, str] | None = None
+) -> web.Response:
+    told = {"Content-Type": content, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(body=body, status=status, headers={**told, **(headers or {})})

@@ -1,0 +1,1 @@
+"""The Kubernetes API: the client, watches, lists, leader election, Events, RBAC rules."""

@@ -1,0 +1,129 @@
+"""Events on `events.k8s.io/v1`, aggregated: a repeated one becomes a series, a flood loses its oldest, nothing waits for them.
+
+They give way to work: while keys wait for a worker, the apiserver's time belongs to pods and statuses. But not for long.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final
+
+import aiohttp
+
+from mabeam.api.base import JsonDict
+from mabeam.api.names import API_VERSION, CONTROLLER
+from mabeam.core.decision import Event, Told
+from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
+
+log = logging.getLogger("mabeam.events")
+
+SERIES_SECONDS: Final = 600.0
+QUEUE_LIMIT: Final = 4096
+# So long an Event gives way at the most, and so often it asks whether it still has to.
+PATIENCE_SECONDS: Final = 20.0
+GIVE_WAY_SECONDS: Final = 0.1
+MEMORY_LIMIT: Final = 4096
+# So many are remembered for /v1/status.
+RECENT: Final = 100
+# The apiserver refuses a longer note, and counts bytes.
+NOTE_BYTES: Final = 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Regarding:
+    """The object an Event is about."""
+
+    kind: str
+    namespace: str
+    name: str
+    uid: str
+
+
+@dataclass
+class Recorder:
+    """Takes Events at once and posts them in the background."""
+
+    cluster: Cluster
+    instance: str
+    is_busy: Callable[[], bool] = lambda: False
+    patience_seconds: float = PATIENCE_SECONDS
+    _queue: "asyncio.Queue[tuple[Regarding, Event, datetime, float]]" = field(
+        default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
+    )
+    _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
+    dropped: int = 0
+    recent: deque[Told] = field(default_factory=lambda: deque(maxlen=RECENT))
+
+    def record(self, regarding: Regarding, events: tuple[Event, ...]) -> None:
+        """Queue Events; when the queue is full the oldest gives way (an Event is a courtesy, status is the truth)."""
+        for event in events:
+            if self._queue.full():
+                self._queue.get_nowait()
+                self.dropped += 1
+            now = self.cluster.clock.now()
+            self._queue.put_nowait((regarding, event, now, asyncio.get_running_loop().time()))
+            about = (regarding.kind, regarding.namespace, regarding.name)
+            self.recent.append(Told(now, event.type, str(event.reason), *about, event.action, event.note))
+
+    async def post_for_ever(self) -> None:
+        """Post what is queued, one after the other; failures are logged and dropped."""
+        while True:
+            regarding, event, when, since = await self._queue.get()
+            await self._give_way(since)
+            try:
+                await self._post(regarding, event, when)
+            except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
+                if not (isinstance(problem, ApiError) and problem.namespace_going):
+                    log.warning(
+                        "event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem
+                    )
+
+    async def _give_way(self, since: float) -> None:
+        # Asked now and then: an event for each change of the queue would be paid for by every key.
+        while self.is_busy() and asyncio.get_running_loop().time() - since < self.patience_seconds:  # noqa: ASYNC110
+            await asyncio.sleep(GIVE_WAY_SECONDS)
+
+    async def _post(self, regarding: Regarding, event: Event, when: datetime) -> None:
+        identity = f"{regarding.uid}|{event.type}|{event.reason}|{event.note}"
+        digest = hashlib.sha256(identity.encode()).hexdigest()[:16]
+        now = asyncio.get_running_loop().time()
+        name, count, last = self._series.pop(digest, ("", 0, 0.0))
+        stamp = when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        if count and now - last < SERIES_SECONDS:
+            body = {"series": {"count": count + 1, "lastObservedTime": stamp}}
+            await self.cluster.patch("Event", regarding.namespace, name, body)
+            self._remember(digest, (name, count + 1, now))
+            return
+        name = f"{regarding.name}.{digest[:8]}{int(when.timestamp() * 1000):x}"
+        await self.cluster.create("Event", regarding.namespace, self._body(name, regarding, event, stamp))
+        self._remember(digest, (name, 1, now))
+
+    def _remember(self, digest: str, entry: tuple[str, int, float]) -> None:
+        self._series[digest] = entry
+        while len(self._series) > MEMORY_LIMIT:
+            self._series.popitem(last=False)
+
+    def _body(self, name: str, regarding: Regarding, event: Event, stamp: str) -> JsonDict:
+        return {
+            "apiVersion": "events.k8s.io/v1",
+            "kind": "Event",
+            "metadata": {"name": name, "namespace": regarding.namespace},
+            "eventTime": stamp,
+            "type": event.type,
+            "reason": str(event.reason),
+            "action": event.action,
+            "note": event.note.encode()[:NOTE_BYTES].decode(errors="ignore"),
+            "regarding": {
+                "apiVersion": API_VERSION,
+                "kind": regarding.kind,
+                "namespace": regarding.namespace,
+                "name": regarding.name,
+                "uid": regarding.uid,
+            },
+            "reportingController": CONTROLLER,
+            "reportingInstance": self.instance[:128],
+        }

@@ -1,0 +1,135 @@
+"""Leader election by a Lease, judged on this process's own monotonic clock (KEP-589's protocol, client-go's rules).
+
+The holder writes only while its own last successful renewal is fresh; a candidate waits until it has *seen* the Lease
+unchanged for its whole duration. No wall clock is compared with another machine's, so a stepped clock moves nothing.
+"""
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from mabeam.api.base import JsonDict
+from mabeam.shell.kube.client import ApiError, Cluster
+
+log = logging.getLogger("mabeam.lease")
+
+RELEASE_TRIES: Final = 3
+
+
+@dataclass
+class Leader:
+    """Whether this process may write. Renewed every third of the duration; given up for writing at two thirds."""
+
+    cluster: Cluster
+    namespace: str
+    name: str
+    identity: str
+    seconds: float
+    elected: asyncio.Event = field(default_factory=asyncio.Event)
+    _renewed_at: float = float("-inf")
+    _seen_version: str = ""
+    _held_until: float = float("-inf")
+
+    def may_write(self) -> bool:
+        """Whether the Lease is surely still held: stop writing well before anyone else may take it."""
+        return asyncio.get_running_loop().time() < self._renewed_at + self.seconds * 2 / 3
+
+    async def hold_for_ever(self) -> None:
+        """Acquire the Lease, renew it, and return only when it is lost."""
+        clock = asyncio.get_running_loop().time
+        while True:
+            started = clock()
+            held = await self._try()
+            if held:
+                if not self.elected.is_set():
+                    log.info("%s leads (lease %s/%s)", self.identity, self.namespace, self.name)
+                self._renewed_at, self._held_until = started, float("-inf")
+                self.elected.set()
+            elif self.elected.is_set() and not self.may_write():
+                log.error("the lease is lost; this process stops so that it writes nothing more")
+                return
+            await asyncio.sleep(max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0)
+
+    async def release(self) -> None:
+        """Give the Lease away on a graceful stop, so that the next process need not wait for it to expire."""
+        if not self.elected.is_set() or not self.may_write():
+            return
+        try:
+            for _ in range(RELEASE_TRIES):
+                if await self._give_away():
+                    return
+        except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
+            log.warning("the lease was not released: %s", problem)
+        finally:
+            self._renewed_at = float("-inf")
+
+    async def _give_away(self) -> bool:
+        """Whether it is no longer this process's; not yet when a renewal that was cancelled on its way arrived after all."""
+        lease = await self.cluster.get("Lease", self.namespace, self.name)
+        if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self.identity:
+            return True
+        body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": ""}}
+        try:
+            await self.cluster.patch("Lease", self.namespace, self.name, body)
+        except ApiError as problem:
+            if problem.status != 409:
+                raise
+            return False
+        return True
+
+    async def _try(self) -> bool:
+        try:
+            lease = await self.cluster.get("Lease", self.namespace, self.name)
+            now = asyncio.get_running_loop().time()  # what is seen now may be as old as the answer, not as the question
+            if lease is None:
+                if now <= self._held_until:
+                    return False  # someone deleted it, and its holder may not know yet
+                await self.cluster.create("Lease", self.namespace, self._body(0))
+                return True
+            spec: JsonDict = lease.get("spec") or {}
+            holder, version = str(spec.get("holderIdentity") or ""), str(lease["metadata"]["resourceVersion"])
+            if self.elected.is_set() and holder != self.identity:
+                # Someone took it over: what this process knew may be stale, however fresh its own renewal.
+                self._renewed_at = float("-inf")
+                return False
+            if holder not in ("", self.identity) and not self._expired(version, spec, now):
+                return False
+            transitions = int(spec.get("leaseTransitions") or 0) + (holder != self.identity)
+            body = self._body(transitions)
+            body["metadata"]["resourceVersion"] = version
+            if holder == self.identity:
+                del body["spec"]["acquireTime"]
+            await self.cluster.patch("Lease", self.namespace, self.name, body)
+        except ApiError as problem:
+            if problem.status != 409:
+                log.warning("the lease could not be renewed: %s", problem)
+            return False
+        except (aiohttp.ClientError, TimeoutError) as problem:
+            log.warning("the lease could not be renewed: %s", str(problem) or type(problem).__name__)
+            return False
+        return True
+
+    def _expired(self, version: str, spec: JsonDict, now: float) -> bool:
+        if self._seen_version != version:
+            self._seen_version = version
+            self._held_until = now + float(spec.get("leaseDurationSeconds") or 15)
+        return now > self._held_until
+
+    def _body(self, transitions: int) -> JsonDict:
+        stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ")
+        return {
+            "apiVersion": "coordination.k8s.io/v1",
+            "kind": "Lease",
+            "metadata": {"name": self.name, "namespace": self.namespace},
+            "spec": {
+                "holderIdentity": self.identity,
+                "leaseDurationSeconds": int(self.seconds),
+                "acquireTime": stamp,
+                "renewTime": stamp,
+                "leaseTransitions": transitions,
+            },
+        }

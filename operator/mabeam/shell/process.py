@@ -1,0 +1,375 @@
+"""The process: who is started, in which order, and what ends it."""
+
+import asyncio
+import itertools
+import json
+import logging
+import signal
+import sys
+from collections.abc import Coroutine
+from contextlib import suppress
+from functools import partial
+from typing import Any, Final
+
+import kopf
+
+from mabeam import __version__
+from mabeam.core.snapshot import Key, PodDefaults
+from mabeam.settings import Settings
+from mabeam.shell.functions.scheduler import Functions
+from mabeam.shell.http import server as http
+from mabeam.shell.http.rest import Api
+from mabeam.shell.http.service_entry import ServiceEntry
+from mabeam.shell.kube import kopf_watch as handlers
+from mabeam.shell.kube.client import Cluster
+from mabeam.shell.kube.connection import connect
+from mabeam.shell.kube.event_recorder import Recorder
+from mabeam.shell.kube.leader_election import Leader
+from mabeam.shell.kube.reflector import Watch
+from mabeam.shell.kube.relist import Sweep
+from mabeam.shell.reconcile.applier import Applier
+from mabeam.shell.reconcile.queue import WorkQueue
+from mabeam.shell.reconcile.reconciler import Reconciler
+from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reports.prometheus import Prometheus
+from mabeam.shell.reports.reader import Reports
+from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.telemetry.metrics import Telemetry
+from mabeam.shell.telemetry.tracing import tracing
+from mabeam.shell.telemetry.usage import UsageReader
+from mabeam.state import wakeups as doorbells
+from mabeam.state.cache import AGENT, VARIABLE, Cache, Change
+from mabeam.state.observe import Observer
+from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
+
+log = logging.getLogger("mabeam")
+
+STUCK_SECONDS: Final = 120.0
+SWEEPS_PER_RESYNC: Final = 10
+# The kinds of which there are many. kopf follows the others.
+FOLLOWED: Final = (AGENT, "Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota")
+LAG_PERIOD_SECONDS: Final = 0.05
+ELECTION_SECONDS: Final = 0.5
+DRAIN_SECONDS: Final = 8.0
+LAST_SPANS_SECONDS: Final = 2.0
+
+
+class _JsonLines(logging.Formatter):
+    """One JSON object a line, for log collectors."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line = {
+            "time": self.formatTime(record),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def configure_logging(settings: Settings) -> None:
+    """Log to stderr; the framework speaks up only when something is wrong."""
+    stream = logging.StreamHandler(sys.stderr)
+    plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
+    stream.setFormatter(_JsonLines() if settings.log_format == "json" else plain)
+    logging.basicConfig(level=settings.log_level.upper(), handlers=[stream], force=True)
+    if settings.log_level != "debug":
+        for noisy in ("kopf", "aiohttp.access"):
+            logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+class Process:
+    """The operator in one event loop; `run` returns its exit code."""
+
+    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+        self.settings = settings
+        self.cluster = cluster
+        self.stop = asyncio.Event()
+        self.telemetry = Telemetry()
+        self.cache = Cache()
+        self.queue = WorkQueue()
+        self.leader = Leader(
+            cluster, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
+        )
+        outside = not cluster.connection.in_cluster
+        through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
+        scraped = self.telemetry.scrapes
+        self.reports = Reports(
+            cluster,
+            through_apiserver,
+            self._report_heard,
+            lambda outcome: scraped.labels(outcome).inc(),
+            cluster.clock,
+            Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
+            measured=self._measured,
+        )
+        self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
+        self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
+        self.watches = [
+            Watch(cluster, kind, scope, self._heard, partial(self.sweep.relist, kind, scope))
+            for kind in FOLLOWED
+            for scope in self.sweep.scopes(kind)
+        ]
+        self.usage = UsageReader(
+            cluster, tuple(self.sweep.scopes("Pod")), lambda: self.cache.allocatable, lambda: self.telemetry.leads
+        )
+        self.pressure = Pressure(self.usage.capacity)
+        self.api = Api(
+            self.cache,
+            self.reports,
+            self.usage,
+            self.pressure,
+            self.recorder,
+            self.telemetry,
+            cluster.clock,
+            settings.holder,
+        )
+        self.service = ServiceEntry(
+            cluster, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
+        )
+        self.tracing = tracing(settings.otel, settings.holder)
+        self.sweeps = itertools.count(1)
+        self.refusals = Refusals()
+        self.functions = Functions(self.queue.add)
+        self.failed = False
+        self.listed_as_leader = False
+        cluster.observe_request = self.telemetry.observe_request
+        if settings.leader_election:
+            cluster.may_write = self.leader.may_write
+
+    async def run(self) -> int:
+        """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
+        routes = self.api.routes(lambda: self.sweep.synced.is_set())
+        runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics, routes)
+        self._heed_signals()
+        background = [
+            self._guarded("queue timer", self.queue.keep_time()),
+            self._guarded("sweep", self._sweep()),
+            self._guarded("reports", self.reports.read_for_ever()),
+            self._guarded("events", self.recorder.post_for_ever()),
+            self._guarded("usage", self.usage.poll_for_ever()),
+            self._guarded("service entry", self.service.keep_for_ever()),
+            self._guarded("loop watch", self._watch_loop()),
+            self._guarded("kopf", self._watch()),
+            *(self._guarded(f"watch of {watch.kind}", self._follow(watch)) for watch in self.watches),
+        ]
+        if self.settings.leader_election:
+            background.append(self._guarded("lease", self.leader.hold_for_ever()))
+        workers = self._guarded("workers", self._work())
+        await self.stop.wait()
+        await self._wind_up(workers, background)
+        await runner.cleanup()
+        return 1 if self.failed else 0
+
+    def _heed_signals(self) -> None:
+        for signal_ in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
+
+    async def _sweep(self) -> None:
+        """List, and again every period. A moment first for the Lease: what is listed by the leader needs no second look."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(ELECTION_SECONDS if self.settings.leader_election else 0):
+                await self.leader.elected.wait()
+        self.listed_as_leader = self.leader.elected.is_set()
+        await self.sweep.sweep_for_ever(self.settings.resync_seconds)
+
+    async def _follow(self, watch: Watch) -> None:
+        await self.sweep.synced.wait()
+        await watch.follow_for_ever(self.sweep.versions[watch.kind, watch.namespace])
+
+    async def _watch(self) -> None:
+        """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
+
+        It takes the signals when it starts; they are taken back before the loop turns again, so that none is lost to it. At
+        the end it would wait for every task that is not its own, and then cancel the workers in the middle of a write.
+        """
+        await self.sweep.synced.wait()
+        registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
+        handlers.register(registry, self.cluster.connection, self._heard)
+        handlers.configure(settings)
+        ours = asyncio.all_tasks()
+        tasks = await kopf.spawn_tasks(
+            registry=registry,
+            settings=settings,
+            standalone=True,
+            clusterwide=not self.settings.watch_namespaces,
+            namespaces=self.settings.watch_namespaces,
+        )
+        self._heed_signals()
+        await kopf.run_tasks(tasks, ignored=ours)
+
+    async def _work(self) -> None:
+        """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
+        await self.sweep.synced.wait()
+        if self.settings.leader_election and not self.listed_as_leader:
+            await self.leader.elected.wait()
+            # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
+            await self.sweep.once()
+        self.telemetry.lead()
+        for key in self.cache.everything():
+            self.queue.add(key)
+        defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
+        reconciler = Reconciler(
+            self.cluster,
+            self.cache,
+            self.queue,
+            Observer(
+                self.cache,
+                self.reports,
+                self.refusals,
+                defaults,
+                self.functions.answers_for,
+                self.functions.asked_by,
+                self.functions.heard_at,
+                self.pressure.load,
+            ),
+            Applier(self.cluster, self.cache, self.recorder, self._ring),
+            self.reports,
+            self.refusals,
+            self.telemetry,
+            self.functions,
+            tracing=self.tracing,
+        )
+        log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
+        await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
+
+    async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
+        """Let passes in progress finish their writes, end the rest, and then give the Lease away."""
+        self.queue.close()
+        if not self.telemetry.leads:
+            workers.cancel()  # they wait for the Lease, or for the first LIST
+        await asyncio.wait([workers], timeout=DRAIN_SECONDS)
+        for task in (workers, *background):
+            task.cancel()
+        await asyncio.gather(workers, *background, return_exceptions=True)
+        await self.functions.close()
+        if self.settings.leader_election:
+            await self.leader.release()  # last: nothing renews it, and nothing is written after it
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_SPANS_SECONDS):
+                await asyncio.to_thread(self.tracing.close)
+
+    def _guarded(self, what: str, work: Coroutine[Any, Any, None]) -> "asyncio.Task[None]":
+        async def guarded() -> None:
+            try:
+                await work
+            except asyncio.CancelledError:
+                raise
+            except Exception:
+                log.exception("%s failed; the process ends, to be started again", what)
+            if not self.stop.is_set():
+                self.failed = True
+                self.stop.set()
+
+        return asyncio.create_task(guarded(), name=what)
+
+    # --- what rings ------------------------------------------------------------------------------------------------------
+
+    def _heard(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
+        meta = body["metadata"]
+        self.sweep.told.add(kind)
+        gone = event == "DELETED"
+        where = (meta.get("namespace") or "", meta["name"])
+        change = self.cache.forget(kind, where, meta.get("uid")) if gone else self.cache.learn(kind, body)
+        if change is not None:
+            self._ring(change)
+
+    def _swept(self, change: Change) -> None:
+        if self.sweep.synced.is_set():
+            self.telemetry.missed.labels(change.kind).inc()
+        self._ring(change)
+
+    def _resync(self) -> None:
+        """Open silent watches anew; now and then look at everything, spread over a period so that nobody waits for it."""
+        for watch in self.watches:
+            if self.sweep.missed_in_a_row[watch.kind]:
+                watch.start_anew()
+        if next(self.sweeps) % SWEEPS_PER_RESYNC or not self.telemetry.leads:
+            return
+        keys = self.cache.everything()
+        for number, key in enumerate(keys):
+            self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
+
+    def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
+        was, now = _uid_of(change.before), _uid_of(change.after)
+        if now is not None and now != was:
+            self.cluster.takes_again(change.where[0])
+        if change.kind == AGENT and was is not None and now != was:
+            self.reports.forget(was)
+            self.refusals.accept(was)
+        if not self.telemetry.leads:
+            return  # nobody works yet; everything is looked at when that begins
+        for key, delay in doorbells.wakes(change, self.cache):
+            if key != foreseen_by:
+                self.queue.add_after(key, delay)
+
+    def _report_heard(self, namespace: str, name: str, acknowledged: bool, changed: bool) -> None:
+        if acknowledged:
+            self.queue.add(Key(AGENT, namespace, name))
+        if not changed:
+            return
+        parsed = self.cache.agents.get((namespace, name))
+        if parsed is not None:
+            for variable in self.cache.variables_of(parsed.agent):
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), 0.05)
+
+    def _measured(self, namespace: str, name: str) -> None:
+        """An agent performs otherwise than before: those who select or watch by that look again, once for all their agents."""
+        parsed = self.cache.agents.get((namespace, name))
+        for variable in self.cache.variables_of(parsed.agent) if parsed is not None else ():
+            if variable.spec.type in doorbells.MEASURING:
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), doorbells.COALESCE_SECONDS)
+
+    # --- probes ----------------------------------------------------------------------------------------------------------
+
+    def _alive(self) -> list[str]:
+        wrong = [f"the watch of {kind} is silent" for kind in self.sweep.silent()]
+        if self.telemetry.leads and self.queue.oldest_seconds() > STUCK_SECONDS:
+            wrong.append(f"a key has waited {self.queue.oldest_seconds():.0f} s for a worker")
+        return wrong
+
+    def _ready(self) -> list[str]:
+        age = asyncio.get_running_loop().time() - self.sweep.last_success
+        if not self.sweep.synced.is_set():
+            return [f"the cluster has not been listed yet: {self.sweep.problem}"]
+        limit = 3 * self.settings.resync_seconds + 15
+        return [f"the cluster could not be listed for {age:.0f} s: {self.sweep.problem}"] if age > limit else []
+
+    def _metrics(self) -> bytes:
+        self.telemetry.depth.set(self.queue.depth())
+        self.telemetry.oldest.set(self.queue.oldest_seconds())
+        self.telemetry.delayed.set(self.queue.delayed())
+        for kind, known in self.cache.versions.items():
+            self.telemetry.known.labels(kind).set(len(known))
+        return self.telemetry.exposition()
+
+    async def _watch_loop(self) -> None:
+        clock = asyncio.get_running_loop().time
+        while True:
+            before = clock()
+            await asyncio.sleep(LAG_PERIOD_SECONDS)
+            self.telemetry.lag.observe(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
+
+
+def _uid_of(known: object) -> str | None:
+    """The uid of an Agent, a variable or a Supervisor; None for anything else."""
+    match known:
+        case ParsedAgent():
+            return known.agent.metadata.uid
+        case ParsedVariable():
+            return known.variable.metadata.uid
+        case ParsedSupervisor():
+            return known.supervisor.metadata.uid
+        case _:
+            return None
+
+
+async def run(settings: Settings) -> int:
+    """The exit code of the operator's process."""
+    configure_logging(settings)
+    connection = await connect(settings.context)
+    log.info("mabeam %s on %s", __version__, connection.description)
+    async with Cluster(connection, settings.max_in_flight) as cluster:
+        return await Process(settings, cluster).run()

@@ -1,0 +1,1 @@
+"""The loop: route, queue, observe, decide, apply."""

@@ -1,0 +1,46 @@
+"""The pod creates that the apiserver refused, and when each create is tried again."""
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from mabeam.core.snapshot import PodRefused
+
+FIRST_ASK_AGAIN_SECONDS: Final = 15.0
+MAX_ASK_AGAIN_SECONDS: Final = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """What the apiserver said of an agent's pod, of which spec, and when to ask it again."""
+
+    message: str
+    spec_hash: str
+    ask_again_at: float
+    tries: int = 1
+
+
+@dataclass
+class Refusals:
+    """What the apiserver would not take, by agent uid. Memory, not truth: after a restart the question is asked once more."""
+
+    refused: dict[str, Refusal] = field(default_factory=dict)
+    names_taken: dict[str, str] = field(default_factory=dict)
+
+    def refuse(self, uid: str, spec_hash: str, message: str, now: float) -> None:
+        """Remember a refusal, and when to ask again: later each time."""
+        known = self.refused.get(uid)
+        tries = known.tries + 1 if known is not None and known.spec_hash == spec_hash else 1
+        delay = min(FIRST_ASK_AGAIN_SECONDS * float(1 << min(tries - 1, 8)), MAX_ASK_AGAIN_SECONDS)
+        self.refused[uid] = Refusal(message, spec_hash, now + delay, tries)
+
+    def accept(self, uid: str) -> None:
+        """The apiserver took a pod of the agent."""
+        self.refused.pop(uid, None)
+        self.names_taken.pop(uid, None)
+
+    def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
+        """What was refused of the spec as it is now."""
+        known = self.refused.get(uid)
+        if known is None or known.spec_hash != spec_hash:
+            return None
+        return PodRefused(known.message, known.ask_again_at - now)

@@ -1,0 +1,1 @@
+"""Reading of agents' reports, from their pods or from Prometheus."""

@@ -1,0 +1,95 @@
+"""Asks the operator's Prometheus what it knows of an agent's pods: one instant query for all of them.
+
+The address is the operator's setting and never an API object's: an author of Agents must not send the operator anywhere.
+Which queries an author may have asked is a setting too, for whatever Prometheus answers comes back as numbers in a status.
+"""
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+import aiohttp
+import orjson
+
+from mabeam import __version__
+from mabeam.core.reports.prometheus import DEFAULT_QUERY, only_a_problem, query_of, reports_of
+from mabeam.core.reports.report import Report
+from mabeam.shell.kube.client import ApiError, read_bounded
+
+log = logging.getLogger("mabeam.prometheus")
+
+MAX_BYTES: Final = 1_048_576
+TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+CONCURRENCY: Final = 4
+# A scrape is seconds apart: asking more often would hear nothing new.
+LEAST_SECONDS: Final = 1.0
+NOT_SET: Final = "reports.source is Prometheus, but the operator has no MABEAM_PROMETHEUS_URL"
+NOT_ALLOWED: Final = "reports.query is not allowed: the operator's MABEAM_PROMETHEUS_QUERIES is not `any`"
+TOO_LARGE: Final = "the answer of Prometheus is larger than 1 MiB"
+_HEADERS: Final = {
+    "User-Agent": f"mabeam/{__version__}",
+    "Accept": "application/json",
+    "Accept-Encoding": "identity",
+}
+
+
+@dataclass
+class Prometheus:
+    """The operator's Prometheus, if it has one: its URL, the file of a bearer token, whether authors may write queries."""
+
+    url: str = ""
+    token_file: str = ""
+    any_query: bool = False
+    _silent: bool = field(default=False, init=False)
+
+    def session(self) -> aiohttp.ClientSession:
+        """A session to `ask` with."""
+        return aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=CONCURRENCY), headers=_HEADERS, auto_decompress=False
+        )
+
+    async def ask(
+        self, session: aiohttp.ClientSession, namespace: str, agent: str, pods: Collection[str], query: str | None
+    ) -> dict[str, Report]:
+        """What Prometheus knows of each of the agent's pods, or what is wrong with asking; raises when nobody answered."""
+        wrong = self._wrong_with(query)
+        if wrong is not None:
+            return dict.fromkeys(pods, only_a_problem(wrong))
+        form = {"query": query_of(query or DEFAULT_QUERY, namespace, agent, pods), "timeout": f"{TIMEOUT.total:.0f}s"}
+        try:
+            status, raw = await self._post(session, form)
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
+            if not self._silent:
+                log.warning("no answer from %s: %s", self.url, str(problem) or type(problem).__name__)
+            self._silent = True
+            raise
+        self._silent = False
+        if len(raw) > MAX_BYTES:
+            return dict.fromkeys(pods, only_a_problem(TOO_LARGE))
+        try:
+            answer = orjson.loads(raw)
+        except orjson.JSONDecodeError:
+            answer = {"status": "error", "error": f"HTTP {status}"}
+        return reports_of(answer, namespace, pods)
+
+    def _wrong_with(self, query: str | None) -> str | None:
+        if not self.url:
+            return NOT_SET
+        return NOT_ALLOWED if query is not None and not self.any_query else None
+
+    async def _post(self, session: aiohttp.ClientSession, form: dict[str, str]) -> tuple[int, bytes]:
+        """The status and at most one byte more than is allowed; raises `ApiError` when the fault is not the query's."""
+        url, headers = f"{self.url}/api/v1/query", self._authorization()
+        async with session.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False) as response:
+            if response.status >= 500:
+                raise ApiError(response.status, "Prometheus", response.reason or "")
+            return response.status, await read_bounded(response.content, MAX_BYTES + 1)
+
+    def _authorization(self) -> dict[str, str]:
+        """The header with the token as it is in the file now: a service account's rotates."""
+        if not self.token_file:
+            return {}
+        token = "".join(Path(self.token_file).read_text(encoding="ascii", errors="replace").split())
+        return {"Authorization": f"Bearer {token}"}

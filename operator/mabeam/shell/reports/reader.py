@@ -1,0 +1,281 @@
+"""Reads the agents' reports: from the pod's own IP, through the apiserver when the operator runs outside, or in Prometheus.
+
+A pod is hostile until shown otherwise: 64 KiB, one second, no redirects, only the IP the kubelet reported for a pod that we
+own, never a host-network, loopback or link-local address (a report must not become a way into the node's own services).
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import aiohttp
+
+from mabeam.api.agent import Agent, ReportSource
+from mabeam.api.agent import Reports as Block
+from mabeam.core.pods.lifecycle import is_running
+from mabeam.core.reports.openmetrics import parse
+from mabeam.core.reports.report import Remembered, Report, remember
+from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.shell.kube.client import ApiError, Cluster, read_bounded
+from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.reports.prometheus import CONCURRENCY as QUERIES_AT_ONCE
+from mabeam.shell.reports.prometheus import LEAST_SECONDS, Prometheus
+from mabeam.shell.reports.schedule import Timetable
+from mabeam.shell.safe_address import is_safe
+
+log = logging.getLogger("mabeam.reports")
+
+MAX_BYTES: Final = 65_536
+TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
+CONCURRENCY: Final = 32
+FIRST_HURRY_SECONDS: Final = 0.1
+_BY_DEFAULT: Final = Block()
+_LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """One pod to be read: of which agent, where, how often."""
+
+    agent_uid: str
+    namespace: str
+    agent: str
+    pod: str
+    pod_uid: str
+    ip: str
+    port: int
+    path: str
+    period: float
+    ordinal: int
+    source: ReportSource = ReportSource.POD
+    query: str | None = None
+
+
+def target_of(agent: Agent, pod: PodFacts) -> Target | None:
+    """Where the pod's report is read, None when it must not or cannot be."""
+    reports = agent.spec.reports or _BY_DEFAULT
+    asked = reports.source is not ReportSource.PROMETHEUS
+    if not is_running(pod) or (asked and (pod.host_network or not pod.ip or not is_safe(pod.ip))):
+        return None
+    return Target(
+        agent_uid=agent.metadata.uid,
+        namespace=agent.metadata.namespace,
+        agent=agent.metadata.name,
+        pod=pod.name,
+        pod_uid=pod.uid,
+        ip=pod.ip or "",
+        port=reports.port,
+        path=reports.path,
+        period=reports.period_seconds,
+        ordinal=pod.ordinal,
+        source=reports.source,
+        query=reports.query,
+    )
+
+
+@dataclass
+class Reports:
+    """The latest reports, and the timetable by which they are read.
+
+    `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
+    is about directives, is bad, or brings the time nearer at which the process is taken for hung; `changed` when what it wants
+    changed. `measured(namespace, agent)` is called when it performs otherwise than before.
+    """
+
+    cluster: Cluster | None
+    through_apiserver: bool
+    heard: Callable[[str, str, bool, bool], None]
+    outcome: Callable[[str], None] = lambda outcome: None
+    clock: Clock = field(default_factory=Clock)
+    prometheus: Prometheus = field(default_factory=Prometheus)
+    # Pods are read by their uid, Prometheus by the agent's: one query tells of all of its pods.
+    _pods: Timetable = field(default_factory=lambda: Timetable(CONCURRENCY, FIRST_HURRY_SECONDS))
+    _queries: Timetable = field(default_factory=lambda: Timetable(QUERIES_AT_ONCE, LEAST_SECONDS, LEAST_SECONDS))
+    measured: Callable[[str, str], None] = lambda namespace, agent: None
+    _targets: dict[str, Target] = field(default_factory=dict)
+    _followed: dict[str, set[str]] = field(default_factory=dict)
+    _latest: dict[str, Report] = field(default_factory=dict)
+    _moved: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
+    _session: aiohttp.ClientSession | None = None
+
+    # --- what is known --------------------------------------------------------------------------------------------------
+
+    def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
+        """The newest report by pod name, of those pods that were read."""
+        return {pod.name: self._latest[pod.uid] for pod in pods if pod.uid in self._latest}
+
+    def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
+        """How long each pod that counts its progress has made none, by pod name. What was before this process is not known."""
+        found = {}
+        for pod in pods:
+            moved, latest = self._moved.get(pod.uid), self._latest.get(pod.uid)
+            if moved is not None:
+                waits = latest.waiting_until if latest is not None else None
+                found[pod.name] = Progress(moved[1], _instant(waits))
+        return found
+
+    def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
+        """What each agent says, by name: the word of its lowest ordinal that was heard, with what it remembers."""
+        now = self.clock.now()
+        found: dict[str, Report] = {}
+        for agent in agents:
+            ordinals = self._remembered.get(agent.metadata.uid)
+            if ordinals:
+                found[agent.metadata.name] = ordinals[min(ordinals)].at(now)
+        return found
+
+    # --- whom to read ---------------------------------------------------------------------------------------------------
+
+    def follow(self, agent: Agent, targets: Iterable[Target], *, awaiting: int) -> None:
+        """Read exactly these pods of the agent from now on, in a hurry while generation `awaiting` (0: none) is not answered."""
+        wanted = {target.pod_uid: target for target in targets}
+        for uid in self._followed.get(agent.metadata.uid, set()) - wanted.keys():
+            self._drop(uid)
+        if wanted:
+            self._followed[agent.metadata.uid] = set(wanted)
+        else:
+            self._followed.pop(agent.metadata.uid, None)
+        for uid, target in wanted.items():
+            known = self._targets.get(uid)
+            self._targets[uid] = target
+            timetable, key = self._place(target)
+            if known is None or known.source is not target.source:
+                self._pods.drop(uid)
+                timetable.schedule(key)
+            timetable.hurry(key, awaiting)
+        if not any(target.source is ReportSource.PROMETHEUS for target in wanted.values()):
+            self._queries.drop(agent.metadata.uid)
+
+    def _place(self, target: Target) -> tuple[Timetable, str]:
+        """The timetable on which the target is, and as what."""
+        if target.source is ReportSource.PROMETHEUS:
+            return self._queries, target.agent_uid
+        return self._pods, target.pod_uid
+
+    def forget(self, agent_uid: str) -> None:
+        """Read nothing of the agent any more, and forget what it said."""
+        for uid in self._followed.pop(agent_uid, set()):
+            self._drop(uid)
+        self._remembered.pop(agent_uid, None)
+        self._queries.drop(agent_uid)
+
+    def _drop(self, uid: str) -> None:
+        for book in (self._targets, self._latest, self._moved):
+            book.pop(uid, None)
+        self._pods.drop(uid)
+
+    # --- reading --------------------------------------------------------------------------------------------------------
+
+    async def read_for_ever(self) -> None:
+        """Read every followed pod, and ask Prometheus of every agent that is to be found there, by their timetables."""
+        connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
+        async with (
+            aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
+            self.prometheus.session() as queries,
+            asyncio.TaskGroup() as reading,
+        ):
+            self._session = session
+            reading.create_task(self._pods.run(self._read_one))
+            reading.create_task(self._queries.run(lambda agent_uid: self._ask(agent_uid, queries)))
+
+    async def _read_one(self, uid: str) -> None:
+        target = self._targets.get(uid)
+        if target is None:
+            return
+        report: Report | None = None
+        try:
+            raw = await self._fetch(target)
+            report = parse(raw)
+            self.outcome("bad" if report.problems else "ok")
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
+            self.outcome("unreachable")
+            log.debug("report of %s/%s not read: %s", target.namespace, target.pod, problem)
+        if self._is_read(target):
+            self._digest(target, report)
+            self._pods.again(uid, target.period)
+
+    async def _ask(self, agent_uid: str, session: aiohttp.ClientSession) -> None:
+        targets = [self._targets[uid] for uid in self._followed.get(agent_uid, ())]
+        if not targets:
+            return
+        one, found = targets[0], dict[str, Report]()
+        missing = "absent"
+        try:
+            pods = [target.pod for target in targets]
+            found = await self.prometheus.ask(session, one.namespace, one.agent, pods, one.query)
+        except (ApiError, aiohttp.ClientError, TimeoutError, OSError):
+            missing = "unreachable"
+        still = [target for target in targets if self._is_read(target)]
+        for target in still:
+            report = found.get(target.pod)
+            self.outcome(missing if report is None else "bad" if report.problems else "ok")
+            self._digest(target, report)
+            if report is None or report.progress is None:
+                # That Prometheus does not know is no sign that the process stands still: nobody is ended for it.
+                self._moved.pop(target.pod_uid, None)
+        if still:
+            self._queries.again(agent_uid, one.period)
+
+    def _is_read(self, target: Target) -> bool:
+        """Whether it is still to be read, and in the same way: it may have been dropped while it was read."""
+        known = self._targets.get(target.pod_uid)
+        return known is not None and known.source is target.source
+
+    async def _fetch(self, target: Target) -> bytes:
+        if self.through_apiserver and self.cluster is not None:
+            async with asyncio.timeout(2):
+                return await self.cluster.read_report(target.namespace, target.pod, target.port, target.path, MAX_BYTES)
+        if self._session is None:
+            raise RuntimeError("reports are read before `read_for_ever`")
+        host = f"[{target.ip}]" if ":" in target.ip else target.ip
+        url = f"http://{host}:{target.port}{target.path}"
+        async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
+            if response.status != 200:
+                raise ApiError(response.status, "Report", f"HTTP {response.status}")
+            # One byte more than allowed is read, so that the parser can tell "just fits" from "too large".
+            return await read_bounded(response.content, MAX_BYTES + 1)
+
+    def _digest(self, target: Target, report: Report | None) -> None:
+        now = self.clock.now()
+        ordinals = self._remembered.setdefault(target.agent_uid, {})
+        known = ordinals.get(target.ordinal)
+        before = known.at(now) if known is not None else Report()
+        ordinals[target.ordinal] = remember(known, report, now, target.period)
+        after = ordinals[target.ordinal].at(now)
+        old = self._latest.get(target.pod_uid)
+        nearer = False
+        if report is not None:
+            self._latest[target.pod_uid] = report
+            moved = self._moved.get(target.pod_uid)
+            nearer = report.progress is not None and (moved is None or _waits_less(old, report))
+            if report.progress is not None and (moved is None or moved[0] != report.progress):
+                self._moved[target.pod_uid] = (report.progress, now)
+        acknowledged = report is not None and (nearer or old is None or _answers(old) != _answers(report))
+        changed = _wants(before) != _wants(after)
+        if acknowledged or changed:
+            self.heard(target.namespace, target.agent, acknowledged, changed)
+        if before.performance != after.performance:
+            self.measured(target.namespace, target.agent)
+
+
+def _answers(report: Report) -> object:
+    return report.applied_generation, report.refusals, report.problems
+
+
+def _waits_less(old: Report | None, report: Report) -> bool:
+    return old is not None and (old.waiting_until or 0) > (report.waiting_until or 0)
+
+
+def _wants(report: Report) -> object:
+    return report.numbers, report.choices, report.weights, report.bids, report.votes
+
+
+def _instant(seconds: float | None) -> datetime | None:
+    """A Unix time as a time; what lies beyond the calendar is its end."""
+    if seconds is None or seconds < 0:
+        return None
+    return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)

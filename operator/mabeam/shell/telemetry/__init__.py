@@ -1,0 +1,1 @@
+"""Metrics, spans, load and resource usage of the operator and the agents."""

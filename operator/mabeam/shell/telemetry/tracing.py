@@ -1,0 +1,175 @@
+"""Spans for OpenTelemetry: of coordination, and of what happens to agents. Off unless it is asked for; `Silence` costs nothing.
+
+A span is made when something came of a pass, after its writes, with the times at which the pass began and ended: an idle pass
+leaves none. The library is optional, so it is imported here alone, and late.
+"""
+
+import importlib
+import time
+from collections.abc import Sequence
+from typing import Any, Final, Protocol
+
+from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+
+from mabeam import __version__
+from mabeam.api.agent import Agent
+from mabeam.api.names import Reason
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.decision import Event
+from mabeam.settings import BadSetting
+
+COORDINATION: Final = "mabeam.coordination"
+# What becomes of an agent, as one Event tells it.
+LIFECYCLE: Final = {
+    Reason.AGENT_REGISTERED: "mabeam.agent.register",
+    Reason.AGENT_STARTED: "mabeam.agent.start",
+    Reason.AGENT_STOPPED: "mabeam.agent.stop",
+    Reason.AGENT_FAILED: "mabeam.agent.fail",
+    Reason.AGENT_DISRUPTED: "mabeam.agent.disrupt",
+    Reason.AGENT_MIGRATED: "mabeam.agent.migrate",
+    Reason.AGENT_RELEASED: "mabeam.agent.release",
+    Reason.RESTART_BUDGET_EXHAUSTED: "mabeam.agent.park",
+    Reason.PARKED_BY_RULE: "mabeam.agent.park",
+}
+# In this order, by the protocol that OpenTelemetry itself prefers.
+EXPORTERS: Final = (
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+)
+
+
+class Pass(Protocol):
+    """A pass that is under way, and to which is told what came of it."""
+
+    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+        """A variable's status was written."""
+
+    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+        """An agent's Events were told."""
+
+
+class Tracing(Protocol):
+    """Makes passes."""
+
+    def begin(self) -> Pass:
+        """A pass that begins now."""
+
+    def close(self) -> None:
+        """Send what is left; may take some seconds."""
+
+
+class Silence:
+    """Both of them, and nothing at all."""
+
+    def begin(self) -> "Silence":
+        """Itself: it remembers nothing."""
+        return self
+
+    def close(self) -> None:
+        """Nothing is left."""
+
+    def coordinated(self, *_: object) -> None:
+        """Told nobody."""
+
+    def lived(self, *_: object) -> None:
+        """Told nobody."""
+
+
+class Spans:
+    """Spans by OpenTelemetry's SDK."""
+
+    def __init__(self, provider: "TracerProvider") -> None:
+        self.provider = provider
+        self.tracer = provider.get_tracer("mabeam", __version__)
+
+    def begin(self) -> "SpanPass":
+        """A pass that begins now."""
+        return SpanPass(self, time.time_ns())
+
+    def close(self) -> None:
+        """Send what is left; may take some seconds."""
+        self.provider.shutdown()
+
+    def span(self, name: str, start: int, attributes: dict[str, Any], wrong: str | None = None) -> None:
+        """One span that is over, with the events `start` and `stop`; an error when something was `wrong`."""
+        from opentelemetry.trace import Status, StatusCode
+
+        end = time.time_ns()
+        span = self.tracer.start_span(name, start_time=start, attributes=attributes)
+        span.add_event("start", timestamp=start)
+        span.add_event("stop", {"duration_ns": end - start}, timestamp=end)
+        if wrong is not None:
+            span.set_status(Status(StatusCode.ERROR, wrong))
+        span.end(end)
+
+
+class SpanPass:
+    """A pass that began at a time."""
+
+    def __init__(self, spans: Spans, start: int) -> None:
+        self.spans, self.start = spans, start
+
+    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+        """One span for a pass that changed the variable's status."""
+        meta, rule = variable.metadata, after.last_decision.rule if after.last_decision is not None else ""
+        attributes = {
+            "mabeam.namespace": meta.namespace,
+            "mabeam.variable": meta.name,
+            "mabeam.type": str(variable.spec.type),
+            "mabeam.round": after.round,
+            "mabeam.rule": rule,
+            "mabeam.outcome": outcome,
+        }
+        self.spans.span(COORDINATION, self.start, attributes, outcome if outcome == "failed" else None)
+
+    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+        """One span for each thing that became of the agent."""
+        for event in events:
+            name = LIFECYCLE.get(event.reason)
+            if name is None:
+                continue
+            attributes = {
+                "mabeam.namespace": agent.metadata.namespace,
+                "mabeam.agent": agent.metadata.name,
+                "mabeam.reason": str(event.reason),
+                "mabeam.note": event.note,
+            }
+            self.spans.span(name, self.start, attributes, event.note if event.type == "Warning" else None)
+
+
+def spans_to(processor: "SpanProcessor", identity: str = "") -> Spans:
+    """Spans that go to a processor."""
+    from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+    from opentelemetry.sdk.trace import TracerProvider
+
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, where they are set, have the last word on the name.
+    named = Resource({"service.name": "mabeam"}).merge(OTELResourceDetector().detect())
+    resource = named.merge(Resource({"service.version": __version__, "service.instance.id": identity}))
+    provider = TracerProvider(resource=resource, shutdown_on_exit=False)
+    provider.add_span_processor(processor)
+    return Spans(provider)
+
+
+def tracing(enabled: bool, identity: str) -> Tracing:
+    """Spans by OTLP, where to OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_…); or silence."""
+    if not enabled:
+        return Silence()
+    try:
+        from opentelemetry.sdk.trace.export import BatchSpanProcessor
+    except ImportError:
+        raise BadSetting(
+            "MABEAM_OTEL is true, but OpenTelemetry is not installed: pip install 'mabeam[otel]'"
+        ) from None
+    return spans_to(BatchSpanProcessor(_exporter()), identity)
+
+
+def _exporter() -> Any:
+    for module in EXPORTERS:
+        try:
+            return importlib.import_module(module).OTLPSpanExporter()
+        except ImportError:
+            continue
+    raise BadSetting(
+        "MABEAM_OTEL is true, but no OTLP exporter is installed: pip install opentelemetry-exporter-otlp-proto-http"
+    )

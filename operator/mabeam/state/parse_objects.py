@@ -1,0 +1,266 @@
+"""The door: API objects as dicts come in, facts and frozen models go on; behind it there is no dict soup."""
+
+import hashlib
+import json
+import weakref
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final, TypeVar, get_args
+
+import orjson
+from pydantic import BaseModel, ValidationError
+
+from mabeam.api.agent import Agent, AgentSpec
+from mabeam.api.agent_status import AgentStatus
+from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, Condition, JsonDict, ObjectMeta
+from mabeam.api.names import ANNOTATION_CONTENT_HASH, API_VERSION, DIRECTIVES_KEY, HISTORY_KEY
+from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
+from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts
+
+MAX_PROBLEMS: Final = 5
+
+Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedAgent:
+    """An Agent, or why its spec cannot be read (then `agent.spec` is a placeholder)."""
+
+    agent: Agent
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedVariable:
+    """A variable, or why its spec cannot be read (then `variable.spec` is a placeholder)."""
+
+    variable: OrchestrationVariable
+    invalid: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ParsedSupervisor:
+    """A Supervisor, or why its spec cannot be read (then `supervisor.spec` is a placeholder)."""
+
+    supervisor: Supervisor
+    invalid: str | None = None
+
+
+def explain(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
+    """The problems of a refused object in one line: each names its field, what is allowed and what was found.
+
+    With the `model` that refused it, a field that is none is told which there are.
+    """
+    problems = []
+    for problem in error.errors(include_url=False)[:MAX_PROBLEMS]:
+        path = ".".join(str(part) for part in problem["loc"])
+        where = ".".join(part for part in (root, path) if part)
+        words = _words(problem["type"], problem["msg"], problem.get("ctx") or {})
+        if problem["type"] == "extra_forbidden":
+            known = sorted(_fields(model, problem["loc"][:-1])) if model is not None else []
+            words += f"; allowed: {', '.join(known)}" if known else ""
+        found = problem.get("input")
+        silent = problem["type"] in ("rule", "missing", "extra_forbidden")
+        shown = "" if silent else f" (found {json.dumps(found, default=str)[:80]})"
+        problems.append(f"{where}: {words}{shown}" if where else words)
+    return "; ".join(problems)
+
+
+_PATTERN_WORDS: Final[Mapping[str, str]] = {
+    DNS_LABEL: "must be a DNS label: lower-case letters, digits and '-', not at its ends",
+    DNS_SUBDOMAIN: "must be a DNS name: lower-case letters, digits, '-' and '.', neither at its ends",
+    QUANTITY_PATTERN: "must be a quantity such as 100m, 2 or 1Gi",
+}
+
+
+def _words(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """What pydantic means, in the words of somebody who writes YAML."""
+    match kind:
+        case "missing":
+            return "must be set"
+        case "extra_forbidden":
+            return "is not a field here"
+        case "model_type" | "dict_type" | "model_attributes_type":
+            return "must be an object"
+        case "tuple_type" | "list_type":
+            return "must be a list"
+        case "too_short" | "too_long":
+            bound, count = ("at least", "min_length") if kind == "too_short" else ("at most", "max_length")
+            return f"must have {bound} {context.get(count)} entries"
+        case "string_pattern_mismatch":
+            pattern = str(context.get("pattern"))
+            return _PATTERN_WORDS.get(pattern, f"must match {pattern}")
+        case _:
+            return message.replace("Input should", "must", 1).replace("should have", "must have", 1)
+
+
+def _fields(model: Any, path: tuple[int | str, ...]) -> set[str]:
+    """The names of the fields at a place in a model; none when the place is no model's."""
+    for part in path:
+        if isinstance(part, str):
+            fields = _models(model)
+            model = next((f.annotation for m in fields for f in m.model_fields.values() if f.alias == part), None)
+    return {str(f.alias) for found in _models(model) for f in found.model_fields.values()}
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for inner in get_args(annotation) for found in _models(inner)]
+
+
+def parse_agent(body: JsonDict, before: ParsedAgent | None = None) -> ParsedAgent:
+    """The Agent in `body`. Never raises on a bad spec: the operator reports it, and must not stumble over it twice.
+
+    `before` is what was known of it: every change of a spec is a new generation, so within one the spec is read once.
+    """
+    meta = _meta(body)
+    status = _status(AgentStatus, body)
+    if before is not None and _same_spec(before.agent.metadata, meta):
+        model = Agent if before.invalid is None else Agent.model_construct
+        return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid)
+    return ParsedAgent(*_read(Agent, meta, status, body, _agent_spec, lambda: AgentSpec(module="invalid:Invalid")))
+
+
+# Fleets are made from one template, and a frozen spec can be shared: a thousand alike cost the memory of one.
+_SPECS: Final["weakref.WeakValueDictionary[bytes, AgentSpec]"] = weakref.WeakValueDictionary()
+
+
+def _agent_spec(spec: JsonDict) -> AgentSpec:
+    try:
+        text = orjson.dumps(spec, option=orjson.OPT_SORT_KEYS)
+    except TypeError:  # a world read from YAML may hold what JSON cannot say; the model tells what is wrong with it
+        return AgentSpec.model_validate(spec)
+    key = hashlib.blake2b(text, digest_size=16).digest()
+    known = _SPECS.get(key)
+    if known is None:
+        known = _SPECS[key] = AgentSpec.model_validate(spec)
+    return known
+
+
+def _same_spec(before: ObjectMeta, now: ObjectMeta) -> bool:
+    return bool(now.generation) and (before.uid, before.generation) == (now.uid, now.generation)
+
+
+def parse_variable(body: JsonDict) -> ParsedVariable:
+    """The variable in `body`; as with agents, a bad spec is a finding, not an exception."""
+    spec_of = OrchestrationVariableSpec.model_validate
+    status = _status(OrchestrationVariableStatus, body)
+    placeholder = {"agents": {"names": ["invalid"]}, "value": 0}
+    return ParsedVariable(
+        *_read(OrchestrationVariable, _meta(body), status, body, spec_of, lambda: spec_of(placeholder))
+    )
+
+
+def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
+    """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception.
+
+    The placeholder keeps the children that it last spoke to: they go on as told, rather than as if it were gone.
+    """
+    status = _status(SupervisorStatus, body)
+    known = tuple(ChildReference(kind=record.kind, name=record.name) for record in status.children)
+    parent = status.supervision.supervisor if status.supervision is not None else None
+    last = SupervisorSpec.model_construct(children=known, supervisor=parent)
+    return ParsedSupervisor(*_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, lambda: last))
+
+
+def _read(
+    kind: type[Kind],
+    meta: ObjectMeta,
+    status: Any,
+    body: JsonDict,
+    spec_of: Callable[[JsonDict], Any],
+    placeholder: Callable[[], Any],
+) -> tuple[Kind, str | None]:
+    """The object; or one with a placeholder for its spec, and why that cannot be read."""
+    try:
+        return kind(metadata=meta, spec=spec_of(body.get("spec") or {}), status=status), None
+    except ValidationError as error:
+        spec = placeholder()
+        whole = error.title == kind.__name__
+        wrong = explain(error, "", kind) if whole else explain(error, "spec", type(spec))
+        return kind.model_construct(metadata=meta, spec=spec, status=status), wrong
+
+
+def _meta(body: JsonDict) -> ObjectMeta:
+    found = body.get("metadata") or {}
+    meta = ObjectMeta.model_validate({key: value for key, value in found.items() if key != "autoscaler"})
+    scaler = _autoscaler(found.get("managedFields"))
+    return meta.model_copy(update={"autoscaler": scaler}) if scaler else meta
+
+
+def _autoscaler(fields: Any) -> str:
+    """Who sets `replicas` through the scale subresource; a person's `kubectl scale` is no autoscaler."""
+    for entry in fields if isinstance(fields, list) else ():
+        if not isinstance(entry, dict) or entry.get("subresource") != "scale":
+            continue
+        manager = str(entry.get("manager", ""))
+        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
+        if "f:replicas" in spec and not manager.startswith("kubectl"):
+            return manager[:253]
+    return ""
+
+
+def _status(model: Any, body: JsonDict) -> Any:
+    try:
+        status = model.model_validate(body.get("status") or {})
+    except ValidationError:
+        # Someone else wrote nonsense into a status that has one writer: it is recomputed from the pods.
+        return model()
+    return status.model_copy(update={"conditions": tuple(_one_of_equals(found) for found in status.conditions)})
+
+
+@lru_cache(maxsize=4096)
+def _one_of_equals(condition: Condition) -> Condition:
+    """The condition, as the one object that all equal ones share: agents that start together say the same, word for word."""
+    return condition
+
+
+def owner_uid(body: JsonDict, kind: str) -> str | None:
+    """The uid of the controller of that kind that owns the object; the only proof of ownership there is."""
+    for reference in (body.get("metadata") or {}).get("ownerReferences") or ():
+        if reference.get("kind") == kind and reference.get("controller") and reference.get("apiVersion") == API_VERSION:
+            return str(reference.get("uid", ""))
+    return None
+
+
+def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
+    """The facts about an agent's NetworkPolicy, `ours` when the object with uid `owner` controls it."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    return NetworkPolicyFacts(
+        name=str(meta.get("name", "")),
+        uid=str(meta.get("uid", "")),
+        resource_version=str(meta.get("resourceVersion", "")),
+        ours=bool(owner) and owner_uid(body, "Agent") == owner,
+        content_hash=str((meta.get("annotations") or {}).get(ANNOTATION_CONTENT_HASH, "")),
+    )
+
+
+def parse_quota(body: JsonDict) -> Mapping[str, str]:
+    """What a ResourceQuota allows, by resource: of requests where it tells them apart."""
+    hard = (body.get("spec") or {}).get("hard") or {}
+    found = {str(name): str(amount) for name, amount in hard.items()}
+    own = {name: amount for name, amount in found.items() if "." not in name or "/" in name}
+    asked = {name.removeprefix("requests."): a for name, a in found.items() if name.startswith("requests.")}
+    return own | asked
+
+
+def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigMapFacts:
+    """The facts about a directives ConfigMap, `ours` when the object with uid `owner` controls it."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    data = body.get("data") or {}
+    text = data.get(DIRECTIVES_KEY) or data.get(HISTORY_KEY)
+    try:
+        document = json.loads(text) if text else None
+    except ValueError:
+        document = None
+    return ConfigMapFacts(
+        name=str(meta.get("name", "")),
+        uid=str(meta.get("uid", "")),
+        resource_version=str(meta.get("resourceVersion", "")),
+        ours=owner_uid(body, kind) == owner,
+        document=document if isinstance(document, dict) else None,
+    )

@@ -1,0 +1,183 @@
+"""The door for pods: a pod's body as a dict comes in, the facts that a decision may rest on go out."""
+
+import json
+from collections.abc import Iterable, Mapping
+from datetime import datetime, timedelta
+from functools import lru_cache
+from typing import Any, Final
+
+from mabeam.api.base import JsonDict
+from mabeam.api.names import (
+    ANNOTATION_FAILED,
+    ANNOTATION_GENERATION,
+    ANNOTATION_NUDGE,
+    ANNOTATION_SPEC_HASH,
+    LABEL_AGENT,
+    MAIN_CONTAINER,
+    pod_name,
+)
+from mabeam.core.conventions.times import instant
+from mabeam.core.snapshot import ContainerFacts, PodFacts
+
+MAX_GRACE_SECONDS: Final = 10**9  # 31 years; subtracted from 1970 it is a date still
+# What a status can record of a pod (api/agent.py); the operator never makes one beyond.
+MAX_ORDINAL: Final = 1000
+MAX_INCARNATION: Final = 2**31 - 2
+
+
+def parse_pod(body: JsonDict) -> PodFacts | None:
+    """The facts about a pod, None when its name is not `<agent>-<ordinal>-<incarnation>`."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    name = str(meta.get("name", ""))
+    head, ordinal, incarnation = _name_parts(name)
+    if not head or name != pod_name(head, ordinal, incarnation):
+        return None
+    labelled = (meta.get("labels") or {}).get(LABEL_AGENT)
+    if labelled is not None and labelled != head:
+        return None
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    status: Mapping[str, Any] = body.get("status") or {}
+    annotations: Mapping[str, str] = meta.get("annotations") or {}
+    conditions = {c.get("type"): c for c in status.get("conditions") or ()}
+    scheduled = conditions.get("PodScheduled") or {}
+    disrupted = conditions.get("DisruptionTarget") or {}
+    is_disrupted = disrupted.get("status") == "True"
+    deletion = instant(meta.get("deletionTimestamp"))
+    return PodFacts(
+        name=name,
+        uid=str(meta.get("uid", "")),
+        ordinal=ordinal,
+        incarnation=incarnation,
+        phase=status.get("phase") or "Pending",
+        reason=status.get("reason"),
+        message=status.get("message"),
+        node=spec.get("nodeName"),
+        ip=status.get("podIP"),
+        host_network=bool(spec.get("hostNetwork")),
+        created_at=instant(meta.get("creationTimestamp")),
+        scheduled_at=_scheduled_at(spec, status, scheduled, meta),
+        unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
+        deleting=bool(meta.get("deletionTimestamp")),
+        deletion_requested_at=_requested_at(deletion, meta.get("deletionGracePeriodSeconds")),
+        ready=_is_ready(status, conditions),
+        main=_main_container(spec, status),
+        others_running=_others_running(spec, status),
+        disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
+        disrupted_at=instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
+        spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
+        generation=_whole(annotations.get(ANNOTATION_GENERATION)),
+        nudge=annotations.get(ANNOTATION_NUDGE),
+        reported_failed=annotations.get(ANNOTATION_FAILED),
+        **_resources(spec, status, conditions),
+    )
+
+
+# Conditions of a pod that is being resized (KEP-1287), and what each says.
+_RESIZING: Final = (("PodResizePending", None), ("PodResizeInProgress", "InProgress"))
+
+
+def _resources(spec: Mapping[str, Any], status: Mapping[str, Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """What the main container is to have and what it has, and how far a resize is."""
+    name = _main_name(spec, ()) or ""
+    wanted = next((c.get("resources") for c in spec.get("containers") or () if c.get("name") == name), None)
+    actual = next((c.get("resources") for c in status.get("containerStatuses") or () if c.get("name") == name), None)
+    found: dict[str, Any] = {"main_name": name, "resources": _shared(wanted), "actual": _shared(actual)}
+    for type_, state in _RESIZING:
+        told = conditions.get(type_) or {}
+        if told.get("status") == "True":
+            reason = str(told.get("reason") or "")
+            message = str(told.get("message") or "")[:256] or None
+            # What went wrong in actuating it the kubelet tries again: a process may need less memory in a moment.
+            error = type_ == "PodResizeInProgress" and reason == "Error"
+            known = "Deferred" if error else state or (reason if reason in ("Infeasible", "Deferred") else None)
+            return found | {"resize": known, "resize_message": message}
+    return found
+
+
+def _shared(resources: Any) -> JsonDict | None:
+    """The amounts, as the one object that all equal ones share: agents of a fleet have the same."""
+    if not isinstance(resources, dict) or not resources:
+        return {} if isinstance(resources, dict) else None
+    kept = {side: resources[side] for side in ("requests", "limits") if isinstance(resources.get(side), dict)}
+    text = json.dumps(kept, sort_keys=True)
+    return _amounts(text)
+
+
+@lru_cache(maxsize=1024)
+def _amounts(text: str) -> JsonDict:
+    found: JsonDict = json.loads(text)
+    return found
+
+
+def _requested_at(deletion: datetime | None, grace_seconds: int | None) -> datetime | None:
+    # The grace period is an int64 of the user's; the deletion it leads to is then beyond all years, and no time at all.
+    return deletion - timedelta(seconds=min(grace_seconds or 0, MAX_GRACE_SECONDS)) if deletion else None
+
+
+def _name_parts(name: str) -> tuple[str, int, int]:
+    """Agent, ordinal and incarnation; no agent when the name is not one that the operator could have given."""
+    parts = name.rsplit("-", 2)
+    if len(parts) != 3 or not all(part.isascii() and part.isdigit() and len(part) <= 10 for part in parts[1:]):
+        return "", 0, 0
+    head, ordinal, incarnation = parts[0], int(parts[1]), int(parts[2])
+    return (head, ordinal, incarnation) if ordinal <= MAX_ORDINAL and incarnation <= MAX_INCARNATION else ("", 0, 0)
+
+
+def _whole(text: str | None) -> int:
+    # Anyone who may annotate a pod writes this: `isdigit` alone takes "²", and int() refuses more than 4300 digits.
+    return int(text) if text and len(text) <= 18 and text.isascii() and text.isdigit() else 0
+
+
+def _scheduled_at(
+    spec: Mapping[str, Any], status: Mapping[str, Any], scheduled: Mapping[str, Any], meta: Mapping[str, Any]
+) -> datetime | None:
+    if scheduled.get("status") == "True":
+        return instant(scheduled.get("lastTransitionTime")) or instant(status.get("startTime"))
+    if scheduled.get("status") == "False" or not spec.get("nodeName"):
+        return None
+    return instant(status.get("startTime")) or instant(meta.get("creationTimestamp"))
+
+
+def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
+    ready = conditions.get("Ready")
+    if ready is not None:
+        return bool(ready.get("status") == "True")
+    # A hand-written world may leave the condition out; the kubelet never does.
+    return status.get("phase") == "Running" and all(c.get("ready", True) for c in status.get("containerStatuses") or ())
+
+
+def _main_name(spec: Mapping[str, Any], statuses: Iterable[Any]) -> str | None:
+    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
+    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+
+
+def _others_running(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+    """Whether a sidecar still runs, or may still start."""
+    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
+    main = _main_name(spec, statuses)
+    sidecars = [s for name, s in statuses.items() if name != main]
+    return any(
+        "terminated" not in (s.get("state") or {}) for s in (*sidecars, *(status.get("initContainerStatuses") or ()))
+    )
+
+
+def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> ContainerFacts:
+    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
+    name = _main_name(spec, statuses)
+    state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
+    if "terminated" in state:
+        ended = state["terminated"] or {}
+        return ContainerFacts(
+            "terminated",
+            ended.get("reason"),
+            ended.get("message"),
+            ended.get("exitCode", 0),
+            instant(ended.get("startedAt")),
+            instant(ended.get("finishedAt")),
+        )
+    if "running" in state:
+        return ContainerFacts("running", started_at=instant((state["running"] or {}).get("startedAt")))
+    if "waiting" in state:
+        waiting = state["waiting"] or {}
+        return ContainerFacts("waiting", waiting.get("reason"), waiting.get("message"))
+    return ContainerFacts()
