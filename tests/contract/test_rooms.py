@@ -68,7 +68,7 @@ LEFT_OUT: dict[str, set[Enum]] = {
     # an exit code speaks for itself
     "pods.lifecycle.CAUSE_WORDS": {FailureCause.NORMAL_EXIT},
     # these are confirmed by the process itself
-    "directives.confirmation.CONFIRMED": {
+    "directives.confirmation.CONFIRMATIONS": {
         DirectiveAction.CHANGE_ROLE,
         DirectiveAction.UPDATE_COMMUNICATION,
         DirectiveAction.ADJUST_PARAMETERS,
@@ -77,7 +77,7 @@ LEFT_OUT: dict[str, set[Enum]] = {
     # any other directive has the priority of its variable
     "directives.effective.DEFAULT_PRIORITY": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
     # the operator has no reason to refuse the others
-    "directives.validity.REFUSALS": {
+    "directives.validity.VALIDATORS": {
         DirectiveAction.START,
         DirectiveAction.STOP,
         DirectiveAction.RECONFIGURE,

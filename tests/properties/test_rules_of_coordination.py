@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from mabeam.core.algorithms import quantity
 from mabeam.core.coordination.strategies.rate import rate
-from mabeam.core.directives.conflicts import RESOLVERS, Claim, Hearing, Leader, resolve
+from mabeam.core.directives.conflicts import RESOLVERS, ConflictContext, DesiredSetting, Leader, resolve
 from mabeam.core.functions import Answer
 from support.builders import agent_body, an_agent, at
 from support.coordination import Team, a_domain, a_round, variable_body
@@ -78,59 +78,60 @@ def test_a_schedule_stays_between_its_ends_and_never_turns_round(
 
 CLAIMS = st.lists(
     st.builds(
-        Claim,
+        DesiredSetting,
         variable=st.sampled_from("abcdef"),
         parameter=st.sampled_from(["t", "u"]),
         value=st.floats(-1e6, 1e6) | st.integers(-5, 5) | st.sampled_from(["x", True, None]),
         priority=st.integers(-3, 10),
         created_at=st.none() | st.integers(0, 5).map(at),
     ),
-    unique_by=lambda claim: (claim.variable, claim.parameter),
+    unique_by=lambda setting: (setting.variable, setting.parameter),
     max_size=6,
 )
 HEARINGS = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 10)).map(
-    lambda weights: Hearing(lambda _: Leader("boss", weights))
+    lambda weights: ConflictContext(lambda _: Leader("boss", weights))
 )
 
 
 @given(CLAIMS, st.sampled_from(sorted(RESOLVERS)), HEARINGS, st.randoms(use_true_random=False))
 def test_conflicts_are_ruled_on_alike_in_any_order_and_nothing_is_left_open(
-    claims: list[Claim], resolver: str, hearing: Hearing, chance: Any
+    settings: list[DesiredSetting], resolver: str, context: ConflictContext, chance: Any
 ) -> None:
-    found = resolve(claims, resolver, hearing)
-    shuffled = list(claims)
+    found = resolve(settings, resolver, context)
+    shuffled = list(settings)
     chance.shuffle(shuffled)
-    assert resolve(shuffled, resolver, hearing) == found
-    assert set(found.in_force) == {claim.key for claim in claims}
+    assert resolve(shuffled, resolver, context) == found
+    assert set(found.in_force) == {setting.key for setting in settings}
     assert (found.problems, found.asks) == ((), ())
     for conflict in found.conflicts:
         assert conflict.winner == found.in_force[conflict.action, conflict.parameter].variable != conflict.loser
 
 
 @given(CLAIMS.filter(bool), st.sampled_from([None, 0.25, 3.0]))
-def test_a_compromise_of_numbers_lies_between_them(claims: list[Claim], step: float | None) -> None:
+def test_a_compromise_of_numbers_lies_between_them(settings: list[DesiredSetting], step: float | None) -> None:
     domain = a_domain(type="Number", **({"step": step} if step else {}))
-    numbers = [replace(claim, value=float(place), domain=domain) for place, claim in enumerate(claims)]
+    numbers = [replace(setting, value=float(place), domain=domain) for place, setting in enumerate(settings)]
     for key, winner in resolve(numbers, "Compromise").in_force.items():
-        own = [claim.value for claim in numbers if claim.key == key]
+        own = [setting.value for setting in numbers if setting.key == key]
         slack = 0 if step is None or len(own) == 1 else step / 2
         assert min(own) - slack <= winner.value <= max(own) + slack
 
 
 @given(st.lists(st.integers(1, 9), min_size=2, max_size=5), st.lists(st.integers(-100, 100), min_size=5, max_size=5))
 def test_a_compromise_is_the_mean_weighted_by_priority(weights: list[int], values: list[int]) -> None:
-    claims = [
-        Claim(f"v{n}", "t", value, weight) for n, (weight, value) in enumerate(zip(weights, values, strict=False))
+    settings = [
+        DesiredSetting(f"v{n}", "t", value, weight)
+        for n, (weight, value) in enumerate(zip(weights, values, strict=False))
     ]
-    wanted = Fraction(sum(c.priority * c.value for c in claims), sum(c.priority for c in claims))
-    assert resolve(claims, "Compromise").in_force[None, "t"].value == float(wanted)
+    wanted = Fraction(sum(c.priority * c.value for c in settings), sum(c.priority for c in settings))
+    assert resolve(settings, "Compromise").in_force[None, "t"].value == float(wanted)
 
 
 @given(CLAIMS.filter(bool))
-def test_priority_is_a_total_order(claims: list[Claim]) -> None:
+def test_priority_is_a_total_order(settings: list[DesiredSetting]) -> None:
     """Whoever beats everyone in pairs beats them all together."""
-    own = [claim for claim in claims if claim.parameter == claims[0].parameter]
-    champion = resolve(own, "PriorityBased").in_force[None, claims[0].parameter]
+    own = [setting for setting in settings if setting.parameter == settings[0].parameter]
+    champion = resolve(own, "PriorityBased").in_force[None, settings[0].parameter]
     for one, other in itertools.combinations(own, 2):
         if champion.variable in (one.variable, other.variable):
             assert (

@@ -10,8 +10,8 @@ import pytest
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.names import directives_config_map
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.directives.desired import peers_by
-from mabeam.core.directives.document import document_content
+from mabeam.core.directives.desired import peers_named_by
+from mabeam.core.directives.document import content_of_document
 from mabeam.core.functions import Answer
 from mabeam.core.reports.report import Report
 from support.builders import agent_body
@@ -215,7 +215,7 @@ class History:
             self.terms[name] = value["term"]
         if spec.get("type") not in ("CoordinationPattern",):
             self.terms.pop(name, None)
-        peers = peers_by(self.team.variable(name))
+        peers = peers_named_by(self.team.variable(name))
         for one in NAMES:
             assert all(one in peers(other) for other in peers(one))
 
@@ -233,7 +233,7 @@ class History:
             assert directives.generation == 0 or not directives.items
             return
         assert held.generation == directives.generation
-        content = document_content(held.document)
+        content = content_of_document(held.document)
         lost = {(c.loser, c.parameter) for c in directives.conflicts if c.value is None}
         together = {c.parameter: c.value for c in directives.conflicts if c.value is not None}
         wanted: dict[str, Any] = {}

@@ -20,7 +20,7 @@ from mabeam.core.coordination.offers import Gathered, gather
 from mabeam.core.coordination.strategies.interface import Round
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.directives.delivery import Delivery, deliver
-from mabeam.core.directives.last_good import Lapse
+from mabeam.core.directives.last_good import HealthChange
 from mabeam.core.functions import Answer, Ask
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Refusal, Report
@@ -193,7 +193,7 @@ class Team:
     heard_at: dict[str, datetime] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
-    lapses: dict[str, Lapse] = field(default_factory=dict)
+    lapses: dict[str, HealthChange] = field(default_factory=dict)
 
     @classmethod
     def of(cls, variable: JsonDict, *agents: JsonDict, **words: Any) -> "Team":
@@ -265,11 +265,11 @@ class Team:
             agent, pods, self.maps.get(directives_config_map(name)), variables=variables, reports=reports
         )
         ready = tuple(pod for pod in pods if pod.ready)
-        lapse = self.lapses.pop(name, Lapse.NONE)
+        lapse = self.lapses.pop(name, HealthChange.NONE)
         delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now, lapse)
         status = agent.status.model_copy(update={"directives": delivery.directives})
         decision = Decision(status, "", delivery.effects)
-        if self.implying and lapse is Lapse.NONE:  # a lapse is in the status too, which then comes first
+        if self.implying and lapse is HealthChange.NONE:  # a lapse is in the status too, which then comes first
             decision = self.ahead.of_its_status(Key("Agent", "team", name), snapshot, decision)
         if decision.status != agent.status:
             self.status_writes += 1

@@ -24,8 +24,8 @@ from mabeam.agent.samples import FAMILIES
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.directive import directives_document
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.directives.desired import instructions
-from mabeam.core.directives.document import content_of
+from mabeam.core.directives.desired import directives_for_value
+from mabeam.core.directives.document import desired_content
 from mabeam.core.directives.effective import effective_set
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Refusal
@@ -156,7 +156,7 @@ def told_to(name: str) -> dict[str, Any]:
     peers = {"planner": PeerFacts(role="Executor", addresses=("10.0.0.7",))}
     snapshot = AgentSnapshot(agent, variables=variables, peers=peers)
     told = effective_set(agent, variables, ())
-    return directives_document(name, 7, content_of(snapshot, told, told.resources))
+    return directives_document(name, 7, desired_content(snapshot, told, told.resources))
 
 
 def test_the_sdk_understands_all_that_the_operator_tells() -> None:
@@ -199,5 +199,5 @@ def instructions_of(name: str, value: dict[str, Any]) -> list[dict[str, Any]]:
             "spec": {"agents": {"names": value["members"]}, "type": "CommunicationTopology"},
         }
     )
-    (instruction,) = instructions(variable, value)(name)
+    (instruction,) = directives_for_value(variable, value)(name)
     return list(instruction.parameters["peers"])

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent_status import PodRecord
-from mabeam.core.directives.confirmation import CONFIRMED, Seen, infeasible
+from mabeam.core.directives.confirmation import CONFIRMATIONS, RolloutState, infeasible_resize
 from mabeam.core.pods.resources import Amounts
 from support.builders import a_pod
 
@@ -20,8 +20,8 @@ def record(state: str = "Running", **words: Any) -> PodRecord:
 def confirmed(action: str, *ready: Any, records: Any = None, live: int | None = None, **seen: Any) -> bool:
     """Whether that is confirmed by these ready pods; records and live ones as many, unless told."""
     found = records if records is not None else [record() for _ in ready]
-    facts = Seen(tuple(found), live=len(found) if live is None else live, **seen)
-    return CONFIRMED[action](facts, tuple(ready))  # type: ignore[index]
+    facts = RolloutState(tuple(found), live=len(found) if live is None else live, **seen)
+    return CONFIRMATIONS[action](facts, tuple(ready))  # type: ignore[index]
 
 
 def test_started_is_every_replica_ready_and_of_none_there_is_nothing_to_start() -> None:
@@ -89,8 +89,8 @@ def test_an_allotment_that_is_no_cpu_or_memory_needs_somebody_ready() -> None:
     ],
 )
 def test_infeasible_is_what_the_kubelet_says_of_these_very_amounts(facts: Any, late: bool, why: str | None) -> None:
-    assert infeasible(Seen(amounts=HALF), (a_pod(**facts),), late=late) == why
+    assert infeasible_resize(RolloutState(amounts=HALF), (a_pod(**facts),), late=late) == why
 
 
 def test_where_nothing_was_asked_for_nothing_is_infeasible() -> None:
-    assert infeasible(Seen(), (a_pod(resize="Infeasible"),), late=True) is None
+    assert infeasible_resize(RolloutState(), (a_pod(resize="Infeasible"),), late=True) is None

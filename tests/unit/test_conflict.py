@@ -8,22 +8,29 @@ import pytest
 
 from mabeam.api.agent import ConflictResolver
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.directives.conflicts import RESOLVERS, Claim, Hearing, Leader, Resolved, resolve
+from mabeam.core.directives.conflicts import (
+    RESOLVERS,
+    ConflictContext,
+    DesiredSetting,
+    Leader,
+    ResolvedSettings,
+    resolve,
+)
 from mabeam.core.functions import Answer
 from support.builders import agent_body, at
 from support.coordination import Team, a_domain, variable_body
 
 
-def claim(
+def setting(
     variable: str, priority: int = 0, created: float | None = 0, parameter: str = "t", value: Any = None
-) -> Claim:
+) -> DesiredSetting:
     """A claim; those of different variables want different things."""
     wanted = f"of {variable}" if value is None else value
-    return Claim(variable, parameter, wanted, priority, None if created is None else at(created))
+    return DesiredSetting(variable, parameter, wanted, priority, None if created is None else at(created))
 
 
-def winner(*claims: Claim) -> str:
-    winners = {resolve(order, "PriorityBased").in_force[None, "t"].variable for order in permutations(claims)}
+def winner(*settings: DesiredSetting) -> str:
+    winners = {resolve(order, "PriorityBased").in_force[None, "t"].variable for order in permutations(settings)}
     assert len(winners) == 1, "the order in which variables are listed must not matter"
     return winners.pop()
 
@@ -33,30 +40,30 @@ def test_the_table_holds_the_resolvers_that_an_agent_may_ask_for() -> None:
 
 
 def test_the_higher_priority_wins() -> None:
-    assert winner(claim("a", 1), claim("b", 10), claim("c", -5)) == "b"
+    assert winner(setting("a", 1), setting("b", 10), setting("c", -5)) == "b"
 
 
 def test_of_equal_priority_the_older_wins() -> None:
-    assert winner(claim("a", 1, created=50), claim("b", 1, created=10)) == "b"
+    assert winner(setting("a", 1, created=50), setting("b", 1, created=10)) == "b"
 
 
 def test_of_equal_age_the_first_by_name_wins() -> None:
-    assert winner(claim("b", 1), claim("a", 1)) == "a"
+    assert winner(setting("b", 1), setting("a", 1)) == "a"
 
 
 def test_a_variable_without_an_age_is_the_youngest() -> None:
-    assert winner(claim("a", 1, created=None), claim("b", 1, created=1e6)) == "b"
+    assert winner(setting("a", 1, created=None), setting("b", 1, created=1e6)) == "b"
 
 
 def test_claims_on_different_parameters_do_not_conflict() -> None:
-    resolved = resolve([claim("a"), claim("b", parameter="u")], "PriorityBased")
+    resolved = resolve([setting("a"), setting("b", parameter="u")], "PriorityBased")
     assert {key[1]: c.variable for key, c in resolved.in_force.items()} == {"t": "a", "u": "b"}
     assert resolved.conflicts == ()
 
 
 def test_every_loser_is_recorded_with_the_rule_that_decided() -> None:
-    claims = [claim("a", 1), claim("b", 2), claim("c", 2, created=9), claim("d", 2)]
-    conflicts = resolve(claims, "PriorityBased").conflicts
+    settings = [setting("a", 1), setting("b", 2), setting("c", 2, created=9), setting("d", 2)]
+    conflicts = resolve(settings, "PriorityBased").conflicts
     assert [(c.winner, c.loser, c.parameter, c.resolver) for c in conflicts] == [
         ("b", "d", "t", "PriorityBased"),
         ("b", "c", "t", "PriorityBased"),
@@ -72,51 +79,53 @@ def test_every_loser_is_recorded_with_the_rule_that_decided() -> None:
 # --- Compromise ---------------------------------------------------------------------------------------------------------
 
 
-def settled(*claims: Claim, resolver: str = "Compromise", hearing: Hearing | None = None) -> Any:
+def settled(*settings: DesiredSetting, resolver: str = "Compromise", context: ConflictContext | None = None) -> Any:
     """What is in force for `t`, whatever the order of the claims."""
-    found = [resolve(order, resolver, hearing or Hearing()) for order in permutations(claims)]
+    found = [resolve(order, resolver, context or ConflictContext()) for order in permutations(settings)]
     assert all(one == found[0] for one in found)
     return found[0].in_force[None, "t"].value
 
 
 def test_numbers_come_to_their_mean_by_priority() -> None:
-    assert settled(claim("a", 3, value=1.0), claim("b", 1, value=0.0)) == 0.75
+    assert settled(setting("a", 3, value=1.0), setting("b", 1, value=0.0)) == 0.75
 
 
 def test_without_a_priority_above_zero_every_head_counts_the_same() -> None:
-    assert settled(claim("a", 0, value=1.0), claim("b", -5, value=0.0)) == 0.5
+    assert settled(setting("a", 0, value=1.0), setting("b", -5, value=0.0)) == 0.5
 
 
 def test_whoever_has_no_priority_has_no_say_beside_one_that_has() -> None:
-    assert settled(claim("a", 2, value=1.0), claim("b", -5, value=0.0)) == 1.0
+    assert settled(setting("a", 2, value=1.0), setting("b", -5, value=0.0)) == 1.0
 
 
 def test_the_mean_is_fitted_to_the_domain_of_the_one_that_would_have_won() -> None:
     steps = a_domain(type="Number", minimum=0, maximum=10, step=4)
     whole = a_domain(type="Integer")
     assert (
-        settled(replace(claim("a", 2, value=8.0), domain=steps), replace(claim("b", 1, value=3.0), domain=whole)) == 8
+        settled(replace(setting("a", 2, value=8.0), domain=steps), replace(setting("b", 1, value=3.0), domain=whole))
+        == 8
     )
     assert (
-        settled(replace(claim("a", 1, value=8.0), domain=steps), replace(claim("b", 2, value=3.0), domain=whole)) == 5
+        settled(replace(setting("a", 1, value=8.0), domain=steps), replace(setting("b", 2, value=3.0), domain=whole))
+        == 5
     )
 
 
 def test_nobody_loses_a_compromise_and_everyone_reads_what_it_came_to() -> None:
-    conflicts = resolve([claim("a", 3, value=1.0), claim("b", 1, value=0.0)], "Compromise").conflicts
+    conflicts = resolve([setting("a", 3, value=1.0), setting("b", 1, value=0.0)], "Compromise").conflicts
     assert [(c.winner, c.loser, c.value) for c in conflicts] == [("a", "b", 0.75)]
     assert conflicts[0].message == "t = 0.75, the mean by priority of 1 of a (3), 0 of b (1)"
 
 
 @pytest.mark.parametrize("value", [True, "x", None, [], {"a": 1}, float("inf")])
 def test_what_is_no_number_is_ruled_by_priority(value: Any) -> None:
-    claims = [claim("a", 1, value=0.5), replace(claim("b", 2), value=value)]
-    assert resolve(claims, "Compromise").in_force[None, "t"].variable == "b"
+    settings = [setting("a", 1, value=0.5), replace(setting("b", 2), value=value)]
+    assert resolve(settings, "Compromise").in_force[None, "t"].variable == "b"
 
 
 def test_orders_about_pods_are_never_averaged() -> None:
     up = [
-        replace(claim(name, p, value=n), action=DirectiveAction.SCALE_UP) for name, p, n in (("a", 1, 2), ("b", 2, 4))
+        replace(setting(name, p, value=n), action=DirectiveAction.SCALE_UP) for name, p, n in (("a", 1, 2), ("b", 2, 4))
     ]
     assert resolve(up, "Compromise").in_force[DirectiveAction.SCALE_UP, "t"].value == 4
 
@@ -125,28 +134,28 @@ def test_orders_about_pods_are_never_averaged() -> None:
 
 
 def test_what_matters_most_to_the_leader_wins_and_ties_go_by_priority() -> None:
-    claims = (claim("a", 9), claim("b", 1), claim("c", 2))
-    leader = Hearing(lambda _: Leader("boss", {"b": 5, "c": 1}))
-    assert settled(*claims, resolver="LeaderElection", hearing=leader) == "of b"
-    tied = Hearing(lambda _: Leader("boss", {"b": 5, "c": 5}))
-    assert settled(*claims, resolver="LeaderElection", hearing=tied) == "of c"
+    settings = (setting("a", 9), setting("b", 1), setting("c", 2))
+    leader = ConflictContext(lambda _: Leader("boss", {"b": 5, "c": 1}))
+    assert settled(*settings, resolver="LeaderElection", context=leader) == "of b"
+    tied = ConflictContext(lambda _: Leader("boss", {"b": 5, "c": 5}))
+    assert settled(*settings, resolver="LeaderElection", context=tied) == "of c"
 
 
 @pytest.mark.parametrize("leader", [None, Leader("boss"), Leader("boss", {"a": 0, "b": 0}), Leader("boss", {"z": 9})])
 def test_without_a_leader_that_cares_it_is_priority(leader: Leader | None) -> None:
-    hearing = Hearing(lambda _: leader)
-    assert settled(claim("a", 1), claim("b", 2), resolver="LeaderElection", hearing=hearing) == "of b"
+    context = ConflictContext(lambda _: leader)
+    assert settled(setting("a", 1), setting("b", 2), resolver="LeaderElection", context=context) == "of b"
 
 
 # --- plug-ins -----------------------------------------------------------------------------------------------------------
 
 
-def ruled(answer: Answer | None, good: Any = 7) -> Resolved:
+def ruled(answer: Answer | None, good: Any = 7) -> ResolvedSettings:
     """Two claims, and a plug-in that says this; before that another value was in force."""
-    claims = [claim("a", 1, value=1), claim("b", 2, value=2)]
+    settings = [setting("a", 1, value=1), setting("b", 2, value=2)]
     last = {"t": good} if good is not None else {}
-    [ask] = resolve(claims, "elders", Hearing(last_good=last)).asks
-    return resolve(claims, "elders", Hearing(last_good=last, answers={ask.id: answer} if answer else {}))
+    [ask] = resolve(settings, "elders", ConflictContext(last_good=last)).asks
+    return resolve(settings, "elders", ConflictContext(last_good=last, answers={ask.id: answer} if answer else {}))
 
 
 @pytest.mark.parametrize("answer", ["a", {"winner": "a"}])

@@ -14,7 +14,7 @@ from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.decision import Effect
 from mabeam.core.directives.conflicts import RESOLVERS
 from mabeam.core.directives.delivery import Delivery, deliver
-from mabeam.core.directives.desired import INSTRUCTIONS, instructions
+from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE, directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
 from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.reports.report import Refusal, Report, expects_reports
@@ -72,14 +72,14 @@ def document(effect: Effect) -> str:
 
 
 def test_every_type_that_passes_the_door_has_an_instruction() -> None:
-    assert set(INSTRUCTIONS) == set(OrchestrationType)
+    assert set(DIRECTIVES_BY_TYPE) == set(OrchestrationType)
 
 
 def test_a_parameter_variable_sets_the_parameter_it_names_or_its_own_name() -> None:
-    (told,) = instructions(a_variable(parameter="temp"), 0.4)("a")
+    (told,) = directives_for_value(a_variable(parameter="temp"), 0.4)("a")
     assert told is not None
     assert (told.action, told.parameters) == (DirectiveAction.ADJUST_PARAMETERS, {"temp": 0.4})
-    assert instructions(a_variable(), None)("a") == ()
+    assert directives_for_value(a_variable(), None)("a") == ()
 
 
 def test_an_agent_has_half_a_minute_to_answer_unless_the_variable_says_otherwise() -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from mabeam.api.directive import DirectiveAction
 from mabeam.core.directives.effective import MAX_ITEMS, SUBJECTS, EffectiveSet, effective_set
-from mabeam.core.directives.validity import REFUSALS
+from mabeam.core.directives.validity import VALIDATORS
 from support.builders import agent_body, an_agent
 from support.coordination import Team, ordering, variable_body
 
@@ -95,7 +95,7 @@ def test_what_is_refused_makes_room_for_the_claim_of_another() -> None:
 
 
 def test_the_refusing_table_is_about_actions() -> None:
-    assert set(REFUSALS) <= set(DirectiveAction)
+    assert set(VALIDATORS) <= set(DirectiveAction)
 
 
 @pytest.mark.parametrize("quiet", [{"paused": True}, {"mode": "Advise"}])

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.directives.network_policy import enforce
-from mabeam.core.directives.overrides import orders_of
+from mabeam.core.directives.network_policy import network_policy_effects
+from mabeam.core.directives.overrides import spec_overrides
 from mabeam.core.snapshot import AgentSnapshot, NetworkPolicyFacts
 from support.builders import an_agent
 from support.coordination import a_decided
@@ -20,8 +20,8 @@ def told(
     shape = {"pattern": pattern, "enforcement": enforcement}
     variable = a_decided("net", value, "abc", type="CommunicationTopology", topology=shape)
     snapshot = AgentSnapshot(an_agent(agent, **words), variables=(variable,), policy=policy)
-    orders = orders_of(snapshot)
-    return enforce(snapshot, orders.told)
+    orders = spec_overrides(snapshot)
+    return network_policy_effects(snapshot, orders.directives)
 
 
 def ingress(*args: Any, **words: Any) -> Any:

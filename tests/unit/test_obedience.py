@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.directive import AgentDirectives, DirectiveState
-from mabeam.core.directives.overrides import Orders, obey, orders_of
+from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
 from mabeam.core.snapshot import AgentSnapshot
 from support.builders import a_pod, an_agent, stamp
 from support.coordination import a_decided, ordering, told_agent
@@ -13,18 +13,18 @@ from support.coordination import a_decided, ordering, told_agent
 
 def orders(
     *variables: Any, status: Any = None, directives: Any = None, fellows: Any = (), pods: Any = (), **words: Any
-) -> Orders:
+) -> SpecOverrides:
     """The orders of the agent `a`, whose status holds these directives already."""
     held = {"directives": directives} if directives else {}
     agent = told_agent("a", status={**(status or {}), **held}, **words)
-    return orders_of(AgentSnapshot(agent, tuple(pods), variables=variables, fellows=tuple(fellows)))
+    return spec_overrides(AgentSnapshot(agent, tuple(pods), variables=variables, fellows=tuple(fellows)))
 
 
-def after(found: Orders, state: str = "Issued") -> dict[str, Any]:
+def after(found: SpecOverrides, state: str = "Issued") -> dict[str, Any]:
     """The directives as they are stored after that pass."""
     told = {"generation": 1, "state": DirectiveState(state)}
-    items = tuple(item.model_copy(update=told) for item in found.told.items)
-    return AgentDirectives(generation=1, items=items, conflicts=found.told.listed).to_wire()
+    items = tuple(item.model_copy(update=told) for item in found.directives.items)
+    return AgentDirectives(generation=1, items=items, conflicts=found.directives.listed).to_wire()
 
 
 @pytest.mark.parametrize(("action", "count"), [("Migrate", "migrations"), ("Reconfigure", "reconfigurations")])
@@ -61,7 +61,7 @@ def test_the_spec_is_obeyed_as_directives_have_it_and_stays_its_users() -> None:
         "v", ("ScaleUp", {"replicas": 4}), ("Stop", {}), ("AllocateResources", {"networkPriority": "Low"})
     )
     snapshot = AgentSnapshot(an_agent("a", replicas=2), variables=(variable,))
-    obeyed = obey(snapshot, orders_of(snapshot))
+    obeyed = apply_overrides(snapshot, spec_overrides(snapshot))
     spec = obeyed.agent.spec
     assert (spec.replicas, spec.desired_state, spec.resources and spec.resources.network_priority) == (
         4,
@@ -73,13 +73,13 @@ def test_the_spec_is_obeyed_as_directives_have_it_and_stays_its_users() -> None:
 
 def test_without_orders_the_very_snapshot_is_obeyed() -> None:
     snapshot = AgentSnapshot(an_agent("a"), variables=(a_decided(),))
-    assert obey(snapshot, orders_of(snapshot)) is snapshot
+    assert apply_overrides(snapshot, spec_overrides(snapshot)) is snapshot
 
 
 def test_an_agents_own_bandwidth_is_nobody_elses_to_change() -> None:
     own = an_agent("a", resources={"networkPriority": "High"})
     snapshot = AgentSnapshot(own, variables=(ordering("v", ("AllocateResources", {"networkPriority": "Low"})),))
-    assert obey(snapshot, orders_of(snapshot)) is snapshot
+    assert apply_overrides(snapshot, spec_overrides(snapshot)) is snapshot
 
 
 # --- shares ---------------------------------------------------------------------------------------------------------------
@@ -135,7 +135,7 @@ def led_by(*fellows: Any, strangers: frozenset[str] = frozenset()) -> str:
     ]
     variables.append(a_decided("c", 3, ("a", *strangers), parameter="u"))
     found = orders(*variables, fellows=fellows, conflictResolution="LeaderElection")
-    [conflict] = found.told.conflicts
+    [conflict] = found.directives.conflicts
     return conflict.message
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.core.directives.desired import instructions, peers_by, told_of
+from mabeam.core.directives.desired import agents_naming_as_peer, directives_for_value, peers_named_by
 from mabeam.core.directives.effective import effective_set
 from mabeam.core.snapshot import Key
 from mabeam.state.cache import AGENT, Cache
@@ -25,8 +25,8 @@ def custom(peers: Any) -> Any:
 
 def test_a_custom_variable_makes_peers_of_those_it_names() -> None:
     variable = custom([{"name": "b", "direction": "Out"}])
-    assert (peers_by(variable)("a"), peers_by(variable)("b")) == (("b",), ())
-    assert (told_of(variable)("a"), told_of(variable)("b")) == ((), ("a",))
+    assert (peers_named_by(variable)("a"), peers_named_by(variable)("b")) == (("b",), ())
+    assert (agents_naming_as_peer(variable)("a"), agents_naming_as_peer(variable)("b")) == ((), ("a",))
     told = effective_set(an_agent("a"), [variable], [])
     assert told.communication == {"peers": [{"name": "b", "direction": "Out"}]}
 
@@ -34,7 +34,7 @@ def test_a_custom_variable_makes_peers_of_those_it_names() -> None:
 @pytest.mark.parametrize("peers", ["b", ["b"], [{}], [{"name": 1}], [{"name": "b", "direction": ["In"]}], 7])
 def test_peers_that_are_none_are_refused_and_break_nobodys_pass(peers: Any) -> None:
     variable = custom(peers)
-    assert peers_by(variable)("a") == ()
+    assert peers_named_by(variable)("a") == ()
     told = effective_set(an_agent("a"), [variable], [])
     assert told.communication is None
     assert "`peers` must be a list" in told.refused[0]
@@ -42,7 +42,7 @@ def test_peers_that_are_none_are_refused_and_break_nobodys_pass(peers: Any) -> N
 
 def test_a_stored_value_that_is_no_list_of_directives_tells_nobody_anything() -> None:
     variable = a_decided("v", {"directives": [7, None, "x"]}, ["a"], type="Custom", function={"cel": "1"})
-    assert instructions(variable, variable.status.value)("a") == ()
+    assert directives_for_value(variable, variable.status.value)("a") == ()
 
 
 def test_a_new_role_wakes_those_that_have_the_agent_for_a_peer() -> None:

@@ -10,7 +10,7 @@ import pytest
 from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.coordination.strategies.interface import answer_to
-from mabeam.core.directives.desired import INSTRUCTIONS
+from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE
 from mabeam.core.functions import Answer, Ask, Language
 from mabeam.core.reports.report import Report
 from support.builders import START, agent_body, an_agent, stamp
@@ -48,7 +48,7 @@ def everything(team: Team) -> tuple[Any, ...]:
 
 
 def test_every_type_is_looked_at_here() -> None:
-    assert set(KINDS) == set(OrchestrationType) == set(INSTRUCTIONS)
+    assert set(KINDS) == set(OrchestrationType) == set(DIRECTIVES_BY_TYPE)
 
 
 @pytest.mark.parametrize("kind", KINDS)

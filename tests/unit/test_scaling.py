@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.directives.replicas import absolute
-from mabeam.core.directives.validity import REFUSALS
+from mabeam.core.directives.replicas import absolute_replicas
+from mabeam.core.directives.validity import VALIDATORS
 from support.builders import an_agent
 
 UP, DOWN = DirectiveAction.SCALE_UP, DirectiveAction.SCALE_DOWN
@@ -22,7 +22,7 @@ UP, DOWN = DirectiveAction.SCALE_UP, DirectiveAction.SCALE_DOWN
 def test_a_step_from_three_is_an_absolute_number_within_its_bounds(
     action: DirectiveAction, parameters: dict[str, Any], replicas: int
 ) -> None:
-    assert absolute(action, parameters, 3)["replicas"] == replicas
+    assert absolute_replicas(action, parameters, 3)["replicas"] == replicas
 
 
 @pytest.mark.parametrize(
@@ -37,5 +37,5 @@ def test_a_step_from_three_is_an_absolute_number_within_its_bounds(
     ],
 )
 def test_a_step_that_is_none_stays_as_it_is_and_is_refused_by_its_name(parameters: dict[str, Any], told: str) -> None:
-    assert absolute(UP, parameters, 3) == parameters
-    assert REFUSALS[UP](an_agent("a"), parameters) == told
+    assert absolute_replicas(UP, parameters, 3) == parameters
+    assert VALIDATORS[UP](an_agent("a"), parameters) == told

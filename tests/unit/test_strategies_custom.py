@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.directives.desired import instructions
+from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.functions import Answer
 from support.builders import agent_body
 from support.coordination import Team, a_variable, variable_body
@@ -110,9 +110,9 @@ def test_a_domain_that_is_set_bounds_what_the_function_says() -> None:
     [*JSON, *map(directives, [5, None, [], {}, {"agent": []}, {"agent": "a", "action": []}]), {"directives": {}}],
 )
 def test_a_stored_value_of_any_shape_tells_only_what_a_directive_can_say(value: Any) -> None:
-    tell = instructions(a_variable("own", type="Custom", function={"cel": "x"}), value)
-    spoken = isinstance(value, dict) and isinstance(value.get("directives"), list)
-    assert [one.action for one in tell("a")] == ([] if spoken else ["AdjustParameters"])
+    tell = directives_for_value(a_variable("own", type="Custom", function={"cel": "x"}), value)
+    named = isinstance(value, dict) and isinstance(value.get("directives"), list)
+    assert [one.action for one in tell("a")] == ([] if named else ["AdjustParameters"])
 
 
 def test_a_fallback_of_any_shape_harms_nobody() -> None:

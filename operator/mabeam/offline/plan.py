@@ -14,7 +14,7 @@ from mabeam.api.names import LABEL_AGENT, directives_config_map, network_policy
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.decision import AnyDecision, AnyStatus, Decision, Status, soonest
-from mabeam.core.directives.desired import peers_by
+from mabeam.core.directives.desired import peers_named_by
 from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
 from mabeam.core.passes import variable as coordination
@@ -149,7 +149,7 @@ def _peers(world: World, agent: Agent) -> dict[str, PeerFacts]:
     for (space, _), variable in sorted(world.variables.items()):
         if space != meta.namespace:
             continue
-        for name in peers_by(variable)(meta.name):
+        for name in peers_named_by(variable)(meta.name):
             other = world.agents.get((space, name))
             if other is not None:
                 pods = [

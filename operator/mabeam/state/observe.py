@@ -9,7 +9,7 @@ from mabeam.api.agent import Agent, ConflictResolver
 from mabeam.api.names import directives_config_map, network_policy
 from mabeam.api.supervisor import ChildKind
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.directives.desired import peers_by
+from mabeam.core.directives.desired import peers_named_by
 from mabeam.core.functions import Answers, Ask
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.pods.spec_hash import pod_hash
@@ -120,7 +120,7 @@ class Observer:
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
         """Those that its topologies name as its peers: their roles, and where their ready pods are."""
         namespace = agent.metadata.namespace
-        names = {name for variable in variables for name in peers_by(variable)(agent.metadata.name)}
+        names = {name for variable in variables for name in peers_named_by(variable)(agent.metadata.name)}
         found = {}
         for name in sorted(names):
             parsed = self.cache.agents.get((namespace, name))

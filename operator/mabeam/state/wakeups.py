@@ -5,7 +5,7 @@ from typing import Final
 
 from mabeam.api.supervisor import ChildKind, Supervisor
 from mabeam.api.variable import OrchestrationType
-from mabeam.core.directives.desired import told_of
+from mabeam.core.directives.desired import agents_naming_as_peer
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.snapshot import Key
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
@@ -166,7 +166,7 @@ def _peers(change: Change, cache: Cache) -> Iterator[Wake]:
 def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[Wake]:
     """Those that have the agent for a peer."""
     for variable in cache.variables_of(parsed.agent):
-        for name in told_of(variable)(parsed.agent.metadata.name):
+        for name in agents_naming_as_peer(variable)(parsed.agent.metadata.name):
             yield Key(AGENT, parsed.agent.metadata.namespace, name), COALESCE_SECONDS
 
 

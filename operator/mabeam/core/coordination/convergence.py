@@ -14,11 +14,11 @@ from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, DirectiveState, VariableDirective, VariableDirectives
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.directives.confirmation import CONFIRMED
-from mabeam.core.directives.desired import Instruction, instructions
-from mabeam.core.directives.effective import MAX_ITEMS, lost_in, priority_of, timeout_seconds
+from mabeam.core.directives.confirmation import CONFIRMATIONS
+from mabeam.core.directives.desired import DesiredDirective, directives_for_value
+from mabeam.core.directives.effective import MAX_ITEMS, conflict_lost, priority_of, timeout_seconds
 from mabeam.core.directives.progress import NOT_ACKNOWLEDGED
-from mabeam.core.directives.suspension import holds
+from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
 
 # As many directives as a status carries; a variable with more keeps all of them in ConfigMaps.
@@ -42,12 +42,12 @@ def directives_of(variable: OrchestrationVariable, agents: Sequence[Agent], valu
 
     A paused variable tells nobody anything new: only the directives that its agents hold already are left.
     """
-    tell, told = instructions(variable, value), []
+    tell, told = directives_for_value(variable, value), []
     for agent in agents:
         items = _items_of(agent, variable.metadata.name)
         wanted = (
-            tuple(Instruction(item.action, item.parameters) for item in items)
-            if holds(variable)
+            tuple(DesiredDirective(item.action, item.parameters) for item in items)
+            if is_suspended(variable)
             else tell(agent.metadata.name)
         )
         for instruction in wanted:
@@ -84,7 +84,7 @@ def _settled(agent: Agent, directive: VariableDirective) -> bool:
     if directive.state is DirectiveState.ACKNOWLEDGED:
         return True
     silent = agent.status.state is AgentState.STOPPED or not expects_reports(agent)
-    if directive.action in CONFIRMED:
+    if directive.action in CONFIRMATIONS:
         return False
     return directive.state is DirectiveState.DELIVERED and silent
 
@@ -93,7 +93,7 @@ def _reached(agent: Agent, item: AgentDirective | None, directive: VariableDirec
     """Whether the directive got as far as the agent's ConfigMap; what lost a conflict or expired before it did not."""
     held = agent.status.directives
     if directive.state is DirectiveState.REFUSED:
-        lost = held is not None and item is not None and lost_in(held.conflicts, item) is not None
+        lost = held is not None and item is not None and conflict_lost(held.conflicts, item) is not None
         return not lost and directive.reason != FULL
     if directive.state is DirectiveState.EXPIRED:
         return directive.reason == NOT_ACKNOWLEDGED

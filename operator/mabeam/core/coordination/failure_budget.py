@@ -13,7 +13,7 @@ from mabeam.core.algorithms.otp import in_window
 from mabeam.core.conventions.conditions import Verdict
 from mabeam.core.conventions.metadata import asked_for
 from mabeam.core.decision import Event
-from mabeam.core.directives.suspension import _is_released
+from mabeam.core.directives.suspension import is_released
 
 LEDGER_LENGTH: Final = 64
 FIRST_RETRY_SECONDS: Final = 1.0
@@ -50,7 +50,7 @@ def reckon(
     if tolerance is None:
         spared = {"failures": (), "frozen_at": None, "released_by": asked or before.released_by}
         return Setback(status.model_copy(update=spared), verdict)
-    if _is_released(variable):
+    if is_released(variable):
         if frozen_at is not None:
             events.append(Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again"))
         failures, frozen_at = tuple(f.model_copy(update={"released": True}) for f in failures), None

@@ -13,7 +13,7 @@ _ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
 
 @dataclass(frozen=True)
-class Seen:
+class RolloutState:
     """How far the agent's pods are: the records after this pass, and what they should come to.
 
     `live` counts the pods that may still run, whatever they are; `amounts` are what each main container is to have.
@@ -30,34 +30,34 @@ class Seen:
 Ready = tuple[PodFacts, ...]
 
 
-def _whole(seen: Seen, ready: Ready) -> bool:
+def _whole(seen: RolloutState, ready: Ready) -> bool:
     """Every replica that is wanted is there and ready, and no other one."""
     alive = sum(1 for record in seen.records if record.state in _ALIVE)
     return alive == len(ready) == seen.replicas
 
 
-def _started(seen: Seen, ready: Ready) -> bool:
+def _started(seen: RolloutState, ready: Ready) -> bool:
     return seen.replicas > 0 and _whole(seen, ready)
 
 
-def _stopped(seen: Seen, ready: Ready) -> bool:
+def _stopped(seen: RolloutState, ready: Ready) -> bool:
     return seen.live == 0 and all(record.state not in _ALIVE for record in seen.records)
 
 
-def _scaled(seen: Seen, ready: Ready) -> bool:
+def _scaled(seen: RolloutState, ready: Ready) -> bool:
     return _whole(seen, ready) and seen.live == seen.replicas
 
 
-def _migrated(seen: Seen, ready: Ready) -> bool:
+def _migrated(seen: RolloutState, ready: Ready) -> bool:
     there = all(r.migrating_from is None and (r.migration or 0) >= seen.migrations for r in seen.records)
     return there and _started(seen, ready)
 
 
-def _reconfigured(seen: Seen, ready: Ready) -> bool:
+def _reconfigured(seen: RolloutState, ready: Ready) -> bool:
     return _started(seen, ready) and all(pod.spec_hash == seen.shape for pod in ready)
 
 
-def _resized(seen: Seen, ready: Ready) -> bool:
+def _resized(seen: RolloutState, ready: Ready) -> bool:
     """What runs has what was asked for; where no kubelet tells (`actual`), that it was asked for has to do."""
     if seen.amounts is None:
         return bool(ready)
@@ -68,7 +68,7 @@ def _resized(seen: Seen, ready: Ready) -> bool:
     )
 
 
-CONFIRMED: Final[Mapping[DirectiveAction, Callable[[Seen, Ready], bool]]] = {
+CONFIRMATIONS: Final[Mapping[DirectiveAction, Callable[[RolloutState, Ready], bool]]] = {
     DirectiveAction.START: _started,
     DirectiveAction.STOP: _stopped,
     DirectiveAction.SCALE_UP: _scaled,
@@ -79,7 +79,7 @@ CONFIRMED: Final[Mapping[DirectiveAction, Callable[[Seen, Ready], bool]]] = {
 }
 
 
-def infeasible(seen: Seen, ready: Ready, *, late: bool) -> str | None:
+def infeasible_resize(seen: RolloutState, ready: Ready, *, late: bool) -> str | None:
     """Why the amounts that were asked for cannot be had: the kubelet says never, or has put them off for too long."""
     if seen.amounts is None:
         return None

@@ -15,12 +15,17 @@ from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveActio
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
 from mabeam.core.conventions.hashing import short_digest
 from mabeam.core.decision import Effect, soonest
-from mabeam.core.directives.confirmation import Seen
-from mabeam.core.directives.document import content_of, directives_config_map_body, document_content
-from mabeam.core.directives.generations import held_document, held_generation, lost_generation, stored_directives
-from mabeam.core.directives.last_good import Lapse, in_force, proven_at, restored
-from mabeam.core.directives.overrides import Orders, orders_of
-from mabeam.core.directives.progress import _advance, _applied, _applied_generation, _Pass
+from mabeam.core.directives.confirmation import RolloutState
+from mabeam.core.directives.document import content_of_document, desired_content, directives_config_map_body
+from mabeam.core.directives.generations import (
+    annotated_generation,
+    config_map_document,
+    config_map_generation,
+    stored_directives,
+)
+from mabeam.core.directives.last_good import HealthChange, healthy_at, parameters_in_force, restore_last_good
+from mabeam.core.directives.overrides import SpecOverrides, spec_overrides
+from mabeam.core.directives.progress import DeliveryPass, advance, applied_generation, applied_generation_of
 from mabeam.core.pods.resources import RESIZABLE
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -43,9 +48,9 @@ def deliver(
     ready_pods: tuple[PodFacts, ...],
     wanted_down: bool,
     now: datetime,
-    lapse: Lapse = Lapse.NONE,
-    orders: Orders | None = None,
-    seen: Seen | None = None,
+    health_change: HealthChange = HealthChange.NONE,
+    overrides: SpecOverrides | None = None,
+    rollout: RolloutState | None = None,
 ) -> Delivery:
     """The agent's directives as they stand, then the writes that bring them to its pods.
 
@@ -57,59 +62,65 @@ def deliver(
     if not snapshot.variables and snapshot.config_map is None and snapshot.agent.status.directives is None:
         return Delivery(None)
     before = stored_directives(snapshot)
-    orders = orders or orders_of(snapshot)
-    held, lost = held_generation(snapshot), lost_generation(snapshot)
-    document = held_document(snapshot)
-    run = _Pass(snapshot, ready_pods, wanted_down, now, before, document, held, lost, orders, seen or Seen())
-    wanted = restored(snapshot.agent.spec, orders.told, before, lapse)
-    content = content_of(snapshot, wanted, orders.shares)
+    overrides = overrides or spec_overrides(snapshot)
+    held, lost = config_map_generation(snapshot), annotated_generation(snapshot)
+    document = config_map_document(snapshot)
+    pass_ = DeliveryPass(
+        snapshot, ready_pods, wanted_down, now, before, document, held, lost, overrides, rollout or RolloutState()
+    )
+    wanted = restore_last_good(snapshot.agent.spec, overrides.directives, before, health_change)
+    content = desired_content(snapshot, wanted, overrides.shares)
     nothing = not wanted.items and not content["proposals"]
-    if nothing and snapshot.agent.status.directives is None and not run.document:
+    if nothing and snapshot.agent.status.directives is None and not pass_.document:
         return Delivery(None, problems=wanted.problems)
-    generation, write = _generation(run, content)
-    items = tuple(_advance(run, wanted, place, item, generation) for place, item in enumerate(wanted.items))
+    generation, write = _generation(pass_, content)
+    items = tuple(advance(pass_, wanted, place, item, generation) for place, item in enumerate(wanted.items))
     directives = AgentDirectives(
         generation=generation,
-        applied_generation=_applied_generation(run, generation),
+        applied_generation=applied_generation(pass_, generation),
         items=items,
         conflicts=wanted.listed,
         content_hash=short_digest(content),
-        allotted=_allotted(run, items),
+        allotted=_allotted(pass_, items),
         last_good=before.last_good,
     )
-    good_at = proven_at(snapshot, directives, wanted.parameters, ready_pods)
+    good_at = healthy_at(snapshot, directives, wanted.parameters, ready_pods)
     if good_at is not None and good_at <= now:
         directives = directives.model_copy(update={"last_good": wanted.parameters})
     problems = wanted.problems
-    trial = run.remaining(good_at, 0) if good_at is not None else None
-    requeue = soonest(_requeue(run, directives), trial if trial is not None and trial > 0 else None)
-    if run.foreign:
+    trial = pass_.remaining(good_at, 0) if good_at is not None else None
+    requeue = soonest(_requeue(pass_, directives), trial if trial is not None and trial > 0 else None)
+    if pass_.foreign:
         name = directives_config_map(snapshot.agent.metadata.name)
         told = f"ConfigMap {name} belongs to someone else; delete or rename it, its agent cannot be told anything"
         return Delivery(directives, (), requeue, (*problems, told))
-    effects = (*_config_map(run, content, generation, write), *_refresh(run, directives), *_nudge(run, directives))
+    effects = (
+        *_config_map(pass_, content, generation, write),
+        *_refresh(pass_, directives),
+        *_nudge(pass_, directives),
+    )
     return Delivery(directives, effects, requeue, problems)
 
 
-def _allotted(run: _Pass, items: tuple[AgentDirective, ...]) -> dict[str, str] | None:
+def _allotted(pass_: DeliveryPass, items: tuple[AgentDirective, ...]) -> dict[str, str] | None:
     """The amounts that the pods have for certain: those of an acknowledged allotment, else those known before."""
     allotment = next((item for item in items if item.action is DirectiveAction.ALLOCATE_RESOURCES), None)
     if allotment is None:
         return None
     if allotment.state is not DirectiveState.ACKNOWLEDGED:
-        return run.before.allotted
-    return {resource: amount for resource, amount in run.orders.shares.items() if resource in RESIZABLE}
+        return pass_.before.allotted
+    return {resource: amount for resource, amount in pass_.overrides.shares.items() if resource in RESIZABLE}
 
 
-def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
+def writes_only_directives(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
     """Whether the effects write the ConfigMap anew and make its pods look, and nothing else, while it agrees with the status.
 
     They may then come before the status: the ConfigMap says what was decided to whoever looks next.
     """
     kinds = [(effect.kind, effect.verb) for effect in effects]
     return (
-        held_generation(snapshot) == stored_directives(snapshot).generation
-        and not lost_generation(snapshot)
+        config_map_generation(snapshot) == stored_directives(snapshot).generation
+        and not annotated_generation(snapshot)
         and kinds[:1] in ([("ConfigMap", "create")], [("ConfigMap", "apply")])
         and all(kind == ("Pod", "patch") for kind in kinds[1:])
     )
@@ -118,71 +129,74 @@ def only_delivers(snapshot: AgentSnapshot, effects: tuple[Effect, ...]) -> bool:
 # --- the generation --------------------------------------------------------------------------------------------------
 
 
-def _generation(run: _Pass, content: JsonDict) -> tuple[int, bool]:
+def _generation(pass_: DeliveryPass, content: JsonDict) -> tuple[int, bool]:
     """The generation of the wanted set, and whether the ConfigMap must be written for it. It never moves backwards.
 
     A ConfigMap older than the status is no witness, even when it holds just this: the newer one may be on its way.
     """
-    before, held = run.before, run.held_generation
-    newest = max(held, before.generation, run.lost_generation)
-    if held == newest and run.document and document_content(run.document) == content:
+    before, held = pass_.before, pass_.config_map_generation
+    newest = max(held, before.generation, pass_.annotated_generation)
+    if held == newest and pass_.document and content_of_document(pass_.document) == content:
         return held, False
-    if before.generation == newest > held and _is_intended(run, content):
+    if before.generation == newest > held and _is_intended(pass_, content):
         return before.generation, True  # decided by an earlier pass, not seen in the ConfigMap yet
     return newest + 1, True
 
 
-def _is_intended(run: _Pass, content: JsonDict) -> bool:
+def _is_intended(pass_: DeliveryPass, content: JsonDict) -> bool:
     """Whether the stored generation stands for this content; an older operator's has no hash, and told nothing but parameters."""
-    if run.before.content_hash is not None:
-        return run.before.content_hash == short_digest(content)
-    return (run.agent.status.role or "", in_force(run.before)) == (content["role"], content["parameters"])
+    if pass_.before.content_hash is not None:
+        return pass_.before.content_hash == short_digest(content)
+    return (pass_.agent.status.role or "", parameters_in_force(pass_.before)) == (
+        content["role"],
+        content["parameters"],
+    )
 
 
 # --- the writes -------------------------------------------------------------------------------------------------------
 
 
-def _config_map(run: _Pass, content: JsonDict, generation: int, write: bool) -> tuple[Effect, ...]:
+def _config_map(pass_: DeliveryPass, content: JsonDict, generation: int, write: bool) -> tuple[Effect, ...]:
     if not write:
         return ()
-    meta = run.agent.metadata
-    body = directives_config_map_body(run.agent, directives_document(meta.name, generation, content))
+    meta = pass_.agent.metadata
+    body = directives_config_map_body(pass_.agent, directives_document(meta.name, generation, content))
     effect = Effect("create", "ConfigMap", meta.namespace, body["metadata"]["name"], "directives", body)
-    held = run.snapshot.config_map
+    held = pass_.snapshot.config_map
     return (effect if held is None else replace(effect, verb="apply", resource_version=held.resource_version),)
 
 
-def _refresh(run: _Pass, directives: AgentDirectives) -> tuple[Effect, ...]:
+def _refresh(pass_: DeliveryPass, directives: AgentDirectives) -> tuple[Effect, ...]:
     """Annotate the pods with the generation: a changed pod makes the kubelet refresh its volumes at once."""
     generation = directives.generation
-    stale = (pod for pod in run.live_pods if pod.generation != generation)
-    return tuple(_annotate(run, pod, ANNOTATION_GENERATION, generation, "refresh") for pod in stale)
+    stale = (pod for pod in pass_.live_pods if pod.generation != generation)
+    return tuple(_annotate(pass_, pod, ANNOTATION_GENERATION, generation, "refresh") for pod in stale)
 
 
-def _nudge(run: _Pass, directives: AgentDirectives) -> tuple[Effect, ...]:
+def _nudge(pass_: DeliveryPass, directives: AgentDirectives) -> tuple[Effect, ...]:
     """Once per generation, make the kubelet of a pod that has not answered look again."""
-    since = _unanswered_since(run, directives)
-    if since is None or run.remaining(since, NUDGE_SECONDS) > 0:
+    since = _unanswered_since(pass_, directives)
+    if since is None or pass_.remaining(since, NUDGE_SECONDS) > 0:
         return ()
     generation = directives.generation
     return tuple(
-        _annotate(run, pod, ANNOTATION_NUDGE, generation, "nudge") for pod in _to_nudge(run, generation, since)
+        _annotate(pass_, pod, ANNOTATION_NUDGE, generation, "nudge") for pod in _to_nudge(pass_, generation, since)
     )
 
 
-def _to_nudge(run: _Pass, generation: int, since: datetime) -> tuple[PodFacts, ...]:
+def _to_nudge(pass_: DeliveryPass, generation: int, since: datetime) -> tuple[PodFacts, ...]:
     """The pods that were annotated, have not answered, and are older than the directive: a younger one read it."""
     return tuple(
         pod
-        for pod in run.live_pods
+        for pod in pass_.live_pods
         if pod.generation == generation
         and pod.nudge != str(generation)
-        and _applied(run, pod) < generation
+        and applied_generation_of(pass_, pod) < generation
         and not (pod.created_at is not None and pod.created_at > since)
     )
 
 
-def _unanswered_since(run: _Pass, directives: AgentDirectives) -> datetime | None:
+def _unanswered_since(pass_: DeliveryPass, directives: AgentDirectives) -> datetime | None:
     """When the newest generation's directives were issued; None when all of them were answered."""
     waiting = (DirectiveState.ISSUED, DirectiveState.DELIVERED, DirectiveState.EXPIRED)
     times = [
@@ -193,24 +207,24 @@ def _unanswered_since(run: _Pass, directives: AgentDirectives) -> datetime | Non
     return max(times, default=None)
 
 
-def _annotate(run: _Pass, pod: PodFacts, annotation: str, generation: int, reason: str) -> Effect:
+def _annotate(pass_: DeliveryPass, pod: PodFacts, annotation: str, generation: int, reason: str) -> Effect:
     body = {"metadata": {"annotations": {annotation: str(generation)}}}
-    return Effect("patch", "Pod", run.agent.metadata.namespace, pod.name, reason, body, uid=pod.uid)
+    return Effect("patch", "Pod", pass_.agent.metadata.namespace, pod.name, reason, body, uid=pod.uid)
 
 
-def _requeue(run: _Pass, directives: AgentDirectives) -> float | None:
+def _requeue(pass_: DeliveryPass, directives: AgentDirectives) -> float | None:
     """Seconds until the next deadline or nudge, whichever is sooner."""
     delays: list[float | None] = []
     open_states = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
     delays.extend(
-        run.remaining(item.issued_at, item.timeout_seconds)
+        pass_.remaining(item.issued_at, item.timeout_seconds)
         for item in directives.items
-        if item.state in open_states and item.issued_at is not None and run.answers(item)
+        if item.state in open_states and item.issued_at is not None and pass_.answers(item)
     )
-    since = _unanswered_since(run, directives)
-    if since is not None and not run.foreign:
-        delay = run.remaining(since, NUDGE_SECONDS)
-        live = any(pod.nudge != str(directives.generation) for pod in run.live_pods)
+    since = _unanswered_since(pass_, directives)
+    if since is not None and not pass_.foreign:
+        delay = pass_.remaining(since, NUDGE_SECONDS)
+        live = any(pod.nudge != str(directives.generation) for pod in pass_.live_pods)
         if delay > 0 and live:
             delays.append(delay)
     return soonest(*(max(delay, 0.0) for delay in delays if delay is not None))

@@ -14,30 +14,30 @@ from mabeam.core.memoize import once
 
 
 @dataclass(frozen=True, slots=True)
-class Instruction:
+class DesiredDirective:
     """What a variable's value means for one agent."""
 
     action: DirectiveAction
     parameters: JsonDict = field(default_factory=dict)
 
 
-Tell = Callable[[str], tuple[Instruction, ...]]
+DirectivesByAgent = Callable[[str], tuple[DesiredDirective, ...]]
 """What each agent is told, by its name."""
 
 
-def _parameter(variable: OrchestrationVariable, value: Any) -> Tell:
-    same = (Instruction(DirectiveAction.ADJUST_PARAMETERS, {variable.parameter: value}),)
+def _parameter(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
+    same = (DesiredDirective(DirectiveAction.ADJUST_PARAMETERS, {variable.parameter: value}),)
     return lambda _: same
 
 
-_ACTIVE: Final = (Instruction(DirectiveAction.ACTIVATE, {"active": True}),)
-_INACTIVE: Final[Mapping[str, tuple[Instruction, ...]]] = {
-    "Idle": (Instruction(DirectiveAction.ACTIVATE, {"active": False}),),
-    "Stop": (Instruction(DirectiveAction.STOP),),
+_ACTIVE: Final = (DesiredDirective(DirectiveAction.ACTIVATE, {"active": True}),)
+_INACTIVE: Final[Mapping[str, tuple[DesiredDirective, ...]]] = {
+    "Idle": (DesiredDirective(DirectiveAction.ACTIVATE, {"active": False}),),
+    "Stop": (DesiredDirective(DirectiveAction.STOP),),
 }
 
 
-def _selection(variable: OrchestrationVariable, value: Any) -> Tell:
+def _selection(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     requirements = variable.spec.task_requirements
     others = _INACTIVE[requirements.inactive_policy if requirements is not None else "Idle"]
     chosen = frozenset(_names(value, "active"))
@@ -48,14 +48,14 @@ def _selection(variable: OrchestrationVariable, value: Any) -> Tell:
 NETWORK_PRIORITY: Final = "networkPriority"
 
 
-def _allocation(variable: OrchestrationVariable, value: Any) -> Tell:
+def _allocation(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     shares = value if isinstance(value, dict) else {}
     asked = variable.spec.resources
     besides = {NETWORK_PRIORITY: str(asked.network_priority)} if asked is not None and asked.network_priority else {}
 
-    def tell(name: str) -> tuple[Instruction, ...]:
+    def tell(name: str) -> tuple[DesiredDirective, ...]:
         own = shares.get(name)
-        return (Instruction(DirectiveAction.ALLOCATE_RESOURCES, own | besides),) if isinstance(own, dict) else ()
+        return (DesiredDirective(DirectiveAction.ALLOCATE_RESOURCES, own | besides),) if isinstance(own, dict) else ()
 
     return tell
 
@@ -73,12 +73,12 @@ def wiring_of(value: Any) -> Wiring:
 _WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
 
 
-Named = Callable[[str], tuple[str, ...]]
+NamesByAgent = Callable[[str], tuple[str, ...]]
 """Agents, by the name of one."""
 
 
 @once
-def peers_by(variable: OrchestrationVariable) -> Named:
+def peers_named_by(variable: OrchestrationVariable) -> NamesByAgent:
     """Whom a variable names as an agent's peers by its stored status."""
     if variable.spec.type is OrchestrationType.CUSTOM:
         named = _named_peers(variable.status.value)
@@ -90,10 +90,10 @@ def peers_by(variable: OrchestrationVariable) -> Named:
 
 
 @once
-def told_of(variable: OrchestrationVariable) -> Named:
+def agents_naming_as_peer(variable: OrchestrationVariable) -> NamesByAgent:
     """To whom a variable names an agent as a peer; in a topology both ends of an edge know of each other."""
     if variable.spec.type is not OrchestrationType.CUSTOM:
-        return peers_by(variable)
+        return peers_named_by(variable)
     named = _named_peers(variable.status.value)
     return lambda name: tuple(agent for agent, peers in named.items() if name in peers)
 
@@ -103,13 +103,13 @@ def _named_peers(value: Any) -> dict[str, tuple[str, ...]]:
     found = value.get("directives") if isinstance(value, dict) else None
     named: dict[str, tuple[str, ...]] = {}
     for one in found if isinstance(found, list) else ():
-        for told in spoken(one):
-            if told.action is DirectiveAction.UPDATE_COMMUNICATION and peers_wrong(told.parameters) is None:
+        for told in parse_directive(one):
+            if told.action is DirectiveAction.UPDATE_COMMUNICATION and invalid_peers(told.parameters) is None:
                 named[str(one.get("agent"))] = tuple(peer["name"] for peer in told.parameters.get("peers") or ())
     return named
 
 
-def peers_wrong(parameters: JsonDict) -> str | None:
+def invalid_peers(parameters: JsonDict) -> str | None:
     """What is wrong with the peers that a directive names; None when an agent can be told of them."""
     peers = parameters.get("peers", [])
     directions = (None, *map(str, Direction))
@@ -123,16 +123,16 @@ def peers_wrong(parameters: JsonDict) -> str | None:
     return None if leader is None or isinstance(leader, str) else f"`coordinator` must be a name, not {leader!r:.40}"
 
 
-def _topology(variable: OrchestrationVariable, value: Any) -> Tell:
+def _topology(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     wiring = wiring_of(value)
     return lambda name: (_communication(wiring.peers[name], value),) if name in wiring.peers else ()
 
 
-def _communication(peers: tuple[Peer, ...], value: Any) -> Instruction:
+def _communication(peers: tuple[Peer, ...], value: Any) -> DesiredDirective:
     told: JsonDict = {"pattern": value["pattern"], "peers": [_peer(peer) for peer in peers]}
     if leader := _coordinator(value):
         told |= {"coordinator": leader, "term": _term(value)}
-    return Instruction(DirectiveAction.UPDATE_COMMUNICATION, told)
+    return DesiredDirective(DirectiveAction.UPDATE_COMMUNICATION, told)
 
 
 def _coordinator(value: Any) -> str | None:
@@ -149,45 +149,47 @@ def _peer(peer: Peer) -> JsonDict:
     return {"name": peer.name} | ({} if peer.direction is Direction.BOTH else {"direction": str(peer.direction)})
 
 
-def _pattern(variable: OrchestrationVariable, value: Any) -> Tell:
+def _pattern(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     communicate = _topology(variable, value)
     leader = _coordinator(value)
 
-    def tell(name: str) -> tuple[Instruction, ...]:
+    def tell(name: str) -> tuple[DesiredDirective, ...]:
         if name != leader:
             return communicate(name)
         told = {"role": str(AgentRole.COORDINATOR), "term": _term(value)}
-        return (*communicate(name), Instruction(DirectiveAction.CHANGE_ROLE, told))
+        return (*communicate(name), DesiredDirective(DirectiveAction.CHANGE_ROLE, told))
 
     return tell
 
 
-def _threshold(variable: OrchestrationVariable, value: Any) -> Tell:
+def _threshold(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     crossed = value if isinstance(value, dict) else {}
-    return lambda name: spoken(crossed.get(name))
+    return lambda name: parse_directive(crossed.get(name))
 
 
-def _custom(variable: OrchestrationVariable, value: Any) -> Tell:
+def _custom(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     """The value, as a parameter's; or the directives that it names."""
     if not isinstance(value, dict) or not isinstance(value.get("directives"), list):
         return _parameter(variable, value)
-    told: dict[str, list[Instruction]] = {}
+    told: dict[str, list[DesiredDirective]] = {}
     for one in value["directives"]:
         if isinstance(one, dict):
-            told.setdefault(str(one.get("agent")), []).extend(spoken(one))
+            told.setdefault(str(one.get("agent")), []).extend(parse_directive(one))
     return lambda name: tuple(told.get(name, ()))
 
 
-def spoken(one: Any) -> tuple[Instruction, ...]:
+def parse_directive(one: Any) -> tuple[DesiredDirective, ...]:
     """The directive that an object names; none when somebody else wrote it."""
     if not isinstance(one, dict) or one.get("action") not in list(DirectiveAction):
         return ()
     parameters = one.get("parameters")
     parameters = parameters if isinstance(parameters, dict) else {}
-    return () if wrong_parameters(parameters) else (Instruction(DirectiveAction(one["action"]), dict(parameters)),)
+    return (
+        () if invalid_parameters(parameters) else (DesiredDirective(DirectiveAction(one["action"]), dict(parameters)),)
+    )
 
 
-def wrong_parameters(parameters: JsonDict) -> str | None:
+def invalid_parameters(parameters: JsonDict) -> str | None:
     """Why no directive can carry these parameters; None when one can."""
     if len(parameters) > MAX_PARAMETERS:
         return f"with more than {MAX_PARAMETERS} parameters"
@@ -204,7 +206,7 @@ def _is_list(found: Any) -> TypeGuard[list[Any]]:
     return isinstance(found, list)
 
 
-INSTRUCTIONS: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, Any], Tell]]] = {
+DIRECTIVES_BY_TYPE: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, Any], DirectivesByAgent]]] = {
     OrchestrationType.AGENT_SELECTION: _selection,
     OrchestrationType.RESOURCE_ALLOCATION: _allocation,
     OrchestrationType.COMMUNICATION_TOPOLOGY: _topology,
@@ -216,16 +218,16 @@ INSTRUCTIONS: Final[Mapping[OrchestrationType, Callable[[OrchestrationVariable, 
 }
 
 
-def _nothing(_: str) -> tuple[Instruction, ...]:
+def _nothing(_: str) -> tuple[DesiredDirective, ...]:
     return ()
 
 
-def instructions(variable: OrchestrationVariable, value: Any) -> Tell:
+def directives_for_value(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     """What the variable tells each of its agents while `value` is in force."""
-    return _nothing if value is None else INSTRUCTIONS[variable.spec.type](variable, value)
+    return _nothing if value is None else DIRECTIVES_BY_TYPE[variable.spec.type](variable, value)
 
 
 @once
-def told_by(variable: OrchestrationVariable) -> Tell:
+def desired_directives(variable: OrchestrationVariable) -> DirectivesByAgent:
     """What the variable tells each of its agents by its stored status; reckoned once, however many agents ask."""
-    return instructions(variable, variable.status.value)
+    return directives_for_value(variable, variable.status.value)

@@ -12,14 +12,14 @@ from mabeam.api.variable import Mode
 from mabeam.core.conventions.metadata import child_labels, owner_reference
 from mabeam.core.directives.desired import NETWORK_PRIORITY
 from mabeam.core.directives.effective import PARAMETRIC, EffectiveSet
-from mabeam.core.directives.suspension import holds
+from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 
 # What a document of an older operator leaves out was nothing.
 _EMPTY: Final[JsonDict] = {"peers": [], "resources": {}, "proposals": []}
 
 
-def content_of(snapshot: AgentSnapshot, told: EffectiveSet, shares: Mapping[str, str]) -> JsonDict:
+def desired_content(snapshot: AgentSnapshot, told: EffectiveSet, shares: Mapping[str, str]) -> JsonDict:
     """The content by the set in force.
 
     An agent that its user stopped is not an idle one: the pod that follows its next start must not read that it is.
@@ -53,7 +53,11 @@ def _proposals(snapshot: AgentSnapshot) -> list[JsonDict]:
         vote = variable.status.consensus
         if vote is None or vote.outcome != "Pending" or vote.awaits_approval or variable.spec.consensus is None:
             continue
-        if holds(variable) or variable.spec.mode is Mode.ADVISE or not variable.selects(agent.name, agent.labels):
+        if (
+            is_suspended(variable)
+            or variable.spec.mode is Mode.ADVISE
+            or not variable.selects(agent.name, agent.labels)
+        ):
             continue
         proposal = {"id": vote.proposal, "variable": variable.metadata.name, "proposed": vote.proposed}
         deadline = {"deadline": format_time(vote.deadline)} if vote.deadline is not None else {}
@@ -61,12 +65,12 @@ def _proposals(snapshot: AgentSnapshot) -> list[JsonDict]:
     return sorted(found, key=lambda proposal: str(proposal["variable"]))
 
 
-def document_content(document: JsonDict) -> JsonDict:
+def content_of_document(document: JsonDict) -> JsonDict:
     """What a stored document tells, in today's words."""
     return _EMPTY | {key: value for key, value in document.items() if key not in ("agent", "generation")}
 
 
-def holds_item(document: JsonDict, item: AgentDirective) -> bool:
+def document_carries(document: JsonDict, item: AgentDirective) -> bool:
     """Whether the document has what the directive tells; an order about pods is in none."""
     if item.action in PARAMETRIC:
         return _within(document.get("parameters"), item.parameters)

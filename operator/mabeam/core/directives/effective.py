@@ -9,10 +9,10 @@ from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
 from mabeam.api.variable import Mode, OrchestrationVariable
-from mabeam.core.directives.conflicts import Claim, Hearing, Key, precedence, resolve
-from mabeam.core.directives.desired import NETWORK_PRIORITY, Instruction, told_by
-from mabeam.core.directives.suspension import holds
-from mabeam.core.directives.validity import REFUSALS
+from mabeam.core.directives.conflicts import ConflictContext, DesiredSetting, Subject, precedence, resolve
+from mabeam.core.directives.desired import NETWORK_PRIORITY, DesiredDirective, desired_directives
+from mabeam.core.directives.suspension import is_suspended
+from mabeam.core.directives.validity import VALIDATORS
 from mabeam.core.functions import Ask
 
 # design, "Directive timeout": in code, not a CRD default.
@@ -66,7 +66,7 @@ class EffectiveSet:
 
     def lost(self, item: AgentDirective) -> Conflict | None:
         """The conflict the item lost, None when it is in force."""
-        return lost_in(self.conflicts, item)
+        return conflict_lost(self.conflicts, item)
 
     @property
     def listed(self) -> tuple[Conflict, ...]:
@@ -78,14 +78,14 @@ class EffectiveSet:
         return tuple(self.conflicts[place] for place in sorted(first[:MAX_ITEMS]))
 
 
-def lost_in(conflicts: Sequence[Conflict], item: AgentDirective) -> Conflict | None:
+def conflict_lost(conflicts: Sequence[Conflict], item: AgentDirective) -> Conflict | None:
     """The conflict the item lost, of those; None when it lost none."""
     own = [c for c in conflicts if c.loser == item.variable and (c.value is None or c.loser == c.winner)]
     about = {key for key, _ in _subjects(item.action, item.parameters)} if own else set()
     return next((conflict for conflict in own if (conflict.action, conflict.parameter) in about), None)
 
 
-def _subjects(action: DirectiveAction, parameters: JsonDict) -> list[tuple[Key, Any]]:
+def _subjects(action: DirectiveAction, parameters: JsonDict) -> list[tuple[Subject, Any]]:
     """What a directive claims: each thing that it is about, and what it wants of it."""
     if action in PARAMETRIC:
         return [((None, name), value) for name, value in parameters.items()]
@@ -97,7 +97,7 @@ _REPLICAS: Final = DirectiveAction.SCALE_UP
 
 
 # Start and Stop are about one thing, and so are ScaleUp and ScaleDown. A Migrate is about nothing that two could differ in.
-SUBJECTS: Final[Mapping[DirectiveAction, Callable[[JsonDict], list[tuple[Key, Any]]]]] = {
+SUBJECTS: Final[Mapping[DirectiveAction, Callable[[JsonDict], list[tuple[Subject, Any]]]]] = {
     DirectiveAction.START: lambda p: [((_STATE, "desiredState"), "Running")],
     DirectiveAction.STOP: lambda p: [((_STATE, "desiredState"), "Stopped")],
     DirectiveAction.SCALE_UP: lambda p: [((_REPLICAS, "replicas"), ("up", p.get("replicas")))],
@@ -121,7 +121,7 @@ def effective_set(
     agent: Agent,
     variables: Sequence[OrchestrationVariable],
     before: Sequence[AgentDirective],
-    hearing: Hearing = Hearing(),  # noqa: B008 - frozen
+    context: ConflictContext = ConflictContext(),  # noqa: B008 - frozen
 ) -> EffectiveSet:
     """Every variable's directives for this agent, and what remains of them after conflicts are resolved.
 
@@ -145,31 +145,31 @@ def effective_set(
     refused = {
         place: wrong
         for place, (_, item) in enumerate(kept)
-        if item.action in REFUSALS and (wrong := REFUSALS[item.action](agent, item.parameters))
+        if item.action in VALIDATORS and (wrong := VALIDATORS[item.action](agent, item.parameters))
     }
-    claims = [claim for place, pair in enumerate(kept) if place not in refused for claim in _claims(*pair)]
-    resolved = resolve(claims, agent.spec.conflict_resolution, hearing)
+    settings = [setting for place, pair in enumerate(kept) if place not in refused for setting in _claims(*pair)]
+    resolved = resolve(settings, agent.spec.conflict_resolution, context)
     return EffectiveSet(
         items=tuple(item for _, item in kept),
         conflicts=resolved.conflicts,
-        parameters={key[1]: claim.value for key, claim in resolved.in_force.items() if key[0] is None},
+        parameters={key[1]: setting.value for key, setting in resolved.in_force.items() if key[0] is None},
         problems=(*problems, *resolved.problems),
         refused=refused,
         asks=resolved.asks,
-        **_orders(agent, {key: claim.value for key, claim in resolved.in_force.items() if key[0] is not None}),
+        **_orders(agent, {key: setting.value for key, setting in resolved.in_force.items() if key[0] is not None}),
     )
 
 
 def _rank(variable: OrchestrationVariable) -> tuple[int, bool, float, str]:
     return precedence(
-        Claim(variable.metadata.name, "", None, variable.spec.priority, variable.metadata.creation_timestamp)
+        DesiredSetting(variable.metadata.name, "", None, variable.spec.priority, variable.metadata.creation_timestamp)
     )
 
 
-def _claims(variable: OrchestrationVariable, item: AgentDirective) -> list[Claim]:
+def _claims(variable: OrchestrationVariable, item: AgentDirective) -> list[DesiredSetting]:
     meta = variable.metadata
     return [
-        Claim(
+        DesiredSetting(
             meta.name,
             parameter,
             value,
@@ -182,7 +182,7 @@ def _claims(variable: OrchestrationVariable, item: AgentDirective) -> list[Claim
     ]
 
 
-def _orders(agent: Agent, in_force: Mapping[Key, Any]) -> dict[str, Any]:
+def _orders(agent: Agent, in_force: Mapping[Subject, Any]) -> dict[str, Any]:
     """What the claims on other things than parameters come to, as fields of the set."""
     orders: dict[str, Any] = {}
     state = in_force.get((_STATE, "desiredState"))
@@ -215,16 +215,16 @@ def _items(
         return ()
     if not variable.selects(agent.metadata.name, agent.metadata.labels):
         return ()
-    if holds(variable) or variable.spec.mode is Mode.ADVISE or variable.status.observed_generation < 0:
+    if is_suspended(variable) or variable.spec.mode is Mode.ADVISE or variable.status.observed_generation < 0:
         return previous
     found = []
-    for instruction in told_by(variable)(agent.metadata.name):
+    for instruction in desired_directives(variable)(agent.metadata.name):
         old = next((item for item in previous if item.action is instruction.action), None)
         found.append(_item(variable, instruction, old))
     return tuple(found)
 
 
-def _item(variable: OrchestrationVariable, instruction: Instruction, old: AgentDirective | None) -> AgentDirective:
+def _item(variable: OrchestrationVariable, instruction: DesiredDirective, old: AgentDirective | None) -> AgentDirective:
     wanted = AgentDirective(
         variable=variable.metadata.name,
         action=instruction.action,
@@ -232,11 +232,11 @@ def _item(variable: OrchestrationVariable, instruction: Instruction, old: AgentD
         priority=priority_of(variable, instruction.action),
         timeout_seconds=timeout_seconds(variable, instruction.action),
     )
-    if old is None or not same_order(old, wanted):
+    if old is None or not same_directive(old, wanted):
         return wanted
     return old.model_copy(update={"priority": wanted.priority, "timeout_seconds": wanted.timeout_seconds})
 
 
-def same_order(one: AgentDirective, other: AgentDirective) -> bool:
+def same_directive(one: AgentDirective, other: AgentDirective) -> bool:
     """Whether two directives order the same: same action, same parameters."""
     return one.action is other.action and one.parameters == other.parameters

@@ -21,7 +21,7 @@ DROPPED: Final = "dropped: the agent failed after it came, and goes on with its 
 _IN_FORCE: Final = frozenset({DirectiveState.DELIVERED, DirectiveState.ACKNOWLEDGED})
 
 
-class Lapse(Enum):
+class HealthChange(Enum):
     """What a pass found of the agent: nothing, an abnormal end, or that it begins anew."""
 
     NONE = "none"
@@ -29,7 +29,9 @@ class Lapse(Enum):
     RELEASED = "released"
 
 
-def restored(spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, lapse: Lapse) -> EffectiveSet:
+def restore_last_good(
+    spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, lapse: HealthChange
+) -> EffectiveSet:
     """The set without the directives that are to blame, as far as anyone can know; what was good of their parameters instead."""
     good = before.last_good or {}
     items = tuple(_judged(spec, item, good, lapse) for item in wanted.items)
@@ -38,9 +40,9 @@ def restored(spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, lap
     return replace(wanted, items=items, parameters=blameless | {p: good[p] for p in sorted(blamed) if p in good})
 
 
-def _judged(spec: AgentSpec, item: AgentDirective, good: JsonDict, lapse: Lapse) -> AgentDirective:
+def _judged(spec: AgentSpec, item: AgentDirective, good: JsonDict, lapse: HealthChange) -> AgentDirective:
     asked = spec.fault_tolerance.recovery_strategy is RecoveryStrategy.RESTORE_LAST_GOOD
-    blamed = lapse is Lapse.FAILED or (item.dropped and lapse is not Lapse.RELEASED)
+    blamed = lapse is HealthChange.FAILED or (item.dropped and lapse is not HealthChange.RELEASED)
     dropped = asked and blamed and item.action in PARAMETRIC and not _was_good(item, good)
     return item.model_copy(update={"dropped": True if dropped else None})
 
@@ -49,7 +51,7 @@ def _was_good(item: AgentDirective, good: JsonDict) -> bool:
     return all(parameter in good and good[parameter] == value for parameter, value in item.parameters.items())
 
 
-def in_force(directives: AgentDirectives) -> JsonDict:
+def parameters_in_force(directives: AgentDirectives) -> JsonDict:
     """The parameters that a stored status stands for."""
     conflicts = [conflict for conflict in directives.conflicts if conflict.action is None]
     lost = {(conflict.loser, conflict.parameter) for conflict in conflicts}
@@ -66,7 +68,7 @@ def in_force(directives: AgentDirectives) -> JsonDict:
     return held | together | unresolved
 
 
-def proven_at(
+def healthy_at(
     snapshot: AgentSnapshot, directives: AgentDirectives, parameters: JsonDict, ready_pods: tuple[PodFacts, ...]
 ) -> datetime | None:
     """When the agent will have been healthy with these parameters for long enough; None when that is not to be asked.

@@ -17,7 +17,7 @@ from mabeam.core.snapshot import AgentSnapshot
 _OUT: Final = str(Direction.OUT)
 
 
-def enforce(snapshot: AgentSnapshot, told: EffectiveSet) -> tuple[Effect, ...]:
+def network_policy_effects(snapshot: AgentSnapshot, told: EffectiveSet) -> tuple[Effect, ...]:
     """The writes that make the agent's NetworkPolicy say what its topology does; its deletion when none is enforced."""
     found = snapshot.policy
     if found is not None and not found.ours:

@@ -8,10 +8,10 @@ from typing import Final
 from mabeam.api.agent import Agent, AgentResources, AgentSpec, ConflictResolver, Preference
 from mabeam.api.agent_status import AgentState
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState
-from mabeam.core.directives.conflicts import Hearing, Leader
-from mabeam.core.directives.effective import EffectiveSet, effective_set, lost_in, same_order
+from mabeam.core.directives.conflicts import ConflictContext, Leader
+from mabeam.core.directives.effective import EffectiveSet, conflict_lost, effective_set, same_directive
 from mabeam.core.directives.generations import stored_directives
-from mabeam.core.directives.last_good import in_force
+from mabeam.core.directives.last_good import parameters_in_force
 from mabeam.core.pods import spec_hash
 from mabeam.core.pods.lifecycle import is_live
 from mabeam.core.pods.resources import RESIZABLE, Amounts, allotted, declared, same_amounts
@@ -21,14 +21,14 @@ EXHAUSTED: Final = "ResourceExhausted"
 
 
 @dataclass(frozen=True)
-class Orders:
+class SpecOverrides:
     """What the agent is told, and what follows from it for its pods.
 
     `shape` is the hash of what its pods are made from; `resources` what their main container is to have, None when nobody
     allots it any; `shares` the amounts that are in force, those of a refused allotment being the last good ones.
     """
 
-    told: EffectiveSet
+    directives: EffectiveSet
     shape: str
     resources: Amounts | None
     shares: dict[str, str]
@@ -36,20 +36,20 @@ class Orders:
     reconfigurations: int
 
 
-def orders_of(snapshot: AgentSnapshot) -> Orders:
+def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
     """The agent's orders by its variables as they stand and its own stored status."""
     agent, before = snapshot.agent, stored_directives(snapshot)
     told = EffectiveSet()
     if snapshot.variables or before.items:
-        hearing = Hearing(partial(_leader, snapshot), in_force(before), snapshot.answers)
-        told = effective_set(agent, snapshot.variables, before.items, hearing)
+        context = ConflictContext(partial(_leader, snapshot), parameters_in_force(before), snapshot.answers)
+        told = effective_set(agent, snapshot.variables, before.items, context)
     status = agent.status
     migrations = (status.migrations or 0) + _newly(told, before, DirectiveAction.MIGRATE)
     reconfigurations = (status.reconfigurations or 0) + _newly(told, before, DirectiveAction.RECONFIGURE)
     shares = _shares(told, before)
     resources = _resources(snapshot, shares)
     shape = spec_hash.shape(_prioritised(agent.spec, told), reconfigurations)
-    return Orders(told, shape, resources, shares, migrations, reconfigurations)
+    return SpecOverrides(told, shape, resources, shares, migrations, reconfigurations)
 
 
 def _resources(snapshot: AgentSnapshot, shares: dict[str, str]) -> Amounts | None:
@@ -76,7 +76,7 @@ def _newly(told: EffectiveSet, before: AgentDirectives, action: DirectiveAction)
 
 def _was_in_force(before: AgentDirectives, item: AgentDirective) -> Iterator[bool]:
     return (
-        old.variable == item.variable and same_order(old, item) and lost_in(before.conflicts, old) is None
+        old.variable == item.variable and same_directive(old, item) and conflict_lost(before.conflicts, old) is None
         for old in before.items
     )
 
@@ -95,9 +95,9 @@ def _shares(told: EffectiveSet, before: AgentDirectives) -> dict[str, str]:
     return kept | {name: amount for name, amount in (before.allotted or {}).items() if name in RESIZABLE}
 
 
-def obey(snapshot: AgentSnapshot, orders: Orders) -> AgentSnapshot:
+def apply_overrides(snapshot: AgentSnapshot, overrides: SpecOverrides) -> AgentSnapshot:
     """The snapshot with the agent as its directives have it: replicas, desired state, bandwidth."""
-    told, spec = orders.told, snapshot.agent.spec
+    told, spec = overrides.directives, snapshot.agent.spec
     words: dict[str, object] = {}
     if told.replicas is not None:
         words["replicas"] = told.replicas

@@ -9,13 +9,13 @@ from mabeam.api.directive import DirectiveAction
 _STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
 
 
-def absolute(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
+def absolute_replicas(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
     """The parameters with `replicas` in the place of `by` (default 1), reckoned from so many and within `min` and `max`.
 
     Parameters that are wrong stay as they are, for whoever is told to refuse them.
     """
     sign = _STEPS.get(action)
-    if sign is None or "replicas" in parameters or wrong_step(parameters) is not None:
+    if sign is None or "replicas" in parameters or invalid_step(parameters) is not None:
         return parameters
     wanted = replicas + sign * _whole(parameters.get("by"), 1)
     least, most = _whole(parameters.get("min"), 0), _whole(parameters.get("max"), MOST_REPLICAS)
@@ -23,7 +23,7 @@ def absolute(action: DirectiveAction, parameters: JsonDict, replicas: int) -> Js
     return rest | {"replicas": max(0, min(max(wanted, least), most, MOST_REPLICAS))}
 
 
-def wrong_step(parameters: JsonDict) -> str | None:
+def invalid_step(parameters: JsonDict) -> str | None:
     """Why `by`, `min` and `max` order nothing; None when they do."""
     for name in ("by", "min", "max"):
         if name in parameters and _whole(parameters[name], -1) < 0:

@@ -6,7 +6,7 @@ from mabeam.api.variable_blocks import VariableEscalation
 from mabeam.core.conventions.metadata import asked_for
 
 
-def holds(variable: OrchestrationVariable) -> bool:
+def is_suspended(variable: OrchestrationVariable) -> bool:
     """Whether the variable tells nobody anything new: it is paused, by its user or for its failures."""
     tolerance = variable.spec.fault_tolerance
     pauses = tolerance is not None and tolerance.escalation_policy is VariableEscalation.PAUSE
@@ -18,10 +18,10 @@ def is_frozen(variable: OrchestrationVariable) -> bool:
     tolerance, status = variable.spec.fault_tolerance, variable.status
     if tolerance is None or status.frozen_at is None or tolerance.escalation_policy is VariableEscalation.ALERT:
         return False
-    return not _is_released(variable)
+    return not is_released(variable)
 
 
-def _is_released(variable: OrchestrationVariable) -> bool:
+def is_released(variable: OrchestrationVariable) -> bool:
     status = variable.status
     asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
     return (

@@ -7,8 +7,8 @@ from typing import Any, Final
 from mabeam.api.agent import MOST_REPLICAS, Agent
 from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.directives.desired import NETWORK_PRIORITY, peers_wrong
-from mabeam.core.directives.replicas import wrong_step
+from mabeam.core.directives.desired import NETWORK_PRIORITY, invalid_peers
+from mabeam.core.directives.replicas import invalid_step
 from mabeam.core.pods.resources import allotted
 
 # --- what the operator itself refuses -----------------------------------------------------------------------------------------
@@ -18,7 +18,7 @@ def _wrong_replicas(agent: Agent, parameters: JsonDict) -> str | None:
     replicas = parameters.get("replicas")
     if agent.metadata.autoscaler:
         return f"an autoscaler owns spec.replicas ({agent.metadata.autoscaler})"
-    if replicas is None and (wrong := wrong_step(parameters)) is not None:
+    if replicas is None and (wrong := invalid_step(parameters)) is not None:
         return wrong
     if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MOST_REPLICAS:
         return f"`replicas` must be a whole number from 0 to {MOST_REPLICAS}, not {replicas!r:.40}"
@@ -47,11 +47,11 @@ def _is_quantity(amount: Any) -> bool:
     return isinstance(amount, str) and len(amount) <= 32 and re.match(QUANTITY_PATTERN, amount) is not None
 
 
-REFUSALS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {
+VALIDATORS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {
     DirectiveAction.SCALE_UP: _wrong_replicas,
     DirectiveAction.SCALE_DOWN: _wrong_replicas,
     DirectiveAction.CHANGE_ROLE: _wrong_role,
     DirectiveAction.ACTIVATE: _wrong_active,
-    DirectiveAction.UPDATE_COMMUNICATION: lambda agent, parameters: peers_wrong(parameters),
+    DirectiveAction.UPDATE_COMMUNICATION: lambda agent, parameters: invalid_peers(parameters),
     DirectiveAction.ALLOCATE_RESOURCES: _wrong_resources,
 }

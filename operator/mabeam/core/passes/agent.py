@@ -12,11 +12,11 @@ from mabeam.api.agent_status import AgentStatus, EffectiveAgent, FailureCause, P
 from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE, LABEL_AGENT
 from mabeam.core.conventions.metadata import asked_for
 from mabeam.core.decision import Decision, soonest
-from mabeam.core.directives.confirmation import Seen
+from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import deliver
-from mabeam.core.directives.last_good import Lapse
-from mabeam.core.directives.network_policy import enforce
-from mabeam.core.directives.overrides import Orders, obey, orders_of
+from mabeam.core.directives.last_good import HealthChange
+from mabeam.core.directives.network_policy import network_policy_effects
+from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
 from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.supervision import ledger as budget
@@ -44,8 +44,8 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         return Decision(before, "unchanged")  # the garbage collector has the rest; a new pod would only be in its way
     if snapshot.invalid is not None:
         return summary.invalid(snapshot, now)
-    orders = orders_of(snapshot)
-    snapshot = obey(snapshot, orders)
+    orders = spec_overrides(snapshot)
+    snapshot = apply_overrides(snapshot, orders)
     agent = snapshot.agent
     supervision, reborn = instruction.obeyed(before.supervision, snapshot.word)
     wanted_down = working_set.is_wanted_down(snapshot)
@@ -91,12 +91,12 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     rests = wanted_down or working_set.at_rest(run.records.values())
     seen = _seen_of(run, orders, agent.spec.replicas)
     delivery = deliver(snapshot, ready, rests, now, _lapse(run, released), orders, seen)
-    policy = enforce(snapshot, orders.told)
+    policy = network_policy_effects(snapshot, orders.directives)
     status = before.model_copy(
         update={
             "observed_generation": agent.metadata.generation,
-            "role": orders.told.role or agent.spec.role_name,
-            "active": not wanted_down and run.parked_at is None and orders.told.active,
+            "role": orders.directives.role or agent.spec.role_name,
+            "active": not wanted_down and run.parked_at is None and orders.directives.active,
             "pods": tuple(run.records[ordinal] for ordinal in sorted(run.records)),
             "restarts": min(run.restarts, MOST_COUNTED),
             "disruptions": min(run.disruptions, MOST_COUNTED),
@@ -127,15 +127,15 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         effects=(*run.effects, *delivery.effects, *policy),
         events=summary.told(agent, run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
-        asks=orders.told.asks,
+        asks=orders.directives.asks,
     )
 
 
-def _seen_of(run: Pass, orders: Orders, replicas: int) -> Seen:
+def _seen_of(run: Pass, orders: SpecOverrides, replicas: int) -> RolloutState:
     """How far the agent's pods are with what it is told about them."""
     live = sum(1 for pod in run.snapshot.pods if lifecycle.is_live(pod))
     records = tuple(run.records[ordinal] for ordinal in sorted(run.records))
-    return Seen(records, live, replicas, orders.shape, orders.migrations, orders.resources)
+    return RolloutState(records, live, replicas, orders.shape, orders.migrations, orders.resources)
 
 
 def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
@@ -144,12 +144,12 @@ def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
     return record if record.terminating == lingers else record.model_copy(update={"terminating": lingers})
 
 
-def _lapse(run: Pass, released: bool) -> Lapse:
+def _lapse(run: Pass, released: bool) -> HealthChange:
     """Whether this pass found an abnormal end that its directives may be to blame for, or the agent begins anew."""
     found = run.ledger[len(run.snapshot.agent.status.failures) :]
     if any(failure.counted and failure.cause is not FailureCause.NORMAL_EXIT for failure in found):
-        return Lapse.FAILED
-    return Lapse.RELEASED if released else Lapse.NONE
+        return HealthChange.FAILED
+    return HealthChange.RELEASED if released else HealthChange.NONE
 
 
 def _told_to_move(run: Pass) -> str | None:

@@ -18,7 +18,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.decision import Decision, Effect
-from mabeam.core.directives.delivery import only_delivers
+from mabeam.core.directives.delivery import writes_only_directives
 from mabeam.core.snapshot import AgentSnapshot
 
 Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
@@ -55,7 +55,7 @@ def delivered_first(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) ->
     before, after = snapshot.agent.status, decision.status
     if decision.events or before.directives == after.directives or not _differ_in_directives_only(before, after):
         return decision
-    if not only_delivers(snapshot, decision.effects):
+    if not writes_only_directives(snapshot, decision.effects):
         return decision
     return Decision(before, "delivered first", decision.effects, requeue_after=0.0)
 

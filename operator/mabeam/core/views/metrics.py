@@ -10,7 +10,7 @@ from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.directives.effective import lost_in
+from mabeam.core.directives.effective import conflict_lost
 
 ISSUED: Final = "issued"
 ACKNOWLEDGED: Final = "acknowledged"
@@ -29,7 +29,7 @@ _ENDS: Final = {
 
 def is_overruled(told: AgentDirectives, item: AgentDirective) -> bool:
     """Whether the directive is set aside, so that nobody was asked: another variable won, or it came before a failure."""
-    aside = lost_in(told.conflicts, item) is not None or bool(item.dropped)
+    aside = conflict_lost(told.conflicts, item) is not None or bool(item.dropped)
     return item.state is DirectiveState.REFUSED and aside
 
 

@@ -8,8 +8,8 @@ from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.core.coordination.strategies.interface import Outcome, Round
 from mabeam.core.coordination.strategies.parameter import _of_domain, called
-from mabeam.core.directives.desired import wrong_parameters
-from mabeam.core.directives.replicas import absolute
+from mabeam.core.directives.desired import invalid_parameters
+from mabeam.core.directives.replicas import absolute_replicas
 
 # --- Custom ---------------------------------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
         if key in told:
             return None, f"gave {one['agent']} the action {action} twice"
         # From what the user asks for, not from what is in effect: a function that says the same again must order the same.
-        parameters = absolute(action, one.get("parameters") or {}, agents[one["agent"]].spec.replicas)
+        parameters = absolute_replicas(action, one.get("parameters") or {}, agents[one["agent"]].spec.replicas)
         told[key] = {"agent": one["agent"], "action": str(action), "parameters": parameters}
     return {"directives": [told[key] for key in sorted(told)]}, None
 
@@ -55,4 +55,4 @@ def _wrong_with(one: Any, agents: Mapping[str, object]) -> str | None:
     parameters = one.get("parameters")
     if not isinstance(parameters, dict | None):
         return "whose parameters are no object"
-    return wrong_parameters(parameters or {})
+    return invalid_parameters(parameters or {})

@@ -11,8 +11,8 @@ from mabeam.api.variable_blocks import Threshold, ThresholdAction
 from mabeam.api.variable_status import Candidate
 from mabeam.core.coordination.strategies.interface import Outcome, Round
 from mabeam.core.decision import soonest
-from mabeam.core.directives.desired import spoken
-from mabeam.core.directives.replicas import absolute
+from mabeam.core.directives.desired import parse_directive
+from mabeam.core.directives.replicas import absolute_replicas
 
 RULE: Final = "Threshold"
 # Those that a lasting breach repeats, each time from where the last one led; any other action is done once.
@@ -111,7 +111,7 @@ def _entry(round_: Round, action: ThresholdAction, agent: Agent, state: str) -> 
     return {
         "state": state,
         "action": str(action.action),
-        "parameters": absolute(action.action, dict(action.parameters), agent.wanted_replicas),
+        "parameters": absolute_replicas(action.action, dict(action.parameters), agent.wanted_replicas),
         "since": format_time(round_.now),
     }
 
@@ -134,7 +134,7 @@ def _beyond(threshold: Threshold, metric: float) -> bool:
 
 def _is_entry(entry: Any) -> bool:
     """Whether it is an entry as it is written here; anything else somebody else wrote, and it counts for nothing."""
-    return bool(isinstance(entry, dict) and entry.get("state") in ("Breached", "Recovered") and spoken(entry))
+    return bool(isinstance(entry, dict) and entry.get("state") in ("Breached", "Recovered") and parse_directive(entry))
 
 
 def _moment(text: Any) -> datetime | None:
