@@ -31,14 +31,14 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
-class Rehearsed(StrEnum):
+class SimulationFormat(StrEnum):
     """How a rehearsal is printed."""
 
     TABLE = "table"
     JSON = "json"
 
 
-class Told(StrEnum):
+class ExplanationFormat(StrEnum):
     """How an explanation is printed."""
 
     TEXT = "text"
@@ -220,7 +220,7 @@ def simulate(
             "--runs", min=1, max=100_000, help="With more than one: how the figures spread; each run has the next seed."
         ),
     ] = 1,
-    output: Annotated[Rehearsed, typer.Option("--output", "-o", help="How to print.")] = Rehearsed.TABLE,
+    output: Annotated[SimulationFormat, typer.Option("--output", "-o", help="How to print.")] = SimulationFormat.TABLE,
 ) -> None:
     """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
     from time import process_time
@@ -240,7 +240,8 @@ def simulate(
         _warn(f"{problem.filename}: {problem.strerror}")
         raise typer.Exit(2) from None
     typer.echo(
-        table(result) if output is Rehearsed.TABLE else json.dumps(result, indent=2), nl=output is Rehearsed.JSON
+        table(result) if output is SimulationFormat.TABLE else json.dumps(result, indent=2),
+        nl=output is SimulationFormat.JSON,
     )
     # Apart from the result, which is the same to the byte on every machine.
     made, seconds = decisions(result), max(process_time() - began, 0.001)
@@ -256,13 +257,13 @@ def explain(
             "--filename", "-f", help="Variables, and their ConfigMaps and Agents if at hand: YAML; - for stdin."
         ),
     ] = None,
-    output: Annotated[Told, typer.Option("--output", "-o", help="How to print.")] = Told.TEXT,
+    output: Annotated[ExplanationFormat, typer.Option("--output", "-o", help="How to print.")] = ExplanationFormat.TEXT,
 ) -> None:
     """Tell why a value is what it is: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
     from mabeam.offline.explain import explained, words
 
     found = _of_world("explain", filename, lambda world: explained(world, name))
-    if output is Told.JSON:
+    if output is ExplanationFormat.JSON:
         typer.echo(json.dumps(found, indent=2))
     else:
         typer.echo("\n".join(words(one) for one in found), nl=False)

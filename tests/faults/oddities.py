@@ -10,7 +10,7 @@ from faults.specs import NUMBERS, ODD_TEXT, Draw
 AGENTS: Final = 30
 VARIABLES: Final = 20
 SUPERVISORS: Final = 8
-MOST_REPLICAS: Final = 3
+MAX_REPLICAS: Final = 3
 
 # etcd takes requests of 1.5 MiB; the apiserver takes annotations of 256 KiB in all.
 ETCD_BYTES: Final = 1_572_864
@@ -47,7 +47,7 @@ def _body(kind: str, name: str, spec: JsonDict, **meta: Any) -> JsonDict:
 
 def _placed(spec: JsonDict, draw: Draw) -> JsonDict:
     """The spec with few replicas, and most of its pods on the fake nodes, so that what can run does."""
-    spec["replicas"] = min(spec.get("replicas", 1), MOST_REPLICAS)
+    spec["replicas"] = min(spec.get("replicas", 1), MAX_REPLICAS)
     pod = (spec.get("template") or {}).get("spec")
     if isinstance(pod, dict) and isinstance(pod.get("containers"), list) and not draw.rarely(8):
         pod |= FAKE

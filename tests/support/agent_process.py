@@ -52,7 +52,7 @@ class Process:
         return self._err.read_text()
 
     @property
-    def last_words(self) -> list[str]:
+    def termination_message(self) -> list[str]:
         """The lines of the termination message."""
         return self._words.read_text().splitlines()
 

@@ -119,7 +119,7 @@ def test_the_operator_understands_every_answer_of_the_sdk() -> None:
     agent.waiting(30)
     agent.refuse(Directives(generation=7), 'no "GPU"\nhere', variable="gpu")
     agent.applied(Directives(generation=7))
-    report = parse(exposition(agent._answers.families)())
+    report = parse(exposition(agent._samples.families)())
     assert report.problems == ()
     assert report.numbers == {"temperature": 0.4}
     assert report.choices == {"model": {"small": 1, "large": 0.3}}

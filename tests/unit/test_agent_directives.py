@@ -51,7 +51,7 @@ def eventually(condition: Callable[[], object]) -> None:
 def samples(agent: Agent) -> dict[str, dict[tuple[tuple[str, str], ...], float]]:
     return {
         name: {tuple(sorted(labels.items())): value for labels, value in found}
-        for name, _, found in agent._answers.families()
+        for name, _, found in agent._samples.families()
     }
 
 

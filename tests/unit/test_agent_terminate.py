@@ -41,7 +41,7 @@ def terminations(agent: Process) -> list[str]:
 
 
 def last_report(agent: Process) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(agent.last_words[0])
+    found: dict[str, Any] = json.loads(agent.termination_message[0])
     return found
 
 
@@ -56,14 +56,14 @@ def test_a_signal_is_a_shutdown(start: Start, worker: str, number: int) -> None:
     agent.process.send_signal(number)
     assert agent.exit_code() == 0
     assert terminations(agent) == ["shutdown"]
-    assert agent.last_words[-1] == "shutdown"
+    assert agent.termination_message[-1] == "shutdown"
     assert agent.err == ""
 
 
 @kinds
 def test_a_run_that_returns_by_itself_is_normal(start: Start, worker: str) -> None:
     agent = start(doing(worker, run="return"))
-    assert (agent.exit_code(), terminations(agent), agent.last_words[-1]) == (0, ["normal"], "normal")
+    assert (agent.exit_code(), terminations(agent), agent.termination_message[-1]) == (0, ["normal"], "normal")
 
 
 ERRORS = {
@@ -80,13 +80,13 @@ def test_a_run_that_raises_is_an_error(start: Start, worker: str, statement: str
     agent = start(doing(worker, run=statement))
     assert agent.exit_code() == code
     assert terminations(agent) == [f"error: {words}"]
-    assert agent.last_words[-1] == words
+    assert agent.termination_message[-1] == words
 
 
 @kinds
 def test_an_exit_with_code_0_is_normal(start: Start, worker: str) -> None:
     agent = start(doing(worker, run="raise SystemExit"))
-    assert (agent.exit_code(), terminations(agent), agent.last_words[-1]) == (0, ["normal"], "normal")
+    assert (agent.exit_code(), terminations(agent), agent.termination_message[-1]) == (0, ["normal"], "normal")
 
 
 @kinds
@@ -97,7 +97,7 @@ def test_an_error_while_stopping_is_an_error(start: Start, worker: str) -> None:
     agent.process.terminate()
     assert agent.exit_code() == 1
     assert terminations(agent) == ["error: OSError: cannot save"]
-    assert agent.last_words[-1] == "OSError: cannot save"
+    assert agent.termination_message[-1] == "OSError: cannot save"
 
 
 # --- terminate that fails --------------------------------------------------------------------------------------------
@@ -121,7 +121,7 @@ def test_a_terminate_that_fails_never_hides_how_run_ended(
 ) -> None:
     agent = start(doing(worker, run, terminate))
     assert agent.exit_code() == code
-    assert agent.last_words[-1] == words
+    assert agent.termination_message[-1] == words
     assert ("OSError: disk full" in agent.err) == ("OSError" in terminate)
 
 
@@ -141,7 +141,7 @@ def test_an_agent_that_does_not_hear_is_left_to_sigkill(start: Start) -> None:
     agent.says("deaf")
     agent.process.kill()
     assert agent.exit_code() == -signal.SIGKILL
-    assert (terminations(agent), agent.last_words) == ([], [])
+    assert (terminations(agent), agent.termination_message) == ([], [])
 
 
 # --- when it is called -----------------------------------------------------------------------------------------------
@@ -183,14 +183,14 @@ def test_a_worker_that_could_not_be_made_has_nothing_to_terminate(start: Start) 
         """
     )
     assert agent.exit_code() == 1
-    assert (terminations(agent), agent.last_words[-1]) == ([], "ValueError: no such model")
+    assert (terminations(agent), agent.termination_message[-1]) == ([], "ValueError: no such model")
 
 
 def test_an_async_terminate_needs_an_async_run(start: Start) -> None:
     agent = start(doing(SYNC).replace("def terminate", "async def terminate"))
     assert agent.exit_code() == 2
     assert "its terminate is async, so its run must be async too" in agent.err
-    assert "so its run must be async too" in agent.last_words[-1]
+    assert "so its run must be async too" in agent.termination_message[-1]
 
 
 def test_an_async_worker_may_terminate_without_await(start: Start) -> None:
@@ -292,7 +292,7 @@ def test_the_last_report_holds_what_terminate_still_said(start: Start) -> None:
     agent.says("running")
     agent.process.terminate()
     assert agent.exit_code() == 0
-    assert len(agent.last_words) == 2
+    assert len(agent.termination_message) == 2
     report = {"generation": 0, "progress": 42.0, "performance": 0.93, "metrics": {"loss": 0.2}}
     assert last_report(agent) == report
     assert f"ended: shutdown; last report: {json.dumps(report)}" in agent.out
@@ -315,21 +315,21 @@ def test_last_words_fit_into_what_the_kubelet_keeps(start: Start) -> None:
     metrics = "[self.agent.perform(1, metric=f'{i:0200}') for i in range(400)]"
     agent = start(doing(SYNC, run=f"{metrics}; self.agent.perform(0.5); raise ValueError('ä' * 5000)"))
     assert agent.exit_code() == 1
-    report, reason = agent.last_words
+    report, reason = agent.termination_message
     assert len(f"{report}\n{reason}\n".encode()) <= 4096
     assert json.loads(report) == {"generation": 0, "progress": 0.0, "performance": 0.5, "metrics": {}}
     assert reason.startswith("ValueError: ää")
 
 
-def test_nobody_collects_last_words_outside_a_container(start: Start, tmp_path: Path) -> None:
+def test_nobody_collects_a_termination_message_outside_a_container(start: Start, tmp_path: Path) -> None:
     absent = tmp_path / "absent"
     agent = start(doing(SYNC, run="return"), MABEAM_TERMINATION_MESSAGE_PATH=str(absent))
     assert (agent.exit_code(), terminations(agent)) == (0, ["normal"])
     assert not absent.exists()
 
 
-def test_what_cannot_be_started_says_so_in_its_last_words(start: Start) -> None:
+def test_what_cannot_be_started_says_so_in_its_termination_message(start: Start) -> None:
     agent = start(doing(SYNC), "absent.module:Worker")
     assert agent.exit_code() == 2
-    (line,) = agent.last_words
+    (line,) = agent.termination_message
     assert line.startswith("cannot start absent.module:Worker: no module 'absent'")

@@ -43,7 +43,7 @@ def told(agent: Agent) -> dict[str, dict[str, float]]:
     """What the agent reports: family, then its one label's value (or nothing), then the sample."""
     return {
         name: {next(iter(labels.values()), ""): value for labels, value in samples}
-        for name, _, samples in agent._answers.families()
+        for name, _, samples in agent._samples.families()
     }
 
 
@@ -242,7 +242,7 @@ def test_an_executor_votes_for_what_is_closer_to_its_wish(proposed: object, choi
     executor = Executor(agent_named("executor-a"))
     executor.wanted = 24
     executor.on_directives(asked(proposed))
-    (((labels, _),),) = [found for name, _, found in executor.agent._answers.families() if name == "mabeam_vote"]
+    (((labels, _),),) = [found for name, _, found in executor.agent._samples.families() if name == "mabeam_vote"]
     assert labels == {"proposal": "temperature-3", "choice": choice}
 
 

@@ -11,11 +11,11 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mabeam.agent import signals as termination
+from mabeam.agent import signals
 from mabeam.agent.directives import Coordinator, Directives, DirectivesFile, Malformed, Peer, Proposal, Refused
 from mabeam.agent.identity import Identity, whole_number
 from mabeam.agent.report_server import ReportServer
-from mabeam.agent.samples import Answers
+from mabeam.agent.samples import SampleStore
 
 DEFAULT_DIRECTORY = Path("/etc/mabeam")
 DEFAULT_PORT = 9464
@@ -24,7 +24,7 @@ DEFAULT_PORT = 9464
 # hundred times that: less than half a percent of one core (measured: docs/design/0003-agent-sdk.md).
 POLL_SECONDS = 0.05
 
-Handler = Callable[[Directives], None]
+DirectivesHandler = Callable[[Directives], None]
 
 log = logging.getLogger("mabeam.agent")
 
@@ -45,17 +45,17 @@ class Agent:
     ) -> None:
         self.identity = identity
         self.stopping = threading.Event()
-        self._answers = Answers(clock)
+        self._samples = SampleStore(clock)
         self._directives = Directives(agent=identity.agent, role=identity.role)
         self._file = DirectivesFile(directory, blank=self._directives)
         self._changed = threading.Condition()
-        self._handler: Handler | None = None
-        self._handed_over = self._directives
-        self._handing_over = threading.Lock()
+        self._handler: DirectivesHandler | None = None
+        self._last_handled = self._directives
+        self._handler_lock = threading.Lock()
         self._highest_term = 0
         self._stop_callbacks: list[Callable[[], None]] = []
         self._closed = threading.Event()
-        self._server = ReportServer(port, self._answers.families)
+        self._server = ReportServer(port, self._samples.families)
         self._opened = contextlib.ExitStack()
 
     @classmethod
@@ -73,7 +73,7 @@ class Agent:
         """This agent, listening and reporting; raises OSError when the report port is taken."""
         with contextlib.ExitStack() as starting:
             # Before anything slow: until a handler is installed, a container's first process ignores SIGTERM.
-            starting.enter_context(termination.on_termination(self.stop))
+            starting.enter_context(signals.on_termination(self.stop))
             starting.enter_context(self._server)
             self._poll()
             threading.Thread(target=self._watch, name="mabeam-directives", daemon=True).start()
@@ -114,7 +114,7 @@ class Agent:
 
     def last_report(self) -> dict[str, Any]:
         """What is worth keeping of the report when the process is gone: one generation, one count, the performance."""
-        return self._answers.last_report()
+        return self._samples.last_report()
 
     # -- hearing ----------------------------------------------------------------------------------------------------
 
@@ -165,7 +165,7 @@ class Agent:
             self._changed.wait_for(lambda: self._directives != seen or self.stopping.is_set(), timeout)
             return self._directives
 
-    def on_directives(self, handler: Handler) -> Handler:
+    def on_directives(self, handler: DirectivesHandler) -> DirectivesHandler:
         """Let `handler` apply directives from now on, the present ones at once; also usable as a decorator.
 
         Returning acknowledges the generation. Raising Refused, or anything else, refuses it with that reason. Calls
@@ -175,49 +175,49 @@ class Agent:
         if self._handler is not None:
             raise ValueError("directives have a handler already")
         self._handler = handler
-        self._hand_over()
+        self._call_handler()
         return handler
 
     # -- answering --------------------------------------------------------------------------------------------------
 
     def applied(self, directives: Directives) -> None:
         """Acknowledge directives read without a handler: they are in force."""
-        self._answers.applied(directives.generation)
+        self._samples.applied(directives.generation)
 
     def refuse(self, directives: Directives, reason: str, *, variable: str = "") -> None:
         """Say that one variable's directive will not be applied, or (without `variable`) the whole generation.
 
         A handler that refuses one variable this way and returns has applied the rest.
         """
-        self._answers.refuse(directives.generation, variable, reason)
+        self._samples.refuse(directives.generation, variable, reason)
 
     def prefer(self, variable: str, value: float | str | Mapping[str, float], *, weight: float | None = None) -> None:
         """Say what a variable should be: a number, a choice, or several choices with the strength of each."""
-        self._answers.prefer(variable, value, weight)
+        self._samples.prefer(variable, value, weight)
 
     def bid(self, variable: str, amount: float) -> None:
         """Say what deciding the variable is worth to this agent."""
-        self._answers.bid(variable, amount)
+        self._samples.bid(variable, amount)
 
     def withdraw(self, variable: str) -> None:
         """Take back the preference and the bid for a variable."""
-        self._answers.withdraw(variable)
+        self._samples.withdraw(variable)
 
     def vote(self, proposal: str, choice: str) -> None:
         """Vote on a proposal, by its id. The last vote counts; it is dropped when the proposal is over."""
-        self._answers.vote(proposal, choice)
+        self._samples.vote(proposal, choice)
 
     def perform(self, value: float, *, metric: str = "") -> None:
         """Say how well it goes. Without `metric` it is the primary performance, where higher is better."""
-        self._answers.perform(value, metric)
+        self._samples.perform(value, metric)
 
     def progress(self, steps: float = 1) -> None:
         """Count work done. An agent that neither progresses nor waits for too long is taken for hung."""
-        self._answers.progress(steps)
+        self._samples.progress(steps)
 
     def waiting(self, seconds: float) -> contextlib.AbstractContextManager[None]:
         """Say that no progress is due for so long, from now. In a `with` statement the wait ends with the block."""
-        return _Wait(self._answers, self._answers.wait(seconds))
+        return _Wait(self._samples, self._samples.wait(seconds))
 
     # -- within -----------------------------------------------------------------------------------------------------
 
@@ -225,7 +225,7 @@ class Agent:
         while not self._closed.wait(POLL_SECONDS):
             try:
                 if self._poll():
-                    self._hand_over()
+                    self._call_handler()
             except Exception:
                 # This thread is the agent's only ear. A defect in it must not leave the agent deaf.
                 log.exception("watching directives")
@@ -235,23 +235,23 @@ class Agent:
         try:
             directives = self._file.poll()
         except Malformed as error:
-            self._answers.malformed()
+            self._samples.malformed()
             log.warning("directives ignored, keeping generation %d: %s", self._directives.generation, error)
             return False
         if directives is None or directives == self._directives:
             return False
-        if self._is_overtaken(directives):
+        if self._is_of_an_old_term(directives):
             return False
         over = {proposal.id for proposal in self._directives.proposals}
         over.difference_update(proposal.id for proposal in directives.proposals)
         with self._changed:
             self._directives = directives
             self._changed.notify_all()
-        self._answers.close_votes(over)
+        self._samples.close_votes(over)
         log.info("directives of generation %d", directives.generation)
         return True
 
-    def _is_overtaken(self, directives: Directives) -> bool:
+    def _is_of_an_old_term(self, directives: Directives) -> bool:
         """Whether these are of a coordinator whose successor is known here already; such a set is refused whole.
 
         A set that tells of no coordinator at all ends what was known: the next election may be the first of a new variable.
@@ -264,13 +264,13 @@ class Agent:
         self._highest_term = directives.term
         return False
 
-    def _hand_over(self) -> None:
+    def _call_handler(self) -> None:
         """Let the handler apply the newest directives, and answer for it."""
-        with self._handing_over:
+        with self._handler_lock:
             directives = self._directives
-            if self._handler is None or directives == self._handed_over or self._closed.is_set():
+            if self._handler is None or directives == self._last_handled or self._closed.is_set():
                 return
-            self._handed_over = directives
+            self._last_handled = directives
             try:
                 self._handler(directives)
             except Refused as refusal:
@@ -286,11 +286,11 @@ class Agent:
 
 
 class _Wait(contextlib.AbstractContextManager[None]):
-    def __init__(self, answers: Answers, token: object) -> None:
-        self._answers = answers
+    def __init__(self, answers: SampleStore, token: object) -> None:
+        self._samples = answers
         self._token = token
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        self._answers.end_wait(self._token)
+        self._samples.end_wait(self._token)

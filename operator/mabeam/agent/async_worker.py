@@ -14,7 +14,7 @@ from mabeam.agent.directives import Directives, Refused
 
 
 @contextlib.contextmanager
-def stage(agent: Agent, worker: Any) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
+def worker_calls(agent: Agent, worker: Any) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
     """Two calls that let the worker run and terminate, both in one event loop, which ends with the block.
 
     On SIGTERM the task of `run` is cancelled, as asyncio does on Ctrl-C; tasks of its own live on until it terminated.

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-from mabeam.agent import termination_message as last_words
+from mabeam.agent import termination_message
 from mabeam.agent.agent import Agent
 
 log = logging.getLogger("mabeam.agent")
@@ -41,7 +41,7 @@ class Unstartable(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class WorkerExit:
     """How a life ended: its exit code, and why, as its `terminate` is told."""
 
     code: int
@@ -59,11 +59,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     environ = _environment(options)
     try:
         with contextlib.ExitStack() as life:
-            agent = _listening(environ, life)
-            return _live(agent, options.target, environ)
+            agent = _open_agent(environ, life)
+            return _run_worker(agent, options.target, environ)
     except Unstartable as reason:
         print(f"mabeam-agent: {reason}", file=sys.stderr, flush=True)
-        last_words.leave(environ, str(reason))
+        termination_message.write(environ, str(reason))
         return 2
     except KeyboardInterrupt:
         return 130
@@ -86,7 +86,7 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _listening(environ: Mapping[str, str], life: contextlib.ExitStack) -> Agent:
+def _open_agent(environ: Mapping[str, str], life: contextlib.ExitStack) -> Agent:
     """The agent of this environment, listening and reporting for as long as `life`; raises Unstartable."""
     try:
         agent = Agent.from_environment(environ)
@@ -98,22 +98,22 @@ def _listening(environ: Mapping[str, str], life: contextlib.ExitStack) -> Agent:
         raise Unstartable(f"cannot report on port {agent.port}: {error}") from error
 
 
-def _live(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
+def _run_worker(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
     """The exit code after the class was made, told its first directives, run to its end and let terminate."""
 
-    def leave(ending: Ending) -> int:
+    def leave(ending: WorkerExit) -> int:
         report = agent.last_report()
-        log.info("ended: %s; last report: %s", ending, last_words.as_json(report))
-        last_words.leave(environ, str(ending), report)
+        log.info("ended: %s; last report: %s", ending, termination_message.as_json(report))
+        termination_message.write(environ, str(ending), report)
         return ending.code
 
     try:
-        worker = _load(target)(agent)
+        worker = _load_class(target)(agent)
     except (Unstartable, KeyboardInterrupt):
         raise
     except BaseException as error:
         return leave(_ending(agent, error))
-    with _stage(agent, worker, target) as (run, terminate):
+    with _worker_calls(agent, worker, target) as (run, terminate):
         ending = _ending(agent, _attempt(run))
         agent.stop_listening()
         if terminate is not None:
@@ -125,13 +125,15 @@ def _live(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
 
 
 @contextlib.contextmanager
-def _stage(agent: Agent, worker: Any, target: str) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
+def _worker_calls(
+    agent: Agent, worker: Any, target: str
+) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
     """Two calls: let the worker run, and let it terminate (None when it has no such method)."""
     if inspect.iscoroutinefunction(worker.run):
         # Only here: an agent that is not async should not pay for the import.
-        from mabeam.agent import async_worker as loop
+        from mabeam.agent import async_worker
 
-        with loop.stage(agent, worker) as calls:
+        with async_worker.worker_calls(agent, worker) as calls:
             yield calls
         return
     handler, terminate = (getattr(worker, name, None) for name in ("on_directives", "terminate"))
@@ -159,7 +161,7 @@ def _attempt(call: Callable[[], None]) -> BaseException | None:
     return None
 
 
-def _ending(agent: Agent, error: BaseException | None) -> Ending:
+def _ending(agent: Agent, error: BaseException | None) -> WorkerExit:
     """What came of a call that raised this; a traceback or an exit's words go to stderr, as Python has it."""
     code = 0
     if isinstance(error, SystemExit):
@@ -172,11 +174,11 @@ def _ending(agent: Agent, error: BaseException | None) -> Ending:
         traceback.print_exception(error)
         sys.stderr.flush()
     if code:
-        return Ending(code, ERROR + last_words.one_line("".join(traceback.format_exception_only(error))))
-    return Ending(0, "shutdown" if agent.stopping.is_set() else "normal")
+        return WorkerExit(code, ERROR + termination_message.one_line("".join(traceback.format_exception_only(error))))
+    return WorkerExit(0, "shutdown" if agent.stopping.is_set() else "normal")
 
 
-def _load(target: str) -> Callable[[Agent], Any]:
+def _load_class(target: str) -> Callable[[Agent], Any]:
     """The class that `module:Class` names; raises Unstartable."""
     match = TARGET.fullmatch(target)
     if match is None:
@@ -199,10 +201,10 @@ def _load(target: str) -> Callable[[Agent], Any]:
         return found
     if found is not None:
         raise Unstartable(f"cannot start {target}: expected a class with a method run, that is {found!r:.80}")
-    raise Unstartable(f"cannot start {target}: {name} has no such class; it has: {_startable(module)}")
+    raise Unstartable(f"cannot start {target}: {name} has no such class; it has: {_startable_classes(module)}")
 
 
-def _startable(module: ModuleType) -> str:
+def _startable_classes(module: ModuleType) -> str:
     """The names of a module's classes that could be asked for."""
     classes = inspect.getmembers(module, inspect.isclass)
     names = [name for name, cls in classes if cls.__module__ == module.__name__ and callable(getattr(cls, "run", None))]

@@ -91,7 +91,7 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, render: Callable[[], bytes]) -> None:
         self._render = render
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._told_too_large = False
+        self._warned_too_large = False
         self._ending = False
         # A pod's address may be of either family: one socket for both, where the kernel has IPv6 at all.
         both = socket.has_dualstack_ipv6()
@@ -114,8 +114,8 @@ class _Server(ThreadingHTTPServer):
     def report(self) -> bytes:
         """The report of this moment."""
         body = self._render()
-        if len(body) > MAX_REPORT_BYTES and not self._told_too_large:
-            self._told_too_large = True
+        if len(body) > MAX_REPORT_BYTES and not self._warned_too_large:
+            self._warned_too_large = True
             log.warning("the report is %d bytes; more than %d are not read", len(body), MAX_REPORT_BYTES)
         return body
 

@@ -1,4 +1,4 @@
-"""Answers: everything an agent says back, kept as the samples that will be scraped.
+"""SampleStore: everything an agent says back, kept as the samples that will be scraped.
 
 One store for all of it, because a report is a set of samples and nothing more. Each method takes the lock once, so a
 scrape sees a preference together with its weight or not at all.
@@ -42,7 +42,7 @@ FAMILIES: Mapping[str, Family] = {
 }
 
 
-class Answers:
+class SampleStore:
     """What this agent has said so far. Safe to use from any thread."""
 
     def __init__(self, clock: Callable[[], float]) -> None:

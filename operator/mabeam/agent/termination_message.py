@@ -22,7 +22,7 @@ MAX_REPORT_BYTES = 3000
 MAX_REASON_BYTES = 1000
 
 
-def leave(environ: Mapping[str, str], reason: str, report: Mapping[str, Any] | None = None) -> None:
+def write(environ: Mapping[str, str], reason: str, report: Mapping[str, Any] | None = None) -> None:
     """Write the last words; nothing happens where nobody collects them."""
     line = one_line(reason).encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
     lines = [as_json(report), line] if report is not None else [line]

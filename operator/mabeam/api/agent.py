@@ -23,7 +23,7 @@ from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.pod_template import PodTemplate
 
 # No more pods of one agent, whoever asks for them.
-MOST_REPLICAS: Final = 100
+MAX_REPLICAS: Final = 100
 
 
 class AgentRole(StrEnum):
@@ -255,7 +255,7 @@ class Interface(KubeModel):
     protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
 
 
-class Communication(KubeModel):
+class AgentCommunication(KubeModel):
     """How others reach the agent."""
 
     interfaces: Annotated[tuple[Interface, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
@@ -349,7 +349,7 @@ class AgentSpec(KubeModel):
     template: Annotated[PodTemplate | None, Field(description="A whole pod template, instead of `module`.")] = None
     replicas: Annotated[
         int,
-        Field(ge=0, le=MOST_REPLICAS, json_schema_extra={CRD_DEFAULT: True}),
+        Field(ge=0, le=MAX_REPLICAS, json_schema_extra={CRD_DEFAULT: True}),
         Field(description="How many pods; each ordinal is supervised on its own."),
     ] = 1
     desired_state: Annotated[
@@ -394,7 +394,7 @@ class AgentSpec(KubeModel):
     ] = AgentFaultTolerance()
     resources: Annotated[AgentResources | None, Field(description="Requests and limits of the main container.")] = None
     communication: Annotated[
-        Communication | None, Field(description="The ports on which the agent can be spoken to.")
+        AgentCommunication | None, Field(description="The ports on which the agent can be spoken to.")
     ] = None
     reports: Annotated[
         Reports | None, Field(description="Where the process answers; `module` agents report by default.")

@@ -43,21 +43,10 @@ class Rule:
     holds: Callable[[Any], bool]
 
 
-def not_yet(field: str, wire: str | None = None) -> Rule:
+def not_supported_yet(field: str, wire: str | None = None) -> Rule:
     """The rule that refuses a field whose behaviour has not landed; silence would be a lie."""
     name = wire or to_camel(field)
     return Rule(f"!has(self.{name})", f"`{name}` is not supported yet", lambda model: getattr(model, field) is None)
-
-
-def only_yet(field: str, allowed: tuple[str, ...], wire: str | None = None) -> Rule:
-    """The rule that refuses the values of an enum whose behaviour has not landed."""
-    name = wire or to_camel(field)
-    listed = ", ".join(f"'{value}'" for value in allowed)
-    return Rule(
-        f"!has(self.{name}) || self.{name} in [{listed}]",
-        f"this value of `{name}` is not supported yet; allowed now: {', '.join(allowed)}",
-        lambda model: getattr(model, field) is None or str(getattr(model, field)) in allowed,
-    )
 
 
 class KubeModel(BaseModel):
@@ -69,11 +58,11 @@ class KubeModel(BaseModel):
     rules: ClassVar[tuple[Rule, ...]] = ()
 
     @model_validator(mode="after")
-    def _obey_rules(self) -> Self:
+    def _check_rules(self) -> Self:
         for name, keys in _unique_lists(type(self)):
-            twice = _given_twice(getattr(self, name) or (), keys)
-            if twice is not None:
-                message = f"`{to_camel(name)}` must not hold {twice} twice"
+            duplicate = _first_duplicate(getattr(self, name) or (), keys)
+            if duplicate is not None:
+                message = f"`{to_camel(name)}` must not hold {duplicate} twice"
                 raise PydanticCustomError("rule", "{message}", {"message": message})
         for rule in self.rules:
             if not rule.holds(self):
@@ -84,10 +73,10 @@ class KubeModel(BaseModel):
         """The same with other values, unchecked, as pydantic's own does it; quicker, for each pass makes several."""
         if deep:
             return super().model_copy(update=update, deep=True)
-        words = update or {}
+        changes = update or {}
         copied = type(self).__new__(type(self))
-        object.__setattr__(copied, "__dict__", {**self.__dict__, **words})
-        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | words.keys())
+        object.__setattr__(copied, "__dict__", {**self.__dict__, **changes})
+        object.__setattr__(copied, "__pydantic_fields_set__", self.__pydantic_fields_set__ | changes.keys())
         object.__setattr__(copied, "__pydantic_extra__", None)
         object.__setattr__(copied, "__pydantic_private__", None)
         return copied
@@ -114,7 +103,7 @@ def _unique_lists(model: type[BaseModel]) -> tuple[tuple[str, tuple[str, ...]], 
     return tuple(found)
 
 
-def _given_twice(items: Iterable[Any], keys: tuple[str, ...]) -> str | None:
+def _first_duplicate(items: Iterable[Any], keys: tuple[str, ...]) -> str | None:
     seen = set()
     for item in items:
         mark = tuple(getattr(item, key) for key in keys) if keys else (item,)

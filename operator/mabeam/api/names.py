@@ -23,7 +23,6 @@ LABEL_VARIABLE: Final = "mabeam.dev/variable"
 LABEL_ORDINAL: Final = "mabeam.dev/ordinal"
 LABEL_INCARNATION: Final = "mabeam.dev/incarnation"
 MANAGED_BY: Final = "mabeam"
-MANAGED_SELECTOR: Final = f"{LABEL_MANAGED_BY}={MANAGED_BY}"
 
 # A pod template may not set these: a forged selector label would hijack another agent's identity.
 RESERVED_LABELS: Final = (LABEL_NAME, LABEL_COMPONENT, LABEL_PART_OF, LABEL_MANAGED_BY)

@@ -19,7 +19,7 @@ from mabeam.api.base import (
     ObjectName,
     ParameterName,
     Rule,
-    not_yet,
+    not_supported_yet,
 )
 from mabeam.api.names import MAX_NAME_LENGTH
 from mabeam.api.variable_blocks import (
@@ -30,12 +30,12 @@ from mabeam.api.variable_blocks import (
     Constraints,
     Function,
     Rate,
-    ResourceAsk,
+    RequiredResources,
     TaskRequirements,
-    Telemetry,
     Threshold,
     Topology,
     VariableFaultTolerance,
+    VariableTelemetry,
 )
 from mabeam.api.variable_status import NegotiationStrategy, OrchestrationVariableStatus
 
@@ -104,7 +104,7 @@ class LabelSelector(KubeModel):
         return all(labels.get(key) == value for key, value in self.match_labels.items())
 
 
-class AgentsOf(KubeModel):
+class AgentSelector(KubeModel):
     """Which agents of the namespace the variable is about: the union of names and selector."""
 
     names: Annotated[tuple[ObjectName, ...], Field(max_length=1000, json_schema_extra=LIST_SET)] = ()
@@ -269,7 +269,7 @@ class OrchestrationVariableSpec(KubeModel):
         Field(description="Which parameter of the agents it sets; default: the variable's own name."),
     ] = None
     agents: Annotated[
-        AgentsOf, Field(description="About which agents of this namespace: the union of names and selector.")
+        AgentSelector, Field(description="About which agents of this namespace: the union of names and selector.")
     ]
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1, description="Higher wins a conflict.")] = 0
     value: Annotated[JsonValue, Field(description="The value until something decides otherwise.")] = None
@@ -284,7 +284,7 @@ class OrchestrationVariableSpec(KubeModel):
     constraints: Annotated[Constraints | None, Field(description="What every decision must respect.")] = None
     function: Annotated[Function | None, Field(description="What gives the value, before all else.")] = None
     rate: Annotated[Rate | None, Field(description="AdaptationRate: its schedule, and how it yields to load.")] = None
-    resources: Annotated[ResourceAsk | None, Field(description="What taking part asks of each agent.")] = None
+    resources: Annotated[RequiredResources | None, Field(description="What taking part asks of each agent.")] = None
     task_requirements: Annotated[TaskRequirements | None, Field(description="AgentSelection: who may be active.")] = (
         None
     )
@@ -304,7 +304,9 @@ class OrchestrationVariableSpec(KubeModel):
     fault_tolerance: Annotated[
         VariableFaultTolerance | None, Field(description="What failures of its coordination lead to.")
     ] = None
-    telemetry: Annotated[Telemetry | None, Field(description="What is kept of past decisions, and where.")] = None
+    telemetry: Annotated[VariableTelemetry | None, Field(description="What is kept of past decisions, and where.")] = (
+        None
+    )
     mode: Annotated[Mode, Field(description="Active delivers; Advise decides and records, and tells nobody.")] = (
         Mode.ACTIVE
     )
@@ -353,7 +355,7 @@ class OrchestrationVariableSpec(KubeModel):
                 spec.fault_tolerance is None or spec.fault_tolerance.fallback_value is None or spec.type in _VALUED
             ),
         ),
-        not_yet("adaptation"),
+        not_supported_yet("adaptation"),
     )
 
 

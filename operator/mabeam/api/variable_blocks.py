@@ -122,7 +122,7 @@ class Function(KubeModel):
     )
 
 
-class ResourceAsk(KubeModel):
+class RequiredResources(KubeModel):
     """What taking part asks of each agent."""
 
     requests: Annotated[ResourceList | None, Field(description="The least that each agent needs to take part.")] = None
@@ -386,7 +386,7 @@ class StorageBackend(StrEnum):
     PROMETHEUS = "Prometheus"
 
 
-class Telemetry(KubeModel):
+class VariableTelemetry(KubeModel):
     """What history is kept, and where."""
 
     enabled: bool = True

@@ -2,7 +2,7 @@
 
 from typing import Any, Final
 
-from mabeam.api.agent import MOST_REPLICAS
+from mabeam.api.agent import MAX_REPLICAS
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import DirectiveAction
 
@@ -18,9 +18,9 @@ def absolute_replicas(action: DirectiveAction, parameters: JsonDict, replicas: i
     if sign is None or "replicas" in parameters or invalid_step(parameters) is not None:
         return parameters
     wanted = replicas + sign * _whole(parameters.get("by"), 1)
-    least, most = _whole(parameters.get("min"), 0), _whole(parameters.get("max"), MOST_REPLICAS)
+    least, most = _whole(parameters.get("min"), 0), _whole(parameters.get("max"), MAX_REPLICAS)
     rest = {key: value for key, value in parameters.items() if key not in ("by", "min", "max")}
-    return rest | {"replicas": max(0, min(max(wanted, least), most, MOST_REPLICAS))}
+    return rest | {"replicas": max(0, min(max(wanted, least), most, MAX_REPLICAS))}
 
 
 def invalid_step(parameters: JsonDict) -> str | None:
@@ -28,8 +28,8 @@ def invalid_step(parameters: JsonDict) -> str | None:
     for name in ("by", "min", "max"):
         if name in parameters and _whole(parameters[name], -1) < 0:
             return f"`{name}` must be a whole number from 0 on, not {parameters[name]!r:.40}"
-    if _whole(parameters.get("min"), 0) > _whole(parameters.get("max"), MOST_REPLICAS):
-        return f"`min` {parameters['min']} is above `max` {parameters.get('max', MOST_REPLICAS)}"
+    if _whole(parameters.get("min"), 0) > _whole(parameters.get("max"), MAX_REPLICAS):
+        return f"`min` {parameters['min']} is above `max` {parameters.get('max', MAX_REPLICAS)}"
     return None
 
 

@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from mabeam.api.agent import MOST_REPLICAS, Agent
+from mabeam.api.agent import MAX_REPLICAS, Agent
 from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import DirectiveAction
 from mabeam.core.directives.desired import NETWORK_PRIORITY, invalid_peers
@@ -20,8 +20,8 @@ def _wrong_replicas(agent: Agent, parameters: JsonDict) -> str | None:
         return f"an autoscaler owns spec.replicas ({agent.metadata.autoscaler})"
     if replicas is None and (wrong := invalid_step(parameters)) is not None:
         return wrong
-    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MOST_REPLICAS:
-        return f"`replicas` must be a whole number from 0 to {MOST_REPLICAS}, not {replicas!r:.40}"
+    if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MAX_REPLICAS:
+        return f"`replicas` must be a whole number from 0 to {MAX_REPLICAS}, not {replicas!r:.40}"
     return None
 
 

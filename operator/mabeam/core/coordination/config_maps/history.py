@@ -12,7 +12,7 @@ from typing import Any, Final
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import HISTORY_KEY, history_config_map
 from mabeam.api.variable import Mode
-from mabeam.api.variable_blocks import StorageBackend, Telemetry
+from mabeam.api.variable_blocks import StorageBackend, VariableTelemetry
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
 from mabeam.core.algorithms.domain import number
 from mabeam.core.coordination.config_maps.write import written
@@ -36,7 +36,7 @@ def means(reports: Mapping[str, Report], metrics: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def _kept(snapshot: VariableSnapshot, backend: StorageBackend) -> Telemetry | None:
+def _kept(snapshot: VariableSnapshot, backend: StorageBackend) -> VariableTelemetry | None:
     """What is to be kept there, None when nothing is."""
     telemetry = snapshot.variable.spec.telemetry
     return telemetry if telemetry is not None and telemetry.enabled and telemetry.storage_backend is backend else None
