@@ -6,7 +6,7 @@ from typing import Final
 
 import pytest
 
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 from mabeam.shell.kube.connection import connect
 from support.kube import Kube
 
@@ -24,7 +24,7 @@ def report_of(kube: Kube, path: str) -> bytes:
     """What the operator, outside of the cluster, reads at that path of a pod that does not exist."""
 
     async def read() -> bytes:
-        async with Cluster(await connect()) as cluster:
+        async with Client(await connect()) as cluster:
             return await cluster.read_report(kube.namespace, "no-pod", 9464, path, 4096)
 
     return asyncio.run(read())

@@ -65,7 +65,7 @@ def test_every_bound_of_prometheus_is_the_codes() -> None:
     assert told["size"].startswith(f"{prometheus.MAX_BYTES / 2**20:.0f} MiB;")
     assert told["time"] == f"{prometheus.TIMEOUT.total:.0f} s in all"
     assert told["at once"].startswith(f"{prometheus.CONCURRENCY};")
-    assert (told["how often"][:13], prometheus.LEAST_SECONDS) == ("once a second", 1)
+    assert (told["how often"][:13], prometheus.MIN_QUERY_SECONDS) == ("once a second", 1)
     assert told["series"].startswith(f"{report.MAX_SERIES} ")
     assert prometheus.Prometheus() == prometheus.Prometheus(url="", token_file="", any_query=False)
 

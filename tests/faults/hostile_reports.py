@@ -19,9 +19,9 @@ import psutil
 from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
-from mabeam.shell.kube.client import Cluster
+from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.connection import Connection
-from mabeam.shell.reports.reader import Reports, Target
+from mabeam.shell.reports.reader import ReportReader, Target
 from support.builders import a_pod, an_agent
 
 WAYS: Final = ("direct", "apiserver")
@@ -184,12 +184,12 @@ async def watch(case: str, way: str, seconds: float = RUN_SECONDS) -> Seen:
     bench.port = server.sockets[0].getsockname()[1]
     here = f"http://127.0.0.1:{bench.port}"
     connection = Connection(here, ssl.create_default_context(), Configuration(), False, "a hostile report")
-    async with Cluster(connection) as cluster:
+    async with Client(connection) as cluster:
         through = way == "apiserver"
-        reports = Reports(cluster, through, lambda *_: None, lambda outcome: bench.outcomes.update([outcome]))
+        reports = ReportReader(cluster, through, lambda *_: None, lambda outcome: bench.outcomes.update([outcome]))
         for name in ("hostile", "healthy"):
             reports.follow(an_agent(name), [bench.target(name)], awaiting=0)
-        reading = asyncio.create_task(reports.read_for_ever())
+        reading = asyncio.create_task(reports.run())
         grown, lag = await _measured(bench, reading, seconds)
         pods = [a_pod(f"{name}-0-1", uid=name) for name in ("hostile", "healthy")]
         latest = reports.of_pods(pods)

@@ -13,7 +13,7 @@ import pytest
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Report
 from mabeam.shell.reports.prometheus import Prometheus
-from mabeam.shell.reports.reader import Reports, target_of
+from mabeam.shell.reports.reader import ReportReader, target_of
 from support.agent_process import ROOT, Process
 from support.builders import a_pod, an_agent
 from support.prometheus_process import PrometheusProcess
@@ -64,11 +64,11 @@ class Scene:
     async def _read(self, query: str | None, count: int) -> dict[str, Report]:
         outcomes: list[str] = []
         asked = Prometheus(self.prometheus.url, any_query=query is not None)
-        reports = Reports(None, False, lambda *_: None, outcomes.append, prometheus=asked)
+        reports = ReportReader(None, False, lambda *_: None, outcomes.append, prometheus=asked)
         agent = an_agent(reports={"source": "Prometheus"} | ({"query": query} if query else {}))
         pods = [a_pod(pod) for pod in PODS]
         targets = [target for pod in pods if (target := target_of(agent, pod)) is not None]
-        reading = asyncio.create_task(reports.read_for_ever())
+        reading = asyncio.create_task(reports.run())
         try:
             reports.follow(agent, [replace(target, period=60) for target in targets], awaiting=0)
             async with asyncio.timeout(30):

@@ -14,13 +14,13 @@ from mabeam.api.rest import Capacity
 from mabeam.api.rest_openapi import PATHS, document
 from mabeam.core.decision import Event, Reason
 from mabeam.core.reports.report import Report, remember
-from mabeam.shell.http.rest import Api
+from mabeam.shell.http.rest import RestApi
 from mabeam.shell.http.server import serve
-from mabeam.shell.kube.client import Cluster
-from mabeam.shell.kube.event_recorder import Recorder, Regarding
-from mabeam.shell.kube.server_time import Clock
-from mabeam.shell.reports.reader import Reports
-from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
+from mabeam.shell.kube.server_time import ServerClock
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.usage import Amounts, UsageReader
 from mabeam.state.cache import Cache
@@ -28,14 +28,14 @@ from support.overview import critic_body, planner_body, temperature_body
 
 
 class NoCluster:
-    clock = Clock()
+    clock = ServerClock()
 
 
 @dataclass
 class Asked:
     """A served API, and how it is asked."""
 
-    api: Api
+    api: RestApi
     port: int
     session: aiohttp.ClientSession
     synced: list[bool] = field(default_factory=lambda: [True])
@@ -55,12 +55,12 @@ class Asked:
 @asynccontextmanager
 async def served() -> AsyncIterator[Asked]:
     """An operator's /v1 with two agents and a variable."""
-    cluster = cast(Cluster, NoCluster())
-    reports = Reports(None, False, lambda *_: None)
+    cluster = cast(Client, NoCluster())
+    reports = ReportReader(None, False, lambda *_: None)
     usage = UsageReader(cluster, (None,), dict)
-    api = Api(
-        Cache(), reports, usage, Pressure(lambda: Capacity(nodes=1, cpu=0.5, memory=0.5)), Recorder(cluster, "me"),
-        Telemetry(), Clock(), "me",
+    api = RestApi(
+        Cache(), reports, usage, LoadMeter(lambda: Capacity(nodes=1, cpu=0.5, memory=0.5)), EventRecorder(cluster, "me"),
+        Telemetry(), ServerClock(), "me",
     )  # fmt: skip
     synced = [True]
     runner = await serve(0, list, list, bytes, api.routes(lambda: synced[0]))
@@ -105,7 +105,7 @@ def test_the_leader_tells_what_it_heard_measured_and_counted() -> None:
     async def scenario(asked: Asked) -> None:
         api = asked.api
         api.telemetry.lead()
-        api.telemetry.directive_tally.update(acknowledged=3, expired=1)
+        api.telemetry.directive_counts.update(acknowledged=3, expired=1)
         api.telemetry.observe_recovery(4.0)
         api.reports._remembered["uid-of-planner"] = {
             0: remember(None, Report(performance={"": 0.9}, bids={"gpu": 3.0}), api.clock.now(), 5)
@@ -224,7 +224,7 @@ def test_the_whole_is_reckoned_once_a_second_whoever_asks() -> None:
         assert all(answer == (200, first) for answer in answers)
         asked.learn("Agent", critic_body("late"))
         assert (await asked.get("/v1/status"))[1] == first
-        asked.api._reckoned.clear()
+        asked.api._status_cache.clear()
         assert (await asked.get("/v1/status"))[1]["agents"]["total"] == 3
 
     asking(scenario)

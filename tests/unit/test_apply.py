@@ -17,7 +17,7 @@ from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.snapshot import Key
 from mabeam.shell.kube.client import ApiError, NotLeading, merge_patch
-from mabeam.shell.reconcile.applier import Applier, NameTaken, PodNotTaken
+from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.state.cache import AGENT, Cache, Change
 from support.builders import agent_body
 
@@ -131,9 +131,9 @@ class Bench:
             status = status.model_copy(update={"state": AgentState.RUNNING, "observed_generation": 1})
         return Decision(status, "running", effects, (Event(Reason.AGENT_STARTED, "runs"),))
 
-    def carry_out(self, decision: Decision[Any]) -> bool:
+    def apply(self, decision: Decision[Any]) -> bool:
         agent = self.agent
-        return asyncio.run(self.applier.carry_out(AGENT, agent.metadata, agent.status, decision))
+        return asyncio.run(self.applier.apply(AGENT, agent.metadata, agent.status, decision))
 
 
 def answered(version: int = 2, **words: Any) -> JsonDict:
@@ -164,7 +164,7 @@ ANNOTATE = Effect("patch", "Pod", "team", "a-0-1", "refresh", {"metadata": {"ann
 
 def test_the_status_is_written_before_anything_is_done() -> None:
     bench = Bench()
-    assert bench.carry_out(bench.decision(DELETE, CREATE)) is True
+    assert bench.apply(bench.decision(DELETE, CREATE)) is True
     assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod"), ("create", "Pod")]
     assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
 
@@ -173,7 +173,7 @@ def test_the_status_write_is_guarded_by_the_version_it_was_decided_on_and_says_o
     bench = Bench()
     seen = AgentStatus.model_validate(bench.agent.status.to_wire() | {"observedGeneration": 0})
     bench.agent = bench.agent.model_copy(update={"status": seen})
-    bench.carry_out(bench.decision())
+    bench.apply(bench.decision())
     (body,) = bench.cluster.bodies
     assert body == {
         "metadata": {"resourceVersion": "1"},
@@ -183,7 +183,7 @@ def test_the_status_write_is_guarded_by_the_version_it_was_decided_on_and_says_o
 
 def test_the_first_status_is_written_whole_so_that_a_zero_is_shown_as_a_zero() -> None:
     bench = Bench()
-    bench.carry_out(bench.decision())
+    bench.apply(bench.decision())
     (body,) = bench.cluster.bodies
     assert (body["status"]["restarts"], body["status"]["observedGeneration"]) == (0, 1)
 
@@ -192,7 +192,7 @@ def test_a_status_that_a_stranger_began_is_written_whole_as_well() -> None:
     bench = Bench()
     begun = AgentStatus.model_validate({"observedGeneration": 0})
     bench.agent = bench.agent.model_copy(update={"status": begun})
-    bench.carry_out(bench.decision())
+    bench.apply(bench.decision())
     (body,) = bench.cluster.bodies
     assert (body["status"]["restarts"], body["status"]["disruptions"]) == (0, 0)
 
@@ -201,7 +201,7 @@ def test_the_events_of_a_status_that_was_written_outlive_an_effect_that_fails() 
     bench = Bench()
     bench.cluster.trouble["create"] = ApiError(500, "InternalError", "etcd")
     with pytest.raises(ApiError):
-        bench.carry_out(bench.decision(CREATE))
+        bench.apply(bench.decision(CREATE))
     assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
 
 
@@ -210,7 +210,7 @@ def test_nothing_is_done_after_a_status_write_that_failed(trouble: Exception) ->
     bench = Bench()
     bench.cluster.trouble["status"] = trouble
     with pytest.raises(type(trouble)):
-        bench.carry_out(bench.decision(DELETE, CREATE))
+        bench.apply(bench.decision(DELETE, CREATE))
     assert bench.cluster.calls == [("status", "Agent")]
     assert bench.recorder.events == []
     assert bench.rung == []
@@ -220,19 +220,19 @@ def test_nothing_is_done_after_an_effect_that_failed() -> None:
     bench = Bench()
     bench.cluster.trouble["delete"] = ApiError(500, "InternalError", "etcd")
     with pytest.raises(ApiError):
-        bench.carry_out(bench.decision(DELETE, CREATE))
+        bench.apply(bench.decision(DELETE, CREATE))
     assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod")]
 
 
 def test_no_status_is_written_when_nothing_changed_and_effects_are_done_all_the_same() -> None:
     bench = Bench()
-    assert bench.carry_out(bench.decision(CREATE, changed=False)) is False
+    assert bench.apply(bench.decision(CREATE, changed=False)) is False
     assert bench.cluster.calls == [("create", "Pod")]
 
 
 def test_a_pass_reads_its_own_writes() -> None:
     bench = Bench()
-    bench.carry_out(bench.decision(CREATE))
+    bench.apply(bench.decision(CREATE))
     assert bench.cache.agents["team", "a"].agent.status.state is AgentState.RUNNING
     assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
     assert [change.kind for change in bench.rung] == ["Agent", "Pod"]
@@ -248,7 +248,7 @@ def refused_create(code: int, reason: str = "", message: str = "no") -> Bench:
 def test_a_pod_that_is_there_already_and_is_ours_counts_as_created() -> None:
     bench = refused_create(409, "AlreadyExists")
     bench.cluster.existing = a_pod_body()
-    assert bench.carry_out(bench.decision(CREATE)) is True
+    assert bench.apply(bench.decision(CREATE)) is True
     assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
 
 
@@ -259,7 +259,7 @@ def test_an_own_object_that_lost_its_labels_gets_them_back_for_by_them_it_is_fou
     bench.cluster.existing = stripped
     labels = {"app.kubernetes.io/managed-by": "mabeam"}
     made = replace(CREATE, body=CREATE.body | {"metadata": CREATE.body["metadata"] | {"labels": labels}})
-    assert bench.carry_out(bench.decision(made)) is True
+    assert bench.apply(bench.decision(made)) is True
     assert bench.cluster.calls[-1] == ("patch", "Pod")
     assert bench.cluster.bodies[-1] == {"metadata": {"resourceVersion": "7", "labels": labels}}
 
@@ -273,7 +273,7 @@ def test_a_name_that_someone_else_has_is_told(existing: JsonDict | None) -> None
     bench = refused_create(409, "AlreadyExists")
     bench.cluster.existing = existing
     with pytest.raises(NameTaken, match="a-0-1"):
-        bench.carry_out(bench.decision(CREATE, ANNOTATE))
+        bench.apply(bench.decision(CREATE, ANNOTATE))
     assert ("patch", "Pod") not in bench.cluster.calls
     assert bench.cache.pods_owned_by(bench.agent) == ()
 
@@ -281,8 +281,8 @@ def test_a_name_that_someone_else_has_is_told(existing: JsonDict | None) -> None
 @pytest.mark.parametrize("code", [400, 403, 413, 422])
 def test_a_pod_the_apiserver_does_not_take_is_told_in_its_own_words(code: int) -> None:
     bench = refused_create(code, "Invalid", "spec.containers: Required value")
-    with pytest.raises(PodNotTaken, match=r"spec\.containers: Required value"):
-        bench.carry_out(bench.decision(CREATE))
+    with pytest.raises(PodCreateRefused, match=r"spec\.containers: Required value"):
+        bench.apply(bench.decision(CREATE))
 
 
 @pytest.mark.parametrize(
@@ -300,26 +300,26 @@ def test_a_pod_the_apiserver_does_not_take_is_told_in_its_own_words(code: int) -
 def test_what_is_not_the_pods_fault_is_not_blamed_on_it(code: int, message: str) -> None:
     bench = refused_create(code, "SomeReason", message)
     with pytest.raises(ApiError) as error:
-        bench.carry_out(bench.decision(CREATE))
+        bench.apply(bench.decision(CREATE))
     assert error.value.status == code
 
 
 def test_a_config_map_that_is_refused_is_no_matter_of_the_pod() -> None:
     bench = refused_create(422, "Invalid")
     with pytest.raises(ApiError):
-        bench.carry_out(bench.decision(replace(CREATE, kind="ConfigMap")))
+        bench.apply(bench.decision(replace(CREATE, kind="ConfigMap")))
 
 
 def test_a_pod_that_went_away_needs_no_annotation() -> None:
     bench = Bench()
     bench.cluster.trouble["patch"] = ApiError(404, "NotFound", "")
-    assert bench.carry_out(bench.decision(ANNOTATE, CREATE)) is True
+    assert bench.apply(bench.decision(ANNOTATE, CREATE)) is True
     assert bench.cluster.calls[-1] == ("create", "Pod")
 
 
 def test_a_deletion_names_the_uid_and_the_grace() -> None:
     bench = Bench()
-    bench.carry_out(bench.decision(DELETE))
+    bench.apply(bench.decision(DELETE))
     assert bench.cluster.bodies[-1] == {"uid": "old", "grace": 1}
 
 
@@ -327,7 +327,7 @@ def test_a_config_map_is_replaced_only_as_it_was_seen() -> None:
     bench = Bench()
     body = {"data": {"directives.json": "{}"}, "metadata": {"name": "a-mabeam"}}
     effect = Effect("apply", "ConfigMap", "team", "a-mabeam", "directives", body, resource_version="5")
-    apply: Callable[..., Any] = bench.carry_out
+    apply: Callable[..., Any] = bench.apply
     apply(bench.decision(effect))
     assert bench.cluster.bodies[-1] == {
         "metadata": {"resourceVersion": "5"},
@@ -339,7 +339,7 @@ def test_an_intent_that_was_stored_is_acted_on_in_a_pass_of_its_own() -> None:
     bench = Bench()
     record = PodRecord(ordinal=0, name="a-0-1", incarnation=1, state=AgentState.STARTING)
     status = bench.agent.status.model_copy(update={"observed_generation": 1, "pods": (record,)})
-    assert bench.carry_out(Decision(status, "starting"))
+    assert bench.apply(Decision(status, "starting"))
     assert bench.foreseen == [None]
 
 
@@ -352,6 +352,6 @@ def test_an_answer_that_is_read_after_the_watch_told_of_the_end_brings_nothing_b
         return a_pod_body()
 
     bench.cluster.delete = the_watch_is_faster  # type: ignore[method-assign]
-    bench.carry_out(bench.decision(DELETE, changed=False))
+    bench.apply(bench.decision(DELETE, changed=False))
     assert bench.cache.pods == {}
     assert bench.rung == []

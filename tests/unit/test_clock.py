@@ -5,7 +5,7 @@ from email.utils import formatdate
 
 import pytest
 
-from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.kube.server_time import ServerClock
 
 TRUE = 1_800_000_000.25  # the apiserver's time when the tests' monotonic clock shows 0
 
@@ -17,15 +17,15 @@ class Machine:
         self.wrong = wrong
         self.elapsed = 0.0
 
-    def clock(self) -> Clock:
-        return Clock(lambda: TRUE + self.elapsed + self.wrong, lambda: self.elapsed)
+    def clock(self) -> ServerClock:
+        return ServerClock(lambda: TRUE + self.elapsed + self.wrong, lambda: self.elapsed)
 
-    def ask(self, clock: Clock, seconds: float = 0.02, server: float = 0.0) -> None:
+    def ask(self, clock: ServerClock, seconds: float = 0.02, server: float = 0.0) -> None:
         """A request half of whose time is its way there; the answer's date is that of an apiserver ahead by `server`."""
         asked, self.elapsed = self.elapsed, self.elapsed + seconds
-        clock.heard(formatdate(TRUE + asked + seconds / 2 + server, usegmt=True), asked, self.elapsed)
+        clock.observe_date(formatdate(TRUE + asked + seconds / 2 + server, usegmt=True), asked, self.elapsed)
 
-    def off(self, clock: Clock) -> float:
+    def off(self, clock: ServerClock) -> float:
         """By how much the clock's present is ahead of the apiserver's."""
         return clock.now().timestamp() - (TRUE + self.elapsed)
 
@@ -88,5 +88,5 @@ def test_an_apiserver_whose_own_clock_moves_is_followed() -> None:
 def test_what_is_no_date_changes_nothing(date: str | None) -> None:
     machine = Machine()
     clock = machine.clock()
-    clock.heard(date, 0.0, 0.1)
+    clock.observe_date(date, 0.0, 0.1)
     assert clock.now() == datetime.fromtimestamp(TRUE, UTC)

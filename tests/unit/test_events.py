@@ -7,8 +7,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Event
 from mabeam.shell.kube.client import ApiError
-from mabeam.shell.kube.event_recorder import GIVE_WAY_SECONDS, Recorder, Regarding
-from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.kube.event_recorder import YIELD_POLL_SECONDS, EventRecorder, Regarding
+from mabeam.shell.kube.server_time import ServerClock
 
 AGENT = Regarding("Agent", "team", "a", "uid-of-a")
 
@@ -17,7 +17,7 @@ class Apiserver:
     """Remembers what was posted; fails once with the trouble that was set."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = ServerClock()
         self.posted: list[tuple[str, str]] = []
         self.trouble: Exception | None = None
 
@@ -33,12 +33,12 @@ class Apiserver:
         return body
 
 
-def posting(scenario: Callable[[Recorder, Apiserver], Awaitable[None]]) -> Apiserver:
+def posting(scenario: Callable[[EventRecorder, Apiserver], Awaitable[None]]) -> Apiserver:
     api = Apiserver()
 
     async def main() -> None:
-        recorder = Recorder(api, "me")  # type: ignore[arg-type]
-        task = asyncio.create_task(recorder.post_for_ever())
+        recorder = EventRecorder(api, "me")  # type: ignore[arg-type]
+        task = asyncio.create_task(recorder.run())
         try:
             async with asyncio.timeout(10):
                 await scenario(recorder, api)
@@ -59,7 +59,7 @@ async def until(condition: Callable[[], bool]) -> None:
 
 
 def test_the_same_words_again_become_a_series() -> None:
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
         recorder.record(AGENT, told("again", "again", "again"))
         await until(lambda: len(api.posted) == 3)
 
@@ -69,10 +69,10 @@ def test_the_same_words_again_become_a_series() -> None:
 def test_events_give_way_to_keys_that_wait_for_a_worker() -> None:
     waiting = ["a key"]
 
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
         recorder.is_busy = lambda: bool(waiting)
         recorder.record(AGENT, told("later"))
-        await asyncio.sleep(3 * GIVE_WAY_SECONDS)
+        await asyncio.sleep(3 * YIELD_POLL_SECONDS)
         assert api.posted == []
         waiting.clear()
         await until(lambda: bool(api.posted))
@@ -81,8 +81,8 @@ def test_events_give_way_to_keys_that_wait_for_a_worker() -> None:
 
 
 def test_an_event_gives_way_for_a_bounded_time() -> None:
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
-        recorder.is_busy, recorder.patience_seconds = lambda: True, 3 * GIVE_WAY_SECONDS
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
+        recorder.is_busy, recorder.max_yield_seconds = lambda: True, 3 * YIELD_POLL_SECONDS
         recorder.record(AGENT, told("late"))
         await until(lambda: bool(api.posted))
 
@@ -90,7 +90,7 @@ def test_an_event_gives_way_for_a_bounded_time() -> None:
 
 
 def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
         api.trouble = ApiError(500, "No", "no")
         recorder.record(AGENT, told("lost", "kept"))
         await until(lambda: bool(api.posted))
@@ -99,7 +99,7 @@ def test_an_event_that_is_refused_is_dropped_and_the_next_one_posted() -> None:
 
 
 def test_a_note_is_cut_where_the_apiserver_counts_bytes() -> None:
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
         recorder.record(AGENT, told("ä" * 1000))
         await until(lambda: bool(api.posted))
 
@@ -107,7 +107,7 @@ def test_a_note_is_cut_where_the_apiserver_counts_bytes() -> None:
 
 
 def test_a_flood_loses_its_oldest() -> None:
-    async def scenario(recorder: Recorder, api: Apiserver) -> None:
+    async def scenario(recorder: EventRecorder, api: Apiserver) -> None:
         recorder._queue = asyncio.Queue(2)
         recorder.record(AGENT, told("one", "two", "three"))
         assert recorder.dropped == 1

@@ -21,7 +21,7 @@ from mabeam.offline import plan as planning
 from mabeam.offline.plan import MAX_QUESTION_ROUNDS, plan
 from mabeam.offline.world import read_world
 from mabeam.shell.functions import scheduler as shell
-from mabeam.shell.functions.scheduler import LANES, MAX_EARLIER, Functions
+from mabeam.shell.functions.scheduler import CONCURRENCY_LIMITS, MAX_EARLIER, FunctionScheduler
 from support.builders import START, at
 
 SECONDS = 20
@@ -38,7 +38,7 @@ class Scripted(Evaluator):
     def __init__(self) -> None:
         super().__init__()
         self.asked: list[str] = []
-        self.at_once = 0
+        self.total = 0
         self.most_at_once = 0
         self.costly = False
         self.failing = True
@@ -48,8 +48,8 @@ class Scripted(Evaluator):
     def answer(self, ask: Ask) -> Outcome:
         with self.lock:
             self.asked.append(ask.text)
-            self.at_once += 1
-            self.most_at_once = max(self.most_at_once, self.at_once)
+            self.total += 1
+            self.most_at_once = max(self.most_at_once, self.total)
         try:
             if ask.text.startswith("hang"):
                 self.let_go.wait(SECONDS)
@@ -60,7 +60,7 @@ class Scripted(Evaluator):
             return Outcome(Answer(ask.text), len(ask.text))
         finally:
             with self.lock:
-                self.at_once -= 1
+                self.total -= 1
 
     def close(self) -> None:
         self.let_go.set()
@@ -73,10 +73,10 @@ class Desk:
 
     script: Scripted = field(default_factory=Scripted)
     woken: "Counter[Key]" = field(default_factory=Counter)
-    functions: Functions = field(init=False)
+    functions: FunctionScheduler = field(init=False)
 
     def __post_init__(self) -> None:
-        self.functions = Functions(self.wake, evaluator=self.script)
+        self.functions = FunctionScheduler(self.wake, evaluator=self.script)
 
     def wake(self, key: Key) -> None:
         self.woken[key] += 1
@@ -92,8 +92,8 @@ class Desk:
     async def answers(self, key: Key, *asks: Ask) -> list[Answer]:
         """The answers, once all of these have one."""
         self.ask(key, asks)
-        await self.until(lambda: all(ask.id in self.functions.answers_for(key) for ask in asks))
-        known = self.functions.answers_for(key)
+        await self.until(lambda: all(ask.id in self.functions.results_for(key) for ask in asks))
+        known = self.functions.results_for(key)
         return [known[ask.id] for ask in asks]
 
 
@@ -128,7 +128,7 @@ def test_an_answer_wakes_the_one_who_asked_and_nobody_else() -> None:
     async def test(desk: Desk) -> None:
         assert await desk.answers(RED, cel("a")) == [Answer("a")]
         assert desk.woken == {RED: 1}
-        assert desk.functions.answers_for(BLUE) == {}
+        assert desk.functions.results_for(BLUE) == {}
 
     with_a_desk(test)
 
@@ -136,14 +136,14 @@ def test_an_answer_wakes_the_one_who_asked_and_nobody_else() -> None:
 def test_it_is_known_when_a_decision_had_used_all_its_answers() -> None:
     async def test(desk: Desk) -> None:
         await desk.answers(RED, cel("a"))
-        assert desk.functions.heard_at(RED) is None
+        assert desk.functions.completed_at(RED) is None
         desk.ask(RED, [cel("b")], at(1))
         desk.ask(RED, [], at(2))
-        assert desk.functions.heard_at(RED) == at(2)
+        assert desk.functions.completed_at(RED) == at(2)
         # Who asked nothing heard nothing.
         desk.ask(RED, [], at(3))
         desk.ask(BLUE, [], at(3))
-        assert (desk.functions.heard_at(RED), desk.functions.heard_at(BLUE)) == (at(2), None)
+        assert (desk.functions.completed_at(RED), desk.functions.completed_at(BLUE)) == (at(2), None)
 
     with_a_desk(test)
 
@@ -164,7 +164,7 @@ def test_a_question_is_answered_once_however_often_it_is_asked() -> None:
 def test_an_object_that_asks_nothing_costs_nothing() -> None:
     async def test(desk: Desk) -> None:
         desk.ask(RED, [])
-        assert desk.functions.answers_for(RED) is desk.functions.answers_for(BLUE)
+        assert desk.functions.results_for(RED) is desk.functions.results_for(BLUE)
         desk.functions.forget(RED)
 
     with_a_desk(test)
@@ -175,7 +175,7 @@ def test_a_pass_that_asks_in_two_steps_keeps_the_first_answer() -> None:
         await desk.answers(RED, cel("first"))
         await desk.answers(RED, cel("second"))
         desk.ask(RED, [])
-        assert set(desk.functions.answers_for(RED)) == {cel("first").id, cel("second").id}
+        assert set(desk.functions.results_for(RED)) == {cel("first").id, cel("second").id}
 
     with_a_desk(test)
 
@@ -184,11 +184,11 @@ def test_a_decision_goes_on_with_what_it_asked_until_it_asks_nothing_more() -> N
     async def test(desk: Desk) -> None:
         await desk.answers(RED, cel("first"))
         await desk.answers(RED, cel("second"))
-        assert [ask.text for ask in desk.functions.asked_by(RED)] == ["first", "second"]
+        assert [ask.text for ask in desk.functions.unused_calls(RED)] == ["first", "second"]
         desk.ask(RED, [])
-        assert desk.functions.asked_by(RED) == ()
+        assert desk.functions.unused_calls(RED) == ()
         await desk.answers(RED, cel("third"))
-        assert [ask.text for ask in desk.functions.asked_by(RED)] == ["third"]
+        assert [ask.text for ask in desk.functions.unused_calls(RED)] == ["third"]
 
     with_a_desk(test)
 
@@ -198,11 +198,11 @@ def test_of_earlier_questions_a_few_are_kept_and_of_the_last_ones_all() -> None:
         many = [cel(f"m{n}") for n in range(3 * MAX_EARLIER)]
         await desk.answers(RED, *many)
         desk.ask(RED, [])  # all are answered: nothing more to ask
-        assert len(desk.functions.answers_for(RED)) == len(many)
+        assert len(desk.functions.results_for(RED)) == len(many)
         for number in range(3 * MAX_EARLIER):
             await desk.answers(RED, cel(f"n{number}"))
         last = [cel(f"n{number}").id for number in range(3 * MAX_EARLIER)][-MAX_EARLIER - 1 :]
-        assert set(desk.functions.answers_for(RED)) == set(last)
+        assert set(desk.functions.results_for(RED)) == set(last)
 
     with_a_desk(test)
 
@@ -216,7 +216,7 @@ def test_all_earlier_answers_together_are_bounded(monkeypatch: pytest.MonkeyPatc
         for key in keys:
             for number in range(3):
                 await desk.answers(key, cel(f"{number}"))
-        kept = [len(desk.functions.answers_for(key)) for key in keys]
+        kept = [len(desk.functions.results_for(key)) for key in keys]
         assert sum(kept) == len(keys) + most
         assert min(kept) == 1
         assert kept[0] == 1
@@ -245,7 +245,7 @@ def test_one_that_is_gone_is_forgotten_and_not_woken() -> None:
         desk.functions.forget(RED)
         desk.script.let_go.set()
         await desk.answers(BLUE, cel("b"))
-        assert desk.functions.answers_for(RED) == {}
+        assert desk.functions.results_for(RED) == {}
         assert desk.woken == {BLUE: 1}
         assert "never" not in desk.script.asked
 
@@ -286,12 +286,12 @@ def test_no_more_run_at_once_than_the_lane_has_room_for(language: Language) -> N
         for name in "abcdefghij":
             asks = [replace(cel(f"hang{name}{number}"), language=language) for number in range(5)]
             desk.ask(Key("OrchestrationVariable", "ns", name), asks)
-        await desk.until(lambda: desk.script.at_once == LANES[language].at_once)
+        await desk.until(lambda: desk.script.total == CONCURRENCY_LIMITS[language].total)
         running = Counter(text[4] for text in desk.script.asked)
-        assert max(running.values()) <= LANES[language].of_one
+        assert max(running.values()) <= CONCURRENCY_LIMITS[language].per_object
         desk.script.let_go.set()
         await desk.until(lambda: sum(desk.woken.values()) == 50)
-        assert desk.script.most_at_once == LANES[language].at_once
+        assert desk.script.most_at_once == CONCURRENCY_LIMITS[language].total
 
     with_a_desk(test)
 
@@ -308,7 +308,7 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
         later = loop.call_later
 
         def soon(delay: float, *rest: Any) -> asyncio.TimerHandle:
-            if rest[0] == desk.functions._again:
+            if rest[0] == desk.functions._retry:
                 delays.append(delay)
                 delay = 0.0
             return later(delay, *rest)
@@ -317,9 +317,9 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
         desk.ask(RED, [cel("fail")])
         await desk.until(lambda: len(delays) >= 5)
         assert delays[:5] == [1.0, 2.0, 4.0, 4.0, 4.0]
-        assert desk.functions.answers_for(RED)[cel("fail").id] == Answer(error="fail failed")
+        assert desk.functions.results_for(RED)[cel("fail").id] == Answer(error="fail failed")
         desk.script.failing = False
-        await desk.until(lambda: desk.functions.answers_for(RED)[cel("fail").id] == Answer("fail"))
+        await desk.until(lambda: desk.functions.results_for(RED)[cel("fail").id] == Answer("fail"))
         woken = desk.woken[RED]
         assert woken >= 6
         desk.script.failing = True
@@ -336,7 +336,7 @@ def test_one_that_asks_only_what_it_does_not_know_is_woken_to_ask_again(quick: N
         assert await desk.answers(RED, cel("fail")) == [Answer(error="fail failed")]
         desk.ask(RED, [])  # it knows the answer, such as it is
         await desk.until(lambda: desk.woken[RED] >= 2)
-        assert desk.functions.answers_for(RED) == {}
+        assert desk.functions.results_for(RED) == {}
         assert desk.script.asked == ["fail"]
         desk.script.failing = False
         assert await desk.answers(RED, cel("fail")) == [Answer("fail")]
@@ -371,7 +371,7 @@ def test_a_cheap_failure_is_no_reason_not_to_try_other_inputs_at_once() -> None:
 
 def test_a_mistake_of_our_own_is_an_answer_too_and_keeps_no_place(caplog: pytest.LogCaptureFixture) -> None:
     async def test(desk: Desk) -> None:
-        for number in range(2 * LANES[Language.CEL].at_once):
+        for number in range(2 * CONCURRENCY_LIMITS[Language.CEL].total):
             (answer,) = await desk.answers(RED, cel(f"raise{number}"))
             assert answer.error == "KeyError: 'a mistake of our own'"
         assert await desk.answers(RED, cel("a")) == [Answer("a")]
@@ -387,7 +387,7 @@ def test_closing_ends_what_hangs_and_nothing_is_asked_any_more() -> None:
         await desk.functions.close()
         desk.ask(RED, [cel("late")])
         await asyncio.sleep(0)
-        assert desk.functions.answers_for(RED) == {}
+        assert desk.functions.results_for(RED) == {}
         assert desk.script.asked == ["hang"]
         assert desk.woken == {}
 
@@ -400,20 +400,20 @@ def test_with_real_workers_an_endless_expression_leaves_the_others_alone() -> No
 
     async def run() -> None:
         woken: Counter[Key] = Counter()
-        functions = Functions(lambda key: woken.update([key]))
+        functions = FunctionScheduler(lambda key: woken.update([key]))
         try:
             async with asyncio.timeout(2 * SECONDS):
                 functions.ask(RED, [endless], START)
                 number = 0
-                while not functions.answers_for(RED):
+                while not functions.results_for(RED):
                     question = cel("value * 2", value=number)
                     functions.ask(BLUE, [question], START)
-                    while question.id not in functions.answers_for(BLUE):  # noqa: ASYNC110 - as a pass would look
+                    while question.id not in functions.results_for(BLUE):  # noqa: ASYNC110 - as a pass would look
                         await asyncio.sleep(0.001)
-                    assert functions.answers_for(BLUE)[question.id] == Answer(2 * number)
+                    assert functions.results_for(BLUE)[question.id] == Answer(2 * number)
                     number += 1
                 assert number >= 3
-                assert functions.answers_for(RED)[endless.id].timed_out
+                assert functions.results_for(RED)[endless.id].timed_out
         finally:
             await functions.close()
 

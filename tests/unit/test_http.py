@@ -15,7 +15,7 @@ from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.settings import BadSetting
 from mabeam.shell.http.server import serve
-from mabeam.shell.kube.client import BUSY_TRIES, ApiError, Cluster, NotLeading
+from mabeam.shell.kube.client import BUSY_TRIES, ApiError, Client, NotLeading
 from mabeam.shell.kube.connection import Connection
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -66,7 +66,7 @@ def test_a_port_that_is_taken_is_told_by_the_settings_name() -> None:
 
 
 @asynccontextmanager
-async def a_cluster(handler: Handler, max_in_flight: int = 64) -> AsyncIterator[Cluster]:
+async def a_cluster(handler: Handler, max_in_flight: int = 64) -> AsyncIterator[Client]:
     """A Cluster whose apiserver is the handler."""
     app = web.Application()
     app.router.add_route("*", "/{path:.*}", handler)
@@ -76,7 +76,7 @@ async def a_cluster(handler: Handler, max_in_flight: int = 64) -> AsyncIterator[
         await web.TCPSite(runner, "127.0.0.1", 0).start()
         server = f"http://127.0.0.1:{port_of(runner)}"
         connection = Connection(server, ssl.create_default_context(), Configuration(), False, "a test")
-        async with Cluster(connection, max_in_flight) as cluster:
+        async with Client(connection, max_in_flight) as cluster:
             yield cluster
     finally:
         await runner.cleanup()
@@ -201,7 +201,7 @@ def test_a_known_refusal_is_not_prolonged_by_those_who_come_too_late() -> None:
             for _ in range(2):
                 with pytest.raises(ApiError):
                     await cluster.create("Pod", "team", {})
-                until.append(cluster._going["team"][0])
+                until.append(cluster._terminating["team"][0])
             assert until[0] == until[1]
 
     asyncio.run(main())
@@ -393,10 +393,10 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
         message, reason = GOING
         return web.json_response({"reason": reason, "message": message}, status=403)
 
-    async def refused(cluster: Cluster, kind: str, namespace: str) -> bool:
+    async def refused(cluster: Client, kind: str, namespace: str) -> bool:
         with pytest.raises(ApiError) as told:
             await cluster.create(kind, namespace, {})
-        return told.value.namespace_going
+        return told.value.namespace_terminating
 
     async def main() -> None:
         async with a_cluster(handler) as cluster:
@@ -406,7 +406,7 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
             assert await refused(cluster, "Pod", "another")
             assert await refused(cluster, "Lease", "team")
             assert len(asked) == 3
-            cluster.takes_again("team")
+            cluster.accepts_again("team")
             assert await refused(cluster, "Pod", "team")
             assert len(asked) == 4
 
@@ -414,7 +414,7 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
 
 
 def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mabeam.shell.kube.client.GOING_SECONDS", 0.0)
+    monkeypatch.setattr("mabeam.shell.kube.client.TERMINATING_SECONDS", 0.0)
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:

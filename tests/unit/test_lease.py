@@ -15,7 +15,7 @@ import pytest
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube import leader_election as lease_module
 from mabeam.shell.kube.client import ApiError
-from mabeam.shell.kube.leader_election import Leader
+from mabeam.shell.kube.leader_election import LeaderElector
 
 SECONDS = 15.0
 
@@ -88,18 +88,18 @@ class Apiserver:
         return str(self.lease["spec"]["holderIdentity"])
 
 
-def a_leader(api: Any, identity: str) -> Leader:
-    return Leader(api, "mabeam-system", "mabeam", identity, SECONDS)
+def a_leader(api: Any, identity: str) -> LeaderElector:
+    return LeaderElector(api, "mabeam-system", "mabeam", identity, SECONDS)
 
 
 def clock() -> float:
     return asyncio.get_running_loop().time()
 
 
-async def elected_after(leader: Leader, patience: float = 120) -> float | None:
+async def elected_after(leader: LeaderElector, patience: float = 120) -> float | None:
     """The seconds until the leader is elected; None when it is not in time."""
     started = clock()
-    task = asyncio.create_task(leader.hold_for_ever())
+    task = asyncio.create_task(leader.run())
     try:
         async with asyncio.timeout(patience):
             await leader.elected.wait()
@@ -198,7 +198,7 @@ def test_of_two_candidates_one_is_elected() -> None:
     async def scenario(api: Apiserver) -> None:
         await dead_holder(api)
         both = [a_leader(api, "two"), a_leader(api, "three")]
-        tasks = [asyncio.create_task(leader.hold_for_ever()) for leader in both]
+        tasks = [asyncio.create_task(leader.run()) for leader in both]
         await asyncio.sleep(SECONDS * 3)
         assert sum(leader.elected.is_set() for leader in both) == 1
         for task in tasks:
@@ -213,7 +213,7 @@ def test_of_two_candidates_one_is_elected() -> None:
 def test_a_holder_that_cannot_renew_stops_writing_well_before_another_may_start(trouble: Exception) -> None:
     async def scenario(api: Apiserver) -> None:
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         renewed = clock()
         api.trouble = trouble
@@ -240,7 +240,7 @@ def test_a_trouble_without_words_is_told_by_its_name(caplog: pytest.LogCaptureFi
 def test_a_short_outage_changes_nothing() -> None:
     async def scenario(api: Apiserver) -> None:
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         api.trouble = ApiError(503, "ServiceUnavailable", "a moment")
         await asyncio.sleep(8)
@@ -257,7 +257,7 @@ def test_the_age_of_a_renewal_counts_from_its_request_not_from_its_answer() -> N
     async def scenario(api: Apiserver) -> None:
         api.slow = 4  # twice: one read, one write
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         api.trouble = TimeoutError()
         await asyncio.sleep(1.9)
@@ -272,7 +272,7 @@ def test_the_age_of_a_renewal_counts_from_its_request_not_from_its_answer() -> N
 def test_a_holder_whose_lease_was_taken_never_takes_it_back() -> None:
     async def scenario(api: Apiserver) -> None:
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         assert api.lease is not None
         version = api.lease["metadata"]["resourceVersion"]
@@ -287,7 +287,7 @@ def test_a_holder_whose_lease_was_taken_never_takes_it_back() -> None:
 def test_a_released_lease_is_taken_at_once() -> None:
     async def scenario(api: Apiserver) -> None:
         first = a_leader(api, "one")
-        holding = asyncio.create_task(first.hold_for_ever())
+        holding = asyncio.create_task(first.run())
         await first.elected.wait()
         second = asyncio.create_task(elected_after(a_leader(api, "two")))
         await asyncio.sleep(3)
@@ -304,7 +304,7 @@ def test_a_released_lease_is_taken_at_once() -> None:
 def test_a_holder_that_sees_another_name_writes_nothing_from_then_on() -> None:
     async def scenario(api: Apiserver) -> None:
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         assert api.lease is not None
         api.lease["spec"]["holderIdentity"] = "two"
@@ -319,9 +319,9 @@ def test_a_holder_that_sees_another_name_writes_nothing_from_then_on() -> None:
 def test_a_lease_that_is_deleted_stays_its_holders() -> None:
     async def scenario(api: Apiserver) -> None:
         first, second = a_leader(api, "one"), a_leader(api, "two")
-        tasks = [asyncio.create_task(first.hold_for_ever())]
+        tasks = [asyncio.create_task(first.run())]
         await first.elected.wait()
-        tasks.append(asyncio.create_task(second.hold_for_ever()))
+        tasks.append(asyncio.create_task(second.run()))
         await asyncio.sleep(2)
         api.lease = None
         await asyncio.sleep(SECONDS)
@@ -359,7 +359,7 @@ def test_a_renewal_that_arrives_during_the_release_does_not_keep_the_lease() -> 
     async def scenario(_: Apiserver) -> None:
         api = Late()
         leader = a_leader(api, "one")
-        holding = asyncio.create_task(leader.hold_for_ever())
+        holding = asyncio.create_task(leader.run())
         await leader.elected.wait()
         holding.cancel()
         await leader.release()
@@ -391,7 +391,7 @@ def test_a_wall_clock_that_is_stepped_moves_nothing(monkeypatch: pytest.MonkeyPa
 
         async def scenario(api: Apiserver) -> None:
             first = a_leader(api, "one")
-            holding = asyncio.create_task(first.hold_for_ever())
+            holding = asyncio.create_task(first.run())
             await first.elected.wait()
             second = asyncio.create_task(elected_after(a_leader(api, "two")))
             await asyncio.sleep(30)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from mabeam.api.rest import Capacity
-from mabeam.shell.telemetry.load import Files, Pressure, parse_average, parse_pressure, read_load
+from mabeam.shell.telemetry.load import LoadFiles, LoadMeter, parse_average, parse_pressure, read_load
 
 PSI = "some avg10=12.50 avg60=3.00 avg300=1.00 total=123\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
 
@@ -36,8 +36,8 @@ def test_the_load_average_is_by_cpus(text: str, cpus: int, value: float | None) 
 
 
 def test_the_first_measure_that_is_told_is_taken_and_named(tmp_path: Path) -> None:
-    files = Files(tmp_path / "node", tmp_path / "cgroup", tmp_path / "average")
-    told = Pressure(lambda: None, files)
+    files = LoadFiles(tmp_path / "node", tmp_path / "cgroup", tmp_path / "average")
+    told = LoadMeter(lambda: None, files)
     assert told.load() is None
     files.average.write_text("1.0 1.0 1.0 1/1 1")
     assert read_load(None, files, cpus=4) is not None
@@ -51,4 +51,4 @@ def test_the_first_measure_that_is_told_is_taken_and_named(tmp_path: Path) -> No
     assert told.load() == (0.5, "pressure of the operator's node")
     files.node.write_bytes(b"\xff\xfe")
     assert told.load() == (0.125, "pressure of the operator's cgroup")
-    assert Pressure(lambda: Capacity(nodes=3, cpu=0.2, memory=0.9), files).load() == (0.2, "metrics.k8s.io")
+    assert LoadMeter(lambda: Capacity(nodes=3, cpu=0.2, memory=0.9), files).load() == (0.2, "metrics.k8s.io")

@@ -17,7 +17,7 @@ from aiohttp import web
 from mabeam.api.agent import Agent
 from mabeam.core.snapshot import PodFacts
 from mabeam.shell.reports.prometheus import MAX_BYTES, NOT_ALLOWED, NOT_SET, TOO_LARGE, Prometheus
-from mabeam.shell.reports.reader import Reports, Target, target_of
+from mabeam.shell.reports.reader import ReportReader, Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -52,7 +52,7 @@ class Desk:
     """Reports with a Prometheus, what they told, and what Prometheus was asked."""
 
     agent: Agent
-    reports: Reports
+    reports: ReportReader
     url: str
     heard: list[tuple[str, bool, bool]] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
@@ -90,7 +90,7 @@ async def a_desk(handler: Handler, *, query: str | None = None, **words: Any) ->
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     url = f"http://127.0.0.1:{runner.addresses[0][1]}"
-    reports = Reports(
+    reports = ReportReader(
         None,
         False,
         lambda _, name, ack, changed: desk.heard.append((name, ack, changed)),
@@ -98,7 +98,7 @@ async def a_desk(handler: Handler, *, query: str | None = None, **words: Any) ->
         prometheus=Prometheus(**({"url": url} | words)),
     )
     desk = Desk(an_agent(reports=SOURCE | ({"query": query} if query else {})), reports, url)
-    reading = asyncio.create_task(reports.read_for_ever())
+    reading = asyncio.create_task(reports.run())
     try:
         yield desk
     finally:

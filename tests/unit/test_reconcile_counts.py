@@ -11,15 +11,15 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
 from mabeam.core.snapshot import Key, PodDefaults
-from mabeam.shell.functions.scheduler import Functions
-from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
-from mabeam.shell.kube.event_recorder import Recorder
-from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.functions.scheduler import FunctionScheduler
+from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.kube.event_recorder import EventRecorder
+from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
 from mabeam.shell.reconcile.refusals import Refusals
-from mabeam.shell.reports.reader import Reports
+from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state.cache import AGENT, VARIABLE, Cache
 from mabeam.state.observe import Observer
@@ -33,7 +33,7 @@ class Apiserver:
     """Stores statuses and takes everything else; or refuses the next write."""
 
     def __init__(self) -> None:
-        self.clock = Clock()
+        self.clock = ServerClock()
         self.bodies: dict[tuple[str, str], dict[str, Any]] = {}
         self.trouble: Exception | None = None
         self.versions = 10
@@ -68,28 +68,30 @@ class Traces:
 
     def close(self) -> None: ...
 
-    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+    def variable_decided(
+        self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str
+    ) -> None:
         self.told.append(f"{variable.metadata.name} {outcome} {after.round}")
 
-    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+    def agent_events(self, agent: Agent, events: Sequence[Event]) -> None:
         self.told += [f"{agent.metadata.name} {event.reason}" for event in events]
 
 
 class World:
     def __init__(self) -> None:
         self.api, self.telemetry, self.cache, self.traces = Apiserver(), Telemetry(), Cache(), Traces()
-        cluster = cast(Cluster, self.api)
-        reports, refusals = Reports(None, False, lambda *_: None), Refusals()
+        cluster = cast(Client, self.api)
+        reports, refusals = ReportReader(None, False, lambda *_: None), Refusals()
         self.reconciler = Reconciler(
             cluster,
             self.cache,
             WorkQueue(),
             Observer(self.cache, reports, refusals, PodDefaults(), lambda key: {}),
-            Applier(cluster, self.cache, Recorder(cluster, "me"), lambda *_: None),
+            Applier(cluster, self.cache, EventRecorder(cluster, "me"), lambda *_: None),
             reports,
             refusals,
             self.telemetry,
-            Functions(lambda key: None),
+            FunctionScheduler(lambda key: None),
             tracing=self.traces,
         )
 
@@ -123,9 +125,9 @@ def test_a_pass_over_a_variable_is_timed_by_what_it_came_to() -> None:
     async def scenario(world: World) -> None:
         world.knows("Agent", agent_body("planner"))
         world.knows("OrchestrationVariable", fixed())
-        await world.reconciler._coordinate(VARIABLE_KEY)
+        await world.reconciler._timed_variable(VARIABLE_KEY)
         assert (world.passes("decided"), world.traces.told) == (1, ["temperature decided 1"])
-        await world.reconciler._coordinate(VARIABLE_KEY)
+        await world.reconciler._timed_variable(VARIABLE_KEY)
         assert (world.passes("unchanged"), world.traces.told) == (1, ["temperature decided 1"])
 
     in_a_world(scenario)
@@ -138,7 +140,7 @@ def test_a_pass_that_breaks_off_failed_and_one_that_may_not_write_did_not() -> N
         for trouble in (ApiError(500, "No", "no"), NotLeading("lost")):
             world.api.trouble = trouble
             with pytest.raises(type(trouble)):
-                await world.reconciler._coordinate(VARIABLE_KEY)
+                await world.reconciler._timed_variable(VARIABLE_KEY)
         assert (world.passes("failed"), world.passes("unchanged")) == (1, 1)
         assert world.traces.told == []
 
@@ -148,9 +150,9 @@ def test_a_pass_that_breaks_off_failed_and_one_that_may_not_write_did_not() -> N
 def test_a_variable_that_cannot_be_read_is_of_no_type() -> None:
     async def scenario(world: World) -> None:
         world.knows("OrchestrationVariable", {**fixed(), "spec": {"type": "Unheard", "agents": {"names": ["a"]}}})
-        await world.reconciler._coordinate(VARIABLE_KEY)
+        await world.reconciler._timed_variable(VARIABLE_KEY)
         assert world.passes("failed", "Invalid") == 1
-        await world.reconciler._coordinate(Key(VARIABLE, "team", "gone"))
+        await world.reconciler._timed_variable(Key(VARIABLE, "team", "gone"))
 
     in_a_world(scenario)
 
@@ -159,12 +161,12 @@ def test_an_agents_directives_are_counted_when_they_are_issued_and_its_life_is_t
     async def scenario(world: World) -> None:
         world.knows("Agent", agent_body("planner"))
         world.knows("OrchestrationVariable", fixed())
-        await world.reconciler._coordinate(VARIABLE_KEY)
+        await world.reconciler._timed_variable(VARIABLE_KEY)
         world.traces.told.clear()
         for _ in range(3):
             await world.reconciler._agent(AGENT_KEY)
         assert world.figure("mabeam_directives_total", action="AdjustParameters", outcome="issued") == 1
-        assert world.telemetry.directive_tally == {"issued": 1}
+        assert world.telemetry.directive_counts == {"issued": 1}
         assert world.traces.told == ["planner AgentRegistered"]
 
     in_a_world(scenario)

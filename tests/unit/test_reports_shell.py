@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from mabeam.api.agent import Agent
-from mabeam.shell.reports.reader import Reports, Target, target_of
+from mabeam.shell.reports.reader import ReportReader, Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 REPORT = 'mabeam_applied_generation 3\nmabeam_preference{variable="temperature"} 0.4\n# EOF\n'
@@ -76,13 +76,13 @@ class Desk:
 
     agent: Agent
     target: Target
-    reports: Reports = field(init=False)
+    reports: ReportReader = field(init=False)
     heard: list[tuple[str, bool, bool]] = field(default_factory=list)
     outcomes: list[str] = field(default_factory=list)
     asked: list[float] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.reports = Reports(
+        self.reports = ReportReader(
             None, False, lambda _, name, ack, changed: self.heard.append((name, ack, changed)), self.outcomes.append
         )
 
@@ -113,7 +113,7 @@ async def a_desk(handler: Handler, period: float = 60) -> AsyncIterator[Desk]:
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     # Straight to loopback: `target_of` would never give such a target.
     desk = Desk(agent, replace(usual, ip="127.0.0.1", port=int(runner.addresses[0][1]), period=period))
-    reading = asyncio.create_task(desk.reports.read_for_ever())
+    reading = asyncio.create_task(desk.reports.run())
     try:
         yield desk
     finally:
@@ -381,8 +381,8 @@ def test_a_newer_generation_is_awaited_with_a_new_hurry() -> None:
 @pytest.mark.parametrize("ticks", range(6))
 def test_reading_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -> None:
     async def main() -> None:
-        reports = Reports(None, False, lambda *_: None)
-        reading = asyncio.create_task(reports.read_for_ever())
+        reports = ReportReader(None, False, lambda *_: None)
+        reading = asyncio.create_task(reports.run())
         for timetable in (reports._pods, reports._queries):
             timetable.schedule("somebody, much later", 60)
         await asyncio.sleep(0.01)

@@ -8,7 +8,7 @@ from typing import Any, cast
 from mabeam import __version__
 from mabeam.api.base import JsonDict
 from mabeam.shell.http.service_entry import LABELS, ServiceEntry, capabilities, entry
-from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
+from mabeam.shell.kube.client import ApiError, Client, NotLeading
 
 
 class Apiserver:
@@ -48,8 +48,8 @@ class Apiserver:
 
 def kept(api: Apiserver, until: Callable[[], bool], leads: Callable[[], bool] = lambda: True) -> None:
     async def main() -> None:
-        one = ServiceEntry(cast(Cluster, api), "mabeam-system", "http://e", "me", leads, 0.001, 0.001)
-        task = asyncio.create_task(one.keep_for_ever())
+        one = ServiceEntry(cast(Client, api), "mabeam-system", "http://e", "me", leads, 0.001, 0.001)
+        task = asyncio.create_task(one.run())
         async with asyncio.timeout(10):
             while not until():  # noqa: ASYNC110  (it happens in another task)
                 await asyncio.sleep(0.001)

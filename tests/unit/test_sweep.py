@@ -7,7 +7,7 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube.client import ApiError
-from mabeam.shell.kube.relist import SILENT_SWEEPS, Sweep
+from mabeam.shell.kube.relist import SILENT_SWEEPS, Relister
 from mabeam.state.cache import AGENT, WATCHED, Cache, Change
 from support.builders import agent_body
 
@@ -43,7 +43,7 @@ class Apiserver:
 class House:
     def __init__(self, *names: str, namespaces: tuple[str, ...] = ()) -> None:
         self.api, self.cache, self.heard = Apiserver(), Cache(), list[Change]()
-        self.sweep = Sweep(self.api, self.cache, self.heard.append, namespaces)  # type: ignore[arg-type]
+        self.relister = Relister(self.api, self.cache, self.heard.append, namespaces)  # type: ignore[arg-type]
         for version, name in enumerate(names, start=1):
             self.cache.learn(AGENT, an_agent(name, version))
             self.api.items[AGENT].append(an_agent(name, version))
@@ -51,7 +51,7 @@ class House:
     def run(self) -> list[tuple[str, str, bool]]:
         """What a sweep told: the kind, the name, and whether the object is gone."""
         self.heard.clear()
-        asyncio.run(self.sweep.sweep())
+        asyncio.run(self.relister.relist_all())
         return [(change.kind, change.where[1], change.after is None) for change in self.heard]
 
 
@@ -119,9 +119,9 @@ def test_a_list_that_is_older_than_what_is_known_forgets_nothing() -> None:
 def test_a_relist_says_from_where_a_watch_can_go_on_and_leaves_other_namespaces_alone() -> None:
     house = House("a")
     house.api.items[AGENT] = []
-    assert asyncio.run(house.sweep.relist(AGENT, "elsewhere")) == "1000"
+    assert asyncio.run(house.relister.relist_scope(AGENT, "elsewhere")) == "1000"
     assert ("team", "a") in house.cache.agents
-    assert asyncio.run(house.sweep.relist(AGENT, "team")) == "1000"
+    assert asyncio.run(house.relister.relist_scope(AGENT, "team")) == "1000"
     assert house.cache.agents == {}
 
 
@@ -139,30 +139,30 @@ def sweep_and_find_something(house: House, version: int) -> None:
 
 def test_a_watch_that_tells_nothing_while_the_cluster_changes_is_silent() -> None:
     house = House("a")
-    house.sweep.synced.set()
+    house.relister.synced.set()
     for version in range(10, 10 + SILENT_SWEEPS):
-        assert house.sweep.silent() == []
+        assert house.relister.silent_kinds() == []
         sweep_and_find_something(house, version)
-    assert house.sweep.silent() == [AGENT]
+    assert house.relister.silent_kinds() == [AGENT]
     house.run()
-    assert house.sweep.silent() == []
+    assert house.relister.silent_kinds() == []
 
 
 def test_a_watch_that_is_merely_behind_is_not_silent() -> None:
     house = House("a")
-    house.sweep.synced.set()
+    house.relister.synced.set()
     for version in range(10, 20):
-        house.sweep.told.add(AGENT)
+        house.relister.reported_kinds.add(AGENT)
         sweep_and_find_something(house, version)
-        assert house.sweep.silent() == []
+        assert house.relister.silent_kinds() == []
 
 
 def test_a_quiet_cluster_is_no_silent_watch() -> None:
     house = House("a")
-    house.sweep.synced.set()
+    house.relister.synced.set()
     for _ in range(10):
         house.run()
-    assert house.sweep.silent() == []
+    assert house.relister.silent_kinds() == []
 
 
 @pytest.mark.parametrize("trouble", [ApiError(503, "", "busy"), TimeoutError(), ConnectionRefusedError("no")])
@@ -175,14 +175,14 @@ def test_a_list_that_fails_is_tried_again_and_synced_means_that_one_succeeded(
 
     async def nap(seconds: float) -> None:
         naps.append(seconds)
-        assert house.sweep.synced.is_set() == (len(naps) > 1)
+        assert house.relister.synced.is_set() == (len(naps) > 1)
         if len(naps) > 1:
             raise asyncio.CancelledError
 
     async def main() -> None:
         monkeypatch.setattr("mabeam.shell.kube.relist.asyncio.sleep", nap)
         with pytest.raises(asyncio.CancelledError):
-            await house.sweep.sweep_for_ever(30)
+            await house.relister.run(30)
 
     asyncio.run(main())
     assert naps == [2, 30]

@@ -11,7 +11,7 @@ from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
 from mabeam.settings import BadSetting
 from mabeam.shell.telemetry import tracing
-from mabeam.shell.telemetry.tracing import LIFECYCLE, Silence, spans_to
+from mabeam.shell.telemetry.tracing import LIFECYCLE, NoTracing, spans_to
 from support.builders import an_agent
 from support.overview import temperature_body
 
@@ -27,7 +27,7 @@ def test_a_round_is_a_span_with_its_start_and_its_stop() -> None:
     exporter = InMemorySpanExporter()
     spans = spans_to(SimpleSpanProcessor(exporter), "me")
     variable = OrchestrationVariable.model_validate(temperature_body())
-    spans.begin().coordinated(variable, variable.status, "decided")
+    spans.begin().variable_decided(variable, variable.status, "decided")
     (span,) = exporter.get_finished_spans()
     assert span.name == "mabeam.coordination"
     assert dict(span.attributes or {}) == {
@@ -52,20 +52,20 @@ def test_a_round_is_a_span_with_its_start_and_its_stop() -> None:
 def test_a_failed_round_is_an_error_even_when_nothing_was_ever_decided() -> None:
     exporter = InMemorySpanExporter()
     variable = OrchestrationVariable.model_validate(temperature_body())
-    spans_to(SimpleSpanProcessor(exporter)).begin().coordinated(variable, OrchestrationVariableStatus(), "failed")
+    spans_to(SimpleSpanProcessor(exporter)).begin().variable_decided(variable, OrchestrationVariableStatus(), "failed")
     (span,) = exporter.get_finished_spans()
     assert span.status.status_code is StatusCode.ERROR
     assert (span.attributes or {})["mabeam.rule"] == ""
 
 
-def lived(*events: Event) -> Sequence[ReadableSpan]:
+def agent_events(*events: Event) -> Sequence[ReadableSpan]:
     exporter = InMemorySpanExporter()
-    spans_to(SimpleSpanProcessor(exporter)).begin().lived(an_agent(), events)
+    spans_to(SimpleSpanProcessor(exporter)).begin().agent_events(an_agent(), events)
     return exporter.get_finished_spans()
 
 
 def test_what_becomes_of_an_agent_is_a_span_each() -> None:
-    spans = lived(
+    spans = agent_events(
         Event(Reason.AGENT_FAILED, "a-0-1 failed", "Warning"),
         Event(Reason.AGENT_STARTED, "a-0-2 runs on node1"),
         Event(Reason.NOT_DELIVERABLE, "no lifecycle"),
@@ -76,7 +76,7 @@ def test_what_becomes_of_an_agent_is_a_span_each() -> None:
 
 
 def test_a_pass_of_which_nothing_came_leaves_no_span() -> None:
-    assert lived() == ()
+    assert agent_events() == ()
 
 
 @pytest.mark.parametrize("word", ["start", "stop", "fail", "migrate"])
@@ -91,9 +91,9 @@ def test_the_environment_of_opentelemetry_names_the_service(monkeypatch: pytest.
 
 
 def test_silence_unless_asked_for() -> None:
-    assert isinstance(tracing.tracing(False, "me"), Silence)
-    Silence().begin().lived(an_agent(), (Event(Reason.AGENT_STARTED, ""),))
-    Silence().close()
+    assert isinstance(tracing.tracing(False, "me"), NoTracing)
+    NoTracing().begin().agent_events(an_agent(), (Event(Reason.AGENT_STARTED, ""),))
+    NoTracing().close()
 
 
 def test_what_is_missing_is_named_with_what_installs_it(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,6 +116,6 @@ def test_the_exporter_that_is_there_is_taken_and_what_is_left_is_sent_at_the_end
     stand_in.OTLPSpanExporter = lambda: exporter  # type: ignore[attr-defined]
     monkeypatch.setitem(sys.modules, tracing.EXPORTERS[0], stand_in)
     found = tracing.tracing(True, "me")
-    found.begin().lived(an_agent(), (Event(Reason.AGENT_STARTED, "runs"),))
+    found.begin().agent_events(an_agent(), (Event(Reason.AGENT_STARTED, "runs"),))
     found.close()
     assert [span.name for span in exporter.get_finished_spans()] == ["mabeam.agent.start"]

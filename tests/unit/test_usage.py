@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 from mabeam.shell.telemetry import usage
 from mabeam.shell.telemetry.usage import (
     AGAIN_SECONDS,
@@ -15,8 +15,8 @@ from mabeam.shell.telemetry.usage import (
     PERIOD_SECONDS,
     Amounts,
     UsageReader,
-    amount,
     capacity_of,
+    parse_amount,
 )
 
 
@@ -29,7 +29,7 @@ from mabeam.shell.telemetry.usage import (
     ],
 )  # fmt: skip
 def test_a_quantity_is_a_number(text: object, number: float | None) -> None:
-    assert amount(text) == (pytest.approx(number) if number is not None else None)
+    assert parse_amount(text) == (pytest.approx(number) if number is not None else None)
 
 
 def pod(name: str, *used: dict[str, str]) -> dict[str, Any]:
@@ -68,7 +68,7 @@ ALLOCATABLE = {name: {"cpu": "4", "memory": "4Gi"} for name in ("node1", "node2"
 
 
 def reader(server: MetricsServer, scopes: tuple[str | None, ...] = (None,)) -> UsageReader:
-    return UsageReader(cast(Cluster, server), scopes, lambda: ALLOCATABLE)
+    return UsageReader(cast(Client, server), scopes, lambda: ALLOCATABLE)
 
 
 def test_what_containers_use_is_summed_and_the_nodes_share_is_the_mean() -> None:
@@ -143,7 +143,7 @@ def test_only_who_leads_asks_and_a_slow_answer_is_asked_for_less_often(monkeypat
         loop = asyncio.get_running_loop()
         monkeypatch.setattr(loop, "time", clock)
         try:
-            await found.poll_for_ever()
+            await found.run()
         except Enough:
             monkeypatch.undo()
         return server

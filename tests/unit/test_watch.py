@@ -11,9 +11,9 @@ from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube import reflector as watching
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 from mabeam.shell.kube.connection import Connection
-from mabeam.shell.kube.reflector import RELIST_AFTER_FAILURES, Watch
+from mabeam.shell.kube.reflector import RELIST_AFTER_FAILURES, Reflector
 
 Line = JsonDict | str | bytes
 
@@ -77,10 +77,10 @@ class Listener:
             raise self.list_troubles.pop()
         return str(1000 * self.lists)
 
-    def run(self, until: Callable[[], bool], during: Callable[[Watch], Awaitable[None]] | None = None) -> Watch:
+    def run(self, until: Callable[[], bool], during: Callable[[Reflector], Awaitable[None]] | None = None) -> Reflector:
         """Follow from version 5 until `until` holds."""
 
-        async def main() -> Watch:
+        async def main() -> Reflector:
             app = web.Application()
             app.router.add_get("/api/v1/pods", self.server.handle)
             runner = web.AppRunner(app, shutdown_timeout=0.1)
@@ -91,9 +91,9 @@ class Listener:
             connection = Connection(
                 f"http://127.0.0.1:{port}", ssl.create_default_context(), Configuration(), False, "loopback"
             )
-            async with Cluster(connection) as cluster:
-                watch = Watch(cluster, "Pod", None, self.hear, self.relist)
-                following = asyncio.create_task(watch.follow_for_ever("5"))
+            async with Client(connection) as cluster:
+                watch = Reflector(cluster, "Pod", None, self.hear, self.relist)
+                following = asyncio.create_task(watch.run("5"))
                 try:
                     async with asyncio.timeout(10):
                         if during is not None:
@@ -184,9 +184,9 @@ def test_a_stream_that_says_nothing_can_be_started_anew() -> None:
     server = Apiserver()
     listener = Listener(server)
 
-    async def during(watch: Watch) -> None:
+    async def during(watch: Reflector) -> None:
         await come(lambda: bool(server.asked))
-        watch.start_anew()
+        watch.restart()
 
     listener.run(lambda: len(server.asked) == 2, during)
     assert (listener.versions, listener.lists) == (["5", "5"], 0)

@@ -16,24 +16,24 @@ import kopf
 from mabeam import __version__
 from mabeam.core.snapshot import Key, PodDefaults
 from mabeam.settings import Settings
-from mabeam.shell.functions.scheduler import Functions
+from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.http import server as http
-from mabeam.shell.http.rest import Api
+from mabeam.shell.http.rest import RestApi
 from mabeam.shell.http.service_entry import ServiceEntry
 from mabeam.shell.kube import kopf_watch as handlers
-from mabeam.shell.kube.client import Cluster
+from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.connection import connect
-from mabeam.shell.kube.event_recorder import Recorder
-from mabeam.shell.kube.leader_election import Leader
-from mabeam.shell.kube.reflector import Watch
-from mabeam.shell.kube.relist import Sweep
+from mabeam.shell.kube.event_recorder import EventRecorder
+from mabeam.shell.kube.leader_election import LeaderElector
+from mabeam.shell.kube.reflector import Reflector
+from mabeam.shell.kube.relist import Relister
 from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
 from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reports.prometheus import Prometheus
-from mabeam.shell.reports.reader import Reports
-from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import tracing
 from mabeam.shell.telemetry.usage import UsageReader
@@ -83,80 +83,80 @@ def configure_logging(settings: Settings) -> None:
 class Process:
     """The operator in one event loop; `run` returns its exit code."""
 
-    def __init__(self, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, settings: Settings, client: Client) -> None:
         self.settings = settings
-        self.cluster = cluster
+        self.client = client
         self.stop = asyncio.Event()
         self.telemetry = Telemetry()
         self.cache = Cache()
         self.queue = WorkQueue()
-        self.leader = Leader(
-            cluster, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
+        self.leader = LeaderElector(
+            client, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
         )
-        outside = not cluster.connection.in_cluster
+        outside = not client.connection.in_cluster
         through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
         scraped = self.telemetry.scrapes
-        self.reports = Reports(
-            cluster,
+        self.reports = ReportReader(
+            client,
             through_apiserver,
             self._report_heard,
             lambda outcome: scraped.labels(outcome).inc(),
-            cluster.clock,
+            client.clock,
             Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
-            measured=self._measured,
+            on_performance=self._measured,
         )
-        self.recorder = Recorder(cluster, settings.holder, lambda: self.queue.depth() > 0)
-        self.sweep = Sweep(cluster, self.cache, self._swept, settings.watch_namespaces, self._resync)
-        self.watches = [
-            Watch(cluster, kind, scope, self._heard, partial(self.sweep.relist, kind, scope))
+        self.recorder = EventRecorder(client, settings.holder, lambda: self.queue.depth() > 0)
+        self.relister = Relister(client, self.cache, self._swept, settings.watch_namespaces, self._resync)
+        self.reflectors = [
+            Reflector(client, kind, scope, self._heard, partial(self.relister.relist_scope, kind, scope))
             for kind in FOLLOWED
-            for scope in self.sweep.scopes(kind)
+            for scope in self.relister.scopes(kind)
         ]
         self.usage = UsageReader(
-            cluster, tuple(self.sweep.scopes("Pod")), lambda: self.cache.allocatable, lambda: self.telemetry.leads
+            client, tuple(self.relister.scopes("Pod")), lambda: self.cache.allocatable, lambda: self.telemetry.leads
         )
-        self.pressure = Pressure(self.usage.capacity)
-        self.api = Api(
+        self.load_meter = LoadMeter(self.usage.capacity)
+        self.rest_api = RestApi(
             self.cache,
             self.reports,
             self.usage,
-            self.pressure,
+            self.load_meter,
             self.recorder,
             self.telemetry,
-            cluster.clock,
+            client.clock,
             settings.holder,
         )
         self.service = ServiceEntry(
-            cluster, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
+            client, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
         )
         self.tracing = tracing(settings.otel, settings.holder)
         self.sweeps = itertools.count(1)
         self.refusals = Refusals()
-        self.functions = Functions(self.queue.add)
+        self.functions = FunctionScheduler(self.queue.add)
         self.failed = False
         self.listed_as_leader = False
-        cluster.observe_request = self.telemetry.observe_request
+        client.observe_request = self.telemetry.observe_request
         if settings.leader_election:
-            cluster.may_write = self.leader.may_write
+            client.may_write = self.leader.may_write
 
     async def run(self) -> int:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
-        routes = self.api.routes(lambda: self.sweep.synced.is_set())
+        routes = self.rest_api.routes(lambda: self.relister.synced.is_set())
         runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics, routes)
         self._heed_signals()
         background = [
             self._guarded("queue timer", self.queue.keep_time()),
             self._guarded("sweep", self._sweep()),
-            self._guarded("reports", self.reports.read_for_ever()),
-            self._guarded("events", self.recorder.post_for_ever()),
-            self._guarded("usage", self.usage.poll_for_ever()),
-            self._guarded("service entry", self.service.keep_for_ever()),
+            self._guarded("reports", self.reports.run()),
+            self._guarded("events", self.recorder.run()),
+            self._guarded("usage", self.usage.run()),
+            self._guarded("service entry", self.service.run()),
             self._guarded("loop watch", self._watch_loop()),
             self._guarded("kopf", self._watch()),
-            *(self._guarded(f"watch of {watch.kind}", self._follow(watch)) for watch in self.watches),
+            *(self._guarded(f"watch of {reflector.kind}", self._follow(reflector)) for reflector in self.reflectors),
         ]
         if self.settings.leader_election:
-            background.append(self._guarded("lease", self.leader.hold_for_ever()))
+            background.append(self._guarded("lease", self.leader.run()))
         workers = self._guarded("workers", self._work())
         await self.stop.wait()
         await self._wind_up(workers, background)
@@ -173,11 +173,11 @@ class Process:
             async with asyncio.timeout(ELECTION_SECONDS if self.settings.leader_election else 0):
                 await self.leader.elected.wait()
         self.listed_as_leader = self.leader.elected.is_set()
-        await self.sweep.sweep_for_ever(self.settings.resync_seconds)
+        await self.relister.run(self.settings.resync_seconds)
 
-    async def _follow(self, watch: Watch) -> None:
-        await self.sweep.synced.wait()
-        await watch.follow_for_ever(self.sweep.versions[watch.kind, watch.namespace])
+    async def _follow(self, reflector: Reflector) -> None:
+        await self.relister.synced.wait()
+        await reflector.run(self.relister.versions[reflector.kind, reflector.namespace])
 
     async def _watch(self) -> None:
         """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
@@ -185,9 +185,9 @@ class Process:
         It takes the signals when it starts; they are taken back before the loop turns again, so that none is lost to it. At
         the end it would wait for every task that is not its own, and then cancel the workers in the middle of a write.
         """
-        await self.sweep.synced.wait()
+        await self.relister.synced.wait()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        handlers.register(registry, self.cluster.connection, self._heard)
+        handlers.register(registry, self.client.connection, self._heard)
         handlers.configure(settings)
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
@@ -202,17 +202,17 @@ class Process:
 
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
-        await self.sweep.synced.wait()
+        await self.relister.synced.wait()
         if self.settings.leader_election and not self.listed_as_leader:
             await self.leader.elected.wait()
             # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
-            await self.sweep.once()
+            await self.relister.list_until_success()
         self.telemetry.lead()
         for key in self.cache.everything():
             self.queue.add(key)
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
         reconciler = Reconciler(
-            self.cluster,
+            self.client,
             self.cache,
             self.queue,
             Observer(
@@ -220,12 +220,12 @@ class Process:
                 self.reports,
                 self.refusals,
                 defaults,
-                self.functions.answers_for,
-                self.functions.asked_by,
-                self.functions.heard_at,
-                self.pressure.load,
+                self.functions.results_for,
+                self.functions.unused_calls,
+                self.functions.completed_at,
+                self.load_meter.load,
             ),
-            Applier(self.cluster, self.cache, self.recorder, self._ring),
+            Applier(self.client, self.cache, self.recorder, self._ring),
             self.reports,
             self.refusals,
             self.telemetry,
@@ -269,7 +269,7 @@ class Process:
 
     def _heard(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
         meta = body["metadata"]
-        self.sweep.told.add(kind)
+        self.relister.reported_kinds.add(kind)
         gone = event == "DELETED"
         where = (meta.get("namespace") or "", meta["name"])
         change = self.cache.forget(kind, where, meta.get("uid")) if gone else self.cache.learn(kind, body)
@@ -277,15 +277,15 @@ class Process:
             self._ring(change)
 
     def _swept(self, change: Change) -> None:
-        if self.sweep.synced.is_set():
+        if self.relister.synced.is_set():
             self.telemetry.missed.labels(change.kind).inc()
         self._ring(change)
 
     def _resync(self) -> None:
         """Open silent watches anew; now and then look at everything, spread over a period so that nobody waits for it."""
-        for watch in self.watches:
-            if self.sweep.missed_in_a_row[watch.kind]:
-                watch.start_anew()
+        for reflector in self.reflectors:
+            if self.relister.missed_in_a_row[reflector.kind]:
+                reflector.restart()
         if next(self.sweeps) % SWEEPS_PER_RESYNC or not self.telemetry.leads:
             return
         keys = self.cache.everything()
@@ -295,10 +295,10 @@ class Process:
     def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
         was, now = _uid_of(change.before), _uid_of(change.after)
         if now is not None and now != was:
-            self.cluster.takes_again(change.where[0])
+            self.client.accepts_again(change.where[0])
         if change.kind == AGENT and was is not None and now != was:
             self.reports.forget(was)
-            self.refusals.accept(was)
+            self.refusals.clear(was)
         if not self.telemetry.leads:
             return  # nobody works yet; everything is looked at when that begins
         for key, delay in doorbells.wakes(change, self.cache):
@@ -325,17 +325,17 @@ class Process:
     # --- probes ----------------------------------------------------------------------------------------------------------
 
     def _alive(self) -> list[str]:
-        wrong = [f"the watch of {kind} is silent" for kind in self.sweep.silent()]
+        wrong = [f"the watch of {kind} is silent" for kind in self.relister.silent_kinds()]
         if self.telemetry.leads and self.queue.oldest_seconds() > STUCK_SECONDS:
             wrong.append(f"a key has waited {self.queue.oldest_seconds():.0f} s for a worker")
         return wrong
 
     def _ready(self) -> list[str]:
-        age = asyncio.get_running_loop().time() - self.sweep.last_success
-        if not self.sweep.synced.is_set():
-            return [f"the cluster has not been listed yet: {self.sweep.problem}"]
+        age = asyncio.get_running_loop().time() - self.relister.last_success
+        if not self.relister.synced.is_set():
+            return [f"the cluster has not been listed yet: {self.relister.problem}"]
         limit = 3 * self.settings.resync_seconds + 15
-        return [f"the cluster could not be listed for {age:.0f} s: {self.sweep.problem}"] if age > limit else []
+        return [f"the cluster could not be listed for {age:.0f} s: {self.relister.problem}"] if age > limit else []
 
     def _metrics(self) -> bytes:
         self.telemetry.depth.set(self.queue.depth())
@@ -371,5 +371,5 @@ async def run(settings: Settings) -> int:
     configure_logging(settings)
     connection = await connect(settings.context)
     log.info("mabeam %s on %s", __version__, connection.description)
-    async with Cluster(connection, settings.max_in_flight) as cluster:
-        return await Process(settings, cluster).run()
+    async with Client(connection, settings.max_in_flight) as client:
+        return await Process(settings, client).run()

@@ -28,7 +28,7 @@ log = logging.getLogger("mabeam.functions")
 FIRST_DELAY_SECONDS: Final = 1.0
 MAX_DELAY_SECONDS: Final = 60.0
 # A failure that is told without asking rings a little later: else an object whose every pass asks anew would spin.
-RING_SECONDS: Final = 0.1
+NOTIFY_SECONDS: Final = 0.1
 # Answers to earlier questions of one object, and of all objects together. Those of its last questions always stay.
 MAX_EARLIER: Final = 8
 MAX_EARLIER_OF_ALL: Final = 4096
@@ -37,24 +37,24 @@ NONE: Final[Mapping[str, Answer]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
-class Lane:
+class ConcurrencyLimit:
     """How many questions run at once, and how many of one object."""
 
-    at_once: int
-    of_one: int
+    total: int
+    per_object: int
 
 
 # Three workers with CEL at most, each within 96 MiB beyond its own size: together they fit into the operator's memory limit.
-LANES: Final[Mapping[Language, Lane]] = {
-    Language.CEL: Lane(2, 1),
-    Language.CEL_EDGES: Lane(1, 1),
-    Language.PLUGIN: Lane(4, 2),
-    Language.WEBHOOK: Lane(8, 2),
+CONCURRENCY_LIMITS: Final[Mapping[Language, ConcurrencyLimit]] = {
+    Language.CEL: ConcurrencyLimit(2, 1),
+    Language.CEL_EDGES: ConcurrencyLimit(1, 1),
+    Language.PLUGIN: ConcurrencyLimit(4, 2),
+    Language.WEBHOOK: ConcurrencyLimit(8, 2),
 }
 
 
 @dataclass
-class _Question:
+class PendingCall:
     ask: Ask
     answer: Answer | None = None
     open: bool = True
@@ -63,7 +63,7 @@ class _Question:
 
 
 @dataclass
-class _Trouble:
+class FunctionFailures:
     """How a function has failed, and until when it is let alone."""
 
     failures: int
@@ -72,104 +72,104 @@ class _Trouble:
 
 
 @dataclass
-class _Book:
+class CallHistory:
     """What one object asked: `now` what it waits for, `last` the last questions it had, `unused` those of this decision."""
 
-    questions: "OrderedDict[str, _Question]" = field(default_factory=OrderedDict)
+    questions: "OrderedDict[str, PendingCall]" = field(default_factory=OrderedDict)
     now: frozenset[str] = frozenset()
     unused: frozenset[str] = frozenset()
     last: frozenset[str] = frozenset()
-    heard_at: datetime | None = None
-    troubles: dict[str, _Trouble] = field(default_factory=dict)
+    completed_at: datetime | None = None
+    failing: dict[str, FunctionFailures] = field(default_factory=dict)
 
 
-class Functions:
+class FunctionScheduler:
     """Answers questions by key; `answered(key)` is called when there is something new to know."""
 
     def __init__(
         self,
-        answered: Callable[[Key], None],
+        on_result: Callable[[Key], None],
         *,
         allow_loopback: bool = False,
-        lanes: Mapping[Language, Lane] = LANES,
+        limits: Mapping[Language, ConcurrencyLimit] = CONCURRENCY_LIMITS,
         evaluator: Evaluator | None = None,
     ) -> None:
-        self._answered = answered
-        self._lanes = lanes
+        self._on_result = on_result
+        self._limits = limits
         self._evaluator = evaluator or Evaluator()
-        self._threads = ThreadPoolExecutor(sum(lane.at_once for lane in lanes.values()), "function")
+        self._threads = ThreadPoolExecutor(sum(limit.total for limit in limits.values()), "function")
         self._webhooks = Webhooks(self._threads, allow_loopback)
-        self._books: dict[Key, _Book] = {}
+        self._histories: dict[Key, CallHistory] = {}
         self._earlier: OrderedDict[tuple[Key, str], int] = OrderedDict()
         self._earlier_bytes = 0
-        self._waiting: dict[Language, OrderedDict[Key, deque[str]]] = {language: OrderedDict() for language in lanes}
-        self._running: dict[Language, Counter[Key]] = {language: Counter() for language in lanes}
+        self._waiting: dict[Language, OrderedDict[Key, deque[str]]] = {language: OrderedDict() for language in limits}
+        self._running: dict[Language, Counter[Key]] = {language: Counter() for language in limits}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
 
     # --- what is known --------------------------------------------------------------------------------------------------
 
-    def answers_for(self, key: Key) -> Mapping[str, Answer]:
+    def results_for(self, key: Key) -> Mapping[str, Answer]:
         """The answers to what the object asked, last and a little before, by the question's id."""
-        book = self._books.get(key)
-        if book is None:
+        history = self._histories.get(key)
+        if history is None:
             return NONE
-        return {id_: question.answer for id_, question in book.questions.items() if question.answer is not None}
+        return {id_: question.answer for id_, question in history.questions.items() if question.answer is not None}
 
-    def asked_by(self, key: Key) -> tuple[Ask, ...]:
+    def unused_calls(self, key: Key) -> tuple[Ask, ...]:
         """What the object asked since it last had nothing to ask, the oldest first: whose answers it has not used yet."""
-        book = self._books.get(key)
-        if book is None or not book.unused:
+        history = self._histories.get(key)
+        if history is None or not history.unused:
             return ()
-        return tuple(question.ask for id_, question in book.questions.items() if id_ in book.unused)
+        return tuple(question.ask for id_, question in history.questions.items() if id_ in history.unused)
 
-    def heard_at(self, key: Key) -> datetime | None:
+    def completed_at(self, key: Key) -> datetime | None:
         """When the object's decision last used all the answers that it had asked for; None when it did not yet."""
-        book = self._books.get(key)
-        return None if book is None else book.heard_at
+        history = self._histories.get(key)
+        return None if history is None else history.completed_at
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
     def ask(self, key: Key, asks: Sequence[Ask], now: datetime) -> None:
         """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
-        book = self._books.get(key)
-        if self._closed or (book is None and not asks):
+        history = self._histories.get(key)
+        if self._closed or (history is None and not asks):
             return
-        if book is None:
-            book = self._books[key] = _Book()
-        book.now = frozenset(ask.id for ask in asks)
-        if book.unused and not book.now:
-            book.heard_at = now
+        if history is None:
+            history = self._histories[key] = CallHistory()
+        history.now = frozenset(ask.id for ask in asks)
+        if history.unused and not history.now:
+            history.completed_at = now
         # A decision that is asked about in steps goes on with its first answers; one that was taken has used all of them.
-        book.unused = (book.unused & book.questions.keys()) | book.now if book.now else frozenset()
-        if book.now:
-            book.last = book.now
-        self._drop_waiting(key, book)
+        history.unused = (history.unused & history.questions.keys()) | history.now if history.now else frozenset()
+        if history.now:
+            history.last = history.now
+        self._drop_waiting(key, history)
         for ask in asks:
-            known = book.questions.get(ask.id)
+            known = history.questions.get(ask.id)
             if known is None:
-                self._open(key, book, ask)
+                self._start_call(key, history, ask)
             else:
-                book.questions.move_to_end(ask.id)
-        self._trim(key, book)
+                history.questions.move_to_end(ask.id)
+        self._trim(key, history)
         for language in {ask.language for ask in asks}:
             self._start(language)
 
     def forget(self, key: Key) -> None:
         """The object is gone: forget what it asked. What already runs ends by itself, and rings nobody."""
-        book = self._books.get(key)
-        if book is None:
+        history = self._histories.get(key)
+        if history is None:
             return
-        book.now = book.last = frozenset()
-        self._drop_waiting(key, book)
-        for id_ in list(book.questions):
-            self._drop(key, book, id_)
-        del self._books[key]
+        history.now = history.last = frozenset()
+        self._drop_waiting(key, history)
+        for id_ in list(history.questions):
+            self._drop(key, history, id_)
+        del self._histories[key]
 
     async def close(self) -> None:
         """End everything that runs; nothing is answered any more."""
         self._closed = True
-        for key in list(self._books):
+        for key in list(self._histories):
             self.forget(key)
         for task in self._tasks:
             task.cancel()
@@ -177,31 +177,31 @@ class Functions:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _open(self, key: Key, book: _Book, ask: Ask) -> None:
-        question = book.questions[ask.id] = _Question(ask)
-        trouble = book.troubles.get(_function(ask))
+    def _start_call(self, key: Key, history: CallHistory, ask: Ask) -> None:
+        question = history.questions[ask.id] = PendingCall(ask)
+        failure_ = history.failing.get(_function(ask))
         loop = asyncio.get_running_loop()
-        if trouble is not None and trouble.outcome.costly and trouble.until > loop.time():
-            question.answer, question.open = trouble.outcome.answer, False
-            question.timer = loop.call_at(trouble.until, self._again, key, ask.id)
-            loop.call_later(RING_SECONDS, self._ring, key, ask.id)
+        if failure_ is not None and failure_.outcome.costly and failure_.until > loop.time():
+            question.answer, question.open = failure_.outcome.answer, False
+            question.timer = loop.call_at(failure_.until, self._retry, key, ask.id)
+            loop.call_later(NOTIFY_SECONDS, self._notify, key, ask.id)
         else:
             self._queue(key, ask)
 
     def _queue(self, key: Key, ask: Ask) -> None:
         self._waiting[ask.language].setdefault(key, deque()).append(ask.id)
 
-    def _drop_waiting(self, key: Key, book: _Book) -> None:
+    def _drop_waiting(self, key: Key, history: CallHistory) -> None:
         """Questions that nobody started on, and that are not asked any more, are not answered at all."""
         for waiting in self._waiting.values():
             line = waiting.get(key)
             if line is None:
                 continue
-            for id_ in [id_ for id_ in line if id_ not in book.now]:
+            for id_ in [id_ for id_ in line if id_ not in history.now]:
                 line.remove(id_)
-                question = book.questions[id_]
+                question = history.questions[id_]
                 if question.answer is None:
-                    self._drop(key, book, id_)
+                    self._drop(key, history, id_)
                 else:
                     question.open = False
             if not line:
@@ -211,18 +211,18 @@ class Functions:
 
     def _start(self, language: Language) -> None:
         """Start as many as the lane has room for; each object gets its turn before any gets a second one."""
-        lane, waiting, running = self._lanes[language], self._waiting[language], self._running[language]
+        limit, waiting, running = self._limits[language], self._waiting[language], self._running[language]
         for key in list(waiting):
-            if running.total() >= lane.at_once:
+            if running.total() >= limit.total:
                 return
-            if running[key] >= lane.of_one:
+            if running[key] >= limit.per_object:
                 continue
             line = waiting.pop(key)
             id_ = line.popleft()
             if line:
                 waiting[key] = line  # at the end
             running[key] += 1
-            task = asyncio.create_task(self._answer(key, self._books[key].questions[id_].ask))
+            task = asyncio.create_task(self._answer(key, self._histories[key].questions[id_].ask))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
@@ -241,7 +241,7 @@ class Functions:
                 self._waiting[ask.language].move_to_end(key)  # behind those who came while it was served
         if self._closed:
             return
-        self._learn(key, ask, outcome)
+        self._store(key, ask, outcome)
         self._start(ask.language)
 
     async def _evaluate(self, ask: Ask) -> Outcome:
@@ -250,69 +250,69 @@ class Functions:
             return Outcome(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._evaluator.answer, ask)
 
-    def _learn(self, key: Key, ask: Ask, outcome: Outcome) -> None:
-        book = self._books.get(key)
-        if book is None or ask.id not in book.questions:
+    def _store(self, key: Key, ask: Ask, outcome: Outcome) -> None:
+        history = self._histories.get(key)
+        if history is None or ask.id not in history.questions:
             return  # it was forgotten while it was answered
-        question = book.questions[ask.id]
+        question = history.questions[ask.id]
         question.answer, question.open = outcome.answer, False
         question.size = outcome.size
         function = _function(ask)
         if outcome.answer.error is None:
-            book.troubles.pop(function, None)
+            history.failing.pop(function, None)
         else:
-            failures = book.troubles[function].failures + 1 if function in book.troubles else 1
+            failures = history.failing[function].failures + 1 if function in history.failing else 1
             delay = min(FIRST_DELAY_SECONDS * float(1 << min(failures - 1, 16)), MAX_DELAY_SECONDS)
             loop = asyncio.get_running_loop()
-            book.troubles[function] = _Trouble(failures, loop.time() + delay, outcome)
-            question.timer = loop.call_later(delay, self._again, key, ask.id)
-        self._trim(key, book)
-        self._ring(key, ask.id)
+            history.failing[function] = FunctionFailures(failures, loop.time() + delay, outcome)
+            question.timer = loop.call_later(delay, self._retry, key, ask.id)
+        self._trim(key, history)
+        self._notify(key, ask.id)
 
-    def _ring(self, key: Key, id_: str) -> None:
-        book = self._books.get(key)
-        if book is not None and id_ in book.last and not self._closed:
-            self._answered(key)
+    def _notify(self, key: Key, id_: str) -> None:
+        history = self._histories.get(key)
+        if history is not None and id_ in history.last and not self._closed:
+            self._on_result(key)
 
-    def _again(self, key: Key, id_: str) -> None:
+    def _retry(self, key: Key, id_: str) -> None:
         """The delay is over: ask again if that is still asked, else let the object say whether it still wants to know."""
-        book = self._books.get(key)
-        question = book.questions.get(id_) if book is not None else None
-        if book is None or question is None or self._closed:
+        history = self._histories.get(key)
+        question = history.questions.get(id_) if history is not None else None
+        if history is None or question is None or self._closed:
             return
         question.timer = None
-        if id_ in book.now:
+        if id_ in history.now:
             if not question.open:
                 question.open = True
                 self._queue(key, question.ask)
                 self._start(question.ask.language)
             return
-        self._drop(key, book, id_)
-        self._ring(key, id_)
+        self._drop(key, history, id_)
+        self._notify(key, id_)
 
     # --- what is kept -----------------------------------------------------------------------------------------------------
 
-    def _trim(self, key: Key, book: _Book) -> None:
+    def _trim(self, key: Key, history: CallHistory) -> None:
         """Keep of the questions before the last a few answered ones, of this object and of all of them together."""
-        kept = book.now | book.last
-        earlier = [id_ for id_, question in book.questions.items() if id_ not in kept and not question.open]
+        kept = history.now | history.last
+        earlier = [id_ for id_, question in history.questions.items() if id_ not in kept and not question.open]
         for id_ in earlier[: max(0, len(earlier) - MAX_EARLIER)]:
-            self._drop(key, book, id_)
-        functions = {_function(question.ask) for question in book.questions.values()}
-        for function in [function for function in book.troubles if function not in functions]:
-            del book.troubles[function]
+            self._drop(key, history, id_)
+        functions = {_function(question.ask) for question in history.questions.values()}
+        for function in [function for function in history.failing if function not in functions]:
+            del history.failing[function]
         for id_ in kept:
             self._earlier_bytes -= self._earlier.pop((key, id_), 0)
         for id_ in earlier:
-            if id_ in book.questions and (key, id_) not in self._earlier:
-                self._earlier[key, id_] = book.questions[id_].size
-                self._earlier_bytes += book.questions[id_].size
+            if id_ in history.questions and (key, id_) not in self._earlier:
+                self._earlier[key, id_] = history.questions[id_].size
+                self._earlier_bytes += history.questions[id_].size
         while len(self._earlier) > MAX_EARLIER_OF_ALL or self._earlier_bytes > MAX_EARLIER_BYTES:
             (whose, id_), _ = next(iter(self._earlier.items()))
-            self._drop(whose, self._books[whose], id_)
+            self._drop(whose, self._histories[whose], id_)
 
-    def _drop(self, key: Key, book: _Book, id_: str) -> None:
-        question = book.questions.pop(id_)
+    def _drop(self, key: Key, history: CallHistory, id_: str) -> None:
+        question = history.questions.pop(id_)
         if question.timer is not None:
             question.timer.cancel()
         self._earlier_bytes -= self._earlier.pop((key, id_), 0)

@@ -23,10 +23,10 @@ from mabeam.core.views import variable
 from mabeam.core.views.agent import SeenAgent
 from mabeam.core.views.system import Books, system_status
 from mabeam.core.views.variable import SeenVariable
-from mabeam.shell.kube.event_recorder import Recorder
-from mabeam.shell.kube.server_time import Clock
-from mabeam.shell.reports.reader import Reports
-from mabeam.shell.telemetry.load import Pressure
+from mabeam.shell.kube.event_recorder import EventRecorder
+from mabeam.shell.kube.server_time import ServerClock
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.usage import UsageReader
 from mabeam.state.cache import Cache, Where
@@ -34,16 +34,16 @@ from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
 
 # So long one reckoning of the whole system serves everybody who asks; longer where it takes long, so that it never takes more
 # than a twentieth of the time.
-STATUS_SECONDS: Final = 1.0
+STATUS_CACHE_SECONDS: Final = 1.0
 SHARE_OF_TIME: Final = 0.05
 # After so many others get their turn.
-SLICE: Final = 50
+YIELD_EVERY: Final = 50
 
 T = TypeVar("T")
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
-class Unanswerable(Exception):
+class BadRequest(Exception):
     """A request that has no answer, and what may be asked instead."""
 
     def __init__(self, status: int, detail: str, allowed: Iterable[str] = ()) -> None:
@@ -73,10 +73,10 @@ def page_of(query: Mapping[str, str]) -> Page:
     _only(query, LIST_QUERY)
     limit = query.get("limit", str(DEFAULT_LIMIT))
     if not (limit.isascii() and limit.isdigit() and len(limit) <= 9 and 1 <= int(limit) <= MAX_LIMIT):
-        raise Unanswerable(400, f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:64]!r}")
+        raise BadRequest(400, f"limit must be a whole number from 1 to {MAX_LIMIT}, not {limit[:64]!r}")
     after = query.get("continue")
     if after is not None and len(after.split("/")) != 2:
-        raise Unanswerable(400, f"continue must be the `continue` of the page before, not {after[:64]!r}")
+        raise BadRequest(400, f"continue must be the `continue` of the page before, not {after[:64]!r}")
     where = tuple(after.split("/")) if after is not None else None
     return Page(query.get("namespace"), int(limit), (where[0], where[1]) if where is not None else None)
 
@@ -85,13 +85,13 @@ def _only(query: Mapping[str, str], allowed: Iterable[JsonDict]) -> None:
     names = [str(parameter["name"]) for parameter in allowed]
     unknown = sorted(set(query) - set(names))
     if unknown:
-        raise Unanswerable(400, f"there is no parameter {unknown[0][:64]!r}", names)
+        raise BadRequest(400, f"there is no parameter {unknown[0][:64]!r}", names)
     twice = [name for name in names if len(getattr(query, "getall", lambda n, _: [n])(name, [])) > 1]
     if twice:
-        raise Unanswerable(400, f"{twice[0]} is given twice")
+        raise BadRequest(400, f"{twice[0]} is given twice")
 
 
-def cut(everything: Iterable[Where], page: Page) -> tuple[list[Where], int]:
+def page_keys(everything: Iterable[Where], page: Page) -> tuple[list[Where], int]:
     """The keys of the page in order, and how many follow it."""
     wanted = [
         where
@@ -102,19 +102,19 @@ def cut(everything: Iterable[Where], page: Page) -> tuple[list[Where], int]:
 
 
 @dataclass
-class Api:
+class RestApi:
     """Answers from what the other rooms know; it asks the cluster nothing."""
 
     cache: Cache
-    reports: Reports
+    reports: ReportReader
     usage: UsageReader
-    pressure: Pressure
-    recorder: Recorder
+    load_meter: LoadMeter
+    recorder: EventRecorder
     telemetry: Telemetry
-    clock: Clock
+    clock: ServerClock
     identity: str
     since: datetime = field(init=False)
-    _reckoned: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
+    _status_cache: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def __post_init__(self) -> None:
@@ -139,15 +139,15 @@ class Api:
         clock = asyncio.get_running_loop().time
         async with self._one_at_a_time:  # whoever waited finds what the one before reckoned
             now = clock()
-            self._reckoned = {name: held for name, held in self._reckoned.items() if now < held[0]}
-            held = self._reckoned.get(namespace)
+            self._status_cache = {name: held for name, held in self._status_cache.items() if now < held[0]}
+            held = self._status_cache.get(namespace)
             if held is None:
-                reckoned = await self._reckon(namespace)
-                held = now + max(STATUS_SECONDS, (clock() - now) / SHARE_OF_TIME), reckoned
-                self._reckoned[namespace] = held
+                computed = await self._compute_status(namespace)
+                held = now + max(STATUS_CACHE_SECONDS, (clock() - now) / SHARE_OF_TIME), computed
+                self._status_cache[namespace] = held
         return _json(held[1])
 
-    async def _reckon(self, namespace: str | None) -> bytes:
+    async def _compute_status(self, namespace: str | None) -> bytes:
         agents, variables = list(self.cache.agents), list(self.cache.variables)
         if namespace is not None:
             agents = [(namespace, name) for name in self.cache.agents_in.get(namespace, ())]
@@ -159,11 +159,11 @@ class Api:
             await self._each(agents, self._seen_agent),
             await self._each(variables, self._seen_variable),
             Books(
-                directives=dict(self.telemetry.directive_tally),
+                directives=dict(self.telemetry.directive_counts),
                 recoveries=tuple(self.telemetry.recoveries),
                 events=tuple(self.recorder.recent),
                 nodes=self.usage.capacity(),
-                load=self.pressure.record(),
+                load=self.load_meter.record(),
             ),
             self.clock.now(),
             namespace,
@@ -171,12 +171,12 @@ class Api:
         return orjson.dumps(status.to_wire())
 
     async def _agents(self, request: web.Request) -> web.Response:
-        keys, remaining = cut(self.cache.agents, page_of(request.query))
+        keys, remaining = page_keys(self.cache.agents, page_of(request.query))
         items = [overview.agent_info(seen) for seen in await self._each(keys, self._seen_agent)]
         return _record(AgentList(**self._page(keys, remaining), items=tuple(items)))
 
     async def _variables(self, request: web.Request) -> web.Response:
-        keys, remaining = cut(self.cache.variables, page_of(request.query))
+        keys, remaining = page_keys(self.cache.variables, page_of(request.query))
         items = [variable.variable_info(seen) for seen in await self._each(keys, self._seen_variable)]
         return _record(VariableList(**self._page(keys, remaining), items=tuple(items)))
 
@@ -188,7 +188,7 @@ class Api:
         _only(request.query, ())
         seen = self._seen_agent(_where(request))
         if seen is None:
-            raise Unanswerable(404, f"there is no Agent {'/'.join(_where(request))}", ("/v1/agents",))
+            raise BadRequest(404, f"there is no Agent {'/'.join(_where(request))}", ("/v1/agents",))
         return _record(overview.agent_info(seen))
 
     async def _variable(self, request: web.Request) -> web.Response:
@@ -196,7 +196,7 @@ class Api:
         seen = self._seen_variable(_where(request))
         if seen is None:
             detail = f"there is no OrchestrationVariable {'/'.join(_where(request))}"
-            raise Unanswerable(404, detail, ("/v1/variables",))
+            raise BadRequest(404, detail, ("/v1/variables",))
         return _record(variable.variable_info(seen))
 
     # --- what is known --------------------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ class Api:
             seen = look(where)
             if seen is not None:
                 found.append(seen)
-            if number % SLICE == 0:
+            if number % YIELD_EVERY == 0:
                 await asyncio.sleep(0)
         return found
 
@@ -234,9 +234,9 @@ def _answering(answer: Handler, synced: Callable[[], bool] = lambda: True) -> Ha
     async def handle(request: web.Request) -> web.Response:
         try:
             if not synced():
-                raise Unanswerable(503, "the cluster has not been listed yet")
+                raise BadRequest(503, "the cluster has not been listed yet")
             return await answer(request)
-        except Unanswerable as no:
+        except BadRequest as no:
             told = Problem(title=_TITLES[no.status], status=no.status, detail=no.detail, allowed=no.allowed)
             headers = {"Allow": "GET, HEAD"} if no.status == 405 else {}
             return _json(orjson.dumps(told.to_wire()), no.status, "application/problem+json", headers)
@@ -250,8 +250,8 @@ async def _document(_: web.Request) -> web.Response:
 
 async def _nothing(request: web.Request) -> web.Response:
     if request.method not in ("GET", "HEAD"):
-        raise Unanswerable(405, f"{request.method} is not answered: everything here is read-only", ("GET", "HEAD"))
-    raise Unanswerable(404, f"there is nothing at {request.path[:128]}", PATHS)
+        raise BadRequest(405, f"{request.method} is not answered: everything here is read-only", ("GET", "HEAD"))
+    raise BadRequest(404, f"there is nothing at {request.path[:128]}", PATHS)
 
 
 def _record(model: KubeModel) -> web.Response:

@@ -24,7 +24,7 @@ from mabeam.api.variable_status import NegotiationStrategy
 from mabeam.core.algorithms.consensus import PROTOCOLS
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.directives.conflicts import RESOLVERS
-from mabeam.shell.kube.client import ApiError, Cluster, NotLeading, merge_patch
+from mabeam.shell.kube.client import ApiError, Client, NotLeading, merge_patch
 
 log = logging.getLogger("mabeam.service")
 
@@ -67,16 +67,16 @@ def entry(endpoint: str, holder: str, kubernetes: str) -> dict[str, str]:
 class ServiceEntry:
     """Keeps the ConfigMap as it should be, as long as this process leads."""
 
-    cluster: Cluster
+    client: Client
     namespace: str
     endpoint: str
     holder: str
     leads: Callable[[], bool]
     retry_seconds: float = RETRY_SECONDS
     period_seconds: float = PERIOD_SECONDS
-    _said: str = field(default="", init=False)
+    _last_warning: str = field(default="", init=False)
 
-    async def keep_for_ever(self) -> None:
+    async def run(self) -> None:
         """Write it when this process comes to lead, and again whenever it is not as it should be."""
         while True:
             if not self.leads():
@@ -96,12 +96,12 @@ class ServiceEntry:
 
     async def _write(self) -> bool:
         """Whether it is as it should be; what a crash left half done is simply done again."""
-        wanted = entry(self.endpoint, self.holder, await self.cluster.version())
-        found = await self.cluster.get("ConfigMap", self.namespace, SERVICE_CONFIG_MAP)
+        wanted = entry(self.endpoint, self.holder, await self.client.version())
+        found = await self.client.get("ConfigMap", self.namespace, SERVICE_CONFIG_MAP)
         if found is None:
             meta = {"name": SERVICE_CONFIG_MAP, "namespace": self.namespace, "labels": LABELS}
             body: JsonDict = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": wanted}
-            await self.cluster.create("ConfigMap", self.namespace, body)
+            await self.client.create("ConfigMap", self.namespace, body)
             log.info("ConfigMap %s/%s tells of this service", self.namespace, SERVICE_CONFIG_MAP)
             return True
         if (found["metadata"].get("labels") or {}).get(LABEL_PART_OF) != LABELS[LABEL_PART_OF]:
@@ -110,12 +110,10 @@ class ServiceEntry:
         patch = merge_patch(found.get("data") or {}, dict(wanted))
         if patch:
             guard = {"resourceVersion": found["metadata"]["resourceVersion"]}
-            await self.cluster.patch(
-                "ConfigMap", self.namespace, SERVICE_CONFIG_MAP, {"metadata": guard, "data": patch}
-            )
+            await self.client.patch("ConfigMap", self.namespace, SERVICE_CONFIG_MAP, {"metadata": guard, "data": patch})
         return True
 
     def _warn(self, text: str) -> None:
-        if text != self._said:
+        if text != self._last_warning:
             log.warning(text)
-        self._said = text
+        self._last_warning = text

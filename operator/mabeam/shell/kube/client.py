@@ -19,7 +19,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import FIELD_MANAGER
 from mabeam.shell.kube.connection import Connection
 from mabeam.shell.kube.resources import RESOURCES
-from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.kube.server_time import ServerClock
 
 log = logging.getLogger("mabeam.cluster")
 
@@ -30,7 +30,7 @@ WATCH_SECONDS: Final = 300
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
 # A namespace that is being terminated never takes anything in again. This is how long that is known after it last mattered.
-GOING_SECONDS: Final = 60.0
+TERMINATING_SECONDS: Final = 60.0
 # Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
 LEASE: Final = "Lease"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
@@ -44,7 +44,7 @@ class ApiError(Exception):
         self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
 
     @property
-    def namespace_going(self) -> bool:
+    def namespace_terminating(self) -> bool:
         """Whether the namespace is being terminated: final, whatever is retried."""
         return self.status == 403 and "because it is being terminated" in self.message
 
@@ -53,7 +53,7 @@ class NotLeading(Exception):
     """A write was about to happen without the Lease; it did not."""
 
 
-class _WhileLeading(aiohttp.BytesPayload):
+class _GuardedBody(aiohttp.BytesPayload):
     """A body that leaves only while `may_write` says so, asked right before the socket.
 
     Between the first look and the sending lie a queue, a connection, and perhaps a pause of the whole process.
@@ -70,22 +70,22 @@ class _WhileLeading(aiohttp.BytesPayload):
 
 
 @dataclass
-class Cluster:
+class Client:
     """The calls. At most `max_in_flight` at once; a write is refused locally while `may_write` says no."""
 
     connection: Connection
     max_in_flight: int = 64
     may_write: Callable[[], bool] = lambda: True
     observe_request: Callable[[str, str, int, float], None] = lambda verb, kind, status, seconds: None
-    clock: Clock = field(default_factory=Clock)
+    clock: ServerClock = field(default_factory=ServerClock)
     _session: aiohttp.ClientSession | None = None
-    _flying: asyncio.Semaphore = field(init=False)
-    _going: dict[str, tuple[float, ApiError]] = field(default_factory=dict)
+    _in_flight: asyncio.Semaphore = field(init=False)
+    _terminating: dict[str, tuple[float, ApiError]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        self._flying = asyncio.Semaphore(self.max_in_flight)
+        self._in_flight = asyncio.Semaphore(self.max_in_flight)
 
-    async def __aenter__(self) -> "Cluster":
+    async def __aenter__(self) -> "Client":
         self._session = self.connection.session(authenticated=False)
         return self
 
@@ -150,7 +150,7 @@ class Cluster:
         session, headers = self._require_session(), await self.connection.authorization()
         timeout = aiohttp.ClientTimeout(total=2)
         async with (
-            self._flying,
+            self._in_flight,
             session.get(self._address(url), headers=headers, timeout=timeout, allow_redirects=False) as response,
         ):
             if response.status != 200:
@@ -166,18 +166,18 @@ class Cluster:
         try:
             return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
         except ApiError as problem:
-            if problem.namespace_going:
-                self._going[namespace] = asyncio.get_running_loop().time() + GOING_SECONDS, problem
+            if problem.namespace_terminating:
+                self._terminating[namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS, problem
             raise
 
     def _refusal_of(self, namespace: str) -> ApiError | None:
         now = asyncio.get_running_loop().time()
-        self._going = {name: known for name, known in self._going.items() if now < known[0]}
-        return self._going[namespace][1] if namespace in self._going else None
+        self._terminating = {name: known for name, known in self._terminating.items() if now < known[0]}
+        return self._terminating[namespace][1] if namespace in self._terminating else None
 
-    def takes_again(self, namespace: str) -> None:
+    def accepts_again(self, namespace: str) -> None:
         """Something of others' came into being in the namespace: it is another one of the same name, and is asked again."""
-        self._going.pop(namespace, None)
+        self._terminating.pop(namespace, None)
 
     async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
         """The object after a JSON merge patch."""
@@ -244,9 +244,9 @@ class Cluster:
         """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
         content_type = content_type or ("application/merge-patch+json" if verb == "PATCH" else "application/json")
         address = self._address(path, parameters)
-        data: bytes | _WhileLeading | None = None if body is None else orjson.dumps(body)
+        data: bytes | _GuardedBody | None = None if body is None else orjson.dumps(body)
         if isinstance(data, bytes) and kind != LEASE:
-            data = _WhileLeading(data, self.may_write)
+            data = _GuardedBody(data, self.may_write)
         for attempt in range(BUSY_TRIES):
             headers = await self.connection.authorization()
             if data is not None:
@@ -256,7 +256,7 @@ class Cluster:
                 verb, address, data=data, headers=headers, timeout=REQUEST_TIMEOUT
             )
             try:
-                async with self._flying, request as response:
+                async with self._in_flight, request as response:
                     raw = await response.read()
             except aiohttp.ClientConnectionError as problem:
                 if isinstance(problem.__cause__, NotLeading):
@@ -264,7 +264,7 @@ class Cluster:
                 raise
             answered = asyncio.get_running_loop().time()
             if response.status < 500:  # a gateway in between says 502 by a clock of its own
-                self.clock.heard(response.headers.get("Date"), started, answered)
+                self.clock.observe_date(response.headers.get("Date"), started, answered)
             self.observe_request(verb, kind, response.status, answered - started)
             if response.status < 400:
                 return orjson.loads(raw)  # type: ignore[no-any-return]

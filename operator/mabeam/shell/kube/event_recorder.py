@@ -17,15 +17,15 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
 from mabeam.core.decision import Event, Told
-from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
+from mabeam.shell.kube.client import ApiError, Client, NotLeading
 
 log = logging.getLogger("mabeam.events")
 
 SERIES_SECONDS: Final = 600.0
 QUEUE_LIMIT: Final = 4096
 # So long an Event gives way at the most, and so often it asks whether it still has to.
-PATIENCE_SECONDS: Final = 20.0
-GIVE_WAY_SECONDS: Final = 0.1
+MAX_YIELD_SECONDS: Final = 20.0
+YIELD_POLL_SECONDS: Final = 0.1
 MEMORY_LIMIT: Final = 4096
 # So many are remembered for /v1/status.
 RECENT: Final = 100
@@ -44,13 +44,13 @@ class Regarding:
 
 
 @dataclass
-class Recorder:
+class EventRecorder:
     """Takes Events at once and posts them in the background."""
 
-    cluster: Cluster
+    client: Client
     instance: str
     is_busy: Callable[[], bool] = lambda: False
-    patience_seconds: float = PATIENCE_SECONDS
+    max_yield_seconds: float = MAX_YIELD_SECONDS
     _queue: "asyncio.Queue[tuple[Regarding, Event, datetime, float]]" = field(
         default_factory=lambda: asyncio.Queue(QUEUE_LIMIT)
     )
@@ -64,28 +64,28 @@ class Recorder:
             if self._queue.full():
                 self._queue.get_nowait()
                 self.dropped += 1
-            now = self.cluster.clock.now()
+            now = self.client.clock.now()
             self._queue.put_nowait((regarding, event, now, asyncio.get_running_loop().time()))
             about = (regarding.kind, regarding.namespace, regarding.name)
             self.recent.append(Told(now, event.type, str(event.reason), *about, event.action, event.note))
 
-    async def post_for_ever(self) -> None:
+    async def run(self) -> None:
         """Post what is queued, one after the other; failures are logged and dropped."""
         while True:
             regarding, event, when, since = await self._queue.get()
-            await self._give_way(since)
+            await self._yield_to_work(since)
             try:
                 await self._post(regarding, event, when)
             except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
-                if not (isinstance(problem, ApiError) and problem.namespace_going):
+                if not (isinstance(problem, ApiError) and problem.namespace_terminating):
                     log.warning(
                         "event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem
                     )
 
-    async def _give_way(self, since: float) -> None:
+    async def _yield_to_work(self, since: float) -> None:
         # Asked now and then: an event for each change of the queue would be paid for by every key.
-        while self.is_busy() and asyncio.get_running_loop().time() - since < self.patience_seconds:  # noqa: ASYNC110
-            await asyncio.sleep(GIVE_WAY_SECONDS)
+        while self.is_busy() and asyncio.get_running_loop().time() - since < self.max_yield_seconds:  # noqa: ASYNC110
+            await asyncio.sleep(YIELD_POLL_SECONDS)
 
     async def _post(self, regarding: Regarding, event: Event, when: datetime) -> None:
         identity = f"{regarding.uid}|{event.type}|{event.reason}|{event.note}"
@@ -95,11 +95,11 @@ class Recorder:
         stamp = when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
         if count and now - last < SERIES_SECONDS:
             body = {"series": {"count": count + 1, "lastObservedTime": stamp}}
-            await self.cluster.patch("Event", regarding.namespace, name, body)
+            await self.client.patch("Event", regarding.namespace, name, body)
             self._remember(digest, (name, count + 1, now))
             return
         name = f"{regarding.name}.{digest[:8]}{int(when.timestamp() * 1000):x}"
-        await self.cluster.create("Event", regarding.namespace, self._body(name, regarding, event, stamp))
+        await self.client.create("Event", regarding.namespace, self._body(name, regarding, event, stamp))
         self._remember(digest, (name, 1, now))
 
     def _remember(self, digest: str, entry: tuple[str, int, float]) -> None:

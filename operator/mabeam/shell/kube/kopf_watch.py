@@ -11,7 +11,7 @@ import kopf
 from mabeam.api.names import GROUP, VERSION
 from mabeam.shell.kube.connection import Connection
 
-Heard = Callable[[str, str | None, dict[str, Any]], None]
+OnEvent = Callable[[str, str | None, dict[str, Any]], None]
 
 # The few and quiet kinds. Of the others there are thousands: `watch.py` follows them at a tenth of the price.
 _WATCHED: Final = (
@@ -21,7 +21,7 @@ _WATCHED: Final = (
 )
 
 
-def register(registry: kopf.OperatorRegistry, connection: Connection, heard: Heard) -> None:
+def register(registry: kopf.OperatorRegistry, connection: Connection, on_event: OnEvent) -> None:
     """Fill `registry`: one login, a doorbell for each kind."""
 
     async def login(**_: Any) -> kopf.AiohttpSession:
@@ -29,12 +29,12 @@ def register(registry: kopf.OperatorRegistry, connection: Connection, heard: Hea
 
     kopf.on.login(registry=registry)(login)
     for kind, resource in _WATCHED:
-        kopf.on.event(*resource, id=kind, registry=registry)(_doorbell(kind, heard))
+        kopf.on.event(*resource, id=kind, registry=registry)(_handler(kind, on_event))
 
 
-def _doorbell(kind: str, heard: Heard) -> Callable[..., Any]:
+def _handler(kind: str, on_event: OnEvent) -> Callable[..., Any]:
     async def ring(event: Any, **_: Any) -> None:
-        heard(kind, event["type"], event["object"])
+        on_event(kind, event["type"], event["object"])
 
     return ring
 

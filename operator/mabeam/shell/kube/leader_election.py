@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from mabeam.api.base import JsonDict
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 
 log = logging.getLogger("mabeam.lease")
 
@@ -21,10 +21,10 @@ RELEASE_TRIES: Final = 3
 
 
 @dataclass
-class Leader:
+class LeaderElector:
     """Whether this process may write. Renewed every third of the duration; given up for writing at two thirds."""
 
-    cluster: Cluster
+    client: Client
     namespace: str
     name: str
     identity: str
@@ -38,7 +38,7 @@ class Leader:
         """Whether the Lease is surely still held: stop writing well before anyone else may take it."""
         return asyncio.get_running_loop().time() < self._renewed_at + self.seconds * 2 / 3
 
-    async def hold_for_ever(self) -> None:
+    async def run(self) -> None:
         """Acquire the Lease, renew it, and return only when it is lost."""
         clock = asyncio.get_running_loop().time
         while True:
@@ -69,12 +69,12 @@ class Leader:
 
     async def _give_away(self) -> bool:
         """Whether it is no longer this process's; not yet when a renewal that was cancelled on its way arrived after all."""
-        lease = await self.cluster.get("Lease", self.namespace, self.name)
+        lease = await self.client.get("Lease", self.namespace, self.name)
         if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self.identity:
             return True
         body = {"metadata": {"resourceVersion": lease["metadata"]["resourceVersion"]}, "spec": {"holderIdentity": ""}}
         try:
-            await self.cluster.patch("Lease", self.namespace, self.name, body)
+            await self.client.patch("Lease", self.namespace, self.name, body)
         except ApiError as problem:
             if problem.status != 409:
                 raise
@@ -83,12 +83,12 @@ class Leader:
 
     async def _try(self) -> bool:
         try:
-            lease = await self.cluster.get("Lease", self.namespace, self.name)
+            lease = await self.client.get("Lease", self.namespace, self.name)
             now = asyncio.get_running_loop().time()  # what is seen now may be as old as the answer, not as the question
             if lease is None:
                 if now <= self._held_until:
                     return False  # someone deleted it, and its holder may not know yet
-                await self.cluster.create("Lease", self.namespace, self._body(0))
+                await self.client.create("Lease", self.namespace, self._body(0))
                 return True
             spec: JsonDict = lease.get("spec") or {}
             holder, version = str(spec.get("holderIdentity") or ""), str(lease["metadata"]["resourceVersion"])
@@ -103,7 +103,7 @@ class Leader:
             body["metadata"]["resourceVersion"] = version
             if holder == self.identity:
                 del body["spec"]["acquireTime"]
-            await self.cluster.patch("Lease", self.namespace, self.name, body)
+            await self.client.patch("Lease", self.namespace, self.name, body)
         except ApiError as problem:
             if problem.status != 409:
                 log.warning("the lease could not be renewed: %s", problem)

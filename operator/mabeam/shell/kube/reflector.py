@@ -14,7 +14,7 @@ from typing import Final
 import aiohttp
 
 from mabeam.api.base import JsonDict
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 
 log = logging.getLogger("mabeam.watch")
 
@@ -26,7 +26,7 @@ SHORTEST_SECONDS: Final = 1.0
 RELIST_AFTER_FAILURES: Final = 3
 CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
-Heard = Callable[[str, str, JsonDict], None]
+OnEvent = Callable[[str, str, JsonDict], None]
 
 
 class StreamError(Exception):
@@ -34,19 +34,19 @@ class StreamError(Exception):
 
 
 @dataclass
-class Watch:
+class Reflector:
     """Follows one kind in one namespace (or in all) and tells every change; `relist` gives the version to go on from."""
 
-    cluster: Cluster
+    client: Client
     kind: str
     namespace: str | None
-    heard: Heard
+    on_event: OnEvent
     relist: Callable[[], Awaitable[str]]
     version: str = ""
     failures: int = 0
     _following: "asyncio.Task[None] | None" = None
 
-    async def follow_for_ever(self, version: str) -> None:
+    async def run(self, version: str) -> None:
         """Watch from `version` on; no failure of a stream ends it."""
         self.version = version
         while True:
@@ -65,19 +65,19 @@ class Watch:
             else:
                 await self._recover(problem)
 
-    def start_anew(self) -> None:
+    def restart(self) -> None:
         """Drop the stream, which says nothing any more, and open another one where it stopped."""
         if self._following is not None:
             self._following.cancel()
 
     async def _follow(self) -> None:
         events, began = 0, asyncio.get_running_loop().time()
-        async for event in self.cluster.watch(self.kind, self.namespace, self.version):
+        async for event in self.client.watch(self.kind, self.namespace, self.version):
             kind_of_event, body = str(event.get("type")), event.get("object")
             if not isinstance(body, dict) or kind_of_event == "ERROR":
                 raise _error(body)
             if kind_of_event in CHANGES:
-                self.heard(self.kind, kind_of_event, body)
+                self.on_event(self.kind, kind_of_event, body)
             self.version = str((body.get("metadata") or {}).get("resourceVersion") or self.version)
             self.failures = 0
             events += 1
@@ -101,9 +101,9 @@ class Watch:
             delay = min(FIRST_BACKOFF_SECONDS * float(1 << min(self.failures, 8)), MAX_BACKOFF_SECONDS)
             await asyncio.sleep(delay)
         if gone or self.failures >= RELIST_AFTER_FAILURES:
-            await self._list_again()
+            await self._relist()
 
-    async def _list_again(self) -> None:
+    async def _relist(self) -> None:
         try:
             self.version = await self.relist()
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:

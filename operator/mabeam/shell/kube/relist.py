@@ -12,7 +12,7 @@ from typing import Final
 
 import aiohttp
 
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 from mabeam.state.cache import WATCHED, Cache, Change
 
 log = logging.getLogger("mabeam.sweep")
@@ -22,34 +22,34 @@ SILENT_SWEEPS: Final = 3
 
 
 @dataclass
-class Sweep:
+class Relister:
     """Compares the cluster with the cache, tells the difference, and knows when a watch has gone silent."""
 
-    cluster: Cluster
+    client: Client
     cache: Cache
-    heard: Callable[[Change], None]
+    on_change: Callable[[Change], None]
     namespaces: tuple[str, ...] = ()
-    completed: Callable[[], None] = lambda: None
+    on_completed: Callable[[], None] = lambda: None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
     missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
-    told: set[str] = field(default_factory=set)
+    reported_kinds: set[str] = field(default_factory=set)
     versions: dict[tuple[str, str | None], str] = field(default_factory=dict)
     last_success: float = 0.0
     problem: str = "not listed yet"
 
-    async def sweep_for_ever(self, period_seconds: float) -> None:
+    async def run(self, period_seconds: float) -> None:
         """Sweep at once and then every period; the first success sets `synced`."""
         while True:
-            await self.once()
+            await self.list_until_success()
             self.synced.set()
-            self.completed()
+            self.on_completed()
             await asyncio.sleep(period_seconds)
 
-    async def once(self) -> None:
+    async def list_until_success(self) -> None:
         """Return when one sweep has succeeded: everything is known as it was after the call, or newer."""
         while True:
             try:
-                await self.sweep()
+                await self.relist_all()
             except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
                 self.problem = str(problem) or type(problem).__name__
                 if isinstance(problem, ApiError) and problem.status == 404:
@@ -60,17 +60,17 @@ class Sweep:
                 self.last_success = asyncio.get_running_loop().time()
                 return
 
-    async def sweep(self) -> None:
+    async def relist_all(self) -> None:
         """One comparison of every watched kind; what the watches missed is learned or forgotten here."""
         for kind in WATCHED:
-            missed = await self._sweep_kind(kind)
-            silent = missed and kind not in self.told and self.synced.is_set()
-            self.missed_in_a_row[kind] = self.missed_in_a_row[kind] + 1 if silent else 0
-            self.told.discard(kind)
+            missed = await self._relist_kind(kind)
+            silent_kinds = missed and kind not in self.reported_kinds and self.synced.is_set()
+            self.missed_in_a_row[kind] = self.missed_in_a_row[kind] + 1 if silent_kinds else 0
+            self.reported_kinds.discard(kind)
             if missed and self.synced.is_set():
                 log.info("the sweep found %d changes of %s before their watch told", missed, kind)
 
-    def silent(self) -> list[str]:
+    def silent_kinds(self) -> list[str]:
         """The kinds whose watch told nothing new for several sweeps while the cluster changed."""
         return [kind for kind, count in self.missed_in_a_row.items() if count >= SILENT_SWEEPS]
 
@@ -78,39 +78,39 @@ class Sweep:
         """The namespaces in which a kind is listed and watched; None is all of them."""
         return self.namespaces if self.namespaces and kind != "Node" else (None,)
 
-    async def relist(self, kind: str, scope: str | None) -> str:
+    async def relist_scope(self, kind: str, scope: str | None) -> str:
         """The resourceVersion as of which everything of `kind` in `scope` is known now; raises what the LIST raises."""
-        await self._sweep_scope(kind, scope)
+        await self._relist_scope(kind, scope)
         return self.versions[kind, scope]
 
-    async def _sweep_kind(self, kind: str) -> int:
-        return sum([await self._sweep_scope(kind, scope) for scope in self.scopes(kind)])
+    async def _relist_kind(self, kind: str) -> int:
+        return sum([await self._relist_scope(kind, scope) for scope in self.scopes(kind)])
 
-    async def _sweep_scope(self, kind: str, scope: str | None) -> int:
+    async def _relist_scope(self, kind: str, scope: str | None) -> int:
         known = self.cache.versions[kind]
         known_before = {where: version for where, version in known.items() if scope is None or where[0] == scope}
         seen: dict[tuple[str, str], str] = {}
         missed, as_of = 0, ""
         with self.cache.deaths() as dead:
-            async for page in self.cluster.list_pages(kind, scope):
+            async for page in self.client.list_pages(kind, scope):
                 as_of = as_of or str((page.get("metadata") or {}).get("resourceVersion") or "")
                 for item in page.get("items") or ():
                     meta = item["metadata"]
                     seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
                     # All pages are as of the first one: what a watch has told to be gone since is still on the later ones.
                     if meta["uid"] not in dead:
-                        missed += self._tell(self.cache.learn(kind, item))
+                        missed += self._report(self.cache.learn(kind, item))
         for where, version in known_before.items():
             # Only what was known before the LIST began and is unchanged since (a newer word may have come by watch), and
             # only if the LIST is no older than that knowledge: a replica of the apiserver may lag behind.
             stale = as_of.isdigit() and version.resource_version > int(as_of)
             if seen.get(where) != version.uid and known.get(where) == version and not stale:
-                missed += self._tell(self.cache.forget(kind, where, version.uid))
+                missed += self._report(self.cache.forget(kind, where, version.uid))
         self.versions[kind, scope] = as_of
         return missed
 
-    def _tell(self, change: Change | None) -> int:
+    def _report(self, change: Change | None) -> int:
         if change is None:
             return 0
-        self.heard(change)
+        self.on_change(change)
         return 1

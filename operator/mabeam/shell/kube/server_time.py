@@ -16,15 +16,15 @@ RESOLUTION_SECONDS = 1.0
 
 
 @dataclass
-class Clock:
+class ServerClock:
     """The apiserver's time. What is kept is its distance from the monotonic clock, and the bounds that answers set to that."""
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
     _ahead: float = field(init=False)
-    _least: float = float("-inf")
-    _most: float = float("inf")
-    _heard: str = ""
+    _lower: float = float("-inf")
+    _upper: float = float("inf")
+    _last_date: str = ""
 
     def __post_init__(self) -> None:
         self._ahead = self.wall() - self.monotonic()
@@ -33,18 +33,18 @@ class Clock:
         """The present; it runs evenly, and jumps only when the apiserver's own time is another than was believed."""
         return datetime.fromtimestamp(self.monotonic() + self._ahead, UTC)
 
-    def heard(self, date: str | None, asked: float, answered: float) -> None:
+    def observe_date(self, date: str | None, asked: float, answered: float) -> None:
         """Take in the `Date` of an answer to a request that was sent and answered at these monotonic times."""
-        if date is None or date == self._heard:
+        if date is None or date == self._last_date:
             return
-        self._heard = date
+        self._last_date = date
         try:
             told = parsedate_to_datetime(date).timestamp()
         except ValueError:
             return
-        least, most = told - answered, told + RESOLUTION_SECONDS - asked
-        if least <= self._most and self._least <= most:
-            least, most = max(least, self._least), min(most, self._most)
+        lower, upper = told - answered, told + RESOLUTION_SECONDS - asked
+        if lower <= self._upper and self._lower <= upper:
+            lower, upper = max(lower, self._lower), min(upper, self._upper)
         # Else the apiserver's clock moved, or this is another apiserver: the newest word counts.
-        self._least, self._most = least, most
-        self._ahead = min(max(self._ahead, least), most)
+        self._lower, self._upper = lower, upper
+        self._ahead = min(max(self._ahead, lower), upper)

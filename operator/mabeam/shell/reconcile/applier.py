@@ -10,8 +10,8 @@ from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
 from mabeam.core.supervision.pod_effects import same_intent
-from mabeam.shell.kube.client import ApiError, Cluster, merge_patch
-from mabeam.shell.kube.event_recorder import Recorder, Regarding
+from mabeam.shell.kube.client import ApiError, Client, merge_patch
+from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.parse_objects import owner_uid
 
@@ -21,7 +21,7 @@ log = logging.getLogger("mabeam.apply")
 POD_REFUSALS: Final = frozenset({400, 403, 413, 422})
 
 
-class PodNotTaken(Exception):
+class PodCreateRefused(Exception):
     """The apiserver refused the pod; its own words."""
 
 
@@ -36,12 +36,12 @@ class Applier:
     `ring` gets each change, and the key that need not be woken by it because its own pass foresaw exactly that.
     """
 
-    cluster: Cluster
+    client: Client
     cache: Cache
-    recorder: Recorder
-    ring: Callable[[Change, Key | None], None]
+    recorder: EventRecorder
+    on_change: Callable[[Change, Key | None], None]
 
-    async def carry_out(
+    async def apply(
         self,
         kind: str,
         meta: ObjectMeta,
@@ -70,21 +70,21 @@ class Applier:
         if patch:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
-            answer = await self.cluster.patch_status(kind, meta.namespace, meta.name, body)
-            foreseen_by = None if _goes_on(before, decision.status) else Key(kind, meta.namespace, meta.name)
-            self._learn(kind, answer, dead, foreseen_by)
+            answer = await self.client.patch_status(kind, meta.namespace, meta.name, body)
+            foreseen_by = None if _expects_follow_up(before, decision.status) else Key(kind, meta.namespace, meta.name)
+            self._update_cache(kind, answer, dead, foreseen_by)
         # With the status, not after the effects: what fails below is tried again, but this is never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
         for effect in decision.effects:
             await self._do(effect, meta, dead)
 
-    def _learn(self, kind: str, body: JsonDict, dead: set[str], foreseen_by: Key | None = None) -> None:
+    def _update_cache(self, kind: str, body: JsonDict, dead: set[str], foreseen_by: Key | None = None) -> None:
         if body["metadata"].get("uid") in dead:
             return
         change = self.cache.learn(kind, body)
         if change is not None:
-            self.ring(change, foreseen_by)
+            self.on_change(change, foreseen_by)
 
     async def _do(self, effect: Effect, owner: ObjectMeta, dead: set[str]) -> None:
         log.info("%s %s %s/%s (%s)", effect.verb, effect.kind, effect.namespace, effect.name, effect.reason)
@@ -95,23 +95,23 @@ class Applier:
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
                 content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
                 body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
-                answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, body)
-                self._learn(effect.kind, answer, dead)
+                answer = await self.client.patch(effect.kind, effect.namespace, effect.name, body)
+                self._update_cache(effect.kind, answer, dead)
             case "patch":
                 await self._patch(effect, dead)
             case "delete":
-                answer_or_none = await self.cluster.delete(
+                answer_or_none = await self.client.delete(
                     effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
                 )
                 if answer_or_none is not None and answer_or_none.get("kind") == effect.kind:
-                    self._learn(effect.kind, answer_or_none, dead)
+                    self._update_cache(effect.kind, answer_or_none, dead)
 
     async def _patch(self, effect: Effect, dead: set[str]) -> None:
         try:
             if effect.subresource == "resize":
-                answer = await self.cluster.resize(effect.namespace, effect.name, effect.body)
+                answer = await self.client.resize(effect.namespace, effect.name, effect.body)
             else:
-                answer = await self.cluster.patch(effect.kind, effect.namespace, effect.name, effect.body)
+                answer = await self.client.patch(effect.kind, effect.namespace, effect.name, effect.body)
         except ApiError as error:
             if effect.subresource == "resize" and error.status in POD_REFUSALS:
                 # No pass can make it right: the directive expires, and tells that it was not done.
@@ -120,26 +120,28 @@ class Applier:
             if error.status != 404:  # a pod that is gone needs no annotation
                 raise
         else:
-            self._learn(effect.kind, answer, dead)
+            self._update_cache(effect.kind, answer, dead)
 
     async def _create(self, effect: Effect, owner: ObjectMeta, dead: set[str]) -> None:
         try:
-            answer = await self.cluster.create(effect.kind, effect.namespace, effect.body)
+            answer = await self.client.create(effect.kind, effect.namespace, effect.body)
         except ApiError as error:
             if error.status == 409 and error.reason == "AlreadyExists":
-                existing = await self.cluster.get(effect.kind, effect.namespace, effect.name)
+                existing = await self.client.get(effect.kind, effect.namespace, effect.name)
                 kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
                 if existing is not None and owner_uid(existing, kind) == owner.uid:
                     # Our own: from a pass that did not live to see the answer, or a stranger took its labels away.
-                    self._learn(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), dead)
+                    self._update_cache(
+                        effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), dead
+                    )
                     return
                 raise NameTaken(effect.name) from None
-            if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_going:
-                raise PodNotTaken(error.message) from None
+            if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_terminating:
+                raise PodCreateRefused(error.message) from None
             raise
         # That a new pod exists is no news; what the scheduler and the kubelet make of it is, and their words wake the agent.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
-        self._learn(effect.kind, answer, dead, new_pod)
+        self._update_cache(effect.kind, answer, dead, new_pod)
 
     async def put_labels_back(self, kind: str, existing: JsonDict, made: JsonDict) -> JsonDict:
         """The object with the labels it was `made` with, by which alone it is found; other labels stay as they are."""
@@ -147,7 +149,7 @@ class Applier:
         if labels.items() <= (meta.get("labels") or {}).items():
             return existing
         body = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels}}
-        return await self.cluster.patch(kind, meta["namespace"], meta["name"], body)
+        return await self.client.patch(kind, meta["namespace"], meta["name"], body)
 
 
 def _labels(body: JsonDict) -> JsonDict:
@@ -159,7 +161,7 @@ def _labels(body: JsonDict) -> JsonDict:
     return found
 
 
-def _goes_on(before: AnyStatus, after: AnyStatus) -> bool:
+def _expects_follow_up(before: AnyStatus, after: AnyStatus) -> bool:
     """Whether the next pass has something to do on what this one stored: an intent to act on, a directive to deliver."""
     if not isinstance(before, AgentStatus) or not isinstance(after, AgentStatus):
         return True

@@ -22,15 +22,15 @@ from mabeam.core.reports.report import expects_reports
 from mabeam.core.snapshot import AgentSnapshot, Key
 from mabeam.core.views import metrics
 from mabeam.core.views import metrics as outcomes
-from mabeam.shell.functions.scheduler import Functions
-from mabeam.shell.kube.client import ApiError, Cluster, NotLeading
-from mabeam.shell.reconcile.applier import Applier, NameTaken, PodNotTaken
+from mabeam.shell.functions.scheduler import FunctionScheduler
+from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import Ahead, FirstWords
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
-from mabeam.shell.reports.reader import Reports, target_of
+from mabeam.shell.reports.reader import ReportReader, target_of
 from mabeam.shell.telemetry.metrics import Telemetry
-from mabeam.shell.telemetry.tracing import Silence, Tracing
+from mabeam.shell.telemetry.tracing import NoTracing, Tracing
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.state.observe import Observer
 from mabeam.state.parse_objects import owner_uid
@@ -38,25 +38,25 @@ from mabeam.state.parse_objects import owner_uid
 log = logging.getLogger("mabeam.reconcile")
 
 # A namespace that is going takes everything in it along; looking again soon would only make noise.
-NAMESPACE_GOING_SECONDS = 30.0
+NAMESPACE_TERMINATING_SECONDS = 30.0
 
 
 @dataclass
 class Reconciler:
     """Workers that take keys from the queue and bring each object one pass further."""
 
-    cluster: Cluster
+    client: Client
     cache: Cache
     queue: WorkQueue
     observer: Observer
     applier: Applier
-    reports: Reports
+    reports: ReportReader
     refusals: Refusals
     telemetry: Telemetry
-    functions: Functions
+    functions: FunctionScheduler
     first_words: FirstWords = field(default_factory=FirstWords)
     ahead: Ahead = field(default_factory=Ahead)
-    tracing: Tracing = field(default_factory=Silence)
+    tracing: Tracing = field(default_factory=NoTracing)
 
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
@@ -90,24 +90,24 @@ class Reconciler:
             self.functions.forget(key)
             return None
         agent = snapshot.agent
-        now = self.cluster.clock.now()
+        now = self.client.clock.now()
         moment = asyncio.get_running_loop().time()
         decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
         decision = self.ahead.of_its_status(key, snapshot, decision)
         if self.queue.depth() > 0:
             decision = pods_first(decision)
-        if await self._were_only_hidden(snapshot, decision.status):
+        if await self._restore_hidden_pods(snapshot, decision.status):
             return 0.0
         self._follow(snapshot, decision.status.directives is not None)
         try:
-            await self.applier.carry_out(AGENT, agent.metadata, agent.status, decision)
-        except PodNotTaken as problem:
-            self.refusals.refuse(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
+            await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
+        except PodCreateRefused as problem:
+            self.refusals.record(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
         self.functions.ask(key, decision.asks, now)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
-            self.refusals.accept(agent.metadata.uid)
-        trace.lived(agent, decision.events)
+            self.refusals.clear(agent.metadata.uid)
+        trace.agent_events(agent, decision.events)
         self.telemetry.count_directives(
             outcomes.directive_outcomes(agent.status.directives, decision.status.directives)
         )
@@ -123,7 +123,7 @@ class Reconciler:
                 self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
 
-    async def _were_only_hidden(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
+    async def _restore_hidden_pods(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
         """Whether pods that are about to be counted as lost are there after all, and were made visible again.
 
         Pods are found by labels, and anyone who may edit a pod can take those away: its absence from the cache is no proof
@@ -135,7 +135,7 @@ class Reconciler:
         for failure in status.failures:
             if failure.pod is None or failure.pod in seen or (failure.time, failure.pod) in told:
                 continue
-            body = await self.cluster.get("Pod", agent.namespace, failure.pod)
+            body = await self.client.get("Pod", agent.namespace, failure.pod)
             if body is None or owner_uid(body, AGENT) != agent.uid:
                 continue
             incarnation = int(failure.pod.rsplit("-", 1)[1])
@@ -144,12 +144,12 @@ class Reconciler:
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
 
-    async def _coordinate(self, key: Key) -> float | None:
+    async def _timed_variable(self, key: Key) -> float | None:
         """A variable's pass, timed whatever comes of it."""
         clock, parsed = asyncio.get_running_loop().time, self.cache.variables.get((key.namespace, key.name))
         if parsed is None:
             self.functions.forget(key)
-            self.telemetry.expose(key.namespace, key.name, {})
+            self.telemetry.set_variable_metrics(key.namespace, key.name, {})
             return None
         kind = str(parsed.variable.spec.type) if parsed.invalid is None else "Invalid"
         started, outcome = clock(), outcomes.FAILED
@@ -168,18 +168,18 @@ class Reconciler:
         seen = self.observer.variable(key.namespace, key.name)
         if seen is None:
             self.functions.forget(key)
-            self.telemetry.expose(key.namespace, key.name, {})
+            self.telemetry.set_variable_metrics(key.namespace, key.name, {})
             return None, outcomes.UNCHANGED
         snapshot, parsed = seen
         variable = snapshot.variable
-        now = self.cluster.clock.now()
+        now = self.client.clock.now()
         if parsed.invalid is not None:
             decision = coordination.invalid(snapshot, parsed.invalid, now)
         else:
             decision = coordination.decide(snapshot, now)
-        written = await self.applier.carry_out(key.kind, variable.metadata, variable.status, decision)
+        written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
         self.functions.ask(key, decision.asks, now)
-        self.telemetry.expose(key.namespace, key.name, exposed(snapshot, decision.status))
+        self.telemetry.set_variable_metrics(key.namespace, key.name, exposed(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(
@@ -191,7 +191,7 @@ class Reconciler:
             rules = variable.spec.consensus
             self.telemetry.votes.labels(outcomes.protocol_label(rules.protocol if rules else None), vote).inc()
         if written:
-            trace.coordinated(variable, decision.status, outcome)
+            trace.variable_decided(variable, decision.status, outcome)
         return decision.requeue_after, outcome
 
     async def _supervisor(self, key: Key) -> float | None:
@@ -199,8 +199,8 @@ class Reconciler:
         if snapshot is None:
             return None
         found = snapshot.supervisor
-        decision = supervisor.decide(snapshot, self.cluster.clock.now())
-        await self.applier.carry_out(key.kind, found.metadata, found.status, decision)
+        decision = supervisor.decide(snapshot, self.client.clock.now())
+        await self.applier.apply(key.kind, found.metadata, found.status, decision)
         self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - found.status.total_restarts))
         return decision.requeue_after
 
@@ -220,8 +220,8 @@ class Reconciler:
     # --- the error policy -----------------------------------------------------------------------------------------------
 
     async def _failed(self, key: Key, problem: Exception) -> None:
-        if isinstance(problem, ApiError) and problem.namespace_going:
-            self.queue.add_after(key, NAMESPACE_GOING_SECONDS)
+        if isinstance(problem, ApiError) and problem.namespace_terminating:
+            self.queue.add_after(key, NAMESPACE_TERMINATING_SECONDS)
             return
         if isinstance(problem, ApiError) and problem.status == 404:
             self.queue.retry(key)  # deleted under our hands: the watch or the sweep will tell
@@ -251,11 +251,11 @@ class Reconciler:
     async def _refresh(self, key: Key) -> None:
         """A conflict means that the cache is behind: read the object and what it owns anew."""
         try:
-            body = await self.cluster.get(key.kind, key.namespace, key.name)
+            body = await self.client.get(key.kind, key.namespace, key.name)
             if body is not None:
                 self.cache.learn(key.kind, body)
             if key.kind == AGENT:
-                found = await self.cluster.get("ConfigMap", key.namespace, directives_config_map(key.name))
+                found = await self.client.get("ConfigMap", key.namespace, directives_config_map(key.name))
                 if found is not None:
                     self.cache.learn("ConfigMap", found)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
@@ -264,6 +264,6 @@ class Reconciler:
 
 _PASSES: Final[Mapping[str, Callable[[Reconciler, Key], Awaitable[float | None]]]] = {
     AGENT: Reconciler._agent,
-    VARIABLE: Reconciler._coordinate,
+    VARIABLE: Reconciler._timed_variable,
     SUPERVISOR: Reconciler._supervisor,
 }

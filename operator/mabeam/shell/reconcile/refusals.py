@@ -5,8 +5,8 @@ from typing import Final
 
 from mabeam.core.snapshot import PodRefused
 
-FIRST_ASK_AGAIN_SECONDS: Final = 15.0
-MAX_ASK_AGAIN_SECONDS: Final = 300.0
+FIRST_RETRY_SECONDS: Final = 15.0
+MAX_RETRY_SECONDS: Final = 300.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,7 +15,7 @@ class Refusal:
 
     message: str
     spec_hash: str
-    ask_again_at: float
+    retry_at: float
     tries: int = 1
 
 
@@ -26,14 +26,14 @@ class Refusals:
     refused: dict[str, Refusal] = field(default_factory=dict)
     names_taken: dict[str, str] = field(default_factory=dict)
 
-    def refuse(self, uid: str, spec_hash: str, message: str, now: float) -> None:
+    def record(self, uid: str, spec_hash: str, message: str, now: float) -> None:
         """Remember a refusal, and when to ask again: later each time."""
         known = self.refused.get(uid)
         tries = known.tries + 1 if known is not None and known.spec_hash == spec_hash else 1
-        delay = min(FIRST_ASK_AGAIN_SECONDS * float(1 << min(tries - 1, 8)), MAX_ASK_AGAIN_SECONDS)
+        delay = min(FIRST_RETRY_SECONDS * float(1 << min(tries - 1, 8)), MAX_RETRY_SECONDS)
         self.refused[uid] = Refusal(message, spec_hash, now + delay, tries)
 
-    def accept(self, uid: str) -> None:
+    def clear(self, uid: str) -> None:
         """The apiserver took a pod of the agent."""
         self.refused.pop(uid, None)
         self.names_taken.pop(uid, None)
@@ -43,4 +43,4 @@ class Refusals:
         known = self.refused.get(uid)
         if known is None or known.spec_hash != spec_hash:
             return None
-        return PodRefused(known.message, known.ask_again_at - now)
+        return PodRefused(known.message, known.retry_at - now)

@@ -24,7 +24,7 @@ MAX_BYTES: Final = 1_048_576
 TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 CONCURRENCY: Final = 4
 # A scrape is seconds apart: asking more often would hear nothing new.
-LEAST_SECONDS: Final = 1.0
+MIN_QUERY_SECONDS: Final = 1.0
 NOT_SET: Final = "reports.source is Prometheus, but the operator has no MABEAM_PROMETHEUS_URL"
 NOT_ALLOWED: Final = "reports.query is not allowed: the operator's MABEAM_PROMETHEUS_QUERIES is not `any`"
 TOO_LARGE: Final = "the answer of Prometheus is larger than 1 MiB"
@@ -42,7 +42,7 @@ class Prometheus:
     url: str = ""
     token_file: str = ""
     any_query: bool = False
-    _silent: bool = field(default=False, init=False)
+    _unreachable: bool = field(default=False, init=False)
 
     def session(self) -> aiohttp.ClientSession:
         """A session to `ask` with."""
@@ -50,7 +50,7 @@ class Prometheus:
             connector=aiohttp.TCPConnector(limit=CONCURRENCY), headers=_HEADERS, auto_decompress=False
         )
 
-    async def ask(
+    async def query(
         self, session: aiohttp.ClientSession, namespace: str, agent: str, pods: Collection[str], query: str | None
     ) -> dict[str, Report]:
         """What Prometheus knows of each of the agent's pods, or what is wrong with asking; raises when nobody answered."""
@@ -61,11 +61,11 @@ class Prometheus:
         try:
             status, raw = await self._post(session, form)
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-            if not self._silent:
+            if not self._unreachable:
                 log.warning("no answer from %s: %s", self.url, str(problem) or type(problem).__name__)
-            self._silent = True
+            self._unreachable = True
             raise
-        self._silent = False
+        self._unreachable = False
         if len(raw) > MAX_BYTES:
             return dict.fromkeys(pods, only_a_problem(TOO_LARGE))
         try:

@@ -13,17 +13,16 @@ from typing import Final
 
 import aiohttp
 
-from mabeam.api.agent import Agent, ReportSource
-from mabeam.api.agent import Reports as Block
+from mabeam.api.agent import Agent, Reports, ReportSource
 from mabeam.core.pods.lifecycle import is_running
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Remembered, Report, remember
 from mabeam.core.snapshot import PodFacts, Progress
-from mabeam.shell.kube.client import ApiError, Cluster, read_bounded
-from mabeam.shell.kube.server_time import Clock
+from mabeam.shell.kube.client import ApiError, Client, read_bounded
+from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.prometheus import CONCURRENCY as QUERIES_AT_ONCE
-from mabeam.shell.reports.prometheus import LEAST_SECONDS, Prometheus
-from mabeam.shell.reports.schedule import Timetable
+from mabeam.shell.reports.prometheus import MIN_QUERY_SECONDS, Prometheus
+from mabeam.shell.reports.schedule import PollSchedule
 from mabeam.shell.safe_address import is_safe
 
 log = logging.getLogger("mabeam.reports")
@@ -31,8 +30,8 @@ log = logging.getLogger("mabeam.reports")
 MAX_BYTES: Final = 65_536
 TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
 CONCURRENCY: Final = 32
-FIRST_HURRY_SECONDS: Final = 0.1
-_BY_DEFAULT: Final = Block()
+FIRST_FAST_SECONDS: Final = 0.1
+_BY_DEFAULT: Final = Reports()
 _LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
 
 
@@ -77,7 +76,7 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
 
 
 @dataclass
-class Reports:
+class ReportReader:
     """The latest reports, and the timetable by which they are read.
 
     `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
@@ -85,20 +84,22 @@ class Reports:
     changed. `measured(namespace, agent)` is called when it performs otherwise than before.
     """
 
-    cluster: Cluster | None
+    client: Client | None
     through_apiserver: bool
-    heard: Callable[[str, str, bool, bool], None]
-    outcome: Callable[[str], None] = lambda outcome: None
-    clock: Clock = field(default_factory=Clock)
+    on_report: Callable[[str, str, bool, bool], None]
+    count_outcome: Callable[[str], None] = lambda count_outcome: None
+    clock: ServerClock = field(default_factory=ServerClock)
     prometheus: Prometheus = field(default_factory=Prometheus)
     # Pods are read by their uid, Prometheus by the agent's: one query tells of all of its pods.
-    _pods: Timetable = field(default_factory=lambda: Timetable(CONCURRENCY, FIRST_HURRY_SECONDS))
-    _queries: Timetable = field(default_factory=lambda: Timetable(QUERIES_AT_ONCE, LEAST_SECONDS, LEAST_SECONDS))
-    measured: Callable[[str, str], None] = lambda namespace, agent: None
+    _pods: PollSchedule = field(default_factory=lambda: PollSchedule(CONCURRENCY, FIRST_FAST_SECONDS))
+    _queries: PollSchedule = field(
+        default_factory=lambda: PollSchedule(QUERIES_AT_ONCE, MIN_QUERY_SECONDS, MIN_QUERY_SECONDS)
+    )
+    on_performance: Callable[[str, str], None] = lambda namespace, agent: None
     _targets: dict[str, Target] = field(default_factory=dict)
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
-    _moved: dict[str, tuple[float, datetime]] = field(default_factory=dict)
+    _progress_changed: dict[str, tuple[float, datetime]] = field(default_factory=dict)
     _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
 
@@ -112,7 +113,7 @@ class Reports:
         """How long each pod that counts its progress has made none, by pod name. What was before this process is not known."""
         found = {}
         for pod in pods:
-            moved, latest = self._moved.get(pod.uid), self._latest.get(pod.uid)
+            moved, latest = self._progress_changed.get(pod.uid), self._latest.get(pod.uid)
             if moved is not None:
                 waits = latest.waiting_until if latest is not None else None
                 found[pod.name] = Progress(moved[1], _instant(waits))
@@ -142,15 +143,15 @@ class Reports:
         for uid, target in wanted.items():
             known = self._targets.get(uid)
             self._targets[uid] = target
-            timetable, key = self._place(target)
+            timetable, key = self._schedule_of(target)
             if known is None or known.source is not target.source:
                 self._pods.drop(uid)
                 timetable.schedule(key)
-            timetable.hurry(key, awaiting)
+            timetable.expedite(key, awaiting)
         if not any(target.source is ReportSource.PROMETHEUS for target in wanted.values()):
             self._queries.drop(agent.metadata.uid)
 
-    def _place(self, target: Target) -> tuple[Timetable, str]:
+    def _schedule_of(self, target: Target) -> tuple[PollSchedule, str]:
         """The timetable on which the target is, and as what."""
         if target.source is ReportSource.PROMETHEUS:
             return self._queries, target.agent_uid
@@ -164,13 +165,13 @@ class Reports:
         self._queries.drop(agent_uid)
 
     def _drop(self, uid: str) -> None:
-        for book in (self._targets, self._latest, self._moved):
+        for book in (self._targets, self._latest, self._progress_changed):
             book.pop(uid, None)
         self._pods.drop(uid)
 
     # --- reading --------------------------------------------------------------------------------------------------------
 
-    async def read_for_ever(self) -> None:
+    async def run(self) -> None:
         """Read every followed pod, and ask Prometheus of every agent that is to be found there, by their timetables."""
         connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
         async with (
@@ -180,7 +181,7 @@ class Reports:
         ):
             self._session = session
             reading.create_task(self._pods.run(self._read_one))
-            reading.create_task(self._queries.run(lambda agent_uid: self._ask(agent_uid, queries)))
+            reading.create_task(self._queries.run(lambda agent_uid: self._query(agent_uid, queries)))
 
     async def _read_one(self, uid: str) -> None:
         target = self._targets.get(uid)
@@ -190,15 +191,15 @@ class Reports:
         try:
             raw = await self._fetch(target)
             report = parse(raw)
-            self.outcome("bad" if report.problems else "ok")
+            self.count_outcome("bad" if report.problems else "ok")
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-            self.outcome("unreachable")
+            self.count_outcome("unreachable")
             log.debug("report of %s/%s not read: %s", target.namespace, target.pod, problem)
         if self._is_read(target):
-            self._digest(target, report)
-            self._pods.again(uid, target.period)
+            self._store(target, report)
+            self._pods.reschedule(uid, target.period)
 
-    async def _ask(self, agent_uid: str, session: aiohttp.ClientSession) -> None:
+    async def _query(self, agent_uid: str, session: aiohttp.ClientSession) -> None:
         targets = [self._targets[uid] for uid in self._followed.get(agent_uid, ())]
         if not targets:
             return
@@ -206,19 +207,19 @@ class Reports:
         missing = "absent"
         try:
             pods = [target.pod for target in targets]
-            found = await self.prometheus.ask(session, one.namespace, one.agent, pods, one.query)
+            found = await self.prometheus.query(session, one.namespace, one.agent, pods, one.query)
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError):
             missing = "unreachable"
         still = [target for target in targets if self._is_read(target)]
         for target in still:
             report = found.get(target.pod)
-            self.outcome(missing if report is None else "bad" if report.problems else "ok")
-            self._digest(target, report)
+            self.count_outcome(missing if report is None else "bad" if report.problems else "ok")
+            self._store(target, report)
             if report is None or report.progress is None:
                 # That Prometheus does not know is no sign that the process stands still: nobody is ended for it.
-                self._moved.pop(target.pod_uid, None)
+                self._progress_changed.pop(target.pod_uid, None)
         if still:
-            self._queries.again(agent_uid, one.period)
+            self._queries.reschedule(agent_uid, one.period)
 
     def _is_read(self, target: Target) -> bool:
         """Whether it is still to be read, and in the same way: it may have been dropped while it was read."""
@@ -226,11 +227,11 @@ class Reports:
         return known is not None and known.source is target.source
 
     async def _fetch(self, target: Target) -> bytes:
-        if self.through_apiserver and self.cluster is not None:
+        if self.through_apiserver and self.client is not None:
             async with asyncio.timeout(2):
-                return await self.cluster.read_report(target.namespace, target.pod, target.port, target.path, MAX_BYTES)
+                return await self.client.read_report(target.namespace, target.pod, target.port, target.path, MAX_BYTES)
         if self._session is None:
-            raise RuntimeError("reports are read before `read_for_ever`")
+            raise RuntimeError("reports are read before `run`")
         host = f"[{target.ip}]" if ":" in target.ip else target.ip
         url = f"http://{host}:{target.port}{target.path}"
         async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
@@ -239,7 +240,7 @@ class Reports:
             # One byte more than allowed is read, so that the parser can tell "just fits" from "too large".
             return await read_bounded(response.content, MAX_BYTES + 1)
 
-    def _digest(self, target: Target, report: Report | None) -> None:
+    def _store(self, target: Target, report: Report | None) -> None:
         now = self.clock.now()
         ordinals = self._remembered.setdefault(target.agent_uid, {})
         known = ordinals.get(target.ordinal)
@@ -250,27 +251,29 @@ class Reports:
         nearer = False
         if report is not None:
             self._latest[target.pod_uid] = report
-            moved = self._moved.get(target.pod_uid)
-            nearer = report.progress is not None and (moved is None or _waits_less(old, report))
+            moved = self._progress_changed.get(target.pod_uid)
+            nearer = report.progress is not None and (moved is None or _hangs_sooner(old, report))
             if report.progress is not None and (moved is None or moved[0] != report.progress):
-                self._moved[target.pod_uid] = (report.progress, now)
-        acknowledged = report is not None and (nearer or old is None or _answers(old) != _answers(report))
-        changed = _wants(before) != _wants(after)
+                self._progress_changed[target.pod_uid] = (report.progress, now)
+        acknowledged = report is not None and (
+            nearer or old is None or _acknowledgement(old) != _acknowledgement(report)
+        )
+        changed = _coordination_inputs(before) != _coordination_inputs(after)
         if acknowledged or changed:
-            self.heard(target.namespace, target.agent, acknowledged, changed)
+            self.on_report(target.namespace, target.agent, acknowledged, changed)
         if before.performance != after.performance:
-            self.measured(target.namespace, target.agent)
+            self.on_performance(target.namespace, target.agent)
 
 
-def _answers(report: Report) -> object:
+def _acknowledgement(report: Report) -> object:
     return report.applied_generation, report.refusals, report.problems
 
 
-def _waits_less(old: Report | None, report: Report) -> bool:
+def _hangs_sooner(old: Report | None, report: Report) -> bool:
     return old is not None and (old.waiting_until or 0) > (report.waiting_until or 0)
 
 
-def _wants(report: Report) -> object:
+def _coordination_inputs(report: Report) -> object:
     return report.numbers, report.choices, report.weights, report.bids, report.votes
 
 

@@ -8,16 +8,16 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Timetable:
+class PollSchedule:
     """Keys and the times at which they are due: at most `slots` are read at once, and none again before `gap` seconds."""
 
-    slots: int
-    first_hurry: float
-    gap: float = 0
+    concurrency: int
+    first_fast_seconds: float
+    min_gap_seconds: float = 0
     _due: dict[str, float] = field(default_factory=dict)
     _began: dict[str, float] = field(default_factory=dict)
-    _hurry: dict[str, float] = field(default_factory=dict)
-    _awaited: dict[str, int] = field(default_factory=dict)
+    _fast_delay: dict[str, float] = field(default_factory=dict)
+    _awaited_generation: dict[str, int] = field(default_factory=dict)
     _heap: list[tuple[float, int, str]] = field(default_factory=list)
     _order: "itertools.count[int]" = field(default_factory=itertools.count)
     _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
@@ -26,41 +26,41 @@ class Timetable:
         """The key is due after that many seconds, unless it is due sooner."""
         at = asyncio.get_running_loop().time() + delay
         if key in self._began:
-            at = max(at, self._began[key] + self.gap)
+            at = max(at, self._began[key] + self.min_gap_seconds)
         if self._due.get(key, float("inf")) <= at:
             return
         self._due[key] = at
         heapq.heappush(self._heap, (at, next(self._order), key))
         self._wakeup.set()
 
-    def hurry(self, key: str, awaiting: int) -> None:
+    def expedite(self, key: str, awaiting: int) -> None:
         """Hurry until generation `awaiting` is awaited no more (0); every new one is a new hurry."""
-        if awaiting and self._awaited.get(key) != awaiting:
-            self._awaited[key] = awaiting
-            self._hurry[key] = self.first_hurry
-            self.schedule(key, self.first_hurry)
+        if awaiting and self._awaited_generation.get(key) != awaiting:
+            self._awaited_generation[key] = awaiting
+            self._fast_delay[key] = self.first_fast_seconds
+            self.schedule(key, self.first_fast_seconds)
         elif not awaiting:
-            self._awaited.pop(key, None)
-            self._hurry.pop(key, None)
+            self._awaited_generation.pop(key, None)
+            self._fast_delay.pop(key, None)
 
-    def again(self, key: str, period: float) -> None:
+    def reschedule(self, key: str, period: float) -> None:
         """It was read: the next time is a period from now, or sooner in a hurry."""
         delay = period
-        hurry = self._hurry.get(key)
-        if hurry is not None:
-            delay = min(hurry, period)
-            self._hurry[key] = min(hurry * 1.6, period)
+        expedite = self._fast_delay.get(key)
+        if expedite is not None:
+            delay = min(expedite, period)
+            self._fast_delay[key] = min(expedite * 1.6, period)
         self.schedule(key, delay)
 
     def drop(self, key: str) -> None:
         """The key is due no more."""
-        for book in (self._due, self._began, self._hurry, self._awaited):
+        for book in (self._due, self._began, self._fast_delay, self._awaited_generation):
             book.pop(key, None)
 
     async def run(self, read: Callable[[str], Awaitable[None]]) -> None:
         """Read every key when it is due, for ever."""
         loop = asyncio.get_running_loop()
-        slots = asyncio.Semaphore(self.slots)
+        concurrency = asyncio.Semaphore(self.concurrency)
         running: set[asyncio.Future[None]] = set()
         while True:
             while self._heap and self._heap[0][0] <= loop.time():
@@ -68,12 +68,12 @@ class Timetable:
                 if self._due.get(key) != at:
                     continue
                 del self._due[key]
-                await slots.acquire()
+                await concurrency.acquire()
                 self._began[key] = loop.time()
                 task = asyncio.ensure_future(read(key))
                 running.add(task)
                 task.add_done_callback(running.discard)
-                task.add_done_callback(lambda _: slots.release())
+                task.add_done_callback(lambda _: concurrency.release())
             self._wakeup.clear()
             try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
                 async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):

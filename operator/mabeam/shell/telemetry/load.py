@@ -13,7 +13,7 @@ from mabeam.api.rest import Capacity, Load, Source
 
 
 @dataclass(frozen=True, slots=True)
-class Files:
+class LoadFiles:
     """Where Linux tells; another root in tests."""
 
     node: Path = Path("/proc/pressure/cpu")
@@ -21,7 +21,7 @@ class Files:
     average: Path = Path("/proc/loadavg")
 
 
-FILES: Final = Files()
+FILES: Final = LoadFiles()
 
 
 def parse_pressure(text: str) -> float | None:
@@ -48,7 +48,7 @@ def _share(text: str, whole: float) -> float | None:
     return min(1.0, value / whole) if value >= 0 else None
 
 
-def read_load(capacity: Capacity | None, files: Files = FILES, cpus: int | None = None) -> Load | None:
+def read_load(capacity: Capacity | None, files: LoadFiles = FILES, cpus: int | None = None) -> Load | None:
     """The load by the first measure that is told; None where there is none."""
     if capacity is not None:
         return Load(value=capacity.cpu, source=Source.METRICS_API)
@@ -69,11 +69,11 @@ def read_load(capacity: Capacity | None, files: Files = FILES, cpus: int | None 
 
 
 @dataclass(frozen=True)
-class Pressure:
+class LoadMeter:
     """Reads the load whenever it is asked for."""
 
     capacity: Callable[[], Capacity | None]
-    files: Files = FILES
+    files: LoadFiles = FILES
 
     def record(self) -> Load | None:
         """The system's load, as `/v1` tells it."""

@@ -1,6 +1,6 @@
 """Metrics; the sole importer of the metrics library. Labels are bounded: kinds, verbs, outcomes, never names or uids."""
 
-from collections import Counter as Tally
+from collections import Counter as Counts
 from collections import deque
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -83,7 +83,7 @@ class Telemetry:
             ("namespace", "variable", "metric"),
             registry=self.registry,
         )
-        self._exposed: dict[tuple[str, str], frozenset[str]] = {}
+        self._variable_metrics: dict[tuple[str, str], frozenset[str]] = {}
         self.scrapes = Counter(
             "mabeam_report_scrapes",
             "Reports read from agents' pods, or in Prometheus.",
@@ -107,7 +107,7 @@ class Telemetry:
         )
         self.leading = Gauge("mabeam_leader", "1 while this process leads.", registry=self.registry)
 
-        self.directive_tally: Tally[str] = Tally()
+        self.directive_counts: Counts[str] = Counts()
         self.recoveries: deque[float] = deque(maxlen=RECOVERIES)
 
     leads = False
@@ -117,23 +117,23 @@ class Telemetry:
         self.leads = True
         self.leading.set(1)
 
-    def expose(self, namespace: str, variable: str, told: Mapping[str, float]) -> None:
+    def set_variable_metrics(self, namespace: str, variable: str, told: Mapping[str, float]) -> None:
         """Tell these of the variable from now on, and nothing else; what is not told any more is not there any more."""
         place = (namespace, variable)
-        for metric in self._exposed.get(place, frozenset()) - told.keys():
+        for metric in self._variable_metrics.get(place, frozenset()) - told.keys():
             self.variables.remove(namespace, variable, metric)
         for metric, value in told.items():
             self.variables.labels(namespace, variable, metric).set(value)
         if told:
-            self._exposed[place] = frozenset(told)
+            self._variable_metrics[place] = frozenset(told)
         else:
-            self._exposed.pop(place, None)
+            self._variable_metrics.pop(place, None)
 
     def count_directives(self, outcomes: Iterable[tuple[DirectiveAction, str]]) -> None:
         """Count what became of directives."""
         for action, outcome in outcomes:
             self.directives.labels(str(action), outcome).inc()
-            self.directive_tally[outcome] += 1
+            self.directive_counts[outcome] += 1
 
     def observe_recovery(self, seconds: float) -> None:
         """Count one recovery."""

@@ -39,53 +39,55 @@ EXPORTERS: Final = (
 )
 
 
-class Pass(Protocol):
+class PassSpan(Protocol):
     """A pass that is under way, and to which is told what came of it."""
 
-    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+    def variable_decided(
+        self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str
+    ) -> None:
         """A variable's status was written."""
 
-    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+    def agent_events(self, agent: Agent, events: Sequence[Event]) -> None:
         """An agent's Events were told."""
 
 
 class Tracing(Protocol):
     """Makes passes."""
 
-    def begin(self) -> Pass:
+    def begin(self) -> PassSpan:
         """A pass that begins now."""
 
     def close(self) -> None:
         """Send what is left; may take some seconds."""
 
 
-class Silence:
+class NoTracing:
     """Both of them, and nothing at all."""
 
-    def begin(self) -> "Silence":
+    def begin(self) -> "NoTracing":
         """Itself: it remembers nothing."""
         return self
 
     def close(self) -> None:
         """Nothing is left."""
 
-    def coordinated(self, *_: object) -> None:
+    def variable_decided(self, *_: object) -> None:
         """Told nobody."""
 
-    def lived(self, *_: object) -> None:
+    def agent_events(self, *_: object) -> None:
         """Told nobody."""
 
 
-class Spans:
+class OpenTelemetryTracing:
     """Spans by OpenTelemetry's SDK."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self.provider = provider
         self.tracer = provider.get_tracer("mabeam", __version__)
 
-    def begin(self) -> "SpanPass":
+    def begin(self) -> "OpenTelemetryPassSpan":
         """A pass that begins now."""
-        return SpanPass(self, time.time_ns())
+        return OpenTelemetryPassSpan(self, time.time_ns())
 
     def close(self) -> None:
         """Send what is left; may take some seconds."""
@@ -104,13 +106,15 @@ class Spans:
         span.end(end)
 
 
-class SpanPass:
+class OpenTelemetryPassSpan:
     """A pass that began at a time."""
 
-    def __init__(self, spans: Spans, start: int) -> None:
+    def __init__(self, spans: OpenTelemetryTracing, start: int) -> None:
         self.spans, self.start = spans, start
 
-    def coordinated(self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str) -> None:
+    def variable_decided(
+        self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str
+    ) -> None:
         """One span for a pass that changed the variable's status."""
         meta, rule = variable.metadata, after.last_decision.rule if after.last_decision is not None else ""
         attributes = {
@@ -123,7 +127,7 @@ class SpanPass:
         }
         self.spans.span(COORDINATION, self.start, attributes, outcome if outcome == "failed" else None)
 
-    def lived(self, agent: Agent, events: Sequence[Event]) -> None:
+    def agent_events(self, agent: Agent, events: Sequence[Event]) -> None:
         """One span for each thing that became of the agent."""
         for event in events:
             name = LIFECYCLE.get(event.reason)
@@ -138,7 +142,7 @@ class SpanPass:
             self.spans.span(name, self.start, attributes, event.note if event.type == "Warning" else None)
 
 
-def spans_to(processor: "SpanProcessor", identity: str = "") -> Spans:
+def spans_to(processor: "SpanProcessor", identity: str = "") -> OpenTelemetryTracing:
     """Spans that go to a processor."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
@@ -148,13 +152,13 @@ def spans_to(processor: "SpanProcessor", identity: str = "") -> Spans:
     resource = named.merge(Resource({"service.version": __version__, "service.instance.id": identity}))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     provider.add_span_processor(processor)
-    return Spans(provider)
+    return OpenTelemetryTracing(provider)
 
 
 def tracing(enabled: bool, identity: str) -> Tracing:
     """Spans by OTLP, where to OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_…); or silence."""
     if not enabled:
-        return Silence()
+        return NoTracing()
     try:
         from opentelemetry.sdk.trace.export import BatchSpanProcessor
     except ImportError:

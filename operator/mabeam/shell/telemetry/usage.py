@@ -14,7 +14,7 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.rest import Capacity, Source, Usage
 from mabeam.core.algorithms import quantity
-from mabeam.shell.kube.client import ApiError, Cluster
+from mabeam.shell.kube.client import ApiError, Client
 
 log = logging.getLogger("mabeam.usage")
 
@@ -41,7 +41,7 @@ class Amounts:
 Where = tuple[str, str]
 
 
-def amount(text: object) -> float | None:
+def parse_amount(text: object) -> float | None:
     """The number that a quantity such as `250m`, `1.5` or `64Mi` stands for; None when it is none, or negative."""
     try:
         found = quantity.parse(str(text))
@@ -50,24 +50,24 @@ def amount(text: object) -> float | None:
     return float(found) if found >= 0 else None
 
 
-def amounts(document: Any) -> Amounts | None:
+def parse_amounts(document: Any) -> Amounts | None:
     """Cores and bytes of a resource list; None unless it tells both."""
     held: Mapping[str, Any] = document if isinstance(document, dict) else {}
-    cpu, memory = amount(held.get("cpu")), amount(held.get("memory"))
+    cpu, memory = parse_amount(held.get("cpu")), parse_amount(held.get("memory"))
     return Amounts(cpu, memory) if cpu is not None and memory is not None else None
 
 
-def of_pod(item: JsonDict) -> tuple[Where, Amounts]:
+def pod_usage(item: JsonDict) -> tuple[Where, Amounts]:
     """Where the pod is, and what its containers use together."""
     meta = item.get("metadata") or {}
-    used = [found for c in item.get("containers") or () if (found := amounts(c.get("usage"))) is not None]
+    used = [found for c in item.get("containers") or () if (found := parse_amounts(c.get("usage"))) is not None]
     total = Amounts(sum(one.cpu for one in used), sum(one.memory for one in used))
     return (str(meta.get("namespace") or ""), str(meta.get("name"))), total
 
 
-def of_node(item: JsonDict) -> tuple[str, Amounts | None]:
+def node_usage(item: JsonDict) -> tuple[str, Amounts | None]:
     """The node's name, and what is used of it."""
-    return str((item.get("metadata") or {}).get("name")), amounts(item.get("usage"))
+    return str((item.get("metadata") or {}).get("name")), parse_amounts(item.get("usage"))
 
 
 def capacity_of(used: Mapping[str, Amounts], allocatable: Mapping[str, Amounts]) -> Capacity | None:
@@ -87,7 +87,7 @@ def capacity_of(used: Mapping[str, Amounts], allocatable: Mapping[str, Amounts])
 class UsageReader:
     """The latest measurements. `scopes` are the namespaces that are watched, `allocatable` what the nodes have to give."""
 
-    cluster: Cluster
+    client: Client
     scopes: Iterable[str | None]
     allocatable: Callable[[], Mapping[str, Mapping[str, str]]]
     may_ask: Callable[[], bool] = lambda: True
@@ -95,7 +95,7 @@ class UsageReader:
     nodes: dict[str, Amounts] = field(default_factory=dict)
     _measured_at: float = float("-inf")
     _period: float = PERIOD_SECONDS
-    _said: str = ""
+    _last_logged: str = ""
 
     def of_pods(self, pods: Iterable[Where]) -> Usage | None:
         """What these pods use together; None when none of them was measured lately."""
@@ -111,13 +111,13 @@ class UsageReader:
         """How much of the nodes is used; None when that was not measured lately."""
         if not self._is_fresh():
             return None
-        held = ((name, amounts(given)) for name, given in self.allocatable().items())
+        held = ((name, parse_amounts(given)) for name, given in self.allocatable().items())
         return capacity_of(self.nodes, {name: given for name, given in held if given is not None})
 
     def _is_fresh(self) -> bool:
         return asyncio.get_running_loop().time() - self._measured_at <= FRESH_PERIODS * self._period
 
-    async def poll_for_ever(self) -> None:
+    async def run(self) -> None:
         """Measure every period while this process leads."""
         clock = asyncio.get_running_loop().time
         while True:
@@ -129,30 +129,30 @@ class UsageReader:
     async def _poll(self) -> float:
         """Read both kinds; returns the seconds until it is worth asking again."""
         try:
-            pods = [of_pod(item) for scope in self.scopes async for item in self._items(POD_METRICS, scope)]
-            nodes = [of_node(item) async for item in self._items(NODE_METRICS, None)]
+            pods = [pod_usage(item) for scope in self.scopes async for item in self._items(POD_METRICS, scope)]
+            nodes = [node_usage(item) async for item in self._items(NODE_METRICS, None)]
         except ApiError as problem:
-            self._say(f"metrics.k8s.io is not read: {problem}", missing=problem.status == 404)
+            self._log_once(f"metrics.k8s.io is not read: {problem}", missing=problem.status == 404)
             return AGAIN_SECONDS if problem.status in (403, 404) else PERIOD_SECONDS
         except (aiohttp.ClientError, TimeoutError, OSError) as problem:
-            self._say(f"metrics.k8s.io is not read: {str(problem) or type(problem).__name__}")
+            self._log_once(f"metrics.k8s.io is not read: {str(problem) or type(problem).__name__}")
             return PERIOD_SECONDS
         self.pods = dict(pods)
         self.nodes = {name: used for name, used in nodes if used is not None}
         self._measured_at = asyncio.get_running_loop().time()
-        self._said = ""
+        self._last_logged = ""
         return PERIOD_SECONDS
 
     async def _items(self, kind: str, scope: str | None) -> AsyncIterator[JsonDict]:
         """The objects, with a turn for others now and then: the metrics server knows no pages."""
-        async for page in self.cluster.list_pages(kind, scope):
+        async for page in self.client.list_pages(kind, scope):
             for number, item in enumerate(page.get("items") or ()):
                 yield item
                 if number % SLICE == SLICE - 1:
                     await asyncio.sleep(0)
 
-    def _say(self, text: str, *, missing: bool = False) -> None:
+    def _log_once(self, text: str, *, missing: bool = False) -> None:
         # Once for each trouble: a cluster without the API is an ordinary one, and a metrics server restarts now and then.
-        if text != self._said:
+        if text != self._last_logged:
             log.log(logging.DEBUG if missing else logging.INFO, text)
-        self._said = text
+        self._last_logged = text
