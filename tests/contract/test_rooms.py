@@ -20,7 +20,7 @@ from mabeam.api.crd import MAX_CRD_BYTES, all_definitions
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.cli import dump_yaml
-from mabeam.core.algorithms.otp import Verdict
+from mabeam.core.algorithms.otp import ExitAction
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = ROOT / "operator"
@@ -87,7 +87,7 @@ LEFT_OUT: dict[str, set[Enum]] = {
     # every other directive has the one default (design, section 11)
     "directives.effective.DEFAULT_TIMEOUT_SECONDS": set(DirectiveAction) - {DirectiveAction.ALLOCATE_RESOURCES},
     # these two lead to a restart, not to rest
-    "supervision.exits.RESTING": {Verdict.RESTART, Verdict.REPLACE},
+    "supervision.exits.RESTING": {ExitAction.RESTART, ExitAction.REPLACE},
 }
 
 

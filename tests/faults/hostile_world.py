@@ -90,7 +90,7 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
-        told = instruction.word_for(agent, self._family())
+        told = instruction.parent_instruction(agent, self._family())
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,
@@ -143,7 +143,7 @@ class HostileWorld:
         body = self.supervisors[name]
         parsed = parse_supervisor(copy.deepcopy(body))
         mine, others = parsed.supervisor, self._family()
-        told = instruction.word_for(mine, others)
+        told = instruction.parent_instruction(mine, others)
         agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
         snapshot = SupervisorSnapshot(mine, agents, others, *told, parsed.invalid)
         self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))

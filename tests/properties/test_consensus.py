@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.variable_blocks import Consensus, ConsensusProtocol
-from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Outcome, Voter, tally
+from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, VoteOutcome, Voter, tally
 
 CHOICES = tuple(Choice)
 PROTOCOL_NAMES = [protocol.value for protocol in ConsensusProtocol]
@@ -107,5 +107,5 @@ def test_a_vote_is_over_exactly_when_no_outstanding_ballot_can_change_it(
     for completion in itertools.product([*CHOICES, None], repeat=len(open_)):
         more = {name: choice for name, choice in zip(open_, completion, strict=True) if choice is not None}
         ends.add(tally(rules, some, cast | more, closed=True).outcome)
-    assert Outcome.PENDING not in ends
-    assert ends == {told} if told is not Outcome.PENDING else len(ends) == 2
+    assert VoteOutcome.PENDING not in ends
+    assert ends == {told} if told is not VoteOutcome.PENDING else len(ends) == 2

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from mabeam.core.algorithms import quantity
 from mabeam.core.coordination.strategies.rate import rate
 from mabeam.core.directives.conflicts import RESOLVERS, ConflictContext, DesiredSetting, Leader, resolve
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from support.builders import agent_body, an_agent, at
 from support.coordination import Team, a_domain, a_round, variable_body
 
@@ -28,7 +28,7 @@ def test_the_budget_is_spent_exactly_when_a_recount_says_so(
     tolerance = {"maxFailures": most, "failureWindowSeconds": window, "escalationPolicy": "Freeze"}
     team = Team.of(variable_body(agents=["a"], function={"cel": "x"}, faultTolerance=tolerance), agent_body("a"))
     broken = False
-    team.function = lambda ask: Answer(error="no") if broken else Answer(0.9)
+    team.function = lambda ask: FunctionResult(error="no") if broken else FunctionResult(0.9)
     counted: list[Any] = []
     frozen = was_broken = False
     for number, (now_broken, pause) in enumerate(history):
@@ -102,7 +102,7 @@ def test_conflicts_are_ruled_on_alike_in_any_order_and_nothing_is_left_open(
     chance.shuffle(shuffled)
     assert resolve(shuffled, resolver, context) == found
     assert set(found.in_force) == {setting.key for setting in settings}
-    assert (found.problems, found.asks) == ((), ())
+    assert (found.problems, found.function_calls) == ((), ())
     for conflict in found.conflicts:
         assert conflict.winner == found.in_force[conflict.action, conflict.parameter].variable != conflict.loser
 

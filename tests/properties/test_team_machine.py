@@ -12,7 +12,7 @@ from mabeam.api.names import directives_config_map
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.directives.desired import peers_named_by
 from mabeam.core.directives.document import content_of_document
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from mabeam.core.reports.report import Report
 from support.builders import agent_body
 from support.coordination import Team, performing, prefers, variable_body
@@ -82,8 +82,8 @@ class History:
         ]
         return agent_body(name, preferences=wanted, conflictResolution=resolver)
 
-    def _answer(self, ask: Any) -> Answer:
-        return Answer(error="it is broken") if self.broken else Answer(value=len(ask.inputs["agents"]))
+    def _answer(self, ask: Any) -> FunctionResult:
+        return FunctionResult(error="it is broken") if self.broken else FunctionResult(value=len(ask.inputs["agents"]))
 
     # --- what happens ---------------------------------------------------------------------------------------------------
 

@@ -21,10 +21,10 @@ from mabeam.core.coordination.strategies.interface import Round
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
-from mabeam.core.functions import Answer, Ask
+from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Refusal, Report
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Context, Key, PodFacts, VariableSnapshot
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Key, PodFacts, SystemContext, VariableSnapshot
 from mabeam.shell.reconcile.early_writes import Ahead
 from support.builders import START, a_pod, an_agent, stamp
 
@@ -145,9 +145,9 @@ def condition_of(status: Any, type_: str) -> tuple[str, str, str]:
 def a_round(
     *agents: Agent,
     reports: Mapping[str, Report] | None = None,
-    context: Context | None = None,
-    answers: Mapping[str, Answer] | None = None,
-    asked: Sequence[Ask] = (),
+    context: SystemContext | None = None,
+    answers: Mapping[str, FunctionResult] | None = None,
+    asked: Sequence[FunctionCall] = (),
     now: datetime = START,
     **variable: Any,
 ) -> Round:
@@ -156,7 +156,7 @@ def a_round(
     found, said = a_variable("v", names or ["nobody"], **variable), reports or {}
     ranked = tuple(sorted(agents, key=lambda agent: agent.metadata.name))
     offers = gather(found, ranked, said) if found.spec.negotiation is not None else Gathered()
-    return Round(found, ranked, now, said, offers, context or Context(), answers or {}, tuple(asked))
+    return Round(found, ranked, now, said, offers, context or SystemContext(), answers or {}, tuple(asked))
 
 
 def performing(**scores: float) -> dict[str, Report]:
@@ -186,10 +186,10 @@ class Team:
     events: list[Event] = field(default_factory=list)
     status_writes: int = 0
     implying: bool = True
-    context: Context = field(default_factory=Context)
-    function: Callable[[Ask], Answer | None] = lambda ask: None
-    answers: dict[str, dict[str, Answer]] = field(default_factory=dict)
-    asked: dict[str, tuple[Ask, ...]] = field(default_factory=dict)
+    context: SystemContext = field(default_factory=SystemContext)
+    function: Callable[[FunctionCall], FunctionResult | None] = lambda ask: None
+    answers: dict[str, dict[str, FunctionResult]] = field(default_factory=dict)
+    asked: dict[str, tuple[FunctionCall, ...]] = field(default_factory=dict)
     heard_at: dict[str, datetime] = field(default_factory=dict)
     ahead: Ahead = field(default_factory=Ahead)
     lives: int | None = None
@@ -239,10 +239,10 @@ class Team:
             variable, agents, reports, maps, answers, asked, self.context, self.heard_at.get(name)
         )
         decision = coordination.decide(snapshot, self.now)
-        if asked and not decision.asks:
+        if asked and not decision.function_calls:
             self.heard_at[name] = self.now
-        fresh = {ask.id: ask for ask in (*asked, *decision.asks)}
-        self.asked[name] = tuple(fresh.values()) if decision.asks else ()
+        fresh = {ask.id: ask for ask in (*asked, *decision.function_calls)}
+        self.asked[name] = tuple(fresh.values()) if decision.function_calls else ()
         self._carry_out(decision.beforehand)
         if self.lives is not None and self.lives < len(decision.beforehand):
             return decision  # it died before the status was written
@@ -302,7 +302,7 @@ class Team:
         """Let time pass."""
         self.now += timedelta(seconds=seconds)
 
-    def _answers_to(self, name: str) -> dict[str, Answer]:
+    def _answers_to(self, name: str) -> dict[str, FunctionResult]:
         """What is known of the variable's questions; as in the shell a failure is forgotten once it was used."""
         asked = {ask.id: ask for ask in self.asked.get(name, ())}
         known = self.answers.get(name, {})

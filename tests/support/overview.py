@@ -5,10 +5,10 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, Reason
 from mabeam.api.rest import Capacity, Load, OperatorInfo, Source, Usage
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.decision import Told
+from mabeam.core.decision import RecordedEvent
 from mabeam.core.reports.report import Report
 from mabeam.core.views.agent import SeenAgent
-from mabeam.core.views.system import Books
+from mabeam.core.views.system import ProcessCounters
 from mabeam.core.views.variable import SeenVariable
 from support.builders import agent_body, at, stamp
 
@@ -99,15 +99,15 @@ def temperature() -> SeenVariable:
     return SeenVariable(OrchestrationVariable.model_validate(temperature_body()))
 
 
-def told(seconds: float, reason: Reason, note: str, name: str = "planner", kind: str = "Agent") -> Told:
+def told(seconds: float, reason: Reason, note: str, name: str = "planner", kind: str = "Agent") -> RecordedEvent:
     """An Event that was told."""
     type_ = "Warning" if reason is Reason.AGENT_FAILED else "Normal"
-    return Told(at(seconds), type_, str(reason), kind, "team", name, "Reconcile", note)
+    return RecordedEvent(at(seconds), type_, str(reason), kind, "team", name, "Reconcile", note)
 
 
-def books() -> Books:
+def books() -> ProcessCounters:
     """What the process counted meanwhile."""
-    return Books(
+    return ProcessCounters(
         directives={"issued": 2, "acknowledged": 1, "expired": 1},
         recoveries=(10.0,),
         events=(

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from mabeam.core.reports.report import Report
 from support.builders import agent_body, at, stamp
 from support.coordination import Team, prefers, variable_body
@@ -356,11 +356,11 @@ def by_plugin(answer: Any) -> Team:
     ("said", "outcome"), [(True, "Accepted"), (False, "Rejected"), (None, "Pending"), (1, "Pending"), ([], "Pending")]
 )
 def test_a_plugin_accepts_rejects_or_leaves_it_open(said: Any, outcome: str) -> None:
-    assert vote(by_plugin(Answer(said))).outcome == outcome
+    assert vote(by_plugin(FunctionResult(said))).outcome == outcome
 
 
 def test_a_plugin_that_leaves_it_open_is_asked_again_when_ballots_come() -> None:
-    team = by_plugin(lambda told: Answer(True if len(told["ballots"]) == 2 else None))
+    team = by_plugin(lambda told: FunctionResult(True if len(told["ballots"]) == 2 else None))
     assert vote(team).outcome == "Pending"
     say(team, a0="Yes")
     team.settle()
@@ -370,8 +370,8 @@ def test_a_plugin_that_leaves_it_open_is_asked_again_when_ballots_come() -> None
     assert vote(team).outcome == "Accepted"
 
 
-@pytest.mark.parametrize("answer", [Answer(None), Answer(error="broken"), Answer("yes")])
-def test_a_plugin_without_a_verdict_in_time_rejects(answer: Answer) -> None:
+@pytest.mark.parametrize("answer", [FunctionResult(None), FunctionResult(error="broken"), FunctionResult("yes")])
+def test_a_plugin_without_a_verdict_in_time_rejects(answer: FunctionResult) -> None:
     team = by_plugin(lambda told: answer if told["closed"] or answer.error is None else None)
     team.wait(31)
     for _ in range(3):
@@ -407,7 +407,7 @@ def test_a_failure_that_is_over_is_not_told_for_ever_because_the_value_was_rejec
     team = voting((0.2, "No"), negotiation=None, function={"cel": "x"})
     del team.variables["temperature"]["spec"]["negotiation"]
     broken = False
-    team.function = lambda ask: Answer(error="no") if broken else Answer(0.5)
+    team.function = lambda ask: FunctionResult(error="no") if broken else FunctionResult(0.5)
     team.settle()
     assert team.ready()[1] == "ConsensusRejected"
     broken = True

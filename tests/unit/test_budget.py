@@ -6,7 +6,7 @@ import pytest
 
 from mabeam.api.agent import AgentFaultTolerance, Backoff
 from mabeam.api.agent_status import Failure, FailureCause
-from mabeam.core.algorithms.backoff import delay_seconds
+from mabeam.core.algorithms.backoff import restart_delay
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, within_budget
 from mabeam.core.supervision.ledger import counted_times, failures_in_window, streak, trim
 from support.builders import PLAIN_BACKOFF, at
@@ -114,26 +114,26 @@ def test_waiting_for_an_image_is_not_health() -> None:
 
 
 def test_the_delay_is_zero_then_exponential_then_capped() -> None:
-    assert [delay_seconds(PLAIN, n, "s") for n in range(9)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
+    assert [restart_delay(PLAIN, n, "s") for n in range(9)] == [0, 1, 2, 4, 8, 16, 32, 60, 60]
 
 
 def test_a_streak_without_end_is_capped_and_never_overflows() -> None:
     steep = Backoff(initial_seconds=3600, factor=100, max_seconds=86_400, jitter=0)
-    assert delay_seconds(steep, 10**6, "s") == 86_400
+    assert restart_delay(steep, 10**6, "s") == 86_400
 
 
 def test_jitter_is_the_same_for_the_same_seed_and_differs_between_seeds() -> None:
     backoff = Backoff(initial_seconds=10, jitter=0.2)
-    delays = {seed: delay_seconds(backoff, 1, seed) for seed in ("uid:0:2", "uid:1:2", "uid:0:3")}
-    assert delays == {seed: delay_seconds(backoff, 1, seed) for seed in delays}
+    delays = {seed: restart_delay(backoff, 1, seed) for seed in ("uid:0:2", "uid:1:2", "uid:0:3")}
+    assert delays == {seed: restart_delay(backoff, 1, seed) for seed in delays}
     assert len(set(delays.values())) == 3
     assert all(8 <= delay <= 12 for delay in delays.values())
 
 
 def test_jitter_is_pinned_so_that_a_new_version_wakes_at_the_time_an_old_one_said() -> None:
-    assert delay_seconds(Backoff(initial_seconds=10, jitter=0.2), 1, "uid:0:2") == pytest.approx(9.559, abs=0.001)
+    assert restart_delay(Backoff(initial_seconds=10, jitter=0.2), 1, "uid:0:2") == pytest.approx(9.559, abs=0.001)
 
 
 def test_the_cap_holds_for_the_jittered_delay() -> None:
     backoff = Backoff(initial_seconds=60, max_seconds=60, jitter=1)
-    assert all(0 <= delay_seconds(backoff, 5, f"uid:0:{n}") <= 60 for n in range(100))
+    assert all(0 <= restart_delay(backoff, 5, f"uid:0:{n}") <= 60 for n in range(100))

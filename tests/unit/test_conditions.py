@@ -2,7 +2,7 @@
 
 from mabeam.api.base import ConditionStatus
 from mabeam.api.names import ConditionType
-from mabeam.core.conventions.conditions import condition, settle
+from mabeam.core.conventions.conditions import condition, merge_conditions
 from support.builders import at
 
 
@@ -15,21 +15,23 @@ def test_a_condition_holds_does_not_or_is_unknown() -> None:
 
 
 def test_the_time_of_a_condition_moves_only_with_its_status() -> None:
-    first = settle((), [condition(ConditionType.READY, False, "Starting")], 1, at(0))
-    same = settle(first, [condition(ConditionType.READY, False, "BackOff", "later")], 2, at(10))
-    turned = settle(same, [condition(ConditionType.READY, True, "Running")], 2, at(20))
+    first = merge_conditions((), [condition(ConditionType.READY, False, "Starting")], 1, at(0))
+    same = merge_conditions(first, [condition(ConditionType.READY, False, "BackOff", "later")], 2, at(10))
+    turned = merge_conditions(same, [condition(ConditionType.READY, True, "Running")], 2, at(20))
     assert [c[0].last_transition_time for c in (first, same, turned)] == [at(0), at(0), at(20)]
     assert (same[0].reason, same[0].message, same[0].observed_generation) == ("BackOff", "later", 2)
 
 
 def test_a_condition_without_a_time_gets_one() -> None:
     bare = [condition(ConditionType.READY, True, "Running")]
-    assert settle(bare, bare, 1, at(5))[0].last_transition_time == at(5)
+    assert merge_conditions(bare, bare, 1, at(5))[0].last_transition_time == at(5)
 
 
 def test_conditions_nobody_wants_any_more_are_left_out() -> None:
-    before = settle((), [condition(ConditionType.PAUSED, True, "Paused")], 1, at(0))
-    assert [c.type for c in settle(before, [condition(ConditionType.READY, True, "R")], 1, at(1))] == ["Ready"]
+    before = merge_conditions((), [condition(ConditionType.PAUSED, True, "Paused")], 1, at(0))
+    assert [c.type for c in merge_conditions(before, [condition(ConditionType.READY, True, "R")], 1, at(1))] == [
+        "Ready"
+    ]
 
 
 def test_a_message_is_cut_to_what_a_condition_can_hold() -> None:

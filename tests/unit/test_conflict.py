@@ -16,7 +16,7 @@ from mabeam.core.directives.conflicts import (
     ResolvedSettings,
     resolve,
 )
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from support.builders import agent_body, at
 from support.coordination import Team, a_domain, variable_body
 
@@ -150,25 +150,36 @@ def test_without_a_leader_that_cares_it_is_priority(leader: Leader | None) -> No
 # --- plug-ins -----------------------------------------------------------------------------------------------------------
 
 
-def ruled(answer: Answer | None, good: Any = 7) -> ResolvedSettings:
+def ruled(answer: FunctionResult | None, good: Any = 7) -> ResolvedSettings:
     """Two claims, and a plug-in that says this; before that another value was in force."""
     settings = [setting("a", 1, value=1), setting("b", 2, value=2)]
     last = {"t": good} if good is not None else {}
-    [ask] = resolve(settings, "elders", ConflictContext(last_good=last)).asks
+    [ask] = resolve(settings, "elders", ConflictContext(last_good=last)).function_calls
     return resolve(settings, "elders", ConflictContext(last_good=last, answers={ask.id: answer} if answer else {}))
 
 
 @pytest.mark.parametrize("answer", ["a", {"winner": "a"}])
 def test_a_plugin_names_the_variable_that_wins(answer: Any) -> None:
-    resolved = ruled(Answer(answer))
+    resolved = ruled(FunctionResult(answer))
     assert resolved.in_force[None, "t"].value == 1
     assert [(c.winner, c.loser, c.message) for c in resolved.conflicts] == [("a", "b", "the plug-in elders chose a")]
 
 
 @pytest.mark.parametrize(
-    "answer", [None, Answer(None), Answer([]), Answer({}), Answer("z"), Answer({"winner": []}), Answer(error="no")]
+    "answer",
+    [
+        None,
+        FunctionResult(None),
+        FunctionResult([]),
+        FunctionResult({}),
+        FunctionResult("z"),
+        FunctionResult({"winner": []}),
+        FunctionResult(error="no"),
+    ],
 )
-def test_while_and_where_it_names_nobody_the_last_good_stays_and_everyone_is_told(answer: Answer | None) -> None:
+def test_while_and_where_it_names_nobody_the_last_good_stays_and_everyone_is_told(
+    answer: FunctionResult | None,
+) -> None:
     resolved = ruled(answer)
     assert resolved.in_force[None, "t"].value == 7
     assert [c.loser for c in resolved.conflicts] == ["a", "b"]

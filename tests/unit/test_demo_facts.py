@@ -15,7 +15,7 @@ from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
 from mabeam.api.supervisor import Supervisor as SupervisorObject
 from mabeam.api.variable_blocks import CoordinationPattern
-from mabeam.core.algorithms.peer_graph import wire
+from mabeam.core.algorithms.peer_graph import build_peer_graph
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision.status import parked_message
 from support.builders import START, agent_body
@@ -240,7 +240,7 @@ def test_the_hotheads_word_makes_it_hot_only_while_it_has_weight() -> None:
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 7])
 def test_the_demo_expects_the_ring_that_the_operator_makes(count: int) -> None:
     members = [f"executor-{number}" for number in range(count)]
-    made = wire(CoordinationPattern.RING, members).peers
+    made = build_peer_graph(CoordinationPattern.RING, members).peers
     assert {name: facts.neighbours(name, members) for name in members} == {
         name: [peer.name for peer in peers] for name, peers in made.items()
     }

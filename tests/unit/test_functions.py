@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import Key
@@ -28,8 +28,8 @@ SECONDS = 20
 RED, BLUE = Key("OrchestrationVariable", "ns", "red"), Key("OrchestrationVariable", "ns", "blue")
 
 
-def cel(text: str, **inputs: Any) -> Ask:
-    return Ask(Language.CEL, text, inputs)
+def cel(text: str, **inputs: Any) -> FunctionCall:
+    return FunctionCall(Language.CEL, text, inputs)
 
 
 class Scripted(Evaluator):
@@ -45,7 +45,7 @@ class Scripted(Evaluator):
         self.let_go = threading.Event()
         self.lock = threading.Lock()
 
-    def answer(self, ask: Ask) -> Outcome:
+    def answer(self, ask: FunctionCall) -> Outcome:
         with self.lock:
             self.asked.append(ask.text)
             self.total += 1
@@ -54,10 +54,10 @@ class Scripted(Evaluator):
             if ask.text.startswith("hang"):
                 self.let_go.wait(SECONDS)
             if ask.text.startswith("fail") and self.failing:
-                return Outcome(Answer(error=f"{ask.text} failed", timed_out=self.costly), costly=self.costly)
+                return Outcome(FunctionResult(error=f"{ask.text} failed", timed_out=self.costly), costly=self.costly)
             if ask.text.startswith("raise"):
                 raise KeyError("a mistake of our own")
-            return Outcome(Answer(ask.text), len(ask.text))
+            return Outcome(FunctionResult(ask.text), len(ask.text))
         finally:
             with self.lock:
                 self.total -= 1
@@ -81,7 +81,7 @@ class Desk:
     def wake(self, key: Key) -> None:
         self.woken[key] += 1
 
-    def ask(self, key: Key, asks: Sequence[Ask], now: datetime = START) -> None:
+    def ask(self, key: Key, asks: Sequence[FunctionCall], now: datetime = START) -> None:
         self.functions.ask(key, asks, now)
 
     async def until(self, holds: Callable[[], object]) -> None:
@@ -89,7 +89,7 @@ class Desk:
             while not holds():  # noqa: ASYNC110 - nothing rings when a thread is somewhere
                 await asyncio.sleep(0.005)
 
-    async def answers(self, key: Key, *asks: Ask) -> list[Answer]:
+    async def answers(self, key: Key, *asks: FunctionCall) -> list[FunctionResult]:
         """The answers, once all of these have one."""
         self.ask(key, asks)
         await self.until(lambda: all(ask.id in self.functions.results_for(key) for ask in asks))
@@ -126,7 +126,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_an_answer_wakes_the_one_who_asked_and_nobody_else() -> None:
     async def test(desk: Desk) -> None:
-        assert await desk.answers(RED, cel("a")) == [Answer("a")]
+        assert await desk.answers(RED, cel("a")) == [FunctionResult("a")]
         assert desk.woken == {RED: 1}
         assert desk.functions.results_for(BLUE) == {}
 
@@ -260,7 +260,7 @@ def test_a_function_that_hangs_keeps_nobody_else_waiting() -> None:
         desk.ask(RED, [cel(f"hang{n}") for n in range(50)])
         await desk.until(lambda: desk.script.asked)
         for number in range(20):
-            assert await desk.answers(BLUE, cel(f"b{number}")) == [Answer(f"b{number}")]
+            assert await desk.answers(BLUE, cel(f"b{number}")) == [FunctionResult(f"b{number}")]
         assert [text for text in desk.script.asked if text.startswith("hang")] == ["hang0"]
         assert RED not in desk.woken
 
@@ -317,9 +317,9 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
         desk.ask(RED, [cel("fail")])
         await desk.until(lambda: len(delays) >= 5)
         assert delays[:5] == [1.0, 2.0, 4.0, 4.0, 4.0]
-        assert desk.functions.results_for(RED)[cel("fail").id] == Answer(error="fail failed")
+        assert desk.functions.results_for(RED)[cel("fail").id] == FunctionResult(error="fail failed")
         desk.script.failing = False
-        await desk.until(lambda: desk.functions.results_for(RED)[cel("fail").id] == Answer("fail"))
+        await desk.until(lambda: desk.functions.results_for(RED)[cel("fail").id] == FunctionResult("fail"))
         woken = desk.woken[RED]
         assert woken >= 6
         desk.script.failing = True
@@ -333,13 +333,13 @@ def test_a_failure_is_an_answer_and_is_asked_again_after_a_growing_delay(monkeyp
 
 def test_one_that_asks_only_what_it_does_not_know_is_woken_to_ask_again(quick: None) -> None:
     async def test(desk: Desk) -> None:
-        assert await desk.answers(RED, cel("fail")) == [Answer(error="fail failed")]
+        assert await desk.answers(RED, cel("fail")) == [FunctionResult(error="fail failed")]
         desk.ask(RED, [])  # it knows the answer, such as it is
         await desk.until(lambda: desk.woken[RED] >= 2)
         assert desk.functions.results_for(RED) == {}
         assert desk.script.asked == ["fail"]
         desk.script.failing = False
-        assert await desk.answers(RED, cel("fail")) == [Answer("fail")]
+        assert await desk.answers(RED, cel("fail")) == [FunctionResult("fail")]
 
     with_a_desk(test)
 
@@ -347,14 +347,14 @@ def test_one_that_asks_only_what_it_does_not_know_is_woken_to_ask_again(quick: N
 def test_a_costly_function_is_not_asked_anything_new_before_its_delay_is_over() -> None:
     async def test(desk: Desk) -> None:
         desk.script.costly = True
-        failed = Answer(error="fail failed", timed_out=True)
+        failed = FunctionResult(error="fail failed", timed_out=True)
         assert await desk.answers(RED, cel("fail")) == [failed]
         for number in range(5):
             assert await desk.answers(RED, cel("fail", reports=number)) == [failed]
         assert desk.script.asked == ["fail"]
         before = desk.woken[RED]
         await desk.until(lambda: desk.woken[RED] > before)  # it learns what it was answered
-        assert await desk.answers(RED, cel("another")) == [Answer("another")]
+        assert await desk.answers(RED, cel("another")) == [FunctionResult("another")]
         await desk.until(lambda: len(desk.script.asked) >= 2)
 
     with_a_desk(test)
@@ -364,7 +364,7 @@ def test_a_cheap_failure_is_no_reason_not_to_try_other_inputs_at_once() -> None:
     async def test(desk: Desk) -> None:
         await desk.answers(RED, cel("fail"))
         desk.script.failing = False
-        assert await desk.answers(RED, cel("fail", reports=1)) == [Answer("fail")]
+        assert await desk.answers(RED, cel("fail", reports=1)) == [FunctionResult("fail")]
 
     with_a_desk(test)
 
@@ -374,7 +374,7 @@ def test_a_mistake_of_our_own_is_an_answer_too_and_keeps_no_place(caplog: pytest
         for number in range(2 * CONCURRENCY_LIMITS[Language.CEL].total):
             (answer,) = await desk.answers(RED, cel(f"raise{number}"))
             assert answer.error == "KeyError: 'a mistake of our own'"
-        assert await desk.answers(RED, cel("a")) == [Answer("a")]
+        assert await desk.answers(RED, cel("a")) == [FunctionResult("a")]
 
     with_a_desk(test)
     assert "could not be evaluated" in caplog.text
@@ -410,7 +410,7 @@ def test_with_real_workers_an_endless_expression_leaves_the_others_alone() -> No
                     functions.ask(BLUE, [question], START)
                     while question.id not in functions.results_for(BLUE):  # noqa: ASYNC110 - as a pass would look
                         await asyncio.sleep(0.001)
-                    assert functions.results_for(BLUE)[question.id] == Answer(2 * number)
+                    assert functions.results_for(BLUE)[question.id] == FunctionResult(2 * number)
                     number += 1
                 assert number >= 3
                 assert functions.results_for(RED)[endless.id].timed_out
@@ -443,7 +443,7 @@ def test_a_plan_answers_what_is_asked_and_decides_again(core: Any, monkeypatch: 
     def decide(snapshot: Any, now: datetime) -> Any:
         known = [answer.value for answer in snapshot.answers.values()]
         rounds.append(known)
-        return replace(real(snapshot, now), asks=(cel("value + 1", value=max(known, default=0)),))
+        return replace(real(snapshot, now), function_calls=(cel("value + 1", value=max(known, default=0)),))
 
     monkeypatch.setattr(core, "decide", decide)
     plan(read_world([("world.yaml", WORLD)]), datetime(2026, 1, 1, tzinfo=UTC))

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.evaluation.evaluator import LIMITS, Evaluator, Limits, Outcome, answer_now, answers_now
 
 DEADLINE_SECONDS = 20
@@ -31,7 +31,7 @@ def evaluator() -> Iterator[Evaluator]:
 @pytest.fixture
 def value(evaluator: Evaluator) -> Any:
     def evaluate(text: str, **inputs: Any) -> Any:
-        answer = evaluator.answer(Ask(Language.CEL, text, inputs)).answer
+        answer = evaluator.answer(FunctionCall(Language.CEL, text, inputs)).answer
         assert answer.error is None, answer.error
         return answer.value
 
@@ -41,7 +41,7 @@ def value(evaluator: Evaluator) -> Any:
 @pytest.fixture
 def error(evaluator: Evaluator) -> Any:
     def evaluate(text: str, **inputs: Any) -> str:
-        outcome = evaluator.answer(Ask(Language.CEL, text, inputs))
+        outcome = evaluator.answer(FunctionCall(Language.CEL, text, inputs))
         assert outcome.answer.error is not None, f"it answered {outcome.answer.value}"
         assert not outcome.costly
         return outcome.answer.error
@@ -110,11 +110,11 @@ def test_what_is_declared_anew_for_numbers_still_works_for_the_rest(value: Any, 
 
 def test_many_expressions_over_many_names_fit_into_one_worker(evaluator: Evaluator) -> None:
     """What is compiled is kept, but not without bound: an environment alone takes 300 KB."""
-    assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+    assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
     before = evaluator.pids
     for number in range(400):
-        question = Ask(Language.CEL, f"n{number} + {number}", {f"n{number}": number})
-        assert evaluator.answer(question).answer == Answer(2 * number)
+        question = FunctionCall(Language.CEL, f"n{number} + {number}", {f"n{number}": number})
+        assert evaluator.answer(question).answer == FunctionResult(2 * number)
     assert evaluator.pids == before
 
 
@@ -171,7 +171,7 @@ def test_an_answer_that_is_nested_too_deeply_is_refused(error: Any) -> None:
 
 
 def edges(evaluator: Evaluator, text: str, agents: list[dict[str, Any]], **more: Any) -> Outcome:
-    return evaluator.answer(Ask(Language.CEL_EDGES, text, {"agents": agents, **more}))
+    return evaluator.answer(FunctionCall(Language.CEL_EDGES, text, {"agents": agents, **more}))
 
 
 def test_edges_are_the_ordered_pairs_for_which_the_expression_is_true(evaluator: Evaluator) -> None:
@@ -191,7 +191,9 @@ def test_edges_do_not_depend_on_how_many_are_looked_at_at_once(evaluator: Evalua
     flipped = "from.n > to.n" in text
     expected = [[f"a{n}", f"a{m}"] for n in range(120) for m in range(120) if (n > m if flipped else n < m)]
     patient = Evaluator({**LIMITS, Language.CEL_EDGES: replace(LIMITS[Language.CEL_EDGES], seconds=120)}, evaluator.cel)
-    assert edges(patient, text.replace("1 /", "1 / int"), agents, range=list(range(20))).answer == Answer(expected)
+    assert edges(patient, text.replace("1 /", "1 / int"), agents, range=list(range(20))).answer == FunctionResult(
+        expected
+    )
 
 
 def test_an_edge_is_there_or_not(evaluator: Evaluator) -> None:
@@ -228,12 +230,12 @@ def test_an_expression_that_explodes_is_refused_by_cel_itself(error: Any, text: 
 
 
 def test_an_expression_that_takes_too_long_is_ended_and_the_next_one_has_a_new_worker(evaluator: Evaluator) -> None:
-    assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+    assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
     before = set(evaluator.pids)
-    outcome = evaluator.answer(Ask(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000}))
-    assert outcome.answer == Answer(error="it took longer than 1 s, and was ended", timed_out=True)
+    outcome = evaluator.answer(FunctionCall(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000}))
+    assert outcome.answer == FunctionResult(error="it took longer than 1 s, and was ended", timed_out=True)
     assert outcome.costly
-    assert evaluator.answer(Ask(Language.CEL, "1 + 1")).answer == Answer(2)
+    assert evaluator.answer(FunctionCall(Language.CEL, "1 + 1")).answer == FunctionResult(2)
     assert not before & set(evaluator.pids)
     assert all(is_gone(pid) for pid in before)
 
@@ -242,27 +244,27 @@ def test_an_expression_that_takes_too_long_is_ended_and_the_next_one_has_a_new_w
     "text", ["cel.bind(s, s + s, " * 9 + "s.size()" + ")" * 9, "s.split('')", "'%s%s%s%s'.format([s,s,s,s])"]
 )
 def test_a_memory_bomb_costs_a_worker_and_not_the_operator(evaluator: Evaluator, text: str) -> None:
-    outcome = evaluator.answer(Ask(Language.CEL, text, {"s": "a" * 1_000_000}))
+    outcome = evaluator.answer(FunctionCall(Language.CEL, text, {"s": "a" * 1_000_000}))
     assert outcome.answer.error is not None
-    assert evaluator.answer(Ask(Language.CEL, "1 + 1")).answer == Answer(2)
+    assert evaluator.answer(FunctionCall(Language.CEL, "1 + 1")).answer == FunctionResult(2)
 
 
 def test_a_worker_that_dies_in_the_middle_of_a_question_is_replaced() -> None:
     patient = {**LIMITS, Language.CEL: Limits(60, 1000)}
     evaluator = Evaluator(patient)
     try:
-        assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+        assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
         (pid,) = evaluator.pids
         before = cpu_seconds(pid)
         found: list[Outcome] = []
-        question = Ask(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
+        question = FunctionCall(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
         thread = threading.Thread(target=lambda: found.append(evaluator.answer(question)))
         thread.start()
         eventually(lambda: cpu_seconds(pid) > before + 0.1)
         os.kill(pid, signal.SIGKILL)
         thread.join(DEADLINE_SECONDS)
-        assert found == [Outcome(Answer(error="its worker ended by SIGKILL"), costly=True)]
-        assert evaluator.answer(Ask(Language.CEL, "2")).answer == Answer(2)
+        assert found == [Outcome(FunctionResult(error="its worker ended by SIGKILL"), costly=True)]
+        assert evaluator.answer(FunctionCall(Language.CEL, "2")).answer == FunctionResult(2)
     finally:
         evaluator.close()
 
@@ -270,22 +272,22 @@ def test_a_worker_that_dies_in_the_middle_of_a_question_is_replaced() -> None:
 def test_a_worker_that_died_while_nobody_asked_is_replaced_unseen() -> None:
     evaluator = Evaluator()
     try:
-        assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+        assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
         (pid,) = evaluator.pids
         os.kill(pid, signal.SIGKILL)
         eventually(lambda: is_gone(pid))
-        assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+        assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
     finally:
         evaluator.close()
 
 
 def test_closing_ends_a_question_in_progress_and_leaves_no_process_behind() -> None:
     evaluator = Evaluator({**LIMITS, Language.CEL: Limits(60, 1000)})
-    assert evaluator.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+    assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
     (pid,) = evaluator.pids
     before = cpu_seconds(pid)
     found: list[Outcome] = []
-    question = Ask(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
+    question = FunctionCall(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
     thread = threading.Thread(target=lambda: found.append(evaluator.answer(question)))
     thread.start()
     eventually(lambda: cpu_seconds(pid) > before + 0.1)
@@ -294,7 +296,7 @@ def test_closing_ends_a_question_in_progress_and_leaves_no_process_behind() -> N
     assert "SIGKILL" in str(found[0].answer.error)
     assert is_gone(pid)
     assert evaluator.pids == []
-    assert evaluator.answer(Ask(Language.CEL, "1")).answer.error == "the operator is ending"
+    assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer.error == "the operator is ending"
 
 
 def test_a_worker_has_none_of_what_the_operator_has(evaluator: Evaluator, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +304,7 @@ def test_a_worker_has_none_of_what_the_operator_has(evaluator: Evaluator, monkey
     with Path(os.devnull).open("rb") as inheritable:
         os.set_inheritable(inheritable.fileno(), True)
         fresh = Evaluator()
-        assert fresh.answer(Ask(Language.CEL, "1")).answer == Answer(1)
+        assert fresh.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
         (pid,) = fresh.pids
     try:
         assert Path(f"/proc/{pid}/environ").read_bytes() == b""
@@ -323,13 +325,16 @@ def test_a_worker_has_none_of_what_the_operator_has(evaluator: Evaluator, monkey
 
 
 def test_a_plan_evaluates_cel_at_once_and_calls_no_webhook() -> None:
-    assert answer_now(Ask(Language.CEL, "value * 2", {"value": 0.5})) == Answer(1)
-    assert answer_now(Ask(Language.WEBHOOK, "https://example.test")).error == "a plan calls no webhook"
+    assert answer_now(FunctionCall(Language.CEL, "value * 2", {"value": 0.5})) == FunctionResult(1)
+    assert answer_now(FunctionCall(Language.WEBHOOK, "https://example.test")).error == "a plan calls no webhook"
 
 
 def test_what_is_known_is_not_asked_again() -> None:
-    known, new = Ask(Language.CEL, "1"), Ask(Language.CEL, "2")
-    assert answers_now([known, new], {known.id: Answer("kept")}) == {known.id: Answer("kept"), new.id: Answer(2)}
+    known, new = FunctionCall(Language.CEL, "1"), FunctionCall(Language.CEL, "2")
+    assert answers_now([known, new], {known.id: FunctionResult("kept")}) == {
+        known.id: FunctionResult("kept"),
+        new.id: FunctionResult(2),
+    }
 
 
 def eventually(holds: Any) -> None:

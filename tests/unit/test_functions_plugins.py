@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.functions import Answer, Ask, Language, PluginGroup
+from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
 from mabeam.evaluation.evaluator import Evaluator, Outcome
 
 MODULE = """
@@ -91,19 +91,21 @@ def evaluator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evaluat
 
 
 def asked(evaluator: Evaluator, name: str, seconds: float = 20, **inputs: Any) -> Outcome:
-    return evaluator.answer(Ask(Language.PLUGIN, name, inputs, timeout_seconds=seconds))
+    return evaluator.answer(FunctionCall(Language.PLUGIN, name, inputs, timeout_seconds=seconds))
 
 
 def test_a_plugin_answers_what_its_function_returns(evaluator: Evaluator) -> None:
     agents = [{"performance": 1}, {"performance": 2}]
-    assert asked(evaluator, "mean", agents=agents).answer == Answer(1.5)
-    assert asked(evaluator, "echo", a=[1, 2.5, None, {"b": "c"}]).answer == Answer({"a": [1, 2.5, None, {"b": "c"}]})
+    assert asked(evaluator, "mean", agents=agents).answer == FunctionResult(1.5)
+    assert asked(evaluator, "echo", a=[1, 2.5, None, {"b": "c"}]).answer == FunctionResult(
+        {"a": [1, 2.5, None, {"b": "c"}]}
+    )
 
 
 def test_it_is_imported_once_and_asked_often(evaluator: Evaluator, folder: Path) -> None:
     (folder / "imported").write_text("")
     for number in range(5):
-        assert asked(evaluator, "echo", number=number).answer == Answer({"number": number})
+        assert asked(evaluator, "echo", number=number).answer == FunctionResult({"number": number})
     assert (folder / "imported").read_text() == "x"
     assert len(evaluator.pids) == 1
 
@@ -111,12 +113,14 @@ def test_it_is_imported_once_and_asked_often(evaluator: Evaluator, folder: Path)
 def test_a_name_that_is_not_there_is_told_with_those_that_are(evaluator: Evaluator) -> None:
     error = asked(evaluator, "meen").answer.error
     assert error == f"there is no plug-in 'meen' in the group mabeam.coordination; there are: {', '.join(NAMES)}"
-    empty = evaluator.answer(Ask(Language.PLUGIN, "x", group=PluginGroup.CONFLICT)).answer.error
+    empty = evaluator.answer(FunctionCall(Language.PLUGIN, "x", group=PluginGroup.CONFLICT)).answer.error
     assert empty == "there is no plug-in 'x' in the group mabeam.conflict; there are: none"
 
 
 def test_each_group_has_names_of_its_own(evaluator: Evaluator) -> None:
-    assert evaluator.answer(Ask(Language.PLUGIN, "tally", {"a": 1}, PluginGroup.CONSENSUS)).answer == Answer({"a": 1})
+    assert evaluator.answer(
+        FunctionCall(Language.PLUGIN, "tally", {"a": 1}, PluginGroup.CONSENSUS)
+    ).answer == FunctionResult({"a": 1})
     assert "there is no plug-in 'tally'" in str(asked(evaluator, "tally").answer.error)
 
 
@@ -147,28 +151,32 @@ def test_what_a_plugin_does_wrong_is_told_and_it_goes_on(evaluator: Evaluator, n
     ],
 )
 def test_what_cannot_be_imported_is_told(evaluator: Evaluator, name: str, group: PluginGroup, error: str) -> None:
-    assert evaluator.answer(Ask(Language.PLUGIN, name, group=group)) == Outcome(Answer(error=error), costly=True)
+    assert evaluator.answer(FunctionCall(Language.PLUGIN, name, group=group)) == Outcome(
+        FunctionResult(error=error), costly=True
+    )
     assert evaluator.pids == []
 
 
 def test_a_plugin_that_hangs_is_ended_at_its_questions_deadline(evaluator: Evaluator) -> None:
     began = time.monotonic()
     outcome = asked(evaluator, "hangs", seconds=0.5)
-    assert outcome == Outcome(Answer(error="it took longer than 0.5 s, and was ended", timed_out=True), costly=True)
+    assert outcome == Outcome(
+        FunctionResult(error="it took longer than 0.5 s, and was ended", timed_out=True), costly=True
+    )
     assert time.monotonic() - began < 20
     assert evaluator.pids == []
-    assert asked(evaluator, "echo").answer == Answer({})
+    assert asked(evaluator, "echo").answer == FunctionResult({})
 
 
 def test_a_plugin_that_crashes_costs_its_own_process(evaluator: Evaluator) -> None:
-    assert asked(evaluator, "echo").answer == Answer({})
+    assert asked(evaluator, "echo").answer == FunctionResult({})
     assert asked(evaluator, "crashes").answer.error == "its worker ended with exit code 7"
-    assert asked(evaluator, "echo", a=1).answer == Answer({"a": 1})
+    assert asked(evaluator, "echo", a=1).answer == FunctionResult({"a": 1})
 
 
 def test_what_a_plugin_prints_is_not_taken_for_an_answer(evaluator: Evaluator) -> None:
     for _ in range(2):
-        assert asked(evaluator, "prints").answer == Answer({"read": ""})
+        assert asked(evaluator, "prints").answer == FunctionResult({"read": ""})
     assert len(evaluator.pids) == 1
 
 

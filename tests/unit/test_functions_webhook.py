@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.shell.functions.webhook import MAX_ANSWER_BYTES, Webhooks
 from support.https import Authority, Handler, a_server, an_authority
 
@@ -33,12 +33,16 @@ def hooks(threads: ThreadPoolExecutor) -> Webhooks:
     return Webhooks(threads, allow_loopback=True)
 
 
-def question(port: int, ca: str | None, host: str = "localhost", seconds: float = 10) -> Ask:
-    return Ask(Language.WEBHOOK, f"https://{host}:{port}/decide", INPUTS, ca_bundle=ca, timeout_seconds=seconds)
+def question(port: int, ca: str | None, host: str = "localhost", seconds: float = 10) -> FunctionCall:
+    return FunctionCall(
+        Language.WEBHOOK, f"https://{host}:{port}/decide", INPUTS, ca_bundle=ca, timeout_seconds=seconds
+    )
 
 
-def asked(hooks: Webhooks, authority: Authority, handler: Handler, ca: str | None = "", **more: object) -> Answer:
-    async def ask() -> Answer:
+def asked(
+    hooks: Webhooks, authority: Authority, handler: Handler, ca: str | None = "", **more: object
+) -> FunctionResult:
+    async def ask() -> FunctionResult:
         async with a_server(authority, handler) as port:
             return await hooks.answer(question(port, authority.ca if ca == "" else ca, **more))  # type: ignore[arg-type]
 
@@ -61,7 +65,7 @@ def says(text: str | bytes, status: int = 200, **headers: str) -> Handler:
 def test_any_json_value_is_an_answer(hooks: Webhooks, authority: Authority, value: str, host: str) -> None:
     answer = asked(hooks, authority, says(f'{{"value": {value}}}'), host=host)
     assert answer.error is None
-    assert answer == Answer(value={"null": None}.get(value, answer.value))
+    assert answer == FunctionResult(value={"null": None}.get(value, answer.value))
 
 
 def test_the_inputs_are_posted_and_nothing_of_the_operators(
@@ -77,7 +81,7 @@ def test_the_inputs_are_posted_and_nothing_of_the_operators(
         seen.append((request.method, request.path, dict(request.headers), await request.json()))
         return web.json_response({"value": 1})
 
-    assert asked(hooks, authority, answer) == Answer(1)
+    assert asked(hooks, authority, answer) == FunctionResult(1)
     ((method, path, headers, body),) = seen
     assert (method, path) == ("POST", "/decide")
     assert body == {**INPUTS, "apiVersion": "mabeam.dev/v1alpha1", "kind": "CoordinationRequest"}
@@ -87,7 +91,7 @@ def test_the_inputs_are_posted_and_nothing_of_the_operators(
 
 def test_the_bundle_may_be_base64_as_in_kubernetes_own_webhooks(hooks: Webhooks, authority: Authority) -> None:
     wrapped = base64.encodebytes(authority.ca.encode()).decode()
-    assert asked(hooks, authority, says('{"value": 1}'), ca=wrapped) == Answer(1)
+    assert asked(hooks, authority, says('{"value": 1}'), ca=wrapped) == FunctionResult(1)
 
 
 def test_an_error_of_the_webhooks_own_is_told_in_one_line(hooks: Webhooks, authority: Authority) -> None:
@@ -111,7 +115,7 @@ def test_a_certificate_of_somebody_elses_is_not_believed(
 
 def test_a_certificate_for_another_host_is_not_believed(hooks: Webhooks, authority: Authority) -> None:
     # The same server by another name that is at home, too: 127.0.0.2 is not in its certificate.
-    async def ask() -> Answer:
+    async def ask() -> FunctionResult:
         app = web.Application()
         app.router.add_route("*", "/{path:.*}", says('{"value": 1}'))
         runner = web.AppRunner(app, access_log=None)
@@ -155,12 +159,12 @@ def test_a_bundle_without_a_certificate_is_an_error(hooks: Webhooks, bundle: str
     ],
 )
 def test_the_nodes_own_addresses_are_never_asked(threads: ThreadPoolExecutor, url: str) -> None:
-    answer = asyncio.run(Webhooks(threads).answer(Ask(Language.WEBHOOK, url, timeout_seconds=5)))
+    answer = asyncio.run(Webhooks(threads).answer(FunctionCall(Language.WEBHOOK, url, timeout_seconds=5)))
     assert "which is never asked" in str(answer.error)
 
 
 def test_loopback_in_a_test_is_no_way_to_the_link_local_ones(hooks: Webhooks) -> None:
-    answer = asyncio.run(hooks.answer(Ask(Language.WEBHOOK, "https://169.254.169.254/", timeout_seconds=5)))
+    answer = asyncio.run(hooks.answer(FunctionCall(Language.WEBHOOK, "https://169.254.169.254/", timeout_seconds=5)))
     assert "which is never asked" in str(answer.error)
 
 
@@ -177,7 +181,7 @@ def test_loopback_in_a_test_is_no_way_to_the_link_local_ones(hooks: Webhooks) ->
     ],
 )
 def test_an_address_that_is_none_is_told(hooks: Webhooks, url: str, says_: str) -> None:
-    answer = asyncio.run(hooks.answer(Ask(Language.WEBHOOK, url, timeout_seconds=5)))
+    answer = asyncio.run(hooks.answer(FunctionCall(Language.WEBHOOK, url, timeout_seconds=5)))
     assert answer.error is not None
     assert says_ in answer.error or answer.timed_out
     assert "secret" not in answer.error
@@ -266,7 +270,9 @@ def test_one_that_does_not_answer_in_time_is_told_to_be_slow(hooks: Webhooks, au
         await asyncio.sleep(60)
         return web.json_response({"value": 1})
 
-    assert asked(hooks, authority, answer, seconds=0.5) == Answer(error="no answer within 0.5 s", timed_out=True)
+    assert asked(hooks, authority, answer, seconds=0.5) == FunctionResult(
+        error="no answer within 0.5 s", timed_out=True
+    )
 
 
 def test_one_that_trickles_has_no_more_time_than_the_others(hooks: Webhooks, authority: Authority) -> None:
@@ -282,7 +288,7 @@ def test_one_that_trickles_has_no_more_time_than_the_others(hooks: Webhooks, aut
 
 
 def test_one_that_takes_the_connection_and_says_nothing_is_slow(hooks: Webhooks, authority: Authority) -> None:
-    async def ask() -> Answer:
+    async def ask() -> FunctionResult:
         taken: list[asyncio.StreamWriter] = []
         server = await asyncio.start_server(lambda _, writer: taken.append(writer), "127.0.0.1", 0)
         async with server:

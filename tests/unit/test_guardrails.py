@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from mabeam.core.coordination.gate import check
-from mabeam.core.functions import Answer, Ask
+from mabeam.core.functions import FunctionCall, FunctionResult
 from support.builders import agent_body, an_agent
 from support.coordination import Team, a_round, prefers, variable_body
 
 RULES = {"rules": [{"cel": "value <= 1.0", "message": "not so hot"}]}
 
 
-def at_most_one(ask: Ask) -> Answer:
-    return Answer(ask.inputs["value"] <= 1)
+def at_most_one(ask: FunctionCall) -> FunctionResult:
+    return FunctionResult(ask.inputs["value"] <= 1)
 
 
 def ruled(wanted: float, rules: Any = at_most_one, **spec: Any) -> Team:
@@ -25,20 +25,20 @@ def ruled(wanted: float, rules: Any = at_most_one, **spec: Any) -> Team:
 
 
 def test_without_rules_nothing_is_asked() -> None:
-    assert check(a_round(an_agent("a")), 5).asks == ()
+    assert check(a_round(an_agent("a")), 5).function_calls == ()
 
 
 @pytest.mark.parametrize(
     ("answer", "broken"),
     [
-        (Answer(True), None),
-        (Answer(False), "not so hot"),
-        (Answer(1), "not so hot (gave 1, not true or false)"),
-        (Answer([]), "not so hot (gave [], not true or false)"),
-        (Answer(error="no such key"), "not so hot (no such key)"),
+        (FunctionResult(True), None),
+        (FunctionResult(False), "not so hot"),
+        (FunctionResult(1), "not so hot (gave 1, not true or false)"),
+        (FunctionResult([]), "not so hot (gave [], not true or false)"),
+        (FunctionResult(error="no such key"), "not so hot (no such key)"),
     ],
 )
-def test_only_true_is_true(answer: Answer, broken: str | None) -> None:
+def test_only_true_is_true(answer: FunctionResult, broken: str | None) -> None:
     team = ruled(0.5, lambda ask: answer)
     team.settle()
     status = team.variable().status
@@ -50,9 +50,9 @@ def test_only_true_is_true(answer: Answer, broken: str | None) -> None:
 def test_every_rule_is_asked_at_once_and_the_first_that_breaks_is_told() -> None:
     rules = {"rules": [{"cel": "value < 9.0"}, {"cel": "value < 5.0"}, {"cel": "value < 4.0"}]}
     round_ = a_round(an_agent("a"), constraints=rules)
-    asks = check(round_, 7).asks
+    asks = check(round_, 7).function_calls
     assert [ask.text for ask in asks] == ["value < 9.0", "value < 5.0", "value < 4.0"]
-    answers = {ask.id: Answer(ask.text == "value < 9.0") for ask in asks}
+    answers = {ask.id: FunctionResult(ask.text == "value < 9.0") for ask in asks}
     assert check(a_round(an_agent("a"), constraints=rules, answers=answers), 7).broken == "value < 5.0"
 
 
@@ -86,5 +86,5 @@ def test_a_rule_that_is_being_asked_holds_the_value_back() -> None:
     team = ruled(0.5, lambda ask: None)
     for _ in range(3):
         decision = team.pass_variable()
-    assert (decision.status.value, len(decision.asks)) == (None, 1)
+    assert (decision.status.value, len(decision.function_calls)) == (None, 1)
     assert team.ready()[1] == "Evaluating"

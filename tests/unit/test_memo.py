@@ -3,7 +3,7 @@
 import gc
 
 from mabeam.api.agent import AgentSpec
-from mabeam.core.memoize import once
+from mabeam.core.memoize import memoize_by_identity
 
 
 def a_spec(replicas: int = 1) -> AgentSpec:
@@ -12,14 +12,14 @@ def a_spec(replicas: int = 1) -> AgentSpec:
 
 def test_an_object_is_reckoned_once() -> None:
     asked: list[int] = []
-    replicas = once(lambda spec: asked.append(spec.replicas) or spec.replicas)  # type: ignore[func-returns-value]
+    replicas = memoize_by_identity(lambda spec: asked.append(spec.replicas) or spec.replicas)  # type: ignore[func-returns-value]
     spec = a_spec(3)
     assert [replicas(spec), replicas(spec)] == [3, 3]
     assert asked == [3]
 
 
 def test_an_object_that_takes_the_place_of_another_in_memory_is_reckoned_anew() -> None:
-    replicas = once(lambda spec: spec.replicas)
+    replicas = memoize_by_identity(lambda spec: spec.replicas)
     for count in range(200):  # each is gone before the next one is made, so that ids come again
         assert replicas(a_spec(count % 100)) == count % 100
         gc.collect(0)

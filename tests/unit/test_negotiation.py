@@ -320,7 +320,7 @@ def test_the_winners_value_is_fitted_to_the_domain() -> None:
 def test_a_value_of_before_is_adopted_when_the_domain_has_one_for_it(
     value: Any, domain: dict[str, Any], adopted: Any
 ) -> None:
-    assert domains.adopt(a_domain(**domain), value) == adopted
+    assert domains.fit_or_none(a_domain(**domain), value) == adopted
 
 
 def test_a_choice_is_never_marked_as_clamped() -> None:

@@ -15,7 +15,7 @@ from mabeam.core.reports.report import Report
 from mabeam.core.views import agent as overview
 from mabeam.core.views import system
 from mabeam.core.views.agent import SAMPLES, SeenAgent, agent_info
-from mabeam.core.views.system import Books, aggregate_of, efficiency, recovery_of, system_status
+from mabeam.core.views.system import ProcessCounters, aggregate_of, efficiency, recovery_of, system_status
 from mabeam.core.views.variable import SeenVariable, variable_info
 from support.builders import an_agent, at
 from support.overview import (
@@ -176,7 +176,7 @@ def test_only_one_namespace_is_told_of_when_one_is_given() -> None:
 
 
 def test_a_system_of_which_nothing_is_known_has_no_figures_instead_of_zeros() -> None:
-    status = system_status(OPERATOR, (), (), Books(), at(0)).to_wire()
+    status = system_status(OPERATOR, (), (), ProcessCounters(), at(0)).to_wire()
     assert status["communication"]["sinceStart"] == {}
     assert "efficiency" not in status["communication"]
     assert status["utilisation"] == {}
@@ -206,8 +206,8 @@ def test_no_record_holds_the_words_of_a_process_or_a_template() -> None:
     env = [{"name": "TOKEN", "value": "a secret"}]
     body["spec"]["template"] = {"spec": {"containers": [{"name": "agent", "image": "i:1", "env": env}]}}
     seen = SeenAgent(Agent.model_validate(body))
-    events = tuple(told(1, reason, "a secret") for reason in Reason if reason not in system.OWN_WORDS)
-    status = system_status(OPERATOR, [seen], [temperature()], Books(events=events), at(9))
+    events = tuple(told(1, reason, "a secret") for reason in Reason if reason not in system.PUBLISHED_NOTES)
+    status = system_status(OPERATOR, [seen], [temperature()], ProcessCounters(events=events), at(9))
     assert "secret" in json.dumps(body)
     assert "secret" not in json.dumps([agent_info(seen).to_wire(), status.to_wire()])
     assert len(status.recent_events) == len(events)
@@ -217,7 +217,7 @@ def test_no_record_holds_the_words_of_a_process_or_a_template() -> None:
     "reason", [Reason.AGENT_FAILED, Reason.AGENT_STOPPED, Reason.RESTART_BUDGET_EXHAUSTED, Reason.POD_REFUSED]
 )
 def test_notes_that_quote_others_are_left_out(reason: Reason) -> None:
-    assert reason not in system.OWN_WORDS
+    assert reason not in system.PUBLISHED_NOTES
 
 
 # --- the OpenAPI document

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.conventions.times import instant
+from mabeam.core.conventions.times import parse_instant
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from mabeam.core.tree.instruction import word_for
+from mabeam.core.tree.instruction import parent_instruction
 from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
 from mabeam.state.parse_pods import parse_pod
 from support.builders import START, agent_body, at, stamp
@@ -123,7 +123,7 @@ def test_a_sidecar_runs_until_it_has_terminated(others: list[Any], running: bool
     ],
 )
 def test_an_instant_is_utc_or_none(text: Any, time: datetime | None) -> None:
-    found = instant(text)
+    found = parse_instant(text)
     assert found == time
     assert found is None or found.tzinfo is UTC
 
@@ -230,7 +230,7 @@ def test_a_supervisor_that_cannot_be_read_has_the_children_it_last_spoke_to() ->
     body["spec"]["strategy"] = "OneForSome"
     parsed = parse_supervisor(body)
     assert str(parsed.invalid).startswith("spec.strategy")
-    word, held, _ = word_for(tree.agent("b"), {"root": parsed.supervisor})
+    word, held, _ = parent_instruction(tree.agent("b"), {"root": parsed.supervisor})
     assert (held, getattr(word, "intent", None)) == (None, "Stop")
 
 

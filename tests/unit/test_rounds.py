@@ -11,7 +11,7 @@ from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.coordination.strategies.interface import answer_to
 from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE
-from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.reports.report import Report
 from support.builders import START, agent_body, an_agent, stamp
 from support.coordination import Team, a_round, prefers, variable_body
@@ -38,7 +38,7 @@ def a_team(kind: str, **spec: Any) -> Team:
     agents = [agent_body(name, preferences=[prefers(want, "v", vote="Yes")]) for name, want in (("a", 0.2), ("b", 0.6))]
     said = {name: Report(performance={"": score}) for name, score in (("a", 0.1), ("b", 0.9))}
     team = Team.of(body, *agents, said=said)
-    team.function = lambda ask: Answer(0.5)
+    team.function = lambda ask: FunctionResult(0.5)
     return team
 
 
@@ -167,7 +167,7 @@ def test_a_status_that_somebody_edited_raises_nothing_and_is_put_right(kind: str
 def test_a_period_is_between_two_records_and_functions_are_heard_after_it() -> None:
     team = a_team("Custom")
     team.settle()
-    team.function = lambda ask: Answer(0.9)
+    team.function = lambda ask: FunctionResult(0.9)
     team.wait(14)
     team.settle()
     assert team.variable("v").status.value == 0.5
@@ -181,9 +181,9 @@ def test_a_function_that_says_the_same_on_new_figures_is_asked_once_a_period() -
     team.settle()
     before, asked = team.variable("v").status, []
 
-    def function(ask: Ask) -> Answer:
+    def function(ask: FunctionCall) -> FunctionResult:
         asked.append((team.now - START).total_seconds())
-        return Answer(before.value)
+        return FunctionResult(before.value)
 
     team.function = function
     for second in range(60):
@@ -206,14 +206,14 @@ def test_a_round_that_came_to_the_same_is_not_recorded() -> None:
 # --- questions under way --------------------------------------------------------------------------------------------------
 
 
-def asking(value: Any = 1, text: str = "f", **inputs: Any) -> Ask:
-    return Ask(Language.CEL, text, {"value": value, **inputs})
+def asking(value: Any = 1, text: str = "f", **inputs: Any) -> FunctionCall:
+    return FunctionCall(Language.CEL, text, {"value": value, **inputs})
 
 
 def test_the_answer_to_the_very_question_comes_first() -> None:
     ask, other = asking(metric=2), asking(metric=1)
-    round_ = a_round(an_agent("a"), asked=[other], answers={ask.id: Answer(5), other.id: Answer(7)})
-    assert answer_to(round_, ask) == (ask, Answer(5))
+    round_ = a_round(an_agent("a"), asked=[other], answers={ask.id: FunctionResult(5), other.id: FunctionResult(7)})
+    assert answer_to(round_, ask) == (ask, FunctionResult(5))
 
 
 def test_a_question_about_the_same_that_is_under_way_is_waited_for() -> None:
@@ -223,28 +223,28 @@ def test_a_question_about_the_same_that_is_under_way_is_waited_for() -> None:
 
 def test_its_answer_is_good_enough_until_it_was_used() -> None:
     other = asking(metric=1)
-    words: dict[str, Any] = {"asked": [other], "answers": {other.id: Answer(7)}}
-    assert answer_to(a_round(an_agent("a"), **words), asking(metric=2)) == (other, Answer(7))
+    words: dict[str, Any] = {"asked": [other], "answers": {other.id: FunctionResult(7)}}
+    assert answer_to(a_round(an_agent("a"), **words), asking(metric=2)) == (other, FunctionResult(7))
     used = {"observedGeneration": 1, "lastDecision": {"time": stamp(0), "rule": "Function", "inputsHash": other.id}}
     fresh = asking(metric=2)
     assert answer_to(a_round(an_agent("a"), status=used, **words), fresh) == (fresh, None)
 
 
 @pytest.mark.parametrize("other", [asking(2), asking(text="g"), asking(proposal="v-1"), asking(closed=True)])
-def test_a_question_about_something_else_is_no_answer(other: Ask) -> None:
+def test_a_question_about_something_else_is_no_answer(other: FunctionCall) -> None:
     ask = asking()
-    round_ = a_round(an_agent("a"), asked=[other], answers={other.id: Answer(7)})
+    round_ = a_round(an_agent("a"), asked=[other], answers={other.id: FunctionResult(7)})
     assert answer_to(round_, ask) == (ask, None)
 
 
 def test_reports_that_tick_do_not_keep_a_function_from_being_heard() -> None:
     """Every pass sees other metrics, so each would ask something new and never hear an answer."""
     team = a_team("Custom")
-    held: list[Ask] = []
+    held: list[FunctionCall] = []
 
-    def slow(ask: Ask) -> Answer | None:
+    def slow(ask: FunctionCall) -> FunctionResult | None:
         held.append(ask)
-        return Answer(0.5) if len(held) > 3 else None
+        return FunctionResult(0.5) if len(held) > 3 else None
 
     team.function = slow
     for second in range(8):

@@ -6,7 +6,7 @@ import pytest
 
 from mabeam.api.variable_status import CoordinationFailure
 from mabeam.core.coordination.failure_budget import retry_in
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import VariableSnapshot
 from support.builders import agent_body, at, stamp
@@ -23,9 +23,9 @@ class Shaky:
         self.team = Team.of(body, agent_body("a"))
         self.team.function = self._answer
 
-    def _answer(self, ask: Any) -> Answer:
+    def _answer(self, ask: Any) -> FunctionResult:
         self.asked += 1
-        return Answer(error="no") if self.broken else Answer(0.9)
+        return FunctionResult(error="no") if self.broken else FunctionResult(0.9)
 
     def run(self, seconds: float, step: float = 0.5) -> None:
         """Let it go on for so long."""
@@ -99,7 +99,7 @@ def test_frozen_nothing_is_decided_and_what_is_in_force_stays_with_its_agents() 
     shaky.broken = True
     shaky.run(20)
     shaky.broken, asked = False, shaky.asked
-    shaky.team.function = lambda ask: Answer(0.1)
+    shaky.team.function = lambda ask: FunctionResult(0.1)
     shaky.run(100, 5)
     assert (shaky.status.value, shaky.team.parameters("a"), shaky.asked) == (0.9, {"temperature": 0.9}, asked)
 

@@ -7,7 +7,7 @@ import pytest
 
 from mabeam.core.coordination.strategies.selection import select
 from mabeam.core.decision import Decision
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import VariableSnapshot
@@ -101,8 +101,8 @@ def failing(fallback: Any, asked: int = 4, **spec: Any) -> Decision[Any]:
     for _ in range(asked):
         decision = coordination.decide(snapshot, at(0))
         answers = {
-            ask.id: Answer(error="it broke") if ask.text == "x" else Answer(ask.inputs["value"] <= 1.5)
-            for ask in decision.asks
+            ask.id: FunctionResult(error="it broke") if ask.text == "x" else FunctionResult(ask.inputs["value"] <= 1.5)
+            for ask in decision.function_calls
         }
         snapshot = replace(snapshot, answers={**snapshot.answers, **answers})
     return coordination.decide(snapshot, at(0))

@@ -4,7 +4,7 @@ from typing import Any
 
 from mabeam.core.coordination.strategies.custom import custom
 from mabeam.core.coordination.strategies.interface import Round, inputs
-from mabeam.core.functions import Answer, ask_of
+from mabeam.core.functions import FunctionResult, function_call
 from support.builders import START, an_agent
 from support.coordination import a_variable
 
@@ -13,8 +13,8 @@ def answered(round_: Round, answer: Any) -> Any:
     """The custom value that follows from a function's answer."""
     function = round_.variable.spec.function
     assert function is not None
-    ask = ask_of(function, inputs(round_, round_.before.value))
-    known = Round(round_.variable, round_.agents, round_.now, answers={ask.id: Answer(answer)})
+    ask = function_call(function, inputs(round_, round_.before.value))
+    known = Round(round_.variable, round_.agents, round_.now, answers={ask.id: FunctionResult(answer)})
     return custom(known).value
 
 

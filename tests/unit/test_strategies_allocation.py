@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.core.coordination.strategies.allocation import allocate
-from mabeam.core.snapshot import Context
+from mabeam.core.snapshot import SystemContext
 from support.builders import agent_body
 from support.coordination import Team, a_round, told_agent, variable_body
 
@@ -105,11 +105,11 @@ def test_what_taking_part_asks_for_and_is_worth_bounds_everyone() -> None:
 @pytest.mark.parametrize(
     ("context", "source"),
     [
-        (Context(quota={"tokens": "50"}, allocatable={"tokens": "90"}), "50 tokens of the ResourceQuota"),
-        (Context(allocatable={"tokens": "90"}), "90 tokens of what the nodes can allocate"),
+        (SystemContext(quota={"tokens": "50"}, allocatable={"tokens": "90"}), "50 tokens of the ResourceQuota"),
+        (SystemContext(allocatable={"tokens": "90"}), "90 tokens of what the nodes can allocate"),
     ],
 )
-def test_without_a_budget_the_quota_is_divided_else_what_the_nodes_have(context: Context, source: str) -> None:
+def test_without_a_budget_the_quota_is_divided_else_what_the_nodes_have(context: SystemContext, source: str) -> None:
     assert dividing(None, sharing("a"), context=context).message == f"{source} among 1"
 
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.core.directives.desired import directives_for_value
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from support.builders import agent_body
 from support.coordination import Team, a_variable, variable_body
 
@@ -16,7 +16,7 @@ def answered(answer: Any, **spec: Any) -> Team:
     """A team of two whose Custom variable's function says this."""
     variable = variable_body("own", ("a", "b"), type="Custom", function={"cel": "x"}, **spec)
     team = Team.of(variable, agent_body("a", replicas=2), agent_body("b"))
-    team.function = lambda ask: answer if isinstance(answer, Answer) else Answer(answer)
+    team.function = lambda ask: answer if isinstance(answer, FunctionResult) else FunctionResult(answer)
     team.settle()
     return team
 
@@ -117,7 +117,7 @@ def test_a_stored_value_of_any_shape_tells_only_what_a_directive_can_say(value: 
 
 def test_a_fallback_of_any_shape_harms_nobody() -> None:
     tolerance = {"recoveryStrategy": "Fallback", "fallbackValue": directives(5, {"agent": "a", "action": "Stop"})}
-    team = answered(Answer(error="no"), faultTolerance=tolerance)
+    team = answered(FunctionResult(error="no"), faultTolerance=tolerance)
     held = team.agent("a").status.directives
     assert held is not None
     assert [item.action for item in held.items] == ["Stop"]
@@ -128,9 +128,9 @@ def test_a_function_that_says_the_same_again_is_asked_again() -> None:
     team = answered(5)
     asked: list[Any] = []
 
-    def listening(ask: Any) -> Answer:
+    def listening(ask: Any) -> FunctionResult:
         asked.append(ask.inputs["agents"][0]["labels"])
-        return Answer(5 if len(asked) == 1 else 9)
+        return FunctionResult(5 if len(asked) == 1 else 9)
 
     team.function = listening
     for number in range(3):

@@ -5,15 +5,15 @@ from typing import Any
 import pytest
 
 from mabeam.core.coordination.strategies.rate import rate
-from mabeam.core.functions import Answer
-from mabeam.core.snapshot import Context
+from mabeam.core.functions import FunctionResult
+from mabeam.core.snapshot import SystemContext
 from support.builders import START, agent_body, an_agent, at, stamp
 from support.coordination import Team, a_round, offering, variable_body
 
 
 def rated(seconds: float = 0, load: float | None = None, *agents: Any, **spec: Any) -> Any:
     """The rate so long after the variable's creation, under this load."""
-    context = Context(load=load, load_source="cpu")
+    context = SystemContext(load=load, load_source="cpu")
     return rate(a_round(*(agents or (an_agent("a"),)), now=at(seconds), context=context, type="AdaptationRate", **spec))
 
 
@@ -75,8 +75,8 @@ def test_without_rules_of_its_own_it_comes_about_as_a_parameter_does() -> None:
 
 
 def test_a_functions_answer_yields_to_load_too() -> None:
-    [ask] = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}).asks
-    outcome = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}, answers={ask.id: Answer(2)})
+    [ask] = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}).function_calls
+    outcome = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}, answers={ask.id: FunctionResult(2)})
     assert outcome.value == pytest.approx(0.2)
 
 

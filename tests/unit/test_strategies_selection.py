@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.core.coordination.strategies.selection import active_in, select
-from mabeam.core.functions import Answer, Ask
-from mabeam.core.snapshot import Context
+from mabeam.core.functions import FunctionCall, FunctionResult
+from mabeam.core.snapshot import SystemContext
 from support.builders import agent_body, an_agent
 from support.coordination import Team, a_round, an_item, performing, told_agent, variable_body
 
@@ -117,7 +117,7 @@ def test_whoever_was_stopped_by_this_very_variable_may_be_selected_again() -> No
 )
 def test_what_an_agent_may_use_has_to_suffice(resources: Any, free: Any, says: str) -> None:
     asked = {"requests": {"memory": "128Mi"}}
-    assert lacking(told_agent(resources=resources), resources=asked, context=Context(free=free)) == says
+    assert lacking(told_agent(resources=resources), resources=asked, context=SystemContext(free=free)) == says
 
 
 def test_a_resource_that_nobody_knows_of_is_lacking_but_cpu_and_memory_are_the_schedulers_business() -> None:
@@ -129,7 +129,7 @@ def test_a_template_with_an_amount_that_is_none_costs_nobody_else_the_selection(
     junk = {"spec": {"containers": [{"name": "agent", "resources": {"limits": {"memory": "lots"}}}]}}
     asked = {"requests": {"memory": "1Mi"}}
     agents = (told_agent("a"), told_agent("b", template=junk))
-    assert chosen(None, None, *agents, resources=asked, context=Context(free={"memory": "2Mi"})) == ["a", "b"]
+    assert chosen(None, None, *agents, resources=asked, context=SystemContext(free={"memory": "2Mi"})) == ["a", "b"]
 
 
 def test_a_score_beyond_every_bound_is_told_as_far_as_a_status_can() -> None:
@@ -158,8 +158,8 @@ def test_a_function_names_the_active_ones_or_is_told_what_it_did_wrong(answer: A
         words = {"answers": known} if known else {}
         return selecting(2, None, function={"cel": "x"}, **words)
 
-    [ask] = told().asks
-    outcome = told({ask.id: Answer(answer)})
+    [ask] = told().function_calls
+    outcome = told({ask.id: FunctionResult(answer)})
     assert outcome.value == value
     if says:
         assert (outcome.rule, outcome.message) == ("FunctionFailed", says)
@@ -192,8 +192,8 @@ def test_a_restarted_operator_listens_to_the_active_ones_before_it_unseats_them(
 
 
 def test_an_ask_carries_what_the_agents_are() -> None:
-    [ask] = selecting(2, None, function={"plugin": {"name": "p"}}, scores={"a": 0.5}).asks
-    assert isinstance(ask, Ask)
+    [ask] = selecting(2, None, function={"plugin": {"name": "p"}}, scores={"a": 0.5}).function_calls
+    assert isinstance(ask, FunctionCall)
     assert [agent.get("performance") for agent in ask.inputs["agents"]] == [0.5, None, None]
 
 

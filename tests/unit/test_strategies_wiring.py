@@ -8,7 +8,7 @@ from mabeam.core.algorithms.peer_graph import LARGEST_MESH
 from mabeam.core.coordination.strategies.election import pattern
 from mabeam.core.coordination.strategies.topology import topology
 from mabeam.core.directives.desired import wiring_of
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 from support.builders import agent_body
 from support.coordination import Team, a_round, told_agent, variable_body
 
@@ -59,28 +59,28 @@ def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
 
 def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_value() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [ask] = wired(shape, *team("ab")).asks
+    [ask] = wired(shape, *team("ab")).function_calls
     assert [sorted(agent) for agent in ask.inputs["agents"]] == [
         ["capabilities", "labels", "name", "replicas", "role"]
     ] * 2
-    outcome = wired(shape, *team("ab"), answers={ask.id: Answer([["a", "b"]])})
+    outcome = wired(shape, *team("ab"), answers={ask.id: FunctionResult([["a", "b"]])})
     assert outcome.value == {"pattern": "Custom", "members": ["a", "b"], "edges": [["a", "b"]]}
 
 
 def test_a_predicate_that_was_asked_of_others_is_no_answer_about_these() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [of_two] = wired(shape, *team("ab")).asks
-    outcome = wired(shape, *team("abc"), answers={of_two.id: Answer([["a", "b"]])}, asked=[of_two])
-    assert [ask.id == of_two.id for ask in outcome.asks] == [False]
+    [of_two] = wired(shape, *team("ab")).function_calls
+    outcome = wired(shape, *team("abc"), answers={of_two.id: FunctionResult([["a", "b"]])}, asked=[of_two])
+    assert [ask.id == of_two.id for ask in outcome.function_calls] == [False]
 
 
 def test_a_predicate_that_fails_or_finds_too_much_is_told() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [ask] = wired(shape, *team("ab")).asks
-    assert wired(shape, *team("ab"), answers={ask.id: Answer(error="no")}).message == "the predicate: no"
-    late = wired(shape, *team("ab"), answers={ask.id: Answer(error="slow", timed_out=True)})
+    [ask] = wired(shape, *team("ab")).function_calls
+    assert wired(shape, *team("ab"), answers={ask.id: FunctionResult(error="no")}).message == "the predicate: no"
+    late = wired(shape, *team("ab"), answers={ask.id: FunctionResult(error="slow", timed_out=True)})
     assert late.error == "Timeout"
-    many = wired(shape, *team("ab"), answers={ask.id: Answer([["a", "b"]] * 5001)})
+    many = wired(shape, *team("ab"), answers={ask.id: FunctionResult([["a", "b"]] * 5001)})
     assert many.message == "the predicate holds for 5001 pairs; at most 5000: use Mesh"
     crowd = [told_agent(f"a{number}") for number in range(301)]
     assert wired(shape, *crowd).error == "InvalidConfiguration"

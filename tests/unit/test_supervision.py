@@ -9,7 +9,7 @@ import pytest
 from mabeam.api.agent import RestartStrategy
 from mabeam.api.agent_status import FailureCause
 from mabeam.api.names import ANNOTATION_RELEASE
-from mabeam.core.algorithms.otp import POLICY, ExitKind, Verdict
+from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind
 from mabeam.core.decision import pods_first
 from mabeam.core.passes.agent import decide
 from mabeam.core.supervision.exits import RESTING
@@ -67,7 +67,7 @@ def ended(how: str, restart: str) -> World:
 
 def test_the_table_covers_every_exit_and_every_restart_strategy() -> None:
     assert set(POLICY) == {(kind, strategy) for kind in ExitKind for strategy in RestartStrategy}
-    assert set(RESTING) == set(Verdict) - {Verdict.RESTART, Verdict.REPLACE}
+    assert set(RESTING) == set(ExitAction) - {ExitAction.RESTART, ExitAction.REPLACE}
     assert set(CAUSES) == set(ENDS)
 
 

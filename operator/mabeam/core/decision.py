@@ -9,7 +9,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.functions import Ask
+from mabeam.core.functions import FunctionCall
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
@@ -64,7 +64,7 @@ class Decision(Generic[Status]):
     effects: tuple[Effect, ...] = ()
     events: tuple[Event, ...] = ()
     requeue_after: float | None = None
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
     beforehand: tuple[Effect, ...] = ()
 
 
@@ -95,7 +95,7 @@ def soonest(*delays: float | None) -> float | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class RecordedEvent:
     """An Event as it was told."""
 
     time: datetime

@@ -1,7 +1,7 @@
-"""Functions are questions: the core never evaluates what a user wrote, it asks, and decides again when it knows the answer.
+"""User functions as data: the core evaluates none; it requests a call and decides again when the result is known.
 
-A decision carries `Ask`s, a snapshot the `Answer`s known so far, by the ask's id. The id is a hash of the function and of all
-it is given, so the same question is never asked twice, and an answer can never be taken for that of another question.
+A decision carries the `FunctionCall`s it needs, a snapshot the `FunctionResult`s known so far, keyed by the call's id. The id is
+a hash of the function and of all its inputs, so equal calls are made once and a result never reaches another call.
 """
 
 from collections.abc import Mapping
@@ -36,7 +36,7 @@ class PluginGroup(StrEnum):
 
 
 @dataclass(frozen=True)
-class Ask:
+class FunctionCall:
     """One question: the function's text, address or name, and all that it is given.
 
     `cel`: `text` is the expression, `inputs` its variables. `cel-edges`: `inputs["agents"]` is a list of objects with a `name`;
@@ -60,7 +60,7 @@ class Ask:
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class FunctionResult:
     """What came back: a JSON value, or what went wrong in one line for people. `timed_out` when time ran out."""
 
     value: Any = None
@@ -68,15 +68,17 @@ class Answer:
     timed_out: bool = False
 
 
-Answers = Mapping[str, Answer]
+FunctionResults = Mapping[str, FunctionResult]
 
 
-def ask_of(function: Function, inputs: JsonDict, group: PluginGroup = PluginGroup.COORDINATION) -> Ask:
+def function_call(function: Function, inputs: JsonDict, group: PluginGroup = PluginGroup.COORDINATION) -> FunctionCall:
     """The question that a variable's `function` block asks of these inputs."""
     if function.cel is not None:
-        return Ask(Language.CEL, function.cel, inputs)
+        return FunctionCall(Language.CEL, function.cel, inputs)
     if function.webhook is not None:
         hook: Webhook = function.webhook
-        return Ask(Language.WEBHOOK, hook.url, inputs, ca_bundle=hook.ca_bundle, timeout_seconds=hook.timeout_seconds)
+        return FunctionCall(
+            Language.WEBHOOK, hook.url, inputs, ca_bundle=hook.ca_bundle, timeout_seconds=hook.timeout_seconds
+        )
     name = function.plugin.name if function.plugin is not None else ""
-    return Ask(Language.PLUGIN, name, inputs, group)
+    return FunctionCall(Language.PLUGIN, name, inputs, group)

@@ -9,7 +9,7 @@ Model = TypeVar("Model")
 Result = TypeVar("Result")
 
 
-def once(reckon: Callable[[Model], Result]) -> Callable[[Model], Result]:
+def memoize_by_identity(reckon: Callable[[Model], Result]) -> Callable[[Model], Result]:
     """The same function of a frozen model, reckoned once for each object and forgotten with it.
 
     A frozen model never changes, so what was reckoned of an object holds as long as that object lives; it may not be mutable,

@@ -14,7 +14,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.supervision import Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.functions import Answer, Ask
+from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.reports.report import Report
 
 
@@ -159,7 +159,7 @@ class AgentSnapshot:
     over: str | None = None
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
     peers: Mapping[str, PeerFacts] = field(default_factory=dict)
     fellows: tuple[Agent, ...] = ()
     policy: NetworkPolicyFacts | None = None
@@ -189,7 +189,7 @@ class SupervisorSnapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class Context:
+class SystemContext:
     """The system as one pass saw it.
 
     `load` is from 0 (idle) to 1 (full), None when nobody measured it; `load_source` says what it was measured by.
@@ -229,14 +229,18 @@ class VariableSnapshot:
     agents: tuple[Agent, ...] = ()
     reports: Mapping[str, Report] = field(default_factory=dict)
     config_maps: tuple[ConfigMapFacts, ...] = ()
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-    asked: tuple[Ask, ...] = ()
-    context: Context = field(default_factory=Context)
+    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
+    asked: tuple[FunctionCall, ...] = ()
+    context: SystemContext = field(default_factory=SystemContext)
     heard_at: datetime | None = None
 
 
+# An object of one known kind: (namespace, name).
+NamespacedName = tuple[str, str]
+
+
 class Key(NamedTuple):
-    """What a pass is about."""
+    """The object that one pass decides about."""
 
     kind: str
     namespace: str

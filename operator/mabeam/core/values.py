@@ -14,7 +14,7 @@ from mabeam.api.base import JsonDict, format_time
 from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_blocks import CoordinationPattern
-from mabeam.core.conventions.times import instant
+from mabeam.core.conventions.times import parse_instant
 
 # --- a directive inside a value --------------------------------------------------------------------------------------------
 
@@ -250,7 +250,7 @@ def _threshold_entry(json: Any) -> ThresholdEntry | None:
     if directive is None:
         return None
     state = json.get("state")
-    return ThresholdEntry(state if isinstance(state, str) else "", directive, instant(json.get("since")))
+    return ThresholdEntry(state if isinstance(state, str) else "", directive, parse_instant(json.get("since")))
 
 
 def parse_custom(json: Any) -> CustomValue | CustomDirectives:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import cache, partial
 from typing import Any, Final
 
-from mabeam.core.functions import MAX_INPUT_BYTES, Answer, Ask, Language
+from mabeam.core.functions import MAX_INPUT_BYTES, FunctionCall, FunctionResult, Language
 from mabeam.evaluation.results import NotAnAnswer, answer_in, failure
 from mabeam.evaluation.worker_pool import TookTooLong, WorkerEnded, WorkerProcess, Workers
 
@@ -25,7 +25,7 @@ NAMED_BYTES: Final = 30
 class Outcome:
     """An answer, its size; and whether it was `costly`: it took all its time, or a worker with it."""
 
-    answer: Answer
+    answer: FunctionResult
     size: int = 0
     costly: bool = False
 
@@ -67,7 +67,7 @@ class Evaluator:
     _plugins: dict[tuple[str, str], Workers] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, ask: Ask) -> Outcome:
+    def answer(self, ask: FunctionCall) -> Outcome:
         """What the function says, or what went wrong; never raises for what a user wrote."""
         if (whole := _too_large(ask)) is not None:
             return Outcome(failure(whole))
@@ -78,7 +78,7 @@ class Evaluator:
             raw = _ROOMS[ask.language](self, ask).answer(question, seconds, limits.most_bytes)
             answer = answer_in(raw)
             if ask.language is Language.CEL_EDGES and answer.error is None:
-                return Outcome(Answer(_named(answer.value, ask)), len(raw) * NAMED_BYTES)
+                return Outcome(FunctionResult(_named(answer.value, ask)), len(raw) * NAMED_BYTES)
             return Outcome(answer, len(raw))
         except TookTooLong:
             return Outcome(failure(f"it took longer than {seconds:g} s, and was ended", timed_out=True), costly=True)
@@ -89,10 +89,10 @@ class Evaluator:
         except NotAnAnswer as problem:
             return Outcome(failure(f"the answer cannot be used: {problem}"))
 
-    def _cel(self, _: Ask) -> Workers:
+    def _cel(self, _: FunctionCall) -> Workers:
         return self.cel
 
-    def _plugin(self, ask: Ask) -> Workers:
+    def _plugin(self, ask: FunctionCall) -> Workers:
         name = (str(ask.group), ask.text)
         with self._lock:
             workers = self._plugins.pop(name, None) or Workers(partial(_plugin_worker, *name))
@@ -116,14 +116,14 @@ class Evaluator:
             workers.close()
 
 
-_ROOMS: Final[Mapping[Language, Callable[[Evaluator, Ask], Workers]]] = {
+_ROOMS: Final[Mapping[Language, Callable[[Evaluator, FunctionCall], Workers]]] = {
     Language.CEL: Evaluator._cel,
     Language.CEL_EDGES: Evaluator._cel,
     Language.PLUGIN: Evaluator._plugin,
 }
 
 
-def _named(places: Any, ask: Ask) -> list[list[str]]:
+def _named(places: Any, ask: FunctionCall) -> list[list[str]]:
     """The [from, to] names for the places of each agent's peers in the list of agents."""
     names = [agent["name"] for agent in ask.inputs["agents"]]
     try:
@@ -132,7 +132,7 @@ def _named(places: Any, ask: Ask) -> list[list[str]]:
         raise NotAnAnswer("its worker named agents that are not there") from None
 
 
-def _too_large(ask: Ask) -> str | None:
+def _too_large(ask: FunctionCall) -> str | None:
     """What is wrong with the inputs, None when nothing is."""
     try:
         size = len(json.dumps(ask.inputs, allow_nan=False).encode())
@@ -143,14 +143,14 @@ def _too_large(ask: Ask) -> str | None:
     )
 
 
-def answer_now(ask: Ask) -> Answer:
+def answer_now(ask: FunctionCall) -> FunctionResult:
     """What the function says, within its limits; a webhook is not called, for a plan must not do anything."""
     if ask.language is Language.WEBHOOK:
-        return Answer(error="a plan calls no webhook")
+        return FunctionResult(error="a plan calls no webhook")
     return _evaluator().answer(ask).answer
 
 
-def answers_now(asks: Sequence[Ask], known: Mapping[str, Answer]) -> dict[str, Answer]:
+def answers_now(asks: Sequence[FunctionCall], known: Mapping[str, FunctionResult]) -> dict[str, FunctionResult]:
     """The answers known, and those to what is not answered yet."""
     found = dict(known)
     for ask in asks:

@@ -4,7 +4,7 @@ import json
 import math
 from typing import Any, Final
 
-from mabeam.core.functions import Answer
+from mabeam.core.functions import FunctionResult
 
 MAX_ERROR_CHARACTERS: Final = 256
 # What is nested deeper than this is no value of a variable, and would overflow somebody's stack later.
@@ -22,12 +22,12 @@ def one_line(text: str) -> str:
     return line if len(line) <= MAX_ERROR_CHARACTERS else line[: MAX_ERROR_CHARACTERS - 1] + "…"
 
 
-def failure(text: str, *, timed_out: bool = False) -> Answer:
+def failure(text: str, *, timed_out: bool = False) -> FunctionResult:
     """The answer that says what went wrong."""
-    return Answer(error=one_line(text) or "failed without a word", timed_out=timed_out)
+    return FunctionResult(error=one_line(text) or "failed without a word", timed_out=timed_out)
 
 
-def answer_in(raw: bytes) -> Answer:
+def answer_in(raw: bytes) -> FunctionResult:
     """The answer in `{"value": any JSON}` or `{"error": "text"}`; raises NotAnAnswer naming what else it was."""
     try:
         body = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
@@ -48,7 +48,7 @@ def answer_in(raw: bytes) -> Answer:
         return failure(body["error"])
     if not _is_shallow(body["value"]):
         raise NotAnAnswer(f"`value` is nested deeper than {MAX_DEPTH}")
-    return Answer(value=body["value"])
+    return FunctionResult(value=body["value"])
 
 
 def _refuse(constant: str) -> float:

@@ -7,7 +7,7 @@ from typing import Any
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import decision_config_map
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.algorithms.domain import plain
+from mabeam.core.algorithms.domain import format_value
 from mabeam.core.coordination.config_maps.decision import (
     Remade,
     Unreadable,
@@ -94,8 +94,8 @@ def words(one: JsonDict) -> str:
 
 
 def _lines(one: JsonDict) -> Iterator[str]:
-    was = "" if one["previousValue"] is None else f" (before: {plain(one['previousValue'])})"
-    yield f"{one['variable']} ({one['type']}) = {plain(one['value'])}{was}"
+    was = "" if one["previousValue"] is None else f" (before: {format_value(one['previousValue'])})"
+    yield f"{one['variable']} ({one['type']}) = {format_value(one['value'])}{was}"
     if one["decided"] is None:
         yield f"  {one['because']}"
         return
@@ -106,14 +106,19 @@ def _lines(one: JsonDict) -> Iterator[str]:
     yield from _table("weighed", ("name", "score", "chosen", "reason"), one["candidates"])
     session = one["negotiation"]
     if session:
-        won = f", won by {session['winner']} who pays {plain(session.get('payment'))}" if session.get("winner") else ""
+        won = (
+            f", won by {session['winner']} who pays {format_value(session.get('payment'))}"
+            if session.get("winner")
+            else ""
+        )
         yield f"  offers    {session['strategy']}, {session['state']}: {session['reason']}{won}"
         yield from _table("", ("agent", "value", "weight", "bid", "source", "clamped"), session["offers"])
         for dropped in session["dropped"]:
             yield f"            dropped: {dropped}"
     vote = one["consensus"]
     if vote:
-        yield f"  vote      {vote['proposal']} = {plain(vote.get('proposed'))}: {vote['outcome']}; {vote.get('reason', '')}"
+        proposed = format_value(vote.get("proposed"))
+        yield f"  vote      {vote['proposal']} = {proposed}: {vote['outcome']}; {vote.get('reason', '')}"
         yield from _table("", ("agent", "choice", "weight"), vote["votes"])
     for loser in one["losers"]:
         about = loser.get("action") or loser["parameter"]
@@ -138,7 +143,7 @@ def _table(title: str, columns: tuple[str, ...], rows: list[JsonDict]) -> Iterat
 def _cell(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return "" if value is None else plain(value)
+    return "" if value is None else format_value(value)
 
 
 # --- replay -------------------------------------------------------------------------------------------------------------------

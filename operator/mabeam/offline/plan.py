@@ -22,10 +22,10 @@ from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.snapshot import (
     AgentSnapshot,
     ConfigMapFacts,
-    Context,
     NetworkPolicyFacts,
     PeerFacts,
     SupervisorSnapshot,
+    SystemContext,
     VariableSnapshot,
 )
 from mabeam.core.tree import instruction
@@ -77,9 +77,9 @@ def _answered(decide: Callable[[Seen, datetime], Decision[Status]], snapshot: Se
     """The decision that knows the answers it asks for: as the operator's passes would reach it, one after the other."""
     decision = decide(snapshot, now)
     for _ in range(MAX_QUESTION_ROUNDS):
-        if all(ask.id in snapshot.answers for ask in decision.asks):
+        if all(ask.id in snapshot.answers for ask in decision.function_calls):
             break
-        snapshot = replace(snapshot, answers=answers_now(decision.asks, snapshot.answers))
+        snapshot = replace(snapshot, answers=answers_now(decision.function_calls, snapshot.answers))
         decision = decide(snapshot, now)
     return decision
 
@@ -116,7 +116,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         if pod is not None and space == meta.namespace and _owns(agent, body)
     )
     report = world.reports.get((meta.namespace, meta.name))
-    told = instruction.word_for(agent, _family(world, meta.namespace))
+    told = instruction.parent_instruction(agent, _family(world, meta.namespace))
     variables = tuple(
         variable
         for (space, _), variable in sorted(world.variables.items())
@@ -168,14 +168,14 @@ def _policy(world: World, agent: Agent) -> NetworkPolicyFacts | None:
     return replace(parse_network_policy(body, meta.uid), ours=_owns(agent, body))
 
 
-def _context(world: World, variable: OrchestrationVariable) -> Context:
+def _context(world: World, variable: OrchestrationVariable) -> SystemContext:
     """What there is to divide, for who divides it (as `capacity.context_of`): ResourceQuotas, and what nodes can give."""
     if variable.spec.type is not OrchestrationType.RESOURCE_ALLOCATION or variable.spec.budget:
-        return Context()
+        return SystemContext()
     space, cordoned = variable.metadata.namespace, world.nodes or {}
     nodes = [given for name, given in sorted(world.allocatable.items()) if not cordoned.get(name)]
     quotas = [hard for (place, _), hard in sorted(world.quotas.items()) if place == space]
-    return Context(quota=least(quotas), allocatable=added(nodes))
+    return SystemContext(quota=least(quotas), allocatable=added(nodes))
 
 
 def _family(world: World, namespace: str) -> dict[str, Supervisor]:
@@ -186,7 +186,7 @@ def _supervisor_snapshot(world: World, found: Supervisor) -> SupervisorSnapshot:
     namespace = found.metadata.namespace
     supervisors = _family(world, namespace)
     agents = {name: agent for (space, name), agent in world.agents.items() if space == namespace}
-    return SupervisorSnapshot(found, agents, supervisors, *instruction.word_for(found, supervisors))
+    return SupervisorSnapshot(found, agents, supervisors, *instruction.parent_instruction(found, supervisors))
 
 
 def _variable_snapshot(world: World, variable: OrchestrationVariable) -> VariableSnapshot:

@@ -21,7 +21,7 @@ from mabeam.api.names import API_VERSION
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.algorithms.domain import check
-from mabeam.core.conventions.times import instant
+from mabeam.core.conventions.times import parse_instant
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import PodFacts
@@ -72,7 +72,7 @@ class World:
 
 def parse_now(text: str) -> datetime:
     """The time in `--now`; raises BadWorld when it is none."""
-    found = instant(text)
+    found = parse_instant(text)
     if found is None:
         raise BadWorld(f"--now must be a time such as 2026-01-01T00:00:00Z, not {text!r}")
     return found
@@ -270,7 +270,7 @@ def _reporter(world: World, here: str, namespace: str, name: str) -> Place:
 
 
 def _moment(text: str) -> str:
-    if instant(text) is None:
+    if parse_instant(text) is None:
         shown = f"{text!r:.80}"
         raise PydanticCustomError("rule", "must be a time such as 2026-01-01T00:00:00Z, not {text}", {"text": shown})
     return text

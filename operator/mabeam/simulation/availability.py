@@ -77,7 +77,7 @@ class Life:
         self.exhausted += after.parked_at is not None and before.parked_at is None
         if len(after.restarts) > len(before.restarts) or after.total_restarts > before.total_restarts:
             last, period = after.restarts[-1].time, supervisor.spec.period_seconds
-            inside = otp.in_window((one.time for one in after.restarts), last, period)
+            inside = otp.count_in_window((one.time for one in after.restarts), last, period)
             self.most_in_window = max(self.most_in_window, inside)
 
 

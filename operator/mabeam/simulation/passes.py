@@ -66,7 +66,7 @@ class Passes:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        told = instruction.word_for(agent, self.cluster.family_of(place[0]))
+        told = instruction.parent_instruction(agent, self.cluster.family_of(place[0]))
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
@@ -96,7 +96,7 @@ class Passes:
         listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
         agents = {child: agent for child, agent in listed if agent is not None}
         decision = supervisor.decide(
-            SupervisorSnapshot(found, agents, kin, *instruction.word_for(found, kin)), self.cluster.now
+            SupervisorSnapshot(found, agents, kin, *instruction.parent_instruction(found, kin)), self.cluster.now
         )
         self.decisions += 1
         if decision.status_reason == "unchanged":

@@ -7,20 +7,20 @@ from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.algorithms import quantity
 from mabeam.core.pods.lifecycle import is_live
 from mabeam.core.pods.resources import RESIZABLE
-from mabeam.core.snapshot import Context
+from mabeam.core.snapshot import SystemContext
 from mabeam.state.cache import Cache
 
 
-def context_of(cache: Cache, variable: OrchestrationVariable, load: tuple[float, str] | None) -> Context:
+def context_of(cache: Cache, variable: OrchestrationVariable, load: tuple[float, str] | None) -> SystemContext:
     """The context of a pass over the variable: of all that could be looked at only what a variable like it looks at."""
     spec = variable.spec
     if spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget:
-        return Context(quota=quota_in(cache, variable.metadata.namespace), allocatable=allocatable(cache))
+        return SystemContext(quota=quota_in(cache, variable.metadata.namespace), allocatable=allocatable(cache))
     if spec.type is OrchestrationType.AGENT_SELECTION and spec.resources is not None:
-        return Context(free=free(cache))
+        return SystemContext(free=free(cache))
     wants_load = (spec.rate is not None and spec.rate.load is not None) or spec.function is not None
     # In tenths: a load that ticks would ask each function anew at every pass.
-    return Context(round(load[0], 1), load[1]) if wants_load and load is not None else Context()
+    return SystemContext(round(load[0], 1), load[1]) if wants_load and load is not None else SystemContext()
 
 
 def quota_in(cache: Cache, namespace: str) -> dict[str, str]:

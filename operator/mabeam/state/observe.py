@@ -10,7 +10,7 @@ from mabeam.api.names import directives_config_map, network_policy
 from mabeam.api.supervisor import ChildKind
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.desired import peers_named_by
-from mabeam.core.functions import Answers, Ask
+from mabeam.core.functions import FunctionCall, FunctionResults
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.reports.report import Report
@@ -72,8 +72,8 @@ class Observer:
     reports: ReportSource
     refusals: RefusalSource
     defaults: PodDefaults
-    answers_for: Callable[[Key], Answers]
-    asked_by: Callable[[Key], tuple[Ask, ...]] = lambda key: ()
+    answers_for: Callable[[Key], FunctionResults]
+    asked_by: Callable[[Key], tuple[FunctionCall, ...]] = lambda key: ()
     heard_at: Callable[[Key], datetime | None] = lambda key: None
     load: Callable[[], tuple[float, str] | None] = lambda: None
 
@@ -91,9 +91,9 @@ class Observer:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
         told = (
-            instruction.word_for(agent, self.cache.family_of(namespace))
+            instruction.parent_instruction(agent, self.cache.family_of(namespace))
             if agent.spec.supervisor
-            else instruction.Told()
+            else instruction.ParentInstruction()
         )
         variables = self.cache.variables_of(agent)
         policy = self.cache.policies.get((namespace, network_policy(name)))
@@ -149,7 +149,7 @@ class Observer:
             if (namespace, child) in self.cache.agents
         }
         supervisors = self.cache.family_of(namespace)
-        told = instruction.word_for(parsed.supervisor, supervisors)
+        told = instruction.parent_instruction(parsed.supervisor, supervisors)
         return SupervisorSnapshot(parsed.supervisor, agents, supervisors, *told, parsed.invalid)
 
     def variable(self, namespace: str, name: str) -> tuple[VariableSnapshot, ParsedVariable] | None:

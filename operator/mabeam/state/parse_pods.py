@@ -16,7 +16,7 @@ from mabeam.api.names import (
     MAIN_CONTAINER,
     pod_name,
 )
-from mabeam.core.conventions.times import instant
+from mabeam.core.conventions.times import parse_instant
 from mabeam.core.snapshot import ContainerFacts, PodFacts
 
 MAX_GRACE_SECONDS: Final = 10**9  # 31 years; subtracted from 1970 it is a date still
@@ -42,7 +42,7 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
     scheduled = conditions.get("PodScheduled") or {}
     disrupted = conditions.get("DisruptionTarget") or {}
     is_disrupted = disrupted.get("status") == "True"
-    deletion = instant(meta.get("deletionTimestamp"))
+    deletion = parse_instant(meta.get("deletionTimestamp"))
     return PodFacts(
         name=name,
         uid=str(meta.get("uid", "")),
@@ -54,7 +54,7 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         node=spec.get("nodeName"),
         ip=status.get("podIP"),
         host_network=bool(spec.get("hostNetwork")),
-        created_at=instant(meta.get("creationTimestamp")),
+        created_at=parse_instant(meta.get("creationTimestamp")),
         scheduled_at=_scheduled_at(spec, status, scheduled, meta),
         unschedulable=scheduled.get("message") if scheduled.get("reason") == "Unschedulable" else None,
         deleting=bool(meta.get("deletionTimestamp")),
@@ -63,7 +63,7 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         main=_main_container(spec, status),
         others_running=_others_running(spec, status),
         disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
-        disrupted_at=instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
+        disrupted_at=parse_instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
         spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
         generation=_whole(annotations.get(ANNOTATION_GENERATION)),
         nudge=annotations.get(ANNOTATION_NUDGE),
@@ -132,10 +132,10 @@ def _scheduled_at(
     spec: Mapping[str, Any], status: Mapping[str, Any], scheduled: Mapping[str, Any], meta: Mapping[str, Any]
 ) -> datetime | None:
     if scheduled.get("status") == "True":
-        return instant(scheduled.get("lastTransitionTime")) or instant(status.get("startTime"))
+        return parse_instant(scheduled.get("lastTransitionTime")) or parse_instant(status.get("startTime"))
     if scheduled.get("status") == "False" or not spec.get("nodeName"):
         return None
-    return instant(status.get("startTime")) or instant(meta.get("creationTimestamp"))
+    return parse_instant(status.get("startTime")) or parse_instant(meta.get("creationTimestamp"))
 
 
 def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
@@ -172,11 +172,11 @@ def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> Conta
             ended.get("reason"),
             ended.get("message"),
             ended.get("exitCode", 0),
-            instant(ended.get("startedAt")),
-            instant(ended.get("finishedAt")),
+            parse_instant(ended.get("startedAt")),
+            parse_instant(ended.get("finishedAt")),
         )
     if "running" in state:
-        return ContainerFacts("running", started_at=instant((state["running"] or {}).get("startedAt")))
+        return ContainerFacts("running", started_at=parse_instant((state["running"] or {}).get("startedAt")))
     if "waiting" in state:
         waiting = state["waiting"] or {}
         return ContainerFacts("waiting", waiting.get("reason"), waiting.get("message"))

@@ -6,7 +6,7 @@ import math
 from mabeam.api.agent import Backoff
 
 
-def delay_seconds(backoff: Backoff, restarts: int, seed: str) -> float:
+def restart_delay(backoff: Backoff, restarts: int, seed: str) -> float:
     """The delay before a restart: 0 for the first after a healthy spell, then exponential, jittered, never above the cap.
 
     The jitter is derived from `seed` (`uid:ordinal:incarnation`), so a second look at the same facts gives the same time.

@@ -21,7 +21,7 @@ class Choice(StrEnum):
     ABSTAIN = "Abstain"
 
 
-class Outcome(StrEnum):
+class VoteOutcome(StrEnum):
     """What a vote came to."""
 
     PENDING = "Pending"
@@ -53,7 +53,7 @@ class Count:
 class Tally:
     """The outcome, and why in a sentence."""
 
-    outcome: Outcome
+    outcome: VoteOutcome
     message: str
 
 
@@ -89,7 +89,7 @@ def tally(rules: Consensus, voters: Mapping[str, Voter], ballots: Mapping[str, C
     cast = {name: ballots[name] for name in voters if name in ballots}
     vetoes = sorted(n for n, choice in cast.items() if choice is Choice.NO and voters[n].role in rules.veto_roles)
     if vetoes:
-        return Tally(Outcome.REJECTED, f"{vetoes[0]} has a veto ({voters[vetoes[0]].role}) and says No")
+        return Tally(VoteOutcome.REJECTED, f"{vetoes[0]} has a veto ({voters[vetoes[0]].role}) and says No")
     if closed or len(cast) == len(voters):
         return _judge(rules, voters, cast)
     outstanding = [name for name in voters if name not in cast]
@@ -98,11 +98,11 @@ def tally(rules: Consensus, voters: Mapping[str, Voter], ballots: Mapping[str, C
     feared = any(voters[name].role in rules.veto_roles for name in outstanding)
     against = _judge(rules, voters, cast | dict.fromkeys(outstanding, Choice.NO), veto=feared)
     favour = _judge(rules, voters, cast | dict.fromkeys(outstanding, Choice.YES))
-    if away.outcome is against.outcome is Outcome.ACCEPTED:
+    if away.outcome is against.outcome is VoteOutcome.ACCEPTED:
         return away
-    if away.outcome is favour.outcome is Outcome.REJECTED:
+    if away.outcome is favour.outcome is VoteOutcome.REJECTED:
         return favour
-    return Tally(Outcome.PENDING, f"{len(cast)} of {len(voters)} have voted")
+    return Tally(VoteOutcome.PENDING, f"{len(cast)} of {len(voters)} have voted")
 
 
 def _judge(rules: Consensus, voters: Mapping[str, Voter], cast: Mapping[str, Choice], *, veto: bool = False) -> Tally:
@@ -118,9 +118,9 @@ def _judge(rules: Consensus, voters: Mapping[str, Voter], cast: Mapping[str, Cho
     )
     if count.cast < Fraction(repr(rules.quorum)) * count.eligible or count.eligible == 0:
         told = f"{count.cast} of {count.eligible} have voted; the quorum is {rules.quorum:g}"
-        return Tally(Outcome.REJECTED, told)
+        return Tally(VoteOutcome.REJECTED, told)
     passes, told = PROTOCOLS[rules.protocol](count)
-    return Tally(Outcome.ACCEPTED if passes and not veto else Outcome.REJECTED, told)
+    return Tally(VoteOutcome.ACCEPTED if passes and not veto else VoteOutcome.REJECTED, told)
 
 
 def _plain(weight: Fraction) -> str:

@@ -20,7 +20,7 @@ _HALF: Final = Decimal("0.5")
 _LIMIT: Final = Decimal(repr(MAGNITUDE))
 
 
-def number(value: object) -> Decimal | None:
+def to_decimal(value: object) -> Decimal | None:
     """The number as it is written; None when it is no finite number (true and false are none)."""
     if isinstance(value, bool):
         return None
@@ -31,7 +31,7 @@ def number(value: object) -> Decimal | None:
     return None
 
 
-def plain(value: Any) -> str:
+def format_value(value: Any) -> str:
     """The value in the fewest characters: 0.6, 3, small."""
     if isinstance(value, Decimal):
         value = float(value)
@@ -41,7 +41,7 @@ def plain(value: Any) -> str:
     return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
 
 
-def numeric(domain: Domain) -> bool:
+def is_numeric(domain: Domain) -> bool:
     """Whether the domain's values are numbers."""
     return domain.type in (DomainType.NUMBER, DomainType.INTEGER)
 
@@ -90,21 +90,23 @@ def _whole(value: Decimal) -> Decimal:
     return (value + _HALF).to_integral_value(ROUND_FLOOR)
 
 
-def adopt(domain: Domain, value: Any) -> Any:
+def fit_or_none(domain: Domain, value: Any) -> Any:
     """The value, fitted to the domain: None when no value of the domain corresponds to it."""
     if domain.type is DomainType.OBJECT:
         return _adopt_object(domain, value)
-    if not numeric(domain):
+    if not is_numeric(domain):
         return value if value in (domain.choices or ()) else None
-    wanted = number(value)
-    return None if wanted is None or problem(domain) else fit(domain, wanted)
+    wanted = to_decimal(value)
+    return None if wanted is None or empty_reason(domain) else fit(domain, wanted)
 
 
 def _adopt_object(domain: Domain, value: Any) -> Any:
     """The object with each entry fitted to its own domain; None when it is none, or an entry is none of its domain."""
     if not isinstance(value, dict) or not domain.properties:
         return value if isinstance(value, dict) else None
-    found = {name: adopt(entry_domain(domain, name), item) for name, item in value.items() if name in domain.properties}
+    found = {
+        name: fit_or_none(entry_domain(domain, name), item) for name, item in value.items() if name in domain.properties
+    }
     return None if len(found) < len(value) or any(item is None for item in found.values()) else found
 
 
@@ -113,16 +115,20 @@ def entry_domain(domain: Domain, name: str) -> Domain:
     return Domain.model_construct(**dict(domain.properties[name]), properties={})
 
 
-def problem(domain: Domain) -> str | None:
+def empty_reason(domain: Domain) -> str | None:
     """Why no value at all lies in the domain; None when some do."""
-    if not numeric(domain):
+    if not is_numeric(domain):
         return None
     low, high = bounds(domain)
-    return None if low <= high else f"no whole number lies between {plain(domain.minimum)} and {plain(domain.maximum)}"
+    return (
+        None
+        if low <= high
+        else f"no whole number lies between {format_value(domain.minimum)} and {format_value(domain.maximum)}"
+    )
 
 
 def _check_number(domain: Domain, value: Any) -> str | None:
-    wanted = number(value)
+    wanted = to_decimal(value)
     if wanted is None:
         return f"must be a number{_range(domain)}"
     low, high = bounds(domain)
@@ -130,7 +136,7 @@ def _check_number(domain: Domain, value: Any) -> str | None:
 
 
 def _check_integer(domain: Domain, value: Any) -> str | None:
-    wanted = number(value)
+    wanted = to_decimal(value)
     if wanted is None or wanted != wanted.to_integral_value():
         return f"must be a whole number{_range(domain)}"
     low, high = bounds(domain)
@@ -146,8 +152,8 @@ def _check_choice(domain: Domain, value: Any) -> str | None:
 
 
 def _range(domain: Domain) -> str:
-    low = "" if domain.minimum is None else f" from {plain(domain.minimum)}"
-    return low if domain.maximum is None else f"{low} up to {plain(domain.maximum)}"
+    low = "" if domain.minimum is None else f" from {format_value(domain.minimum)}"
+    return low if domain.maximum is None else f"{low} up to {format_value(domain.maximum)}"
 
 
 def _check_object(domain: Domain, value: Any) -> str | None:

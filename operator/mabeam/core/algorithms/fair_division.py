@@ -14,11 +14,11 @@ from fractions import Fraction
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
+class Demand:
     """What one claimant may get, in whole units: at least `least`, at most `most`, by `weight` against the others."""
 
-    least: int = 0
-    most: int | None = None
+    minimum: int = 0
+    maximum: int | None = None
     weight: Fraction = Fraction(1)
 
 
@@ -34,13 +34,13 @@ class Division:
     short: int = 0
 
 
-def divide(budget: int, claims: Mapping[str, Claim]) -> Division:
+def divide(budget: int, claims: Mapping[str, Demand]) -> Division:
     """The division of `budget` units; no shares when it does not suffice for everyone's least.
 
     The whole budget is given as long as somebody with a weight may have more. Order of the claims never matters; equal claims
     on a last unit go by name. Θ(n log n) for n claimants, whatever the budget.
     """
-    owed = sum(claim.least for claim in claims.values())
+    owed = sum(claim.minimum for claim in claims.values())
     if owed > budget:
         return Division({}, short=owed - budget)
     level = _level(budget, claims)
@@ -60,29 +60,29 @@ def divide(budget: int, claims: Mapping[str, Claim]) -> Division:
     return Division(dict(sorted(shares.items())), left=left)
 
 
-def _may_have(claim: Claim, share: int) -> bool:
-    return claim.weight > 0 and (claim.most is None or share < claim.most)
+def _may_have(claim: Demand, share: int) -> bool:
+    return claim.weight > 0 and (claim.maximum is None or share < claim.maximum)
 
 
-def _priority(claim: Claim, share: int) -> Fraction:
+def _priority(claim: Demand, share: int) -> Fraction:
     """Who gets the next unit: the highest weight over what it would then have."""
     return claim.weight / (share + 1)
 
 
-def _at(claim: Claim, level: Fraction | None) -> int:
+def _at(claim: Demand, level: Fraction | None) -> int:
     """The claimant's share at that level of the water; None is a level above all."""
     if claim.weight == 0:
-        return claim.least
-    share = claim.least
+        return claim.minimum
+    share = claim.minimum
     if level is not None:
         weight = claim.weight
         share = max(share, level.numerator * weight.numerator // (level.denominator * weight.denominator))
-    if claim.most is None:
+    if claim.maximum is None:
         return share
-    return claim.most if level is None else min(share, claim.most)
+    return claim.maximum if level is None else min(share, claim.maximum)
 
 
-def _level(budget: int, claims: Mapping[str, Claim]) -> Fraction | None:
+def _level(budget: int, claims: Mapping[str, Demand]) -> Fraction | None:
     """The highest level at which no more than the budget is poured out; None when the budget fills everyone to the most.
 
     What is poured out is piecewise linear in the level: claimants begin to rise at least/weight and stop at most/weight. All of
@@ -92,13 +92,13 @@ def _level(budget: int, claims: Mapping[str, Claim]) -> Fraction | None:
     whole = math.lcm(*{claim.weight.denominator for claim in rising})
     weights = [claim.weight.numerator * (whole // claim.weight.denominator) for claim in rising]
     measure = math.lcm(*set(weights))
-    bends = [(claim.least * (measure // weight), weight) for claim, weight in zip(rising, weights, strict=True)]
+    bends = [(claim.minimum * (measure // weight), weight) for claim, weight in zip(rising, weights, strict=True)]
     bends += [
-        (claim.most * (measure // weight), -weight)
+        (claim.maximum * (measure // weight), -weight)
         for claim, weight in zip(rising, weights, strict=True)
-        if claim.most is not None
+        if claim.maximum is not None
     ]
-    poured, most = sum(claim.least for claim in claims.values()) * measure, budget * measure
+    poured, most = sum(claim.minimum for claim in claims.values()) * measure, budget * measure
     level = slope = 0
     for bend, change in sorted(bends):
         if poured + slope * (bend - level) > most:

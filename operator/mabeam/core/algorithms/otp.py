@@ -15,7 +15,7 @@ _TAKES_ALONG: Final[Mapping[SupervisionStrategy, Callable[[int, int], bool]]] = 
 }
 
 
-def group(strategy: SupervisionStrategy, failed: int, places: Iterable[int]) -> tuple[int, ...]:
+def restart_group(strategy: SupervisionStrategy, failed: int, places: Iterable[int]) -> tuple[int, ...]:
     """The places that are restarted when the one at `failed` is, in start order."""
     return tuple(sorted(place for place in places if _TAKES_ALONG[strategy](failed, place)))
 
@@ -29,10 +29,10 @@ def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, pe
     supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
     there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
     """
-    return 1 + in_window(restarts, at, period_seconds) <= intensity
+    return 1 + count_in_window(restarts, at, period_seconds) <= intensity
 
 
-def in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
+def count_in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
     """How many of the moments lie inside the window that ends at `at`, its edge included."""
     # The distance, not the window's edge: at the ends of the calendar there is none.
     period = timedelta(seconds=period_seconds)
@@ -47,7 +47,7 @@ class ExitKind(StrEnum):
     DISRUPTION = "disruption"
 
 
-class Verdict(Enum):
+class ExitAction(Enum):
     """What an exit leads to."""
 
     RESTART = "restart, counted"
@@ -58,14 +58,14 @@ class Verdict(Enum):
 
 
 # The table is the policy. supervisor.erl do_restart/3 for the first two rows; the third is the cluster's own doing.
-POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], Verdict]] = {
-    (ExitKind.NORMAL, RestartStrategy.PERMANENT): Verdict.RESTART,
-    (ExitKind.NORMAL, RestartStrategy.TRANSIENT): Verdict.DONE,
-    (ExitKind.NORMAL, RestartStrategy.TEMPORARY): Verdict.DONE,
-    (ExitKind.ABNORMAL, RestartStrategy.PERMANENT): Verdict.RESTART,
-    (ExitKind.ABNORMAL, RestartStrategy.TRANSIENT): Verdict.RESTART,
-    (ExitKind.ABNORMAL, RestartStrategy.TEMPORARY): Verdict.FAIL,
-    (ExitKind.DISRUPTION, RestartStrategy.PERMANENT): Verdict.REPLACE,
-    (ExitKind.DISRUPTION, RestartStrategy.TRANSIENT): Verdict.REPLACE,
-    (ExitKind.DISRUPTION, RestartStrategy.TEMPORARY): Verdict.END,
+POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], ExitAction]] = {
+    (ExitKind.NORMAL, RestartStrategy.PERMANENT): ExitAction.RESTART,
+    (ExitKind.NORMAL, RestartStrategy.TRANSIENT): ExitAction.DONE,
+    (ExitKind.NORMAL, RestartStrategy.TEMPORARY): ExitAction.DONE,
+    (ExitKind.ABNORMAL, RestartStrategy.PERMANENT): ExitAction.RESTART,
+    (ExitKind.ABNORMAL, RestartStrategy.TRANSIENT): ExitAction.RESTART,
+    (ExitKind.ABNORMAL, RestartStrategy.TEMPORARY): ExitAction.FAIL,
+    (ExitKind.DISRUPTION, RestartStrategy.PERMANENT): ExitAction.REPLACE,
+    (ExitKind.DISRUPTION, RestartStrategy.TRANSIENT): ExitAction.REPLACE,
+    (ExitKind.DISRUPTION, RestartStrategy.TEMPORARY): ExitAction.END,
 }

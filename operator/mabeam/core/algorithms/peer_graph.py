@@ -24,7 +24,7 @@ class Direction(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Peer:
+class PeerLink:
     """Somebody to talk with, and in which direction."""
 
     name: str
@@ -32,17 +32,19 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
-class Wiring:
+class PeerGraph:
     """Each member's peers, in the pattern's order; `joined` are the edges that were added so that nobody is cut off."""
 
-    peers: Mapping[str, tuple[Peer, ...]]
+    peers: Mapping[str, tuple[PeerLink, ...]]
     joined: tuple[tuple[str, str], ...] = ()
 
 
 Edges = Sequence[tuple[str, str]]
 
 
-def wire(pattern: CoordinationPattern, members: Sequence[str], hub: str | None = None, edges: Edges = ()) -> Wiring:
+def build_peer_graph(
+    pattern: CoordinationPattern, members: Sequence[str], hub: str | None = None, edges: Edges = ()
+) -> PeerGraph:
     """Who talks to whom among the members; of `edges` (from, to) those between members count, and only for Custom.
 
     `hub` is the centre of a Star and the source of a Broadcast; the first member when it is none of them. Θ(n), of Mesh Θ(n²).
@@ -51,34 +53,36 @@ def wire(pattern: CoordinationPattern, members: Sequence[str], hub: str | None =
     centre = hub if hub in present else (present[0] if present else "")
     if pattern is CoordinationPattern.CUSTOM:
         return _custom(present, edges)
-    return Wiring(_PATTERNS[pattern](present, centre))
+    return PeerGraph(_PATTERNS[pattern](present, centre))
 
 
-def _broadcast(members: Sequence[str], source: str) -> dict[str, tuple[Peer, ...]]:
-    others = tuple(Peer(name, Direction.OUT) for name in members if name != source)
-    return {name: others if name == source else (Peer(source, Direction.IN),) for name in members}
+def _broadcast(members: Sequence[str], source: str) -> dict[str, tuple[PeerLink, ...]]:
+    others = tuple(PeerLink(name, Direction.OUT) for name in members if name != source)
+    return {name: others if name == source else (PeerLink(source, Direction.IN),) for name in members}
 
 
-def _star(members: Sequence[str], hub: str) -> dict[str, tuple[Peer, ...]]:
-    leaves = tuple(Peer(name) for name in members if name != hub)
-    return {name: leaves if name == hub else (Peer(hub),) for name in members}
+def _star(members: Sequence[str], hub: str) -> dict[str, tuple[PeerLink, ...]]:
+    leaves = tuple(PeerLink(name) for name in members if name != hub)
+    return {name: leaves if name == hub else (PeerLink(hub),) for name in members}
 
 
-def _ring(members: Sequence[str], _: str) -> dict[str, tuple[Peer, ...]]:
+def _ring(members: Sequence[str], _: str) -> dict[str, tuple[PeerLink, ...]]:
     """The next one, then the one before; of two members each is the other's only peer."""
     count = len(members)
     return {
-        name: tuple(Peer(other) for other in dict.fromkeys((members[(i + 1) % count], members[i - 1])) if other != name)
+        name: tuple(
+            PeerLink(other) for other in dict.fromkeys((members[(i + 1) % count], members[i - 1])) if other != name
+        )
         for i, name in enumerate(members)
     }
 
 
-def _mesh(members: Sequence[str], _: str) -> dict[str, tuple[Peer, ...]]:
-    everyone = tuple(Peer(name) for name in members)
+def _mesh(members: Sequence[str], _: str) -> dict[str, tuple[PeerLink, ...]]:
+    everyone = tuple(PeerLink(name) for name in members)
     return {name: (*everyone[:i], *everyone[i + 1 :]) for i, name in enumerate(members)}
 
 
-_PATTERNS: Final[Mapping[CoordinationPattern, Callable[[Sequence[str], str], dict[str, tuple[Peer, ...]]]]] = {
+_PATTERNS: Final[Mapping[CoordinationPattern, Callable[[Sequence[str], str], dict[str, tuple[PeerLink, ...]]]]] = {
     CoordinationPattern.BROADCAST: _broadcast,
     CoordinationPattern.STAR: _star,
     CoordinationPattern.RING: _ring,
@@ -89,7 +93,7 @@ _PATTERNS: Final[Mapping[CoordinationPattern, Callable[[Sequence[str], str], dic
 # --- a graph of the user's own ------------------------------------------------------------------------------------------
 
 
-def _custom(members: Sequence[str], edges: Edges) -> Wiring:
+def _custom(members: Sequence[str], edges: Edges) -> PeerGraph:
     """The edges between members; parts that hang together with nothing else are joined at their first members."""
     there = set(members)
     wanted = dict.fromkeys((a, b) for a, b in edges if a in there and b in there and a != b)
@@ -104,10 +108,10 @@ def _custom(members: Sequence[str], edges: Edges) -> Wiring:
         _add(ways, b, a, Direction.BOTH)
     order = {name: place for place, name in enumerate(members)}
     peers = {
-        name: tuple(Peer(other, found[other]) for other in sorted(found, key=order.__getitem__))
+        name: tuple(PeerLink(other, found[other]) for other in sorted(found, key=order.__getitem__))
         for name, found in ways.items()
     }
-    return Wiring(peers, joined)
+    return PeerGraph(peers, joined)
 
 
 def _add(ways: dict[str, dict[str, Direction]], one: str, other: str, direction: Direction) -> None:

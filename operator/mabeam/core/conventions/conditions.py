@@ -12,12 +12,12 @@ from mabeam.api.names import ConditionType, Reason
 # Agents and passes say the same over and over, word for word.
 @lru_cache(maxsize=4096)
 def condition(type_: ConditionType, holds: bool | None, reason: str, message: str = "") -> Condition:
-    """A condition that is True, False or (None) Unknown, without its time: `settle` knows whether that changes."""
+    """A condition that is True, False or (None) Unknown, without its time: `merge_conditions` knows whether that changes."""
     status = ConditionStatus.UNKNOWN if holds is None else ConditionStatus.TRUE if holds else ConditionStatus.FALSE
     return Condition(type=type_, status=status, reason=reason, message=message[:2048])
 
 
-def settle(
+def merge_conditions(
     previous: Iterable[Condition], wanted: Iterable[Condition], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
     """The wanted conditions with `lastTransitionTime` moved only where the status changed (api-conventions).
@@ -47,7 +47,7 @@ def is_true(conditions: Conditions, type_: ConditionType) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class KStatus:
     """One line about the whole object; `stalled` is the only "failed" (kstatus). The reason may be the kubelet's own word."""
 
     ready: bool
@@ -58,7 +58,7 @@ class Verdict:
     accepted: bool = True
 
 
-def conditions_of(verdict: Verdict) -> tuple[Condition, ...]:
+def kstatus_conditions(verdict: KStatus) -> tuple[Condition, ...]:
     """Accepted, Ready, Reconciling and Stalled, without their times."""
     quiet = Reason.PROGRESSING if verdict.reconciling else Reason.AS_DESIRED
     return (

@@ -41,6 +41,6 @@ def owner_reference(kind: str, name: str, uid: str) -> JsonDict:
 ANNOTATION_LENGTH: Final = 1024
 
 
-def asked_for(metadata: ObjectMeta, annotation: str) -> str:
+def annotation_request(metadata: ObjectMeta, annotation: str) -> str:
     """The value of an annotation that asks for something, as much of it as a status can remember; each value asks once."""
     return metadata.annotations.get(annotation, "")[:ANNOTATION_LENGTH]

@@ -7,7 +7,7 @@ from typing import Any, Final
 _LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
 
 
-def later(moment: datetime, seconds: float) -> datetime:
+def add_seconds(moment: datetime, seconds: float) -> datetime:
     """So many seconds after a moment that a status tells of; what is beyond the calendar's end nobody honest wrote."""
     return min(moment, _LATEST) + timedelta(seconds=seconds)
 
@@ -16,7 +16,7 @@ EARLIEST_YEAR: Final = 1970
 LATEST_YEAR: Final = 9000
 
 
-def instant(text: Any) -> datetime | None:
+def parse_instant(text: Any) -> datetime | None:
     """An aware UTC time from RFC 3339 text (or what YAML made of it); None when there is none that can be reckoned with.
 
     A time without an offset is UTC. Years before 1970 or after 9000 are no times: adding a timeout to one must never fail.

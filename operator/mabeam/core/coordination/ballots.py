@@ -11,10 +11,10 @@ from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
 from mabeam.api.variable import Negotiation
 from mabeam.api.variable_blocks import Consensus
 from mabeam.api.variable_status import ConsensusRound, Vote
-from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Outcome, Tally, Voter, tally
-from mabeam.core.conventions.metadata import asked_for
+from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Tally, VoteOutcome, Voter, tally
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.coordination.strategies.interface import Round, answer_to
-from mabeam.core.functions import Ask, Language, PluginGroup
+from mabeam.core.functions import FunctionCall, Language, PluginGroup
 
 # As many votes as a status lists; all of them are counted.
 LISTED: Final = 100
@@ -26,7 +26,7 @@ class Count:
 
     vote: ConsensusRound
     again: float | None = None
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
 
 
 def propose(round_: Round, rules: Consensus, number: int, value: Any, spec_hash: str) -> ConsensusRound:
@@ -55,16 +55,16 @@ def count(round_: Round, rules: Consensus, vote: ConsensusRound) -> Count:
         Vote(agent=name, choice=choice.value, weight=float(voters[name].weight)) for name, choice in cast.items()
     )
     vote = vote.model_copy(update={"votes": listed[:LISTED], "eligible": len(voters)})
-    asks: tuple[Ask, ...] = ()
+    asks: tuple[FunctionCall, ...] = ()
     if rules.protocol in PROTOCOLS:
         result = tally(rules, voters, ballots, closed=left <= 0)
     else:
         result, asks = _by_plugin(round_, rules, vote, voters, cast, closed=left <= 0)
     vote = vote.model_copy(update={"outcome": str(result.outcome), "reason": result.message[:1024]})
-    if result.outcome is Outcome.PENDING:
+    if result.outcome is VoteOutcome.PENDING:
         return Count(vote, max(left, 0.0) if not asks else None, asks)
-    if result.outcome is Outcome.ACCEPTED and rules.require_approval:
-        vote = vote.model_copy(update={"outcome": str(Outcome.PENDING), "awaits_approval": True})
+    if result.outcome is VoteOutcome.ACCEPTED and rules.require_approval:
+        vote = vote.model_copy(update={"outcome": str(VoteOutcome.PENDING), "awaits_approval": True})
         return Count(_approved(round_, vote))
     return Count(vote)
 
@@ -102,10 +102,10 @@ def _voter(round_: Round, agent: Agent) -> Voter:
 def _approved(round_: Round, vote: ConsensusRound) -> ConsensusRound:
     """The vote after a human's word, when there is one on this very proposal."""
     for annotation, outcome, word in (
-        (ANNOTATION_REJECT, Outcome.REJECTED, "refused"),
-        (ANNOTATION_APPROVE, Outcome.ACCEPTED, "approved"),
+        (ANNOTATION_REJECT, VoteOutcome.REJECTED, "refused"),
+        (ANNOTATION_APPROVE, VoteOutcome.ACCEPTED, "approved"),
     ):
-        if asked_for(round_.variable.metadata, annotation) == vote.proposal:
+        if annotation_request(round_.variable.metadata, annotation) == vote.proposal:
             told = {"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation}
             return vote.model_copy(
                 update=told | {"reason": f"{vote.reason}; {word} by the annotation {annotation}"[:1024]}
@@ -121,7 +121,7 @@ def _by_plugin(
     cast: Mapping[str, Choice],
     *,
     closed: bool,
-) -> tuple[Tally, tuple[Ask, ...]]:
+) -> tuple[Tally, tuple[FunctionCall, ...]]:
     """A plug-in's word on the vote: true, false, or null while it is open; without one it is rejected at the deadline."""
     told = {
         "value": vote.proposed,
@@ -130,14 +130,14 @@ def _by_plugin(
         "voters": {name: {"weight": float(v.weight), "role": v.role} for name, v in voters.items()},
         "ballots": {name: str(choice) for name, choice in cast.items()},
     }
-    ask, answer = answer_to(round_, Ask(Language.PLUGIN, rules.protocol, told, PluginGroup.CONSENSUS))
+    ask, answer = answer_to(round_, FunctionCall(Language.PLUGIN, rules.protocol, told, PluginGroup.CONSENSUS))
     if answer is None:
-        return Tally(Outcome.PENDING, f"the plug-in {rules.protocol} is being asked"), (ask,)
+        return Tally(VoteOutcome.PENDING, f"the plug-in {rules.protocol} is being asked"), (ask,)
     if answer.error is not None:
-        outcome = Outcome.REJECTED if closed else Outcome.PENDING
+        outcome = VoteOutcome.REJECTED if closed else VoteOutcome.PENDING
         return Tally(outcome, f"the plug-in {rules.protocol}: {answer.error}"), () if closed else (ask,)
-    verdicts = {True: Outcome.ACCEPTED, False: Outcome.REJECTED}
-    outcome = verdicts.get(answer.value, Outcome.PENDING) if isinstance(answer.value, bool) else Outcome.PENDING
-    if outcome is Outcome.PENDING and closed:
-        return Tally(Outcome.REJECTED, f"the plug-in {rules.protocol} did not accept it in time"), ()
+    verdicts = {True: VoteOutcome.ACCEPTED, False: VoteOutcome.REJECTED}
+    outcome = verdicts.get(answer.value, VoteOutcome.PENDING) if isinstance(answer.value, bool) else VoteOutcome.PENDING
+    if outcome is VoteOutcome.PENDING and closed:
+        return Tally(VoteOutcome.REJECTED, f"the plug-in {rules.protocol} did not accept it in time"), ()
     return Tally(outcome, f"by the plug-in {rules.protocol}; {len(cast)} of {len(voters)} have voted"), ()

@@ -9,9 +9,9 @@ from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import VariableEscalation, VariableFaultTolerance, VariableRecovery
 from mabeam.api.variable_status import CoordinationFailure, OrchestrationVariableStatus
-from mabeam.core.algorithms.otp import in_window
-from mabeam.core.conventions.conditions import Verdict
-from mabeam.core.conventions.metadata import asked_for
+from mabeam.core.algorithms.otp import count_in_window
+from mabeam.core.conventions.conditions import KStatus
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Event
 from mabeam.core.directives.suspension import is_released
 
@@ -25,7 +25,7 @@ class Setback:
     """The status with its failures of this moment, what is told of them, and when to look again."""
 
     status: OrchestrationVariableStatus
-    verdict: Verdict
+    verdict: KStatus
     events: tuple[Event, ...] = ()
     requeue: float | None = None
 
@@ -33,7 +33,7 @@ class Setback:
 def reckon(
     variable: OrchestrationVariable,
     status: OrchestrationVariableStatus,
-    verdict: Verdict,
+    verdict: KStatus,
     now: datetime,
     *,
     undecided: bool,
@@ -44,7 +44,7 @@ def reckon(
     `undecided` says that it is the decision that failed, so that trying again may help, and `tried` that this pass did.
     """
     tolerance, before = variable.spec.fault_tolerance, variable.status
-    asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
+    asked = annotation_request(variable.metadata, ANNOTATION_RELEASE)
     events: list[Event] = []
     failures, frozen_at = before.failures, before.frozen_at
     if tolerance is None:
@@ -71,7 +71,7 @@ def reckon(
         requeue = retry_in(failures, tolerance, now) or None  # one that is due already waits for something else
     if frozen_at is not None and tolerance.escalation_policy is not VariableEscalation.ALERT:
         message = _message(variable, failures, tolerance, now)
-        verdict = Verdict(False, Reason.FAILURE_BUDGET_EXHAUSTED, message, stalled=True, accepted=verdict.accepted)
+        verdict = KStatus(False, Reason.FAILURE_BUDGET_EXHAUSTED, message, stalled=True, accepted=verdict.accepted)
     elif frozen_at is not None and _spent(failures, tolerance, now) <= tolerance.max_failures:
         frozen_at = None  # an alert is over when its window is
     changed = {"failures": failures, "frozen_at": frozen_at, "released_by": asked or before.released_by}
@@ -99,7 +99,7 @@ def _is_new(
     before: OrchestrationVariableStatus,
     failures: tuple[CoordinationFailure, ...],
     tolerance: VariableFaultTolerance,
-    verdict: Verdict,
+    verdict: KStatus,
     now: datetime,
     tried: bool,
 ) -> bool:
@@ -114,7 +114,7 @@ def _is_new(
 
 def _spent(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> int:
     times = [failure.time for failure in failures if not failure.released]
-    return in_window(times, now, tolerance.failure_window_seconds)
+    return count_in_window(times, now, tolerance.failure_window_seconds)
 
 
 def _message(
@@ -146,7 +146,7 @@ FAILURES: Final[Mapping[str, Reason]] = {
 }
 
 
-def failure_events(before: OrchestrationVariableStatus, verdict: Verdict) -> tuple[Event, ...]:
+def failure_events(before: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
     """The Warning of a failure that is new; one that lasts was told already."""
     told = next((c.reason for c in before.conditions if c.type == ConditionType.READY), None)
     reason = FAILURES.get(verdict.reason)

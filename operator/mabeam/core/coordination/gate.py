@@ -14,7 +14,7 @@ from mabeam.core.coordination import ballots
 from mabeam.core.coordination.round_record import FAILED_RULES, LAST_ROUND, Taken, _gist, _record, spec_inputs
 from mabeam.core.coordination.strategies.interface import Outcome, Round, answer_to, inputs
 from mabeam.core.coordination.strategies.parameter import SPEC_VALUE
-from mabeam.core.functions import Ask, Language
+from mabeam.core.functions import FunctionCall, Language
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class Recovered:
 
     value: Any
     message: str
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
 
 
 def recovered(round_: Round, value: Any, message: str) -> Recovered:
@@ -33,22 +33,24 @@ def recovered(round_: Round, value: Any, message: str) -> Recovered:
         return Recovered(value, message)
     wanted = spec.value if tolerance.fallback_value is None else tolerance.fallback_value
     bounded = spec.type is not OrchestrationType.CUSTOM or "domain" in spec.model_fields_set
-    fallback = domains.adopt(spec.domain, wanted) if bounded and wanted is not None else wanted
+    fallback = domains.fit_or_none(spec.domain, wanted) if bounded and wanted is not None else wanted
     if fallback is None or fallback == value:
         return Recovered(value, message)
     checked = check(round_, fallback)
-    if checked.asks:
-        return Recovered(value, message, checked.asks)
+    if checked.function_calls:
+        return Recovered(value, message, checked.function_calls)
     if checked.broken is not None:
-        return Recovered(value, f"{message}; nor is fallbackValue {domains.plain(fallback)} allowed: {checked.broken}")
-    return Recovered(fallback, f"{domains.plain(fallback)} by fallbackValue: {message}")
+        return Recovered(
+            value, f"{message}; nor is fallbackValue {domains.format_value(fallback)} allowed: {checked.broken}"
+        )
+    return Recovered(fallback, f"{domains.format_value(fallback)} by fallbackValue: {message}")
 
 
 @dataclass(frozen=True)
 class Checked:
     """What is still to be asked, or which rule the value breaks; neither when it may be taken."""
 
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
     broken: str | None = None
 
 
@@ -58,7 +60,7 @@ def check(round_: Round, value: Any) -> Checked:
     asks, broken = [], None
     given = inputs(round_, value) if constraints is not None and constraints.rules_ else {}
     for rule in (constraints.rules_ or ()) if constraints is not None else ():
-        ask, answer = answer_to(round_, Ask(Language.CEL, rule.cel, given))
+        ask, answer = answer_to(round_, FunctionCall(Language.CEL, rule.cel, given))
         if answer is None:
             asks.append(ask)
         elif broken is None and answer.value is not True:
@@ -77,7 +79,7 @@ class Played:
 
     status: OrchestrationVariableStatus
     requeue: float | None = None
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
     waits: Reason | None = None
     tried: bool = False
 
@@ -91,10 +93,10 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
     value, rule, message = _in_force(round_, outcome)
     if value != before.value or at_once:
         checked = check(round_, value) if value is not None else Checked()
-        if checked.asks:
-            return Played(before, None, checked.asks, Reason.EVALUATING)
+        if checked.function_calls:
+            return Played(before, None, checked.function_calls, Reason.EVALUATING)
         if checked.broken is not None:
-            told = f"{domains.plain(value)} is not allowed: {checked.broken}"
+            told = f"{domains.format_value(value)} is not allowed: {checked.broken}"
             rule, message = str(Reason.CONSTRAINT_VIOLATION), told
             outcome = replace(outcome, error=Reason.CONSTRAINT_VIOLATION)
             value, asks = _allowed_start(round_)
@@ -102,8 +104,8 @@ def _gated(round_: Round, trigger: str, outcome: Outcome, *, at_once: bool) -> P
                 return Played(before, None, asks, Reason.EVALUATING)
     if rule in FAILED_RULES:
         rescue = recovered(round_, value, message)
-        if rescue.asks:
-            return Played(before, None, rescue.asks, Reason.EVALUATING)
+        if rescue.function_calls:
+            return Played(before, None, rescue.function_calls, Reason.EVALUATING)
         value, message = rescue.value, rescue.message
     if rules is not None and value != _start_or_last(round_):
         return _proposed(round_, rules, trigger, outcome, (value, rule, message))
@@ -123,16 +125,16 @@ def _start_or_last(round_: Round) -> Any:
     spec, before = round_.variable.spec, round_.before
     if before.value is not None or spec.value is None:
         return before.value
-    return domains.adopt(spec.domain, spec.value)
+    return domains.fit_or_none(spec.domain, spec.value)
 
 
-def _allowed_start(round_: Round) -> tuple[Any, tuple[Ask, ...]]:
+def _allowed_start(round_: Round) -> tuple[Any, tuple[FunctionCall, ...]]:
     """What stays in force where the rules refuse a value: the last one; the start, if they allow that; else nothing yet."""
     value = _start_or_last(round_)
     if value is None or round_.before.value is not None:
         return value, ()
     checked = check(round_, value)
-    return (value if checked.broken is None else None), checked.asks
+    return (value if checked.broken is None else None), checked.function_calls
 
 
 def _proposed(round_: Round, rules: Consensus, trigger: str, outcome: Outcome, taken: Taken) -> Played:
@@ -146,7 +148,7 @@ def _proposed(round_: Round, rules: Consensus, trigger: str, outcome: Outcome, t
     spec_hash = digest(spec_inputs(round_))
     same = last is not None and last.proposed == value and last.spec_hash == spec_hash
     if same and last is not None and last.outcome == "Rejected":
-        told = f"{domains.plain(value)} was rejected: {last.reason}"
+        told = f"{domains.format_value(value)} was rejected: {last.reason}"
         after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), last)
         known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
         return Played(before if known and _gist(after) == _gist(before) else after)
@@ -154,7 +156,7 @@ def _proposed(round_: Round, rules: Consensus, trigger: str, outcome: Outcome, t
     vote = vote.model_copy(update={"rule": rule})
     if same and last is not None and last.outcome == "Pending":
         vote = last  # other agents, or other offers, but the same value: the vote on it goes on
-    told = f"{domains.plain(value)} is proposed: {message}"
+    told = f"{domains.format_value(value)} is proposed: {message}"
     after = _record(round_, trigger, outcome, (stays, _rule_in_force(before, rule), told), vote)
     return _vote(replace(round_, variable=round_.variable.model_copy(update={"status": after})), rules, vote)
 
@@ -175,10 +177,10 @@ def _vote(round_: Round, rules: Consensus, vote: ConsensusRound) -> Played:
     after = before if vote == before.consensus else before.model_copy(update={"consensus": vote})
     if vote.outcome == "Pending":
         waits = Reason.AWAITING_APPROVAL if vote.awaits_approval else Reason.VOTING
-        return Played(after, counted.again, counted.asks, waits)
+        return Played(after, counted.again, counted.function_calls, waits)
     accepted = vote.outcome == "Accepted"
     last = before.last_decision
-    told = f"{domains.plain(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
+    told = f"{domains.format_value(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
     decided = last.model_copy(update={"time": round_.now, "message": told[:1024]}) if last is not None else None
     taken: JsonDict = {"last_decision": decided}
     if accepted and decided is not None and vote.rule:
@@ -197,19 +199,19 @@ def _in_force(round_: Round, outcome: Outcome) -> Taken:
     if outcome.value is not None:
         return outcome.value, outcome.rule, outcome.message
     spec, before = round_.variable.spec, round_.before
-    start = None if spec.value is None else domains.adopt(spec.domain, spec.value)
+    start = None if spec.value is None else domains.fit_or_none(spec.domain, spec.value)
     last = before.value
     valued = spec.type in (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE)
-    if last is not None and valued and domains.problem(spec.domain) is None:
-        last = domains.adopt(spec.domain, last)  # a domain that shrank bounds the last good value too
+    if last is not None and valued and domains.empty_reason(spec.domain) is None:
+        last = domains.fit_or_none(spec.domain, last)  # a domain that shrank bounds the last good value too
     never_decided = before.last_decision is None or before.last_decision.rule == SPEC_VALUE
     failed = outcome.rule in FAILED_RULES and outcome.rule != Reason.INVALID_CONFIGURATION
     if start is not None and (last is None or never_decided):
         return (
             start,
             outcome.rule if failed else SPEC_VALUE,
-            f"{domains.plain(start)} from spec.value: {outcome.message}",
+            f"{domains.format_value(start)} from spec.value: {outcome.message}",
         )
     if last is not None:
-        return last, outcome.rule, f"{domains.plain(last)} stays in force: {outcome.message}"
+        return last, outcome.rule, f"{domains.format_value(last)} stays in force: {outcome.message}"
     return None, outcome.rule, outcome.message

@@ -8,7 +8,7 @@ from typing import Any, Final
 from mabeam.api.agent import Agent, Preference
 from mabeam.api.variable import Domain, DomainType, Negotiation, OrchestrationVariable
 from mabeam.api.variable_status import NegotiationStrategy, Offer
-from mabeam.core.algorithms.domain import adopt, clamp, number
+from mabeam.core.algorithms.domain import clamp, fit_or_none, to_decimal
 from mabeam.core.reports.report import Report
 
 DEFAULT_WEIGHT: Final = 1.0
@@ -90,14 +90,14 @@ def _reported_number(domain: Domain, report: Report, variable: str, told: list[s
 
 
 def _static_number(domain: Domain, value: Any, told: list[str]) -> Any:
-    if number(value) is None:
+    if to_decimal(value) is None:
         told.append(f"its preference {value!r:.80} is not a number")
         return None
     return value
 
 
 def _bounded_number(domain: Domain, value: Any) -> tuple[Any, bool]:
-    wanted = number(value) or Decimal(0)
+    wanted = to_decimal(value) or Decimal(0)
     nearest = clamp(domain, wanted)
     return (int(nearest) if domain.type is DomainType.INTEGER else float(nearest)), nearest != wanted
 
@@ -133,7 +133,7 @@ def _reported_object(domain: Domain, report: Report, variable: str, told: list[s
 
 
 def _static_object(domain: Domain, value: Any, told: list[str]) -> Any:
-    found = adopt(domain, value)
+    found = fit_or_none(domain, value)
     if found is None:
         told.append(f"its preference {value!r:.80} is no object of the domain")
     return found

@@ -39,11 +39,11 @@ def play(round_: Round) -> Played:
         return Played(before, wait if again is not None else None)
     outcome = STRATEGIES[round_.variable.spec.type](round_)
     again = soonest(again, outcome.again)
-    if outcome.asks:
-        return Played(before, again, outcome.asks, Reason.EVALUATING)
+    if outcome.function_calls:
+        return Played(before, again, outcome.function_calls, Reason.EVALUATING)
     played = _gated(round_, trigger, outcome, at_once=at_once)
     watched = played.status.model_copy(update={"watching": outcome.memory or None})
-    return replace(played, status=watched, requeue=soonest(again, played.requeue), tried=not played.asks)
+    return replace(played, status=watched, requeue=soonest(again, played.requeue), tried=not played.function_calls)
 
 
 # --- when -------------------------------------------------------------------------------------------------------------------

@@ -8,7 +8,7 @@ from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import Mode
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.conventions.conditions import Verdict, condition, conditions_of
+from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions
 from mabeam.core.coordination.failure_budget import failure_events
 from mabeam.core.coordination.gate import Played
 from mabeam.core.coordination.round_record import failure_of
@@ -32,40 +32,44 @@ def status_reason(before: OrchestrationVariableStatus, after: OrchestrationVaria
 # --- record -----------------------------------------------------------------------------------------------------------
 
 
-def _verdict(run: _Pass, played: Played, delivery: tuple[Reason, str]) -> Verdict:
+def _verdict(run: _Pass, played: Played, delivery: tuple[Reason, str]) -> KStatus:
     status = played.status
     session = status.negotiation
     explanation = status.last_decision.message if status.last_decision is not None else ""
     failure = failure_of(status)
     if failure is not None:
         reason, message = failure
-        return Verdict(
+        return KStatus(
             False, reason, message, stalled=reason is Reason.INVALID_CONFIGURATION, reconciling=reason in _PASSING
         )
     failed = session is not None and session.state == "Failed"
     if failed and session is not None and session.reason == Reason.INVALID_CONFIGURATION:
-        return Verdict(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
+        return KStatus(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
     if played.waits is not None and (played.waits is not Reason.EVALUATING or status.value is None):
         vote = status.consensus
-        told = f"{domains.plain(vote.proposed)}: {vote.reason}" if vote is not None and vote.reason else "in progress"
-        return Verdict(False, played.waits, told, reconciling=True)
+        told = (
+            f"{domains.format_value(vote.proposed)}: {vote.reason}"
+            if vote is not None and vote.reason
+            else "in progress"
+        )
+        return KStatus(False, played.waits, told, reconciling=True)
     if status.value is None and run.variable.spec.paused:
-        return Verdict(False, Reason.PAUSED, "paused before anything was decided")
+        return KStatus(False, Reason.PAUSED, "paused before anything was decided")
     if status.value is None:
         known = session is not None and session.reason in _REASONS  # a stored status may have been edited
         reason = Reason(session.reason) if failed and known and session is not None else Reason.NO_OFFERS
         hint = "; give an agent a preference for it, or set `spec.value`"
         if status.consensus is not None and status.consensus.outcome == "Rejected":
-            return Verdict(False, Reason.CONSENSUS_REJECTED, explanation, reconciling=True)
-        return Verdict(False, reason, f"no value yet: {explanation or 'nothing was decided'}{hint}", reconciling=True)
+            return KStatus(False, Reason.CONSENSUS_REJECTED, explanation, reconciling=True)
+        return KStatus(False, reason, f"no value yet: {explanation or 'nothing was decided'}{hint}", reconciling=True)
     if run.variable.spec.mode is Mode.ADVISE:
-        return Verdict(True, Reason.ADVISED, f"{domains.plain(status.value)}; mode Advise delivers nothing")
+        return KStatus(True, Reason.ADVISED, f"{domains.format_value(status.value)}; mode Advise delivers nothing")
     reason, message = delivery
     if failed and session is not None:
         message = f"{message}; last round: {session.reason}"
     if status.consensus is not None and status.consensus.outcome == "Rejected":
         message = f"{message}; {status.consensus.proposal} was rejected"
-    return Verdict(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
+    return KStatus(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
 
 
 # Failures that other people's doing may end: the operator looks again by itself.
@@ -80,11 +84,11 @@ _PASSING: Final = frozenset(
 )
 
 
-def _conditions(run: _Pass, status: OrchestrationVariableStatus, verdict: Verdict) -> tuple[Condition, ...]:
+def _conditions(run: _Pass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Condition, ...]:
     resolved = bool(run.agents) and not run.missing
     paused = run.variable.spec.paused
     return (
-        *conditions_of(verdict),
+        *kstatus_conditions(verdict),
         condition(
             ConditionType.AGENTS_RESOLVED,
             resolved,
@@ -116,14 +120,14 @@ _VOTES: Final = {
 }
 
 
-def _events(run: _Pass, status: OrchestrationVariableStatus, verdict: Verdict) -> tuple[Event, ...]:
+def _events(run: _Pass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
     before, events = run.before, []
     if before.observed_generation < 0:
         about = f"accepted; {len(run.agents)} agents selected" if verdict.accepted else "registered, not accepted"
         events.append(Event(Reason.VARIABLE_REGISTERED, about, action="Register"))
     if status.value is not None and status.value != before.value and status.last_decision is not None:
-        was = "" if before.value is None else f" (was {domains.plain(before.value)})"
-        note = f"{run.variable.parameter} = {domains.plain(status.value)}{was} by {status.last_decision.rule}: "
+        was = "" if before.value is None else f" (was {domains.format_value(before.value)})"
+        note = f"{run.variable.parameter} = {domains.format_value(status.value)}{was} by {status.last_decision.rule}: "
         events.append(Event(Reason.COORDINATION_COMPLETED, f"{note}{status.last_decision.message}"))
     events.extend(_of_the_vote(before, status))
     return (*events, *failure_events(before, verdict))
@@ -134,7 +138,7 @@ def _of_the_vote(before: OrchestrationVariableStatus, status: OrchestrationVaria
     vote, was = status.consensus, before.consensus
     if vote is None or (was is not None and (was.proposal, was.outcome, was.awaits_approval) == _mark(vote)):
         return []
-    told = f"{vote.proposal}: {domains.plain(vote.proposed)}"
+    told = f"{vote.proposal}: {domains.format_value(vote.proposed)}"
     if vote.outcome == "Rejected":
         return [Event(Reason.CONSENSUS_REJECTED, f"{told} is rejected: {vote.reason}", "Warning", action="Vote")]
     if vote.awaits_approval:

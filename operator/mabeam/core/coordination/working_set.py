@@ -9,7 +9,7 @@ from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.conventions.conditions import Verdict
+from mabeam.core.conventions.conditions import KStatus
 from mabeam.core.coordination.offers import Gathered, gather
 from mabeam.core.coordination.strategies.interface import Round
 from mabeam.core.coordination.strategies.table import STRATEGIES
@@ -71,20 +71,20 @@ def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
     return _Pass(snapshot, round_, missing, now)
 
 
-def _trouble(run: _Pass) -> Verdict | None:
+def _trouble(run: _Pass) -> KStatus | None:
     """Why nothing can be decided now; None when something can. The last good value stays in force meanwhile."""
     spec = run.variable.spec
     wrong = None if spec.value is None else domains.check(spec.domain, spec.value)
     if wrong is not None:
         message = f"`spec.value` is {spec.value!r:.80}; it {wrong}"
-        return Verdict(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
+        return KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
     if spec.type not in STRATEGIES:
         message = f"variables of type {spec.type} cannot be coordinated yet; supported: {', '.join(STRATEGIES)}"
-        return Verdict(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
+        return KStatus(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
     if not run.agents:
-        kept = "" if run.before.value is None else f"; {domains.plain(run.before.value)} stays in force"
+        kept = "" if run.before.value is None else f"; {domains.format_value(run.before.value)} stays in force"
         message = f"{_unresolved(run)}{kept}"
-        return Verdict(False, Reason.AGENT_UNAVAILABLE, message, reconciling=True)
+        return KStatus(False, Reason.AGENT_UNAVAILABLE, message, reconciling=True)
     return None
 
 

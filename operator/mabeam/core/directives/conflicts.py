@@ -14,8 +14,8 @@ from mabeam.api.agent import ConflictResolver
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.directive import Conflict, DirectiveAction
 from mabeam.api.variable import Domain
-from mabeam.core.algorithms.domain import CONTEXT, fit, number, numeric, plain
-from mabeam.core.functions import Answer, Ask, Language, PluginGroup
+from mabeam.core.algorithms.domain import CONTEXT, fit, format_value, is_numeric, to_decimal
+from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
 
 Subject = tuple[DirectiveAction | None, str]
 """What a claim is about: a parameter by its name, anything else by its action and its own word."""
@@ -83,7 +83,7 @@ def compromise(settings: Sequence[DesiredSetting], leader: Leader | None = None)
     Fitted to the domain of the claim that would have won: a mean of two steps may lie between them.
     """
     first, *others = sorted(settings, key=precedence)
-    numbers = [number(setting.value) for setting in (first, *others)]
+    numbers = [to_decimal(setting.value) for setting in (first, *others)]
     if first.action is not None or any(value is None for value in numbers):
         return priority_based(settings)
     weights = [max(setting.priority, 0) for setting in (first, *others)]
@@ -92,9 +92,11 @@ def compromise(settings: Sequence[DesiredSetting], leader: Leader | None = None)
     with localcontext(CONTEXT):
         weighted = (weight * value for weight, value in zip(weights, numbers, strict=True) if value is not None)
         mean = sum(weighted, Decimal(0)) / sum(weights)
-        value = fit(first.domain, mean) if first.domain is not None and numeric(first.domain) else float(mean)
-    parts = ", ".join(f"{plain(c.value)} of {c.variable} ({w})" for c, w in zip((first, *others), weights, strict=True))
-    told = f"{first.parameter} = {plain(value)}, the mean by priority of {parts}"
+        value = fit(first.domain, mean) if first.domain is not None and is_numeric(first.domain) else float(mean)
+    parts = ", ".join(
+        f"{format_value(c.value)} of {c.variable} ({w})" for c, w in zip((first, *others), weights, strict=True)
+    )
+    told = f"{first.parameter} = {format_value(value)}, the mean by priority of {parts}"
     return Resolution(replace(first, value=value), tuple((setting, told) for setting in others), together=True)
 
 
@@ -104,9 +106,7 @@ def leader_election(settings: Sequence[DesiredSetting], leader: Leader | None = 
         return priority_based(settings)
     ranked = sorted(settings, key=lambda setting: (-leader.weights.get(setting.variable, 0.0), precedence(setting)))
     winner, *losers = ranked
-    told = (
-        f"the leader {leader.name} prefers variable {winner.variable} (weight {plain(leader.weights[winner.variable])})"
-    )
+    told = f"the leader {leader.name} prefers variable {winner.variable} (weight {format_value(leader.weights[winner.variable])})"
     return Resolution(winner, tuple((setting, told) for setting in losers))
 
 
@@ -144,7 +144,7 @@ class ConflictContext:
 
     leader_of: Callable[[frozenset[str]], Leader | None] = lambda variables: None
     last_good: JsonDict = field(default_factory=dict)
-    answers: Mapping[str, Answer] = field(default_factory=dict)
+    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class ResolvedSettings:
     in_force: Mapping[Subject, DesiredSetting]
     conflicts: tuple[Conflict, ...] = ()
     problems: tuple[str, ...] = ()
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
 
 
 def resolve(
@@ -167,7 +167,7 @@ def resolve(
     in_force: dict[Subject, DesiredSetting] = {}
     conflicts: list[Conflict] = []
     problems: list[str] = []
-    asks: list[Ask] = []
+    asks: list[FunctionCall] = []
     for key in sorted({setting.key for setting in settings}, key=lambda key: (key[0] or "", key[1])):
         own = [setting for setting in settings if setting.key == key]
         if all(setting.value == own[0].value for setting in own):
@@ -212,13 +212,13 @@ def _conflict(winner: DesiredSetting, loser: DesiredSetting, resolver: str, why:
 
 
 def _by_plugin(
-    settings: Sequence[DesiredSetting], name: str, context: ConflictContext, asks: list[Ask]
+    settings: Sequence[DesiredSetting], name: str, context: ConflictContext, asks: list[FunctionCall]
 ) -> Resolution | str:
     """The ruling of a plug-in: the variable that it names as `winner`; else why it gives none, no word while it is asked."""
     ranked = sorted(settings, key=precedence)
     told = [{"variable": c.variable, "value": c.value, "priority": c.priority} for c in ranked]
     about = {"parameter": ranked[0].parameter, "action": ranked[0].action, "claims": told}
-    ask = Ask(Language.PLUGIN, name, about, PluginGroup.CONFLICT)
+    ask = FunctionCall(Language.PLUGIN, name, about, PluginGroup.CONFLICT)
     answer = context.answers.get(ask.id)
     if answer is None:
         asks.append(ask)

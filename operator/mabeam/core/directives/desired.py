@@ -9,8 +9,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.api.variable_blocks import CoordinationPattern
-from mabeam.core.algorithms.peer_graph import Direction, Peer, Wiring, wire
-from mabeam.core.memoize import once
+from mabeam.core.algorithms.peer_graph import Direction, PeerGraph, PeerLink, build_peer_graph
+from mabeam.core.memoize import memoize_by_identity
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +60,14 @@ def _allocation(variable: OrchestrationVariable, value: Any) -> DirectivesByAgen
     return tell
 
 
-def wiring_of(value: Any) -> Wiring:
+def wiring_of(value: Any) -> PeerGraph:
     """Who talks to whom by a topology's value; nobody to anybody when somebody else wrote it."""
     if not isinstance(value, dict) or value.get("pattern") not in list(CoordinationPattern):
-        return Wiring({})
+        return PeerGraph({})
     found = value.get("edges")
     edges = [(str(e[0]), str(e[1])) for e in found if isinstance(e, list) and len(e) == 2] if _is_list(found) else []
     hub = _coordinator(value) or value.get("hub")
-    return wire(CoordinationPattern(value["pattern"]), _names(value, "members"), hub, edges)
+    return build_peer_graph(CoordinationPattern(value["pattern"]), _names(value, "members"), hub, edges)
 
 
 _WIRED: Final = frozenset({OrchestrationType.COMMUNICATION_TOPOLOGY, OrchestrationType.COORDINATION_PATTERN})
@@ -77,7 +77,7 @@ NamesByAgent = Callable[[str], tuple[str, ...]]
 """Agents, by the name of one."""
 
 
-@once
+@memoize_by_identity
 def peers_named_by(variable: OrchestrationVariable) -> NamesByAgent:
     """Whom a variable names as an agent's peers by its stored status."""
     if variable.spec.type is OrchestrationType.CUSTOM:
@@ -89,7 +89,7 @@ def peers_named_by(variable: OrchestrationVariable) -> NamesByAgent:
     return lambda name: tuple(peer.name for peer in wiring.peers.get(name, ()))
 
 
-@once
+@memoize_by_identity
 def agents_naming_as_peer(variable: OrchestrationVariable) -> NamesByAgent:
     """To whom a variable names an agent as a peer; in a topology both ends of an edge know of each other."""
     if variable.spec.type is not OrchestrationType.CUSTOM:
@@ -128,7 +128,7 @@ def _topology(variable: OrchestrationVariable, value: Any) -> DirectivesByAgent:
     return lambda name: (_communication(wiring.peers[name], value),) if name in wiring.peers else ()
 
 
-def _communication(peers: tuple[Peer, ...], value: Any) -> DesiredDirective:
+def _communication(peers: tuple[PeerLink, ...], value: Any) -> DesiredDirective:
     told: JsonDict = {"pattern": value["pattern"], "peers": [_peer(peer) for peer in peers]}
     if leader := _coordinator(value):
         told |= {"coordinator": leader, "term": _term(value)}
@@ -145,7 +145,7 @@ def _term(value: JsonDict) -> int:
     return found if isinstance(found, int) and not isinstance(found, bool) else 1
 
 
-def _peer(peer: Peer) -> JsonDict:
+def _peer(peer: PeerLink) -> JsonDict:
     return {"name": peer.name} | ({} if peer.direction is Direction.BOTH else {"direction": str(peer.direction)})
 
 
@@ -227,7 +227,7 @@ def directives_for_value(variable: OrchestrationVariable, value: Any) -> Directi
     return _nothing if value is None else DIRECTIVES_BY_TYPE[variable.spec.type](variable, value)
 
 
-@once
+@memoize_by_identity
 def desired_directives(variable: OrchestrationVariable) -> DirectivesByAgent:
     """What the variable tells each of its agents by its stored status; reckoned once, however many agents ask."""
     return directives_for_value(variable, variable.status.value)

@@ -13,7 +13,7 @@ from mabeam.core.directives.conflicts import ConflictContext, DesiredSetting, Su
 from mabeam.core.directives.desired import NETWORK_PRIORITY, DesiredDirective, desired_directives
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.directives.validity import VALIDATORS
-from mabeam.core.functions import Ask
+from mabeam.core.functions import FunctionCall
 
 # design, "Directive timeout": in code, not a CRD default.
 DEFAULT_TIMEOUT_SECONDS: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 5}
@@ -54,7 +54,7 @@ class EffectiveSet:
     parameters: JsonDict = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     refused: Mapping[int, str] = field(default_factory=dict)
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
     desired_state: DesiredState | None = None
     replicas: int | None = None
     active: bool = True
@@ -155,7 +155,7 @@ def effective_set(
         parameters={key[1]: setting.value for key, setting in resolved.in_force.items() if key[0] is None},
         problems=(*problems, *resolved.problems),
         refused=refused,
-        asks=resolved.asks,
+        function_calls=resolved.function_calls,
         **_orders(agent, {key: setting.value for key, setting in resolved.in_force.items() if key[0] is not None}),
     )
 

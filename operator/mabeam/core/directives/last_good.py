@@ -13,7 +13,7 @@ from typing import Final
 from mabeam.api.agent import AgentSpec, RecoveryStrategy
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
-from mabeam.core.conventions.times import later
+from mabeam.core.conventions.times import add_seconds
 from mabeam.core.directives.effective import PARAMETRIC, EffectiveSet
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
@@ -86,4 +86,4 @@ def healthy_at(
         return None
     since = [pod.main.started_at for pod in ready_pods] + [item.issued_at for item in held]
     last = max((moment for moment in since if moment is not None), default=None)
-    return later(last, spec.fault_tolerance.backoff.reset_after_seconds) if last is not None else None
+    return add_seconds(last, spec.fault_tolerance.backoff.reset_after_seconds) if last is not None else None

@@ -3,7 +3,7 @@
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import VariableEscalation
-from mabeam.core.conventions.metadata import asked_for
+from mabeam.core.conventions.metadata import annotation_request
 
 
 def is_suspended(variable: OrchestrationVariable) -> bool:
@@ -23,7 +23,7 @@ def is_frozen(variable: OrchestrationVariable) -> bool:
 
 def is_released(variable: OrchestrationVariable) -> bool:
     status = variable.status
-    asked = asked_for(variable.metadata, ANNOTATION_RELEASE)
+    asked = annotation_request(variable.metadata, ANNOTATION_RELEASE)
     return (
         bool(asked) and asked != status.released_by
     ) or 0 <= status.observed_generation < variable.metadata.generation

@@ -10,7 +10,7 @@ from typing import Final
 
 from mabeam.api.agent_status import AgentStatus, EffectiveAgent, FailureCause, PodRecord
 from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE, LABEL_AGENT
-from mabeam.core.conventions.metadata import asked_for
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import deliver
@@ -47,7 +47,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     orders = spec_overrides(snapshot)
     snapshot = apply_overrides(snapshot, orders)
     agent = snapshot.agent
-    supervision, reborn = instruction.obeyed(before.supervision, snapshot.word)
+    supervision, reborn = instruction.adopt_instruction(before.supervision, snapshot.word)
     wanted_down = working_set.is_wanted_down(snapshot)
     run = Pass(
         snapshot,
@@ -107,7 +107,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
             "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
             "parked_at": run.parked_at,
             "probed_at": run.probed_at,
-            "released_by": asked_for(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
+            "released_by": annotation_request(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
             "migrations": run.migrations or None,
             "migrated_by": migrated_by,
             "reconfigurations": orders.reconfigurations or None,
@@ -127,7 +127,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         effects=(*run.effects, *delivery.effects, *policy),
         events=summary.told(agent, run.events),
         requeue_after=soonest(run.requeue, delivery.requeue_after),
-        asks=orders.directives.asks,
+        function_calls=orders.directives.function_calls,
     )
 
 
@@ -155,7 +155,7 @@ def _lapse(run: Pass, released: bool) -> HealthChange:
 def _told_to_move(run: Pass) -> str | None:
     """The value of the annotation that was used; a new one is one more migration, in which every replica takes part."""
     before = run.snapshot.agent.status
-    asked = asked_for(run.snapshot.agent.metadata, ANNOTATION_MIGRATE)
+    asked = annotation_request(run.snapshot.agent.metadata, ANNOTATION_MIGRATE)
     if not asked or asked == before.migrated_by:
         return before.migrated_by
     run.migrations = min(run.migrations + 1, MOST_COUNTED)

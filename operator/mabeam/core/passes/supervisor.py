@@ -10,10 +10,10 @@ from mabeam.api.supervisor import SupervisorStatus
 from mabeam.core.decision import Decision
 from mabeam.core.snapshot import SupervisorSnapshot
 from mabeam.core.tree import lineage as family
-from mabeam.core.tree.ordering import _start, _stop
-from mabeam.core.tree.restarts import _judge_deaths, _note_ends, _obey, _release
+from mabeam.core.tree.ordering import start_next, stop_next
+from mabeam.core.tree.restarts import adopt_instruction, apply_release, record_ends, restart_after_failures
 from mabeam.core.tree.status import conclude, invalid
-from mabeam.core.tree.working_set import Pass, records_of
+from mabeam.core.tree.working_set import SupervisorPass, records_of
 
 
 def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorStatus]:
@@ -24,7 +24,7 @@ def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorSt
     if snapshot.invalid is not None:
         return invalid(snapshot.supervisor, snapshot.invalid, now)
     children, problems = family.children_of(snapshot.supervisor, snapshot.agents, snapshot.supervisors)
-    run = Pass(
+    run = SupervisorPass(
         snapshot,
         now,
         children,
@@ -37,12 +37,12 @@ def decide(snapshot: SupervisorSnapshot, now: datetime) -> Decision[SupervisorSt
         before.supervision,
     )
     if family.cycle_of(snapshot.supervisor, snapshot.supervisors):
-        _release(run)
+        apply_release(run)
         return conclude(run)  # nobody's word can be trusted: all go on as they were told before
-    _obey(run)
-    _release(run)
-    _note_ends(run)
-    _judge_deaths(run)
-    if not _stop(run):
-        _start(run)
+    adopt_instruction(run)
+    apply_release(run)
+    record_ends(run)
+    restart_after_failures(run)
+    if not stop_next(run):
+        start_next(run)
     return conclude(run)

@@ -9,7 +9,7 @@ from typing import Final
 from mabeam.api.names import Reason
 from mabeam.api.variable import Mode
 from mabeam.api.variable_status import OrchestrationVariableStatus, ResolvedAgents
-from mabeam.core.conventions.conditions import Verdict, conditions_of, settle
+from mabeam.core.conventions.conditions import KStatus, kstatus_conditions, merge_conditions
 from mabeam.core.coordination.config_maps.decision import record_effects
 from mabeam.core.coordination.config_maps.directives import config_map_effects
 from mabeam.core.coordination.config_maps.history import history_effects, history_of, next_sample
@@ -53,7 +53,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
             ),
             "directives": summarize(told),
             "history": history_of(snapshot, setback.status, now),
-            "conditions": settle(
+            "conditions": merge_conditions(
                 before.conditions,
                 _conditions(run, setback.status, verdict),
                 variable.metadata.generation,
@@ -65,20 +65,20 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     beforehand = (*record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
     events = (*_events(run, status, verdict), *setback.events)
     requeue = soonest(played.requeue, setback.requeue, next_sample(snapshot, now))
-    return Decision(status, status_reason(before, status), effects, events, requeue, played.asks, beforehand)
+    return Decision(status, status_reason(before, status), effects, events, requeue, played.function_calls, beforehand)
 
 
 def invalid(snapshot: VariableSnapshot, message: str, now: datetime) -> Decision[OrchestrationVariableStatus]:
     """The decision on a variable whose spec cannot be read: say so, and leave the last good value in force."""
     before = snapshot.variable.status
     generation = snapshot.variable.metadata.generation
-    verdict = Verdict(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
-    wanted = conditions_of(verdict)
+    verdict = KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
+    wanted = kstatus_conditions(verdict)
     kept = [c for c in before.conditions if c.type not in {w.type for w in wanted}]
     status = before.model_copy(
         update={
             "observed_generation": generation,
-            "conditions": settle(before.conditions, (*wanted, *kept), generation, now.replace(microsecond=0)),
+            "conditions": merge_conditions(before.conditions, (*wanted, *kept), generation, now.replace(microsecond=0)),
         }
     )
     return Decision(status, status_reason(before, status), (), failure_events(before, verdict))

@@ -7,7 +7,7 @@ from typing import Final
 from mabeam.api.agent import AgentSpec, ExitCodeAction
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
-from mabeam.core.conventions.times import later
+from mabeam.core.conventions.times import add_seconds
 from mabeam.core.snapshot import PodFacts, Progress
 
 
@@ -195,7 +195,7 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
     """When a process that goes on like this is taken for hung: never while it says that it waits."""
     waits = progress.waiting_until
     since = max(progress.since, waits) if waits is not None else progress.since
-    return later(since, timeout_seconds)
+    return add_seconds(since, timeout_seconds)
 
 
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:

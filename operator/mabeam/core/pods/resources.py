@@ -9,7 +9,7 @@ from mabeam.api.agent import AgentResources, AgentSpec, NetworkPriority
 from mabeam.api.base import JsonDict
 from mabeam.api.names import MAIN_CONTAINER
 from mabeam.core.algorithms import quantity
-from mabeam.core.memoize import once
+from mabeam.core.memoize import memoize_by_identity
 
 # What the kubelet can change on a running container (KEP-1287); anything else is only told to the process.
 RESIZABLE: Final = ("cpu", "memory")
@@ -40,7 +40,7 @@ def main_container(containers: list[JsonDict]) -> JsonDict:
     return next((c for c in containers if c.get("name") == MAIN_CONTAINER), containers[0])
 
 
-@once
+@memoize_by_identity
 def declared(spec: AgentSpec) -> Amounts:
     """What the agent's main container declares: the template's own words, then those of `spec.resources`."""
     own = spec.resources or AgentResources()

@@ -6,7 +6,7 @@ from pydantic.alias_generators import to_camel
 
 from mabeam.api.agent import AgentSpec
 from mabeam.core.conventions.hashing import short_digest
-from mabeam.core.memoize import once
+from mabeam.core.memoize import memoize_by_identity
 
 # The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.
 SHAPING: Final = (
@@ -44,7 +44,7 @@ def spec_hash(spec: AgentSpec) -> str:
 
 
 # Several passes ask for the hashes of one spec, and dumping it is a fifth of a pass.
-@once
+@memoize_by_identity
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
     shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}

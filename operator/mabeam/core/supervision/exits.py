@@ -10,7 +10,7 @@ from mabeam.api.agent_status import AgentState, Failure, FailureCause, PodRecord
 from mabeam.api.names import Reason
 from mabeam.core.algorithms import backoff, otp
 from mabeam.core.algorithms import otp as groups
-from mabeam.core.algorithms.otp import POLICY, ExitKind, Verdict
+from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind
 from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import Ending
@@ -22,10 +22,10 @@ from mabeam.core.supervision.records import incarnate
 from mabeam.core.supervision.working_set import Pass, current_pod, stored_records
 
 # How a record rests once its exit leads to no restart.
-RESTING: Final[Mapping[Verdict, tuple[AgentState, Reason]]] = {
-    Verdict.DONE: (AgentState.STOPPED, Reason.COMPLETED),
-    Verdict.END: (AgentState.STOPPED, Reason.DISRUPTED),
-    Verdict.FAIL: (AgentState.FAILED, Reason.FAILED),
+RESTING: Final[Mapping[ExitAction, tuple[AgentState, Reason]]] = {
+    ExitAction.DONE: (AgentState.STOPPED, Reason.COMPLETED),
+    ExitAction.END: (AgentState.STOPPED, Reason.DISRUPTED),
+    ExitAction.FAIL: (AgentState.FAILED, Reason.FAILED),
 }
 
 
@@ -93,12 +93,12 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
     spec = run.snapshot.agent.spec
     tolerance = spec.fault_tolerance
     verdict = POLICY[ended.kind, spec.restart_strategy]
-    if verdict is Verdict.DONE:
+    if verdict is ExitAction.DONE:
         _rest(run, record, verdict)
         run.events.append(Event(Reason.AGENT_STOPPED, f"{record.name} completed with {ended}"))
         return
     by_code = lifecycle.exit_code_action(spec, ended.cause, ended.exit_code)
-    counted = verdict is Verdict.RESTART and by_code is not ExitCodeAction.IGNORE
+    counted = verdict is ExitAction.RESTART and by_code is not ExitCodeAction.IGNORE
     failure = Failure(
         time=ended.time,
         ordinal=record.ordinal,
@@ -124,7 +124,7 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
     if verdict in RESTING:
         _rest(run, record, verdict)
         note = f"{record.name}: {ended}; {spec.restart_strategy} is not restarted"
-        failed = verdict is Verdict.FAIL
+        failed = verdict is ExitAction.FAIL
         run.events.append(
             Event(Reason.AGENT_FAILED if failed else Reason.AGENT_DISRUPTED, note, "Warning" if failed else "Normal")
         )
@@ -138,7 +138,7 @@ def _judge(run: Pass, record: PodRecord, ended: Ending, pod: PodFacts | None) ->
         run.events.append(Event(reason, summary.parked_message(run.snapshot, run.ledger), "Warning"))
 
 
-def _rest(run: Pass, record: PodRecord, verdict: Verdict) -> None:
+def _rest(run: Pass, record: PodRecord, verdict: ExitAction) -> None:
     state, reason = RESTING[verdict]
     run.records[record.ordinal] = record.model_copy(
         update={"state": state, "reason": reason, "next_restart_time": None}
@@ -150,7 +150,7 @@ def _restart(run: Pass, record: PodRecord, failure: Failure, ended: Ending) -> N
     tolerance = agent.spec.fault_tolerance
     run_of_failures = budget.streak(run.ledger, record.ordinal, tolerance.backoff.reset_after_seconds)
     seed = f"{agent.metadata.uid}:{record.ordinal}:{record.incarnation + 1}"
-    delay = backoff.delay_seconds(tolerance.backoff, run_of_failures, seed)
+    delay = backoff.restart_delay(tolerance.backoff, run_of_failures, seed)
     # Rounded up to metav1.Time's whole seconds: a delay may come out longer than asked for, never shorter.
     ceiled = (run.now + timedelta(seconds=delay + 0.999999)).replace(microsecond=0) if delay else None
     if failure.cause is FailureCause.EVICTED and failure.node in run.snapshot.cordoned:
@@ -180,7 +180,7 @@ def _take_along(run: Pass, failed: int, next_restart_time: datetime | None) -> s
     spec = run.snapshot.agent.spec
     stored = stored_records(run.snapshot)
     taken = []
-    for ordinal in groups.group(spec.supervision_strategy, failed, run.records):
+    for ordinal in groups.restart_group(spec.supervision_strategy, failed, run.records):
         record = run.records[ordinal]
         restartable = record.state in working_set.ALIVE or record.reason == Reason.COMPLETED
         if ordinal == failed or ordinal >= spec.replicas or not restartable:

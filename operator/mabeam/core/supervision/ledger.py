@@ -6,7 +6,7 @@ from typing import Final
 
 from mabeam.api.agent import AgentFaultTolerance
 from mabeam.api.agent_status import Failure, FailureCause
-from mabeam.core.algorithms.otp import LEDGER_FLOOR, in_window
+from mabeam.core.algorithms.otp import LEDGER_FLOOR, count_in_window
 
 # Waiting for an image is not health, however long it took.
 NEVER_RAN: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
@@ -19,7 +19,7 @@ def counted_times(ledger: Iterable[Failure]) -> list[datetime]:
 
 def failures_in_window(ledger: Iterable[Failure], at: datetime, period_seconds: int) -> int:
     """How many counted failures lie inside the window that ends at `at`."""
-    return in_window(counted_times(ledger), at, period_seconds)
+    return count_in_window(counted_times(ledger), at, period_seconds)
 
 
 def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Failure, ...]:

@@ -2,8 +2,8 @@
 
 from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.names import ANNOTATION_RELEASE, Reason
-from mabeam.core.conventions.metadata import asked_for
-from mabeam.core.conventions.times import later
+from mabeam.core.conventions.metadata import annotation_request
+from mabeam.core.conventions.times import add_seconds
 from mabeam.core.decision import Event
 from mabeam.core.pods import spec_hash
 from mabeam.core.supervision import working_set
@@ -13,7 +13,7 @@ from mabeam.core.supervision.working_set import Pass
 def release(run: Pass, reborn: bool) -> bool:
     """Whether the agent begins anew: by the annotation, a changed spec, or (`reborn`) its Supervisor's next life."""
     agent, before = run.snapshot.agent, run.snapshot.agent.status
-    asked = asked_for(agent.metadata, ANNOTATION_RELEASE)
+    asked = annotation_request(agent.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
     if not by_annotation and not reborn and not spec_changed(agent, run.snapshot.user_spec):
         return False
@@ -35,7 +35,7 @@ def probe(run: Pass) -> bool:
     spec = run.snapshot.agent.spec
     tolerance = spec.fault_tolerance
     if run.parked_at is None and run.probed_at is not None:
-        over = later(run.probed_at, tolerance.failure_window_seconds)
+        over = add_seconds(run.probed_at, tolerance.failure_window_seconds)
         if run.now < over:
             run.wake(over)
         elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
@@ -46,7 +46,7 @@ def probe(run: Pass) -> bool:
         return False
     if spec.replicas == 0 or working_set.is_wanted_down(run.snapshot):
         return False
-    due = later(run.parked_at, tolerance.probe_after_seconds)
+    due = add_seconds(run.parked_at, tolerance.probe_after_seconds)
     if run.now < due:
         run.wake(due)
         return False

@@ -60,7 +60,7 @@ def _roll_group(
     if not stale:
         return
     first = min(stale, key=lambda record: record.ordinal)
-    for ordinal in groups.group(strategy, first.ordinal, list(run.records)):
+    for ordinal in groups.restart_group(strategy, first.ordinal, list(run.records)):
         record = run.records[ordinal]
         # One without a pod of its own incarnation will be made from the new spec anyway.
         if record.state in working_set.ALIVE and current_pod(record, pods.get(ordinal, ())) is not None:

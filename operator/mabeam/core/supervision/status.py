@@ -9,7 +9,7 @@ from mabeam.api.agent import Agent, ExitCodeAction
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
 from mabeam.api.base import Condition
 from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
-from mabeam.core.conventions.conditions import Verdict, condition, conditions_of, settle
+from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import CAUSE_WORDS, START_CAUSES, exit_words
@@ -261,13 +261,13 @@ def _conditions(
 ) -> tuple[object, ...]:
     progressing = not verdict.ready and not verdict.stalled
     reports = [problem for report in snapshot.reports.values() for problem in report.problems]
-    line = Verdict(verdict.ready, verdict.reason, verdict.message, progressing, verdict.stalled, accepted)
-    wanted = list(conditions_of(line))
+    line = KStatus(verdict.ready, verdict.reason, verdict.message, progressing, verdict.stalled, accepted)
+    wanted = list(kstatus_conditions(line))
     wanted += _complaint(status, ConditionType.REPORTS_VALID, reports, Reason.BAD_REPORT, Reason.REPORTS_OK)
     wanted += _complaint(
         status, ConditionType.DIRECTIVES_DELIVERABLE, problems, Reason.NOT_DELIVERABLE, Reason.DELIVERABLE
     )
-    return settle(status.conditions, wanted, snapshot.agent.metadata.generation, now)
+    return merge_conditions(status.conditions, wanted, snapshot.agent.metadata.generation, now)
 
 
 def _complaint(

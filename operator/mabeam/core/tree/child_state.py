@@ -12,19 +12,19 @@ from mabeam.api.names import ConditionType, Reason
 from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildKind, Supervisor
 from mabeam.core.conventions.conditions import is_true
-from mabeam.core.memoize import once
+from mabeam.core.memoize import memoize_by_identity
 
 # A life beyond this is nobody's honest work. Far below the last number a status can hold: one that follows it has successors.
-LAST_BELIEVED_LIFE: Final = 10**9
+LARGEST_VALID_TOKEN: Final = 10**9
 AT_REST: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
 
 
 class End(Enum):
     """How a child's life under its Supervisor ended."""
 
-    NORMAL = "finished"  # a Transient agent: not restarted by itself
-    FOR_GOOD = "ended"  # a Temporary agent, in any way: never restarted
-    DEATH = "gave up"  # its own budget is exhausted: the Supervisor's to handle
+    COMPLETED = "finished"  # a Transient agent: not restarted by itself
+    ENDED = "ended"  # a Temporary agent, in any way: never restarted
+    BUDGET_EXHAUSTED = "gave up"  # its own budget is exhausted: the Supervisor's to handle
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,15 +40,15 @@ class Child:
     name: str
     token: int
     intent: Intent | None
-    up: bool
-    down: bool
+    ready: bool
+    stopped: bool
     state: str
     stalled: bool = False
     end: End | None = None
     ended_at: datetime | None = None
     temporary: bool = False
-    unborn: bool = False
-    lingers: bool = False
+    never_started: bool = False
+    terminating: bool = False
     budget: int = 0
 
 
@@ -61,8 +61,8 @@ def _own(supervision: Supervision | None, parent: str | None) -> tuple[int, Inte
     return supervision.token, supervision.intent
 
 
-@once
-def _agent(agent: Agent) -> Child:
+@memoize_by_identity
+def child_of_agent(agent: Agent) -> Child:
     """The agent as a child of the Supervisor that it names."""
     status, spec = agent.status, agent.spec
     token, intent = _own(status.supervision, spec.supervisor)
@@ -73,15 +73,15 @@ def _agent(agent: Agent) -> Child:
         name=agent.metadata.name,
         token=token,
         intent=intent,
-        up=resting or end in (End.NORMAL, End.FOR_GOOD) or is_true(status.conditions, ConditionType.READY),
-        down=_is_down(status) or _is_unreadable(status.conditions),
+        ready=resting or end in (End.COMPLETED, End.ENDED) or is_true(status.conditions, ConditionType.READY),
+        stopped=_is_down(status) or _is_unreadable(status.conditions),
         state=str(status.state or AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
-        lingers=all(record.state in AT_REST for record in status.pods) and not _is_down(status),
+        terminating=all(record.state in AT_REST for record in status.pods) and not _is_down(status),
         end=None if resting else end,
         ended_at=ended_at,
         temporary=spec.restart_strategy is RestartStrategy.TEMPORARY,
-        unborn=not status.pods,
+        never_started=not status.pods,
         budget=spec.fault_tolerance.max_failures,
     )
 
@@ -95,17 +95,19 @@ def _end_of_agent(agent: Agent) -> tuple[End | None, datetime | None]:
     if status.parked_at is not None:
         escalates = agent.spec.fault_tolerance.escalation_policy is AgentEscalationPolicy.ESCALATE
         # When it fell, not when that was noticed: ends that are seen late together must not be taken for a burst.
-        return (End.DEATH if escalates else None), status.failures[-1].time if status.failures else status.parked_at
+        return (End.BUDGET_EXHAUSTED if escalates else None), status.failures[
+            -1
+        ].time if status.failures else status.parked_at
     reasons = {record.reason for record in status.pods}
     over = bool(status.pods) and _is_down(status)
     if over and strategy is RestartStrategy.TEMPORARY and Reason.STOPPED not in reasons:
-        return End.FOR_GOOD, None
+        return End.ENDED, None
     if over and strategy is RestartStrategy.TRANSIENT and reasons == {Reason.COMPLETED}:
-        return End.NORMAL, None
+        return End.COMPLETED, None
     return None, None
 
 
-def _supervisor(supervisor: Supervisor, parent: str) -> Child:
+def child_of_supervisor(supervisor: Supervisor, parent: str) -> Child:
     status = supervisor.status
     token, intent = _own(status.supervision, parent)
     ended_at = status.parked_at or status.shut_down_at
@@ -116,11 +118,11 @@ def _supervisor(supervisor: Supervisor, parent: str) -> Child:
         name=supervisor.metadata.name,
         token=token,
         intent=intent,
-        up=is_true(status.conditions, ConditionType.READY) and ended_at is None,
-        down=status.state in _DOWN_STATES or _is_unreadable(status.conditions),
+        ready=is_true(status.conditions, ConditionType.READY) and ended_at is None,
+        stopped=status.state in _DOWN_STATES or _is_unreadable(status.conditions),
         state=status.state or str(AgentState.REGISTERED),
         stalled=is_true(status.conditions, ConditionType.STALLED),
-        end=End.DEATH if ended_at is not None else None,
+        end=End.BUDGET_EXHAUSTED if ended_at is not None else None,
         ended_at=ended_at,
         budget=supervisor.spec.max_restarts,
     )

@@ -6,13 +6,13 @@ from typing import NamedTuple
 from mabeam.api.agent import Agent
 from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, Supervisor
-from mabeam.core.tree.child_state import LAST_BELIEVED_LIFE
+from mabeam.core.tree.child_state import LARGEST_VALID_TOKEN
 from mabeam.core.tree.lineage import ancestors, parent_of
 
 # --- what a child is told -----------------------------------------------------------------------------------------------
 
 
-class Told(NamedTuple):
+class ParentInstruction(NamedTuple):
     """What a child hears: the word, whom it waits for if that is nothing yet, and why a stop is for good if it is.
 
     One that was told before goes on by itself when its Supervisor is gone or lists it no more: word and `held` are told then.
@@ -23,7 +23,7 @@ class Told(NamedTuple):
     over: str | None = None
 
 
-def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> Told:
+def parent_instruction(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> ParentInstruction:
     """What its Supervisor's status tells the child."""
     named = child.spec.supervisor
     if isinstance(child, Agent):
@@ -33,21 +33,21 @@ def word_for(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -
         kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
     name, before = parent.metadata.name if parent is not None else named, child.status.supervision
     if name is None:
-        return Told()
+        return ParentInstruction()
     if parent is not None:
         record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
         if record is not None:
             said = (name, record.intent, record.token)
             over = _why_over(child, parent, record, supervisors) if record.intent is Intent.STOP else None
             if before is not None and (before.supervisor, before.intent, before.token) == said:
-                return Told(before, over=over)
-            return Told(Supervision(supervisor=name, intent=record.intent, token=record.token), over=over)
+                return ParentInstruction(before, over=over)
+            return ParentInstruction(Supervision(supervisor=name, intent=record.intent, token=record.token), over=over)
     told = before if before is not None and before.supervisor == name else None
     if parent is not None:
-        return Told(told, f"Supervisor {name}" if told is None else None)
+        return ParentInstruction(told, f"Supervisor {name}" if told is None else None)
     alone = told.model_copy(update={"intent": Intent.START}) if told is not None else None
     why = "does not list it as a child" if name in supervisors else "does not exist"
-    return Told(alone, f"Supervisor {name}, which {why}")
+    return ParentInstruction(alone, f"Supervisor {name}, which {why}")
 
 
 def _why_over(
@@ -69,7 +69,7 @@ def _lists(supervisor: Supervisor, agent: str) -> bool:
     return any(c.kind is ChildKind.AGENT and c.name == agent for c in supervisor.spec.children)
 
 
-def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Supervision | None, bool]:
+def adopt_instruction(before: Supervision | None, word: Supervision | None) -> tuple[Supervision | None, bool]:
     """What the child now acts on, and whether a new life begins with it.
 
     The first word of a Supervisor begins none: what runs goes on, what was held starts. Of an older life only the intent is read.
@@ -78,7 +78,7 @@ def obeyed(before: Supervision | None, word: Supervision | None) -> tuple[Superv
         return word, False
     if word == before:
         return before, False
-    if before.token > max(word.token, LAST_BELIEVED_LIFE):
+    if before.token > max(word.token, LARGEST_VALID_TOKEN):
         return word, False
     if word.intent is Intent.START and word.token > before.token:
         return word, True

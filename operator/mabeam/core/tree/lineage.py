@@ -10,8 +10,8 @@ from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorSpec
-from mabeam.core.memoize import once
-from mabeam.core.tree.child_state import Child, _agent, _supervisor
+from mabeam.core.memoize import memoize_by_identity
+from mabeam.core.tree.child_state import Child, child_of_agent, child_of_supervisor
 
 _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 
@@ -29,9 +29,9 @@ def children_of(
         if problem is not None:
             problems.append(f"{reference.kind} {reference.name} {problem}")
         elif isinstance(other, Agent):
-            found[reference.kind, reference.name] = _agent(other)
+            found[reference.kind, reference.name] = child_of_agent(other)
         elif isinstance(other, Supervisor):
-            found[reference.kind, reference.name] = _supervisor(other, supervisor.metadata.name)
+            found[reference.kind, reference.name] = child_of_supervisor(other, supervisor.metadata.name)
     return found, tuple(problems)
 
 
@@ -65,7 +65,7 @@ def parent_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> 
     return min(listing, key=lambda o: (o.metadata.creation_timestamp or _LATEST, o.metadata.name), default=None)
 
 
-@once
+@memoize_by_identity
 def _supervisors_in(spec: SupervisorSpec) -> frozenset[str]:
     return frozenset(child.name for child in spec.children if child.kind is ChildKind.SUPERVISOR)
 

@@ -7,27 +7,27 @@ from mabeam.api.names import ANNOTATION_RELEASE, Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import AutoShutdown, ChildEnd, ChildRecord, GroupRestart
 from mabeam.core.algorithms import otp as groups
-from mabeam.core.algorithms.otp import in_window, within_budget
-from mabeam.core.conventions.metadata import asked_for
+from mabeam.core.algorithms.otp import count_in_window, within_budget
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Event
 from mabeam.core.tree import instruction
 from mabeam.core.tree.child_state import Child, End
-from mabeam.core.tree.status import exhausted, spec_hash
-from mabeam.core.tree.working_set import Name, Pass
+from mabeam.core.tree.status import budget_message, spec_hash
+from mabeam.core.tree.working_set import ChildKey, SupervisorPass
 
 # --- beginning anew: the parent's word, a release, a changed spec --------------------------------------------------------
 
 
-def _obey(run: Pass) -> None:
+def adopt_instruction(run: SupervisorPass) -> None:
     """Take the parent's word; a new life begins with an empty window and all children."""
-    run.supervision, reborn = instruction.obeyed(run.supervision, run.snapshot.word)
+    run.supervision, reborn = instruction.adopt_instruction(run.supervision, run.snapshot.word)
     if reborn:
         _begin_anew(run)
 
 
-def _release(run: Pass) -> None:
+def apply_release(run: SupervisorPass) -> None:
     before = run.supervisor.status
-    asked = asked_for(run.supervisor.metadata, ANNOTATION_RELEASE)
+    asked = annotation_request(run.supervisor.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
     changed = before.spec_hash is not None and before.spec_hash != spec_hash(run.supervisor.spec)
     if not by_annotation and not changed:
@@ -40,26 +40,26 @@ def _release(run: Pass) -> None:
         _begin_anew(run)
 
 
-def _begin_anew(run: Pass) -> None:
+def _begin_anew(run: SupervisorPass) -> None:
     run.window.clear()
     run.parked_at = run.shut_down_at = None
     for name, record in run.records.items():
-        run.change(name, due=record.token + 1, end=None)
+        run.update_record(name, due=record.token + 1, end=None)
 
 
 # --- deaths and the budget -----------------------------------------------------------------------------------------------
 
 
-def _judge_deaths(run: Pass) -> None:
+def restart_after_failures(run: SupervisorPass) -> None:
     """Count each death once and give its group the next life; supervisor.erl restart/2, add_restart/1,3."""
     places = {name: place for place, name in enumerate(run.records)}
     dead = [
         (child.ended_at or run.now, places[name], name)
         for name, child in run.children.items()
-        if child.end is End.DEATH and _is_current(run.records[name], child)
+        if child.end is End.BUDGET_EXHAUSTED and _is_current(run.records[name], child)
     ]
     for time, place, name in sorted(dead):
-        if not run.runs:
+        if not run.children_run:
             return
         if run.records[name].due is not None:
             continue  # it fell while its group was to be restarted anyway
@@ -75,22 +75,22 @@ def _is_current(record: ChildRecord, child: Child) -> bool:
     return told and child.token == record.token
 
 
-def _judge_death(run: Pass, time: datetime, place: int, name: Name) -> None:
+def _judge_death(run: SupervisorPass, time: datetime, place: int, name: ChildKey) -> None:
     spec = run.supervisor.spec
     order = list(run.records)
-    taken = [order[other] for other in groups.group(spec.strategy, place, range(len(order)))]
+    taken = [order[other] for other in groups.restart_group(spec.strategy, place, range(len(order)))]
     group = tuple(other[1] for other in taken)
     within = within_budget((one.time for one in run.window), time, spec.max_restarts, spec.period_seconds)
     run.window.append(GroupRestart(time=time, child=name[1], group=group))
     if not within:
         run.parked_at = run.now
-        run.events.append(Event(Reason.RESTART_BUDGET_EXHAUSTED, exhausted(run), "Warning"))
+        run.events.append(Event(Reason.RESTART_BUDGET_EXHAUSTED, budget_message(run), "Warning"))
         return
     run.total += 1
     running = [other for other in taken if run.records[other].end is None]
     for other in taken:
         _restart(run, other, failed=other == name)
-    used = in_window((one.time for one in run.window), time, spec.period_seconds)
+    used = count_in_window((one.time for one in run.window), time, spec.period_seconds)
     again = [other[1] for other in taken if run.records[other].due is not None and other != name]
     gone = [other[1] for other in running if run.records[other].end is ChildEnd.REMOVED]
     along = f", with {', '.join(again)}" if again else ""
@@ -99,38 +99,38 @@ def _judge_death(run: Pass, time: datetime, place: int, name: Name) -> None:
     run.events.append(Event(Reason.GROUP_RESTARTED, note, "Warning"))
 
 
-def _restart(run: Pass, name: Name, *, failed: bool) -> None:
+def _restart(run: SupervisorPass, name: ChildKey, *, failed: bool) -> None:
     """The next life for one of the group; supervisor.erl restart_multiple_children/3 starts all that have a spec left."""
     record, child = run.records[name], run.children.get(name)
     if child is not None and child.temporary and not failed:
         if record.end is None and record.intent is Intent.START:  # else it is over, or its turn has not come yet
-            run.change(name, end=ChildEnd.REMOVED)
+            run.update_record(name, end=ChildEnd.REMOVED)
     elif record.end is None or (child is not None and _starts_again(run, record)):
-        run.change(name, due=record.token + 1, end=None)
+        run.update_record(name, due=record.token + 1, end=None)
 
 
-def _starts_again(run: Pass, record: ChildRecord) -> bool:
+def _starts_again(run: SupervisorPass, record: ChildRecord) -> bool:
     return record.end is ChildEnd.FINISHED and run.supervisor.spec.restart_finished
 
 
 # --- ends that no restart follows, and their significance ------------------------------------------------------------------
 
 
-def _note_ends(run: Pass) -> None:
+def record_ends(run: SupervisorPass) -> None:
     """Note the children that ended by themselves since the last pass; supervisor.erl do_restart/3, do_auto_shutdown/2."""
-    ends = (End.NORMAL, End.FOR_GOOD)
+    ends = (End.COMPLETED, End.ENDED)
     fresh = [
         name for name, child in run.children.items() if child.end in ends and _is_current(run.records[name], child)
     ]
     for name in fresh:
-        run.change(name, end=ChildEnd.FINISHED)
-    if run.runs and _is_significant(run, fresh):
+        run.update_record(name, end=ChildEnd.FINISHED)
+    if run.children_run and _is_significant(run, fresh):
         run.shut_down_at = run.now
         told = ", ".join(name for _, name in fresh)
         run.events.append(Event(Reason.AUTO_SHUTDOWN, f"{told} ended; all children are stopped"))
 
 
-def _is_significant(run: Pass, fresh: Sequence[Name]) -> bool:
+def _is_significant(run: SupervisorPass, fresh: Sequence[ChildKey]) -> bool:
     """Whether these ends are followed by an automatic shutdown: of any significant child, or of the last one that was active."""
     spec = run.supervisor.spec
     significant = {(ref.kind, ref.name) for ref in spec.children if ref.significant}
@@ -139,7 +139,7 @@ def _is_significant(run: Pass, fresh: Sequence[Name]) -> bool:
     return spec.auto_shutdown is AutoShutdown.ANY_SIGNIFICANT or not any(_is_active(run, name) for name in significant)
 
 
-def _is_active(run: Pass, name: Name) -> bool:
+def _is_active(run: SupervisorPass, name: ChildKey) -> bool:
     """Whether the child's end is still to come: not of one that ended, nor of one that rests by its user's wish."""
     child = run.children.get(name)
-    return run.records[name].end is None and not (child is not None and child.up and child.down)
+    return run.records[name].end is None and not (child is not None and child.ready and child.stopped)

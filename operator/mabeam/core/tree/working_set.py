@@ -9,24 +9,24 @@ from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, ChildReference, GroupRestart, Supervisor
 from mabeam.core.decision import Event
 from mabeam.core.snapshot import SupervisorSnapshot
-from mabeam.core.tree.child_state import LAST_BELIEVED_LIFE, Child
+from mabeam.core.tree.child_state import LARGEST_VALID_TOKEN, Child
 
 MISSING: Final = "Missing"
 # A token that has no successor was written by nobody honest.
 LAST_TOKEN: Final = 2**31 - 2
 
-Name = tuple[ChildKind, str]
+ChildKey = tuple[ChildKind, str]
 
 
 @dataclass
-class Pass:
+class SupervisorPass:
     """The working set of one pass over a Supervisor; it never outlives the pass."""
 
     snapshot: SupervisorSnapshot
     now: datetime
-    children: dict[Name, Child]
+    children: dict[ChildKey, Child]
     problems: tuple[str, ...]
-    records: dict[Name, ChildRecord]
+    records: dict[ChildKey, ChildRecord]
     window: list[GroupRestart]
     parked_at: datetime | None
     shut_down_at: datetime | None
@@ -40,23 +40,23 @@ class Pass:
         return self.snapshot.supervisor
 
     @property
-    def told_to_run(self) -> bool:
+    def is_wanted(self) -> bool:
         """Whether its own parent, if it has or names one, wants it to run."""
         if self.supervision is not None:
             return self.supervision.intent is Intent.START
         return self.snapshot.held is None
 
     @property
-    def runs(self) -> bool:
+    def children_run(self) -> bool:
         """Whether its children shall run at all."""
-        return self.told_to_run and self.parked_at is None and self.shut_down_at is None
+        return self.is_wanted and self.parked_at is None and self.shut_down_at is None
 
-    def change(self, name: Name, **words: object) -> None:
+    def update_record(self, name: ChildKey, **words: object) -> None:
         """Tell a child something else."""
-        self.records[name] = changed(self.records[name], **words)
+        self.records[name] = with_changes(self.records[name], **words)
 
 
-def changed(record: ChildRecord, **words: object) -> ChildRecord:
+def with_changes(record: ChildRecord, **words: object) -> ChildRecord:
     """The record with these words; the very same one when it says them already."""
     return (
         record
@@ -65,7 +65,7 @@ def changed(record: ChildRecord, **words: object) -> ChildRecord:
     )
 
 
-def records_of(supervisor: Supervisor, children: Mapping[Name, Child]) -> dict[Name, ChildRecord]:
+def records_of(supervisor: Supervisor, children: Mapping[ChildKey, Child]) -> dict[ChildKey, ChildRecord]:
     """A record for each child, in start order; one that is listed no more is forgotten, and goes on by itself.
 
     A child that is in a later life than its record says is believed: the status lost its memory.
@@ -78,7 +78,7 @@ def records_of(supervisor: Supervisor, children: Mapping[Name, Child]) -> dict[N
 
 
 def _record(ref: ChildReference, stored: ChildRecord | None, child: Child | None) -> ChildRecord:
-    lived = child.token if child is not None and child.token <= LAST_BELIEVED_LIFE else 0
+    lived = child.token if child is not None and child.token <= LARGEST_VALID_TOKEN else 0
     if stored is None:
         intent = child.intent if child is not None and child.intent is not None else Intent.STOP
         record = ChildRecord(kind=ref.kind, name=ref.name, intent=intent, token=max(1, lived))
@@ -88,10 +88,10 @@ def _record(ref: ChildReference, stored: ChildRecord | None, child: Child | None
     else:
         record = stored
     if child is not None and _lives_again(record, child):
-        record = changed(record, end=None, started=None)
-    started = child is not None and child.up and child.token == record.token and record.intent is Intent.START
+        record = with_changes(record, end=None, started=None)
+    started = child is not None and child.ready and child.token == record.token and record.intent is Intent.START
     state = child.state if child is not None else MISSING
-    return changed(record, state=state, started=True if started else record.started)
+    return with_changes(record, state=state, started=True if started else record.started)
 
 
 def _lives_again(record: ChildRecord, child: Child) -> bool:
@@ -100,6 +100,6 @@ def _lives_again(record: ChildRecord, child: Child) -> bool:
     One that a sibling took along is told to stop, so it only ever comes back made anew.
     """
     if record.end is ChildEnd.REMOVED:
-        return child.unborn
+        return child.never_started
     told = record.end is ChildEnd.FINISHED and record.intent is Intent.START
-    return told and not child.down and child.token == record.token
+    return told and not child.stopped and child.token == record.token

@@ -25,7 +25,7 @@ from mabeam.api.rest import (
     Utilisation,
     VariableCounts,
 )
-from mabeam.core.decision import Told
+from mabeam.core.decision import RecordedEvent
 from mabeam.core.views.agent import SeenAgent, counts, ends, is_active, performance_of
 from mabeam.core.views.metrics import ACKNOWLEDGED, EXPIRED, REFUSED
 from mabeam.core.views.variable import SeenVariable, has_converged, is_in_force
@@ -34,7 +34,7 @@ LISTED: Final = 100
 
 # Events whose notes hold the operator's own words alone. Those of failures quote a process's last words, those of refusals
 # the apiserver or an agent: /v1 asks nobody who he is, so it leaves them out.
-OWN_WORDS: Final = frozenset(
+PUBLISHED_NOTES: Final = frozenset(
     {
         Reason.AGENT_REGISTERED,
         Reason.AGENT_STARTED,
@@ -51,12 +51,12 @@ OWN_WORDS: Final = frozenset(
 
 
 @dataclass(frozen=True)
-class Books:
+class ProcessCounters:
     """What the process counted and measured since it started."""
 
     directives: Mapping[str, int] = field(default_factory=dict)
     recoveries: Sequence[float] = ()
-    events: Sequence[Told] = ()
+    events: Sequence[RecordedEvent] = ()
     nodes: Capacity | None = None
     load: Load | None = None
 
@@ -65,7 +65,7 @@ def system_status(
     operator: OperatorInfo,
     agents: Sequence[SeenAgent],
     variables: Sequence[SeenVariable],
-    books: Books,
+    books: ProcessCounters,
     now: datetime,
     namespace: str | None = None,
 ) -> SystemStatus:
@@ -170,7 +170,7 @@ def recovery_of(seconds: Sequence[float]) -> Recovery:
     )
 
 
-def _recent(told: Told) -> RecentEvent:
+def _recent(told: RecordedEvent) -> RecentEvent:
     return RecentEvent(
         time=told.time,
         type=told.type,
@@ -179,5 +179,5 @@ def _recent(told: Told) -> RecentEvent:
         namespace=told.namespace,
         name=told.name,
         action=told.action,
-        note=told.note if told.reason in OWN_WORDS else None,
+        note=told.note if told.reason in PUBLISHED_NOTES else None,
     )

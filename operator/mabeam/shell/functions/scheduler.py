@@ -17,7 +17,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
-from mabeam.core.functions import Answer, Ask, Language
+from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.snapshot import Key
 from mabeam.evaluation.evaluator import Evaluator, Outcome
 from mabeam.evaluation.results import failure
@@ -33,7 +33,7 @@ NOTIFY_SECONDS: Final = 0.1
 MAX_EARLIER: Final = 8
 MAX_EARLIER_OF_ALL: Final = 4096
 MAX_EARLIER_BYTES: Final = 32 * 1024 * 1024
-NONE: Final[Mapping[str, Answer]] = MappingProxyType({})
+NONE: Final[Mapping[str, FunctionResult]] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ CONCURRENCY_LIMITS: Final[Mapping[Language, ConcurrencyLimit]] = {
 
 @dataclass
 class PendingCall:
-    ask: Ask
-    answer: Answer | None = None
+    ask: FunctionCall
+    answer: FunctionResult | None = None
     open: bool = True
     timer: asyncio.TimerHandle | None = None
     size: int = 0
@@ -109,14 +109,14 @@ class FunctionScheduler:
 
     # --- what is known --------------------------------------------------------------------------------------------------
 
-    def results_for(self, key: Key) -> Mapping[str, Answer]:
+    def results_for(self, key: Key) -> Mapping[str, FunctionResult]:
         """The answers to what the object asked, last and a little before, by the question's id."""
         history = self._histories.get(key)
         if history is None:
             return NONE
         return {id_: question.answer for id_, question in history.questions.items() if question.answer is not None}
 
-    def unused_calls(self, key: Key) -> tuple[Ask, ...]:
+    def unused_calls(self, key: Key) -> tuple[FunctionCall, ...]:
         """What the object asked since it last had nothing to ask, the oldest first: whose answers it has not used yet."""
         history = self._histories.get(key)
         if history is None or not history.unused:
@@ -130,7 +130,7 @@ class FunctionScheduler:
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
-    def ask(self, key: Key, asks: Sequence[Ask], now: datetime) -> None:
+    def ask(self, key: Key, asks: Sequence[FunctionCall], now: datetime) -> None:
         """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
         history = self._histories.get(key)
         if self._closed or (history is None and not asks):
@@ -177,7 +177,7 @@ class FunctionScheduler:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
 
-    def _start_call(self, key: Key, history: CallHistory, ask: Ask) -> None:
+    def _start_call(self, key: Key, history: CallHistory, ask: FunctionCall) -> None:
         question = history.questions[ask.id] = PendingCall(ask)
         failure_ = history.failing.get(_function(ask))
         loop = asyncio.get_running_loop()
@@ -188,7 +188,7 @@ class FunctionScheduler:
         else:
             self._queue(key, ask)
 
-    def _queue(self, key: Key, ask: Ask) -> None:
+    def _queue(self, key: Key, ask: FunctionCall) -> None:
         self._waiting[ask.language].setdefault(key, deque()).append(ask.id)
 
     def _drop_waiting(self, key: Key, history: CallHistory) -> None:
@@ -226,7 +226,7 @@ class FunctionScheduler:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, key: Key, ask: Ask) -> None:
+    async def _answer(self, key: Key, ask: FunctionCall) -> None:
         running = self._running[ask.language]
         try:
             outcome = await self._evaluate(ask)
@@ -244,13 +244,13 @@ class FunctionScheduler:
         self._store(key, ask, outcome)
         self._start(ask.language)
 
-    async def _evaluate(self, ask: Ask) -> Outcome:
+    async def _evaluate(self, ask: FunctionCall) -> Outcome:
         if ask.language is Language.WEBHOOK:
             answer = await self._webhooks.answer(ask)
             return Outcome(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._evaluator.answer, ask)
 
-    def _store(self, key: Key, ask: Ask, outcome: Outcome) -> None:
+    def _store(self, key: Key, ask: FunctionCall, outcome: Outcome) -> None:
         history = self._histories.get(key)
         if history is None or ask.id not in history.questions:
             return  # it was forgotten while it was answered
@@ -318,7 +318,7 @@ class FunctionScheduler:
         self._earlier_bytes -= self._earlier.pop((key, id_), 0)
 
 
-def _function(ask: Ask) -> str:
+def _function(ask: FunctionCall) -> str:
     """The function without its inputs: what fails is seldom one question."""
     whole = [ask.language, ask.text, ask.group, ask.ca_bundle]
     return hashlib.sha256(json.dumps(whole).encode()).hexdigest()

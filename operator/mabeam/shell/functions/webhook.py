@@ -20,7 +20,7 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
 from mabeam.api.names import GROUP, VERSION
-from mabeam.core.functions import Answer, Ask
+from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.evaluation.results import NotAnAnswer, answer_in, failure
 from mabeam.shell.kube.client import read_bounded
 from mabeam.shell.safe_address import is_safe
@@ -84,7 +84,7 @@ class Webhooks:
     threads: Executor
     allow_loopback: bool = False
 
-    async def answer(self, ask: Ask) -> Answer:
+    async def answer(self, ask: FunctionCall) -> FunctionResult:
         """What the webhook answered, or what went wrong; raises nothing."""
         try:
             body = json.dumps({**ask.inputs, "apiVersion": API_VERSION, "kind": "CoordinationRequest"}, allow_nan=False)
@@ -98,7 +98,7 @@ class Webhooks:
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
             return failure(str(problem) or type(problem).__name__)
 
-    async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: Ask) -> Answer:
+    async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: FunctionCall) -> FunctionResult:
         connector = aiohttp.TCPConnector(
             ssl=trust, resolver=_Resolver(self.threads, self.allow_loopback), use_dns_cache=False, force_close=True
         )

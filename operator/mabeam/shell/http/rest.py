@@ -21,7 +21,7 @@ from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIM
 from mabeam.core.views import agent as overview
 from mabeam.core.views import variable
 from mabeam.core.views.agent import SeenAgent
-from mabeam.core.views.system import Books, system_status
+from mabeam.core.views.system import ProcessCounters, system_status
 from mabeam.core.views.variable import SeenVariable
 from mabeam.shell.kube.event_recorder import EventRecorder
 from mabeam.shell.kube.server_time import ServerClock
@@ -158,7 +158,7 @@ class RestApi:
             OperatorInfo(version=__version__, identity=self.identity, leader=self.telemetry.leads, since=self.since),
             await self._each(agents, self._seen_agent),
             await self._each(variables, self._seen_variable),
-            Books(
+            ProcessCounters(
                 directives=dict(self.telemetry.directive_counts),
                 recoveries=tuple(self.telemetry.recoveries),
                 events=tuple(self.recorder.recent),

@@ -16,7 +16,7 @@ import aiohttp
 
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
-from mabeam.core.decision import Event, Told
+from mabeam.core.decision import Event, RecordedEvent
 from mabeam.shell.kube.client import ApiError, Client, NotLeading
 
 log = logging.getLogger("mabeam.events")
@@ -56,7 +56,7 @@ class EventRecorder:
     )
     _series: OrderedDict[str, tuple[str, int, float]] = field(default_factory=OrderedDict)
     dropped: int = 0
-    recent: deque[Told] = field(default_factory=lambda: deque(maxlen=RECENT))
+    recent: deque[RecordedEvent] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def record(self, regarding: Regarding, events: tuple[Event, ...]) -> None:
         """Queue Events; when the queue is full the oldest gives way (an Event is a courtesy, status is the truth)."""
@@ -67,7 +67,7 @@ class EventRecorder:
             now = self.client.clock.now()
             self._queue.put_nowait((regarding, event, now, asyncio.get_running_loop().time()))
             about = (regarding.kind, regarding.namespace, regarding.name)
-            self.recent.append(Told(now, event.type, str(event.reason), *about, event.action, event.note))
+            self.recent.append(RecordedEvent(now, event.type, str(event.reason), *about, event.action, event.note))
 
     async def run(self) -> None:
         """Post what is queued, one after the other; failures are logged and dropped."""

@@ -104,7 +104,7 @@ class Reconciler:
         except PodCreateRefused as problem:
             self.refusals.record(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass tells, and knows when to ask again
-        self.functions.ask(key, decision.asks, now)
+        self.functions.ask(key, decision.function_calls, now)
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.refusals.clear(agent.metadata.uid)
         trace.agent_events(agent, decision.events)
@@ -178,7 +178,7 @@ class Reconciler:
         else:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
-        self.functions.ask(key, decision.asks, now)
+        self.functions.ask(key, decision.function_calls, now)
         self.telemetry.set_variable_metrics(key.namespace, key.name, exposed(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation

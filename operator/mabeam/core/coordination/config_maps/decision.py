@@ -18,11 +18,11 @@ from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.coordination.config_maps.write import written
 from mabeam.core.decision import Effect
-from mabeam.core.functions import Answer, Ask, Language, PluginGroup
-from mabeam.core.memoize import once
+from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
+from mabeam.core.memoize import memoize_by_identity
 from mabeam.core.pods.resources import declared
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import Context, VariableSnapshot
+from mabeam.core.snapshot import SystemContext, VariableSnapshot
 
 RECORD_KEY: Final = "decision.json"
 COMPRESSED_KEY: Final = "decision.json.gz"
@@ -89,7 +89,7 @@ def _slim_variable(variable: OrchestrationVariable) -> OrchestrationVariable:
     return variable.model_copy(update={"metadata": meta})
 
 
-@once
+@memoize_by_identity
 def _spec(spec: AgentSpec) -> JsonDict:
     """The spec with its container's amounts in the place of its template; agents of a fleet share one."""
     template = spec.template
@@ -150,16 +150,16 @@ def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
             agents=tuple(Agent.model_validate(agent) for agent in inputs["agents"]),
             reports={name: Report(**report) for name, report in inputs["reports"].items()},
-            answers={id_: Answer(**answer) for id_, answer in inputs["answers"].items()},
+            answers={id_: FunctionResult(**answer) for id_, answer in inputs["answers"].items()},
             asked=tuple(_ask(ask) for ask in inputs["asked"]),
-            context=Context(**inputs["context"]),
+            context=SystemContext(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise Unreadable(f"its inputs cannot be read: {str(problem).splitlines()[0][:200]}") from None
 
 
-def _ask(fields: JsonDict) -> Ask:
-    return Ask(**{**fields, "language": Language(fields["language"]), "group": PluginGroup(fields["group"])})
+def _ask(fields: JsonDict) -> FunctionCall:
+    return FunctionCall(**{**fields, "language": Language(fields["language"]), "group": PluginGroup(fields["group"])})
 
 
 def canonical(status: OrchestrationVariableStatus) -> str:

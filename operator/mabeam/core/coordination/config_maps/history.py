@@ -14,7 +14,7 @@ from mabeam.api.names import HISTORY_KEY, history_config_map
 from mabeam.api.variable import Mode
 from mabeam.api.variable_blocks import StorageBackend, VariableTelemetry
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
-from mabeam.core.algorithms.domain import number
+from mabeam.core.algorithms.domain import to_decimal
 from mabeam.core.coordination.config_maps.write import written
 from mabeam.core.decision import Effect
 from mabeam.core.reports.report import Report
@@ -110,7 +110,7 @@ def exposed(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> 
     telemetry = _kept(snapshot, StorageBackend.PROMETHEUS)
     if telemetry is None:
         return {}
-    value = number(status.value)
+    value = to_decimal(status.value)
     own = {"value": float(value)} if value is not None else {}
     return own | means(snapshot.reports, telemetry.metrics)
 

@@ -9,7 +9,7 @@ from mabeam.api.agent import Agent, AgentResources, ResourceBounds
 from mabeam.api.names import Reason
 from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
-from mabeam.core.algorithms.fair_division import Claim, divide
+from mabeam.core.algorithms.fair_division import Demand, divide
 from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member
 from mabeam.core.pods.resources import RESIZABLE, declared
 
@@ -105,7 +105,7 @@ def _contradiction(agent: Agent, resource: str) -> str:
     return f"; in its spec.resources.bounds `min` {own.min} is above `max` {own.max}, and `max` holds"
 
 
-def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
+def _claim(round_: Round, resource: str, agent: Agent) -> Demand | None:
     """What the agent may get of a resource, all its replicas together; None when it has no part in it.
 
     A pod that asks for no cpu or memory has no part in those: giving it some would change its QoS class.
@@ -128,9 +128,9 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Claim | None:
     if asked is not None and (asked.limits or {}).get(resource) is not None:
         most.append(quantity.parse((asked.limits or {})[resource]))
     floor = unit.ceil(max(least)) * replicas
-    return Claim(
-        least=floor,
-        most=max(unit.floor(min(most)) * replicas, floor) if most else None,
+    return Demand(
+        minimum=floor,
+        maximum=max(unit.floor(min(most)) * replicas, floor) if most else None,
         weight=Fraction(repr(_weight(round_, resource, agent, bounds))) * replicas,
     )
 

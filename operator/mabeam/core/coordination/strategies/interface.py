@@ -12,9 +12,9 @@ from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import Candidate, Offer, OrchestrationVariableStatus
 from mabeam.core.coordination.offers import Gathered
-from mabeam.core.functions import Answer, Ask
+from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import Context
+from mabeam.core.snapshot import SystemContext
 
 PRIMARY: Final = "performance"
 
@@ -28,9 +28,9 @@ class Round:
     now: datetime
     reports: Mapping[str, Report] = field(default_factory=dict)
     gathered: Gathered = field(default_factory=Gathered)
-    context: Context = field(default_factory=Context)
-    answers: Mapping[str, Answer] = field(default_factory=dict)
-    asked: tuple[Ask, ...] = ()
+    context: SystemContext = field(default_factory=SystemContext)
+    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
+    asked: tuple[FunctionCall, ...] = ()
     heard_at: datetime | None = None
 
     @property
@@ -107,7 +107,7 @@ def inputs(round_: Round, value: Any) -> JsonDict:
     }
 
 
-def answer_to(round_: Round, ask: Ask) -> tuple[Ask, Answer | None]:
+def answer_to(round_: Round, ask: FunctionCall) -> tuple[FunctionCall, FunctionResult | None]:
     """The question to stand by, and its answer if it is known.
 
     Reports tick, so every pass would ask anew and never hear an answer: a question about the same that is under way, or
@@ -128,7 +128,7 @@ def answer_to(round_: Round, ask: Ask) -> tuple[Ask, Answer | None]:
     return ask, None
 
 
-def _subject(ask: Ask) -> tuple[Any, ...]:
+def _subject(ask: FunctionCall) -> tuple[Any, ...]:
     """What a question is about: the function, the value, and of a vote which one and whether it is over."""
     given = ask.inputs.get
     return ask.language, ask.text, ask.group, given("value"), given("proposal"), given("closed")
@@ -152,13 +152,13 @@ class Outcome:
     offers: tuple[Offer, ...] = ()
     dropped: tuple[str, ...] = ()
     candidates: tuple[Candidate, ...] = ()
-    asks: tuple[Ask, ...] = ()
+    function_calls: tuple[FunctionCall, ...] = ()
     memory: JsonDict | None = None
     again: float | None = None
     asked: str | None = None
 
 
-def failed(answer: Answer, what: str, ask: Ask) -> Outcome:
+def failed(answer: FunctionResult, what: str, ask: FunctionCall) -> Outcome:
     """The outcome of a function that gave no answer: the last good value stays."""
     reason = Reason.TIMEOUT if answer.timed_out else Reason.FUNCTION_FAILED
     return Outcome(reason, f"{what}: {answer.error}", error=reason, asked=ask.id)

@@ -13,7 +13,7 @@ from typing import Any, Final
 from mabeam.api.names import Reason
 from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Payment
 from mabeam.api.variable_status import NegotiationStrategy, Offer
-from mabeam.core.algorithms.domain import CONTEXT, fit, number, numeric, plain, problem
+from mabeam.core.algorithms.domain import CONTEXT, empty_reason, fit, format_value, is_numeric, to_decimal
 from mabeam.core.coordination.offers import Gathered
 from mabeam.core.coordination.strategies.interface import Outcome
 
@@ -25,7 +25,7 @@ TRIMMED_LEAST: Final = 3
 
 def negotiate(negotiation: Negotiation, domain: Domain, gathered: Gathered) -> Outcome:
     """The outcome of one round over the gathered offers."""
-    impossible = problem(domain)
+    impossible = empty_reason(domain)
     if impossible is not None:
         outcome = Outcome(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
     elif not gathered.offers:
@@ -50,7 +50,9 @@ def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ..
         return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
     decide = AGGREGATORS[domain.type]
     rule, value = decide(negotiation, domain, offers)
-    return Outcome(rule, f"{plain(value)} from {_count(offers, 'offer')}, total weight {plain(total)}", value)
+    return Outcome(
+        rule, f"{format_value(value)} from {_count(offers, 'offer')}, total weight {format_value(total)}", value
+    )
 
 
 def _aggregate(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
@@ -139,13 +141,14 @@ def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]
     ranked = sorted(offers, key=lambda offer: (-_decimal(offer.bid), offer.agent))
     qualified = [offer for offer in ranked if _decimal(offer.bid) >= reserve]
     if not qualified:
-        return Outcome(Reason.RESERVE_NOT_MET, f"no bid reached the reserve of {plain(reserve)}")
+        return Outcome(Reason.RESERVE_NOT_MET, f"no bid reached the reserve of {format_value(reserve)}")
     winner = qualified[0]
     second = _decimal(qualified[1].bid) if len(qualified) > 1 else reserve
     payment = negotiation.payment or Payment.FIRST_PRICE
     pays = PAYMENTS[payment](_decimal(winner.bid), second, reserve)
-    value = fit(domain, _decimal(winner.value)) if numeric(domain) else winner.value
-    told = f"{plain(value)} won by {winner.agent}, who pays {plain(pays)}, among {_count(qualified, 'qualifying bid')}"
+    value = fit(domain, _decimal(winner.value)) if is_numeric(domain) else winner.value
+    among = _count(qualified, "qualifying bid")
+    told = f"{format_value(value)} won by {winner.agent}, who pays {format_value(pays)}, among {among}"
     return Outcome(payment, told, value, winner.agent, float(pays))
 
 
@@ -170,7 +173,7 @@ STRATEGIES: Final[Mapping[NegotiationStrategy, Callable[[Negotiation, Domain, tu
 
 
 def _decimal(value: float | None) -> Decimal:
-    return number(value) or Decimal(0)
+    return to_decimal(value) or Decimal(0)
 
 
 def _count(things: Sequence[object], noun: str) -> str:

@@ -9,7 +9,7 @@ from mabeam.api.variable_blocks import Function
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.coordination.strategies.interface import Outcome, Round, answer_to, failed, inputs
 from mabeam.core.coordination.strategies.negotiation import negotiate
-from mabeam.core.functions import ask_of
+from mabeam.core.functions import function_call
 
 SPEC_VALUE: Final = "SpecValue"
 FUNCTION: Final = "Function"
@@ -24,15 +24,15 @@ def parameter(round_: Round) -> Outcome:
         return called(round_, spec.function, lambda answer: _of_domain(round_, answer))
     if spec.negotiation is not None:
         return negotiate(spec.negotiation, spec.domain, round_.gathered)
-    value = domains.adopt(spec.domain, spec.value)
-    return Outcome(SPEC_VALUE, f"{domains.plain(value)} from spec.value", value)
+    value = domains.fit_or_none(spec.domain, spec.value)
+    return Outcome(SPEC_VALUE, f"{domains.format_value(value)} from spec.value", value)
 
 
 def called(round_: Round, function: Function, read: Callable[[Any], tuple[Any, str | None]]) -> Outcome:
     """What the variable's function gives, once `read` finds it sound: the value, or what is wrong with it."""
-    ask, answer = answer_to(round_, ask_of(function, inputs(round_, round_.before.value)))
+    ask, answer = answer_to(round_, function_call(function, inputs(round_, round_.before.value)))
     if answer is None:
-        return Outcome(FUNCTION, "the function is being asked", asks=(ask,))
+        return Outcome(FUNCTION, "the function is being asked", function_calls=(ask,))
     if answer.error is not None:
         return failed(answer, "the function", ask)
     value, wrong = read(answer.value)
@@ -40,10 +40,10 @@ def called(round_: Round, function: Function, read: Callable[[Any], tuple[Any, s
         wrong = f"gave more than {MAX_VALUE_BYTES // 1024} KiB"
     if wrong is not None:
         return Outcome(Reason.FUNCTION_FAILED, f"the function {wrong}", error=Reason.FUNCTION_FAILED, asked=ask.id)
-    return Outcome(FUNCTION, f"{domains.plain(value)} from the function", value, asked=ask.id)
+    return Outcome(FUNCTION, f"{domains.format_value(value)} from the function", value, asked=ask.id)
 
 
 def _of_domain(round_: Round, answer: Any) -> tuple[Any, str | None]:
-    value = domains.adopt(round_.variable.spec.domain, answer)
+    value = domains.fit_or_none(round_.variable.spec.domain, answer)
     shown = json.dumps(answer)[:80]
     return value, None if value is not None else f"gave {shown}, which is no value of the domain"

@@ -9,7 +9,7 @@ from typing import Final
 from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import LoadResponse, Schedule, ScheduleType
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.conventions.times import later
+from mabeam.core.conventions.times import add_seconds
 from mabeam.core.coordination.strategies.interface import Outcome, Round
 from mabeam.core.coordination.strategies.parameter import parameter
 
@@ -22,14 +22,14 @@ def rate(round_: Round) -> Outcome:
     if how is None:
         return parameter(round_)
     domain = round_.variable.spec.domain
-    wrong = domains.problem(domain)
+    wrong = domains.empty_reason(domain)
     if wrong is not None:
         return Outcome(Reason.INVALID_CONFIGURATION, wrong, error=Reason.INVALID_CONFIGURATION)
     if how.schedule is not None:
         base, again, told = _scheduled(how.schedule, round_.variable.metadata.creation_timestamp, round_.now)
     else:
         found = parameter(round_)
-        if found.value is None or domains.number(found.value) is None:
+        if found.value is None or domains.to_decimal(found.value) is None:
             return found
         base, again, told = float(found.value), found.again, found.message
     share, why = _yielded(how.load, round_.context.load)
@@ -48,7 +48,7 @@ def _scheduled(schedule: Schedule, since: datetime | None, now: datetime) -> tup
         max(value, min(schedule.start, end)), max(schedule.start, end)
     )  # whatever the arithmetic of floats loses
     last = schedule.type is ScheduleType.CONSTANT or step >= schedule.steps
-    next_at = later(since, (step + 1) * schedule.over_seconds / schedule.steps) if since is not None else None
+    next_at = add_seconds(since, (step + 1) * schedule.over_seconds / schedule.steps) if since is not None else None
     again = None if last or next_at is None else max(0.0, (next_at - now).total_seconds())
     return value, again, f"{schedule.type} schedule, step {step} of {schedule.steps}"
 

@@ -6,9 +6,9 @@ from mabeam.api.agent import Agent, AgentRole
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import CoordinationPattern, Topology
-from mabeam.core.algorithms.peer_graph import LARGEST_MESH, wire
+from mabeam.core.algorithms.peer_graph import LARGEST_MESH, build_peer_graph
 from mabeam.core.coordination.strategies.interface import Outcome, Round, about, failed, is_member
-from mabeam.core.functions import Ask, Language
+from mabeam.core.functions import FunctionCall, Language
 
 RULE: Final = "Wired"
 # A predicate is asked of every ordered pair, and what it finds is kept in the status.
@@ -39,7 +39,7 @@ def topology(round_: Round) -> Outcome:
                 return found
             edges = found
         value["edges"] = edges
-        joined = wire(shape.pattern, names, None, [(a, b) for a, b in edges]).joined
+        joined = build_peer_graph(shape.pattern, names, None, [(a, b) for a, b in edges]).joined
         told += f", {len(edges)} edges"
         strangers = {name for edge in edges for name in edge} - {agent.metadata.name for agent in round_.agents}
         if strangers:
@@ -65,10 +65,10 @@ def _predicate(round_: Round, cel: str, members: tuple[Agent, ...]) -> Outcome |
     # Metrics tick; who talks to whom follows from what agents are, not from how they do at the moment.
     agents = [{k: v for k, v in about(round_, agent).items() if k in _SETTLED} for agent in members]
     # So the answer to this very question comes, and no other does: one about other agents knows nothing of these.
-    ask = Ask(Language.CEL_EDGES, cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
+    ask = FunctionCall(Language.CEL_EDGES, cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
     answer = round_.answers.get(ask.id)
     if answer is None:
-        return Outcome(RULE, "the predicate is being asked", asks=(ask,))
+        return Outcome(RULE, "the predicate is being asked", function_calls=(ask,))
     if answer.error is not None:
         return failed(answer, "the predicate", ask)
     if len(answer.value) > MOST_EDGES:
