@@ -83,7 +83,7 @@ rooms: $(STAMP) ## Check who may import whom (import-linter)
 
 .PHONY: test-fast
 test-fast: $(STAMP) ## Run the tests that need no cluster, in about two minutes
-	@$(PYTEST) -n 2 -m "not ($(ON_A_CLUSTER))" tests
+	@$(PYTEST) -n 2 -m "not ($(ON_A_CLUSTER))"
 
 .PHONY: test-api
 test-api: $(STAMP) test-cluster ## Run the tests against a real apiserver only

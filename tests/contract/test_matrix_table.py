@@ -9,7 +9,7 @@ from e2e.matrix import CAUSES, HEADER, RESTARTS, SUPERVISIONS, Cause, expected, 
 from mabeam.api.agent import RestartStrategy, SupervisionStrategy
 from mabeam.api.agent_status import FailureCause
 
-# What a real cluster is not made to do here; both are in tests/unit/test_lifecycle.py, ConfigError in tests/e2e/test_endings.py.
+# Not tried on a real cluster: tests/unit/core/pods/test_lifecycle.py has both, tests/e2e/test_endings.py has ConfigError.
 NOT_TRIED = {FailureCause.CONFIG_ERROR, FailureCause.PREEMPTED}
 LINES = {line.split(" | ")[0].removeprefix("| "): line.strip("| ").split(" | ") for line in kept().splitlines()}
 

@@ -10,7 +10,7 @@ from typer.testing import CliRunner
 
 from mabeam.cli import app
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 EXAMPLES = ROOT / "examples/simulate"
 BLOCK = re.compile(r"```console\n\$ (.*mabeam simulate .*)\n((?:.*\n)*?)```")
 BLOCKS = [

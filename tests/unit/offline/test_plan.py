@@ -96,7 +96,7 @@ def test_a_time_without_an_offset_is_utc_wherever_the_plan_is_made() -> None:
         "status: {phase: Failed, containerStatuses: [{name: agent, state: {terminated: "
         "{exitCode: 1, finishedAt: '2026-01-01T00:00:30'}}}]}",
     )
-    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONPATH": str(Path(__file__).parents[2] / "operator")}
+    environment = {**os.environ, "TZ": "Asia/Tokyo", "PYTHONPATH": str(Path(__file__).parents[3] / "operator")}
     answer = subprocess.run(
         [sys.executable, "-m", "mabeam", "plan", "-f", "-", "--now", "2026-01-01T00:01:00", "-o", "json"],
         input=world(AGENT, text), env=environment, capture_output=True, text=True, check=True,

@@ -32,7 +32,7 @@ from mabeam.core.reports.report import Refusal
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 from support.builders import agent_body
 
-PAGE = (Path(__file__).parents[2] / "docs" / "agent-contract.md").read_text()
+PAGE = (Path(__file__).parents[3] / "docs" / "agent-contract.md").read_text()
 DEADLINE = 30.0
 
 

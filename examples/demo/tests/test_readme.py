@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from mabeam.agent import Agent, Directives, Identity
 from mabeam.cli import app
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 README = (ROOT / "README.md").read_text()
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 

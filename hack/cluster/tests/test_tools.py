@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "hack" / "cluster"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded import debian, tools
 from embedded.errors import ClusterError

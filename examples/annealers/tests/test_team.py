@@ -27,7 +27,7 @@ from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.api.variable_blocks import CoordinationPattern
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "annealers"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "annealers"
 DEADLINE = 20.0
 ANY_TOUR = list(range(52))
 

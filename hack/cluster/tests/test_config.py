@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parents[2] / "hack" / "cluster"))
+sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded import cgroups, cli, components, current, images, processes, status
 from embedded.components import Plan

@@ -20,7 +20,7 @@ from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision.status import parked_message
 from support.builders import START, agent_body
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 if str(ROOT) not in sys.path:
     sys.path.append(str(ROOT))
 

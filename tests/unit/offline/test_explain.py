@@ -21,7 +21,7 @@ from mabeam.offline.world import parse_now, read_world
 from support.builders import START, agent_body, an_agent
 from support.coordination import Team, a_variable, offering
 
-GOLDEN = Path(__file__).resolve().parents[1] / "golden"
+GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 WITH_VARIABLES = sorted(p.parent.name for p in GOLDEN.glob("*/world.yaml") if "OrchestrationVariable" in p.read_text())
 
 
