@@ -9,7 +9,7 @@ import yaml
 from pydantic.alias_generators import to_camel
 
 from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
-from mabeam.core.pods.spec_hash import SHAPING
+from mabeam.core.pods.spec_hash import POD_FIELDS
 from support.rendered import MANIFESTS, ROOT, Document, chart, kustomized, of_kind, the
 
 pytestmark = pytest.mark.chart
@@ -50,7 +50,7 @@ def test_what_is_judged_on_a_change_is_exactly_what_shapes_the_pod() -> None:
     (condition,) = the(shipped(), KINDS[0])["spec"]["matchConditions"]
     compared = re.findall(r"\|\| object\.spec\.\?(\w+) != oldObject\.spec\.\?(\w+)", condition["expression"])
     assert all(new == old for new, old in compared)
-    assert sorted(name for name, _ in compared) == sorted(to_camel(name) for name in SHAPING)
+    assert sorted(name for name, _ in compared) == sorted(to_camel(name) for name in POD_FIELDS)
 
 
 def test_the_policy_fails_closed_and_leaves_subresources_alone() -> None:

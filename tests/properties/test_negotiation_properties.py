@@ -17,7 +17,7 @@ from mabeam.core.coordination.offers import Gathered, gather
 from mabeam.core.coordination.strategies.negotiation import Outcome, negotiate
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
-from mabeam.shell.reconcile.early_writes import Ahead
+from mabeam.shell.reconcile.early_writes import EarlyDelivery
 from support.builders import agent_body, an_agent
 from support.coordination import SIZES, Team, a_domain, a_variable, an_offer, prefers, variable_body
 
@@ -335,7 +335,7 @@ def test_whatever_writes_are_lost_every_agent_ends_with_the_value_in_force(histo
                 team.pods["a-0-1"] = replace(team.pods["a-0-1"], generation=2**53 - 1)
         older = dict(team.maps)
         if step["lives"] is not None:
-            team.ahead = Ahead()  # all that an operator that dies remembers
+            team.early_delivery = EarlyDelivery()  # all that an operator that dies remembers
         team.pass_variable()
         team.pass_agent("a")
         generation = max(generation, _judge(team, generation))

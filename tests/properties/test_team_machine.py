@@ -165,7 +165,7 @@ class History:
         self._restart()
 
     def _restart(self) -> None:
-        self.team.ahead.keys.clear()
+        self.team.early_delivery.keys.clear()
         self.team.asked.clear()
         self.team.answers.clear()
 

@@ -25,7 +25,7 @@ from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Refusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Key, PodFacts, SystemContext, VariableSnapshot
-from mabeam.shell.reconcile.early_writes import Ahead
+from mabeam.shell.reconcile.early_writes import EarlyDelivery
 from support.builders import START, a_pod, an_agent, stamp
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}
@@ -191,7 +191,7 @@ class Team:
     answers: dict[str, dict[str, FunctionResult]] = field(default_factory=dict)
     asked: dict[str, tuple[FunctionCall, ...]] = field(default_factory=dict)
     heard_at: dict[str, datetime] = field(default_factory=dict)
-    ahead: Ahead = field(default_factory=Ahead)
+    early_delivery: EarlyDelivery = field(default_factory=EarlyDelivery)
     lives: int | None = None
     lapses: dict[str, HealthChange] = field(default_factory=dict)
 
@@ -270,7 +270,7 @@ class Team:
         status = agent.status.model_copy(update={"directives": delivery.directives})
         decision = Decision(status, "", delivery.effects)
         if self.implying and lapse is HealthChange.NONE:  # a lapse is in the status too, which then comes first
-            decision = self.ahead.of_its_status(Key("Agent", "team", name), snapshot, decision)
+            decision = self.early_delivery.before_status(Key("Agent", "team", name), snapshot, decision)
         if decision.status != agent.status:
             self.status_writes += 1
             assert delivery.directives is not None

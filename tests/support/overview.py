@@ -7,7 +7,7 @@ from mabeam.api.rest import Capacity, Load, OperatorInfo, Source, Usage
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.decision import RecordedEvent
 from mabeam.core.reports.report import Report
-from mabeam.core.views.agent import SeenAgent
+from mabeam.core.views.agent import ObservedAgent
 from mabeam.core.views.system import ProcessCounters
 from mabeam.core.views.variable import SeenVariable
 from support.builders import agent_body, at, stamp
@@ -82,16 +82,16 @@ def temperature_body() -> JsonDict:
     }
 
 
-def planner() -> SeenAgent:
+def planner() -> ObservedAgent:
     """With what it reports and uses."""
     report = Report(performance={"": 0.9, "latency": 12.0}, numbers={"temperature": 0.4}, weights={"temperature": 2.0})
     usage = Usage(cpu=0.2, memory=33_554_432, pods=1, source=Source.METRICS_API)
-    return SeenAgent(Agent.model_validate(planner_body()), report=report, usage=usage)
+    return ObservedAgent(Agent.model_validate(planner_body()), report=report, usage=usage)
 
 
-def critic() -> SeenAgent:
+def critic() -> ObservedAgent:
     """Of which nothing is heard yet."""
-    return SeenAgent(Agent.model_validate(critic_body()))
+    return ObservedAgent(Agent.model_validate(critic_body()))
 
 
 def temperature() -> SeenVariable:

@@ -19,8 +19,8 @@ from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, Key, Progress
 from mabeam.core.supervision import ledger as budget
-from mabeam.core.supervision.working_set import LAST_INCARNATION
-from mabeam.shell.reconcile.early_writes import FirstWords
+from mabeam.core.supervision.working_set import MAX_INCARNATION
+from mabeam.shell.reconcile.early_writes import DeferredStatus
 from mabeam.state.parse_objects import parse_agent
 from mabeam.state.parse_pods import parse_pod
 from support.builders import START
@@ -68,7 +68,7 @@ class World:
     held: str | None = None
     over: str | None = None
     progress: dict[str, Progress] = field(default_factory=dict)
-    first_words: FirstWords = field(default_factory=FirstWords)
+    deferred_status: DeferredStatus = field(default_factory=DeferredStatus)
     pods: dict[str, JsonDict] = field(default_factory=dict)
     writes: list[Write] = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -143,14 +143,14 @@ class World:
         self._judge_pass(snapshot, decision)
         if self.implying:
             moment = (self.now - START).total_seconds()
-            decision = self.first_words.held_back(KEY, snapshot, decision, self.now, moment)
+            decision = self.deferred_status.defer(KEY, snapshot, decision, self.now, moment)
         before = len(self.writes)
         try:
             self._carry_out(decision)
         except OperatorDied:
             self.deaths += 1
             self.crash_at = None
-            self.first_words = FirstWords()  # all that it remembers
+            self.deferred_status = DeferredStatus()  # all that it remembers
             return max(1, len(self.writes) - before)
         self.wake_at = None
         if decision.requeue_after is not None:
@@ -225,7 +225,7 @@ class World:
         stored = {record.ordinal: record for record in snapshot.agent.status.pods}
         after = {record.ordinal: record for record in decision.status.pods}
         for ordinal, record in after.items():
-            if ordinal in stored and record.incarnation < stored[ordinal].incarnation < LAST_INCARNATION:
+            if ordinal in stored and record.incarnation < stored[ordinal].incarnation < MAX_INCARNATION:
                 raise ImpossibleState(f"the incarnation of ordinal {ordinal} shrinks")
         for effect in decision.effects:
             ordinal = int(effect.name.rsplit("-", 2)[1])

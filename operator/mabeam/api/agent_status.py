@@ -68,6 +68,11 @@ class PodRecord(StatusModel):
     ] = None
     reason: ShortText | None = None
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the record wants a pod of its incarnation to run: Starting or Running."""
+        return self.state in (AgentState.STARTING, AgentState.RUNNING)
+
 
 class Failure(StatusModel):
     """One line of the ledger: what ended, when, why, where, and whether it spent budget."""

@@ -64,12 +64,10 @@ class Life:
             # Not by a rule for its exit code, nor because a single try failed.
             last = budget.failures_in_window(after.failures, after.failures[-1].time, window)
             self.exhausted += last > tolerance.max_failures
-        known = {(failure.time, failure.pod) for failure in before.failures}
-        for failure in after.failures:
-            if (failure.time, failure.pod) not in known:
-                self.causes[str(failure.cause)] = self.causes.get(str(failure.cause), 0) + 1
-                inside = budget.failures_in_window(after.failures, failure.time, window)
-                self.most_in_window = max(self.most_in_window, inside)
+        for failure in budget.new_failures(before, after):
+            self.causes[str(failure.cause)] = self.causes.get(str(failure.cause), 0) + 1
+            inside = budget.failures_in_window(after.failures, failure.time, window)
+            self.most_in_window = max(self.most_in_window, inside)
 
     def see_supervisor(self, supervisor: Supervisor, before: SupervisorStatus) -> None:
         """Take in a Supervisor's new status."""

@@ -4,12 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from mabeam.api.agent_status import AgentState, PodRecord
+from mabeam.api.agent_status import PodRecord
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.pods.resources import Amounts, same_amounts
+from mabeam.core.pods.resources import ContainerResources, same_resources
 from mabeam.core.snapshot import PodFacts
-
-_ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
 
 @dataclass(frozen=True)
@@ -24,7 +22,7 @@ class RolloutState:
     replicas: int = 1
     shape: str = ""
     migrations: int = 0
-    amounts: Amounts | None = None
+    amounts: ContainerResources | None = None
 
 
 Ready = tuple[PodFacts, ...]
@@ -32,7 +30,7 @@ Ready = tuple[PodFacts, ...]
 
 def _whole(seen: RolloutState, ready: Ready) -> bool:
     """Every replica that is wanted is there and ready, and no other one."""
-    alive = sum(1 for record in seen.records if record.state in _ALIVE)
+    alive = sum(1 for record in seen.records if record.is_alive)
     return alive == len(ready) == seen.replicas
 
 
@@ -41,7 +39,7 @@ def _started(seen: RolloutState, ready: Ready) -> bool:
 
 
 def _stopped(seen: RolloutState, ready: Ready) -> bool:
-    return seen.live == 0 and all(record.state not in _ALIVE for record in seen.records)
+    return seen.live == 0 and all(not record.is_alive for record in seen.records)
 
 
 def _scaled(seen: RolloutState, ready: Ready) -> bool:
@@ -63,7 +61,7 @@ def _resized(seen: RolloutState, ready: Ready) -> bool:
         return bool(ready)
     wanted = seen.amounts.to_wire()
     return bool(ready) and all(
-        same_amounts(pod.resources, wanted) and pod.resize is None and same_amounts(pod.actual or wanted, wanted)
+        same_resources(pod.resources, wanted) and pod.resize is None and same_resources(pod.actual or wanted, wanted)
         for pod in ready
     )
 
@@ -85,7 +83,7 @@ def infeasible_resize(seen: RolloutState, ready: Ready, *, late: bool) -> str | 
         return None
     wanted = seen.amounts.to_wire()
     for pod in ready:
-        asked = pod.resources is not None and same_amounts(pod.resources, wanted)
+        asked = pod.resources is not None and same_resources(pod.resources, wanted)
         if asked and (pod.resize == "Infeasible" or (pod.resize == "Deferred" and late)):
             return f"{pod.name}: {pod.resize_message or pod.resize}"
     return None

@@ -14,7 +14,13 @@ from mabeam.core.directives.generations import stored_directives
 from mabeam.core.directives.last_good import parameters_in_force
 from mabeam.core.pods import spec_hash
 from mabeam.core.pods.lifecycle import is_live
-from mabeam.core.pods.resources import RESIZABLE, Amounts, allotted, declared, same_amounts
+from mabeam.core.pods.resources import (
+    RESIZABLE,
+    ContainerResources,
+    allotted_resources,
+    declared_resources,
+    same_resources,
+)
 from mabeam.core.snapshot import AgentSnapshot
 
 EXHAUSTED: Final = "ResourceExhausted"
@@ -30,7 +36,7 @@ class SpecOverrides:
 
     directives: EffectiveSet
     shape: str
-    resources: Amounts | None
+    resources: ContainerResources | None
     shares: dict[str, str]
     migrations: int
     reconfigurations: int
@@ -48,19 +54,19 @@ def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
     reconfigurations = (status.reconfigurations or 0) + _newly(told, before, DirectiveAction.RECONFIGURE)
     shares = _shares(told, before)
     resources = _resources(snapshot, shares)
-    shape = spec_hash.shape(_prioritised(agent.spec, told), reconfigurations)
+    shape = spec_hash.effective_pod_hash(_prioritised(agent.spec, told), reconfigurations)
     return SpecOverrides(told, shape, resources, shares, migrations, reconfigurations)
 
 
-def _resources(snapshot: AgentSnapshot, shares: dict[str, str]) -> Amounts | None:
+def _resources(snapshot: AgentSnapshot, shares: dict[str, str]) -> ContainerResources | None:
     """What the main container is to have: its share; and when nobody allots it any more, what it declares, until it has that."""
     spec, effective = snapshot.agent.spec, snapshot.agent.status.effective
     if any(resource in shares for resource in RESIZABLE):
-        return allotted(spec, shares)[0]
-    own = declared(spec)
+        return allotted_resources(spec, shares)[0]
+    own = declared_resources(spec)
     resized = effective is not None and effective.resources
     differ = (
-        is_live(pod) and pod.resources and not same_amounts(pod.resources, own.to_wire()) for pod in snapshot.pods
+        is_live(pod) and pod.resources and not same_resources(pod.resources, own.to_wire()) for pod in snapshot.pods
     )
     return own if resized and any(differ) else None
 

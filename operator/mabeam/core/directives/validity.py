@@ -9,7 +9,7 @@ from mabeam.api.base import QUANTITY_PATTERN, JsonDict
 from mabeam.api.directive import DirectiveAction
 from mabeam.core.directives.desired import NETWORK_PRIORITY, invalid_peers
 from mabeam.core.directives.replicas import invalid_step
-from mabeam.core.pods.resources import allotted
+from mabeam.core.pods.resources import allotted_resources
 
 # --- what the operator itself refuses -----------------------------------------------------------------------------------------
 
@@ -40,7 +40,7 @@ def _wrong_active(agent: Agent, parameters: JsonDict) -> str | None:
 def _wrong_resources(agent: Agent, parameters: JsonDict) -> str | None:
     amounts = {name: amount for name, amount in parameters.items() if name != NETWORK_PRIORITY}
     wrong = next((name for name, amount in amounts.items() if not _is_quantity(amount)), None)
-    return f"the amount of {wrong} must be a quantity" if wrong else allotted(agent.spec, parameters)[1]
+    return f"the amount of {wrong} must be a quantity" if wrong else allotted_resources(agent.spec, parameters)[1]
 
 
 def _is_quantity(amount: Any) -> bool:

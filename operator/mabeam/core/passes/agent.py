@@ -27,7 +27,7 @@ from mabeam.core.supervision.pod_effects import act, same_intent, turns
 from mabeam.core.supervision.records import incarnate, next_record
 from mabeam.core.supervision.release import probe, release
 from mabeam.core.supervision.rollout import roll
-from mabeam.core.supervision.working_set import Pass, by_ordinal, stored_records
+from mabeam.core.supervision.working_set import AgentPass, by_ordinal, stored_records
 from mabeam.core.tree import child_state, instruction
 
 # The largest number a status can hold (api/base.py Count).
@@ -49,7 +49,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     agent = snapshot.agent
     supervision, reborn = instruction.adopt_instruction(before.supervision, snapshot.word)
     wanted_down = working_set.is_wanted_down(snapshot)
-    run = Pass(
+    pass_ = AgentPass(
         snapshot,
         now,
         list(before.failures),
@@ -62,53 +62,53 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
         shape=orders.shape,
         resources=orders.resources,
     )
-    migrated_by = _told_to_move(run)
-    released = release(run, reborn)
-    fresh = released or probe(run)
+    migrated_by = _told_to_move(pass_)
+    released = release(pass_, reborn)
+    fresh = released or probe(pass_)
     stored = stored_records(snapshot)
     pods = by_ordinal(snapshot.pods)
     for ordinal in sorted({*stored, *pods, *range(agent.spec.replicas)}):
         own = pods.get(ordinal, ())
-        wanted = ordinal < agent.spec.replicas and not wanted_down and run.parked_at is None
-        record = next_record(run, ordinal, stored.get(ordinal), own, wanted, fresh)
+        wanted = ordinal < agent.spec.replicas and not wanted_down and pass_.parked_at is None
+        record = next_record(pass_, ordinal, stored.get(ordinal), own, wanted, fresh)
         if (
             reborn
             and wanted
             and record is not None
             and record.incarnation == getattr(stored.get(ordinal), "incarnation", 0)
         ):
-            record = incarnate(run, record, None)
+            record = incarnate(pass_, record, None)
         if record is not None:
-            run.records[ordinal] = record
-    _judge_endings(run, stored, pods)
-    roll(run, pods)
-    turn = turns(run, pods)
-    for ordinal, record in run.records.items():
+            pass_.records[ordinal] = record
+    _judge_endings(pass_, stored, pods)
+    roll(pass_, pods)
+    turn = turns(pass_, pods)
+    for ordinal, record in pass_.records.items():
         if same_intent(record, stored.get(ordinal)):
-            act(run, record, pods.get(ordinal, ()), turn)
-        run.records[ordinal] = _terminating(record, pods.get(ordinal, ()))
-    ready = tuple(pod for pod in snapshot.pods if run.is_current(pod) and lifecycle.is_ready(pod))
-    rests = wanted_down or working_set.at_rest(run.records.values())
-    seen = _seen_of(run, orders, agent.spec.replicas)
-    delivery = deliver(snapshot, ready, rests, now, _lapse(run, released), orders, seen)
+            act(pass_, record, pods.get(ordinal, ()), turn)
+        pass_.records[ordinal] = _terminating(record, pods.get(ordinal, ()))
+    ready = tuple(pod for pod in snapshot.pods if pass_.is_current(pod) and lifecycle.is_ready(pod))
+    rests = wanted_down or working_set.at_rest(pass_.records.values())
+    seen = _seen_of(pass_, orders, agent.spec.replicas)
+    delivery = deliver(snapshot, ready, rests, now, _lapse(pass_, released), orders, seen)
     policy = network_policy_effects(snapshot, orders.directives)
     status = before.model_copy(
         update={
             "observed_generation": agent.metadata.generation,
             "role": orders.directives.role or agent.spec.role_name,
-            "active": not wanted_down and run.parked_at is None and orders.directives.active,
-            "pods": tuple(run.records[ordinal] for ordinal in sorted(run.records)),
-            "restarts": min(run.restarts, MOST_COUNTED),
-            "disruptions": min(run.disruptions, MOST_COUNTED),
-            "replicas": sum(1 for record in run.records.values() if record.state in working_set.ALIVE),
+            "active": not wanted_down and pass_.parked_at is None and orders.directives.active,
+            "pods": tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records)),
+            "restarts": min(pass_.restarts, MOST_COUNTED),
+            "disruptions": min(pass_.disruptions, MOST_COUNTED),
+            "replicas": sum(1 for record in pass_.records.values() if record.is_alive),
             "ready_replicas": len(ready),
             "selector": f"{LABEL_AGENT}={agent.metadata.name}",
             "spec_hash": spec_hash.spec_hash(snapshot.user_spec),
-            "failures": budget.trim(run.ledger, agent.spec.fault_tolerance),
-            "parked_at": run.parked_at,
-            "probed_at": run.probed_at,
+            "failures": budget.trim(pass_.ledger, agent.spec.fault_tolerance),
+            "parked_at": pass_.parked_at,
+            "probed_at": pass_.probed_at,
             "released_by": annotation_request(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
-            "migrations": run.migrations or None,
+            "migrations": pass_.migrations or None,
             "migrated_by": migrated_by,
             "reconfigurations": orders.reconfigurations or None,
             "effective": EffectiveAgent(
@@ -124,17 +124,17 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     return Decision(
         status=status,
         status_reason=summary.status_reason(before, status),
-        effects=(*run.effects, *delivery.effects, *policy),
-        events=summary.told(agent, run.events),
-        requeue_after=soonest(run.requeue, delivery.requeue_after),
+        effects=(*pass_.effects, *delivery.effects, *policy),
+        events=summary.told(agent, pass_.events),
+        requeue_after=soonest(pass_.requeue, delivery.requeue_after),
         function_calls=orders.directives.function_calls,
     )
 
 
-def _seen_of(run: Pass, orders: SpecOverrides, replicas: int) -> RolloutState:
+def _seen_of(pass_: AgentPass, orders: SpecOverrides, replicas: int) -> RolloutState:
     """How far the agent's pods are with what it is told about them."""
-    live = sum(1 for pod in run.snapshot.pods if lifecycle.is_live(pod))
-    records = tuple(run.records[ordinal] for ordinal in sorted(run.records))
+    live = sum(1 for pod in pass_.snapshot.pods if lifecycle.is_live(pod))
+    records = tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records))
     return RolloutState(records, live, replicas, orders.shape, orders.migrations, orders.resources)
 
 
@@ -144,19 +144,19 @@ def _terminating(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord:
     return record if record.terminating == lingers else record.model_copy(update={"terminating": lingers})
 
 
-def _lapse(run: Pass, released: bool) -> HealthChange:
+def _lapse(pass_: AgentPass, released: bool) -> HealthChange:
     """Whether this pass found an abnormal end that its directives may be to blame for, or the agent begins anew."""
-    found = run.ledger[len(run.snapshot.agent.status.failures) :]
+    found = pass_.ledger[len(pass_.snapshot.agent.status.failures) :]
     if any(failure.counted and failure.cause is not FailureCause.NORMAL_EXIT for failure in found):
         return HealthChange.FAILED
     return HealthChange.RELEASED if released else HealthChange.NONE
 
 
-def _told_to_move(run: Pass) -> str | None:
+def _told_to_move(pass_: AgentPass) -> str | None:
     """The value of the annotation that was used; a new one is one more migration, in which every replica takes part."""
-    before = run.snapshot.agent.status
-    asked = annotation_request(run.snapshot.agent.metadata, ANNOTATION_MIGRATE)
+    before = pass_.snapshot.agent.status
+    asked = annotation_request(pass_.snapshot.agent.metadata, ANNOTATION_MIGRATE)
     if not asked or asked == before.migrated_by:
         return before.migrated_by
-    run.migrations = min(run.migrations + 1, MOST_COUNTED)
+    pass_.migrations = min(pass_.migrations + 1, MOST_COUNTED)
     return asked

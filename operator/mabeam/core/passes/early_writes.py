@@ -24,13 +24,13 @@ from mabeam.core.snapshot import AgentSnapshot
 Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
 
 # What is told of a new agent may wait this long for its pods to run, so that one status write tells all of it.
-FIRST_WORD_SECONDS: Final = 2.0
+FIRST_STATUS_SECONDS: Final = 2.0
 # When very many start at once, the apiserver's time belongs to their pods: words on those that do not run yet are paced.
-FIRST_WORDS_A_SECOND: Final = 100
+FIRST_STATUSES_PER_SECOND: Final = 100
 MOST_SECONDS: Final = 30.0
 
 
-def first_word(
+def defer_first_status(
     snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, decide: Decide, left: float
 ) -> Decision[AgentStatus]:
     """The decision; on a new agent its first pods without a status yet, or nothing while they are on their way.
@@ -45,7 +45,7 @@ def first_word(
     return decision
 
 
-def delivered_first(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> Decision[AgentStatus]:
+def deliver_before_status(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> Decision[AgentStatus]:
     """The decision; of a new generation of directives only the writes that deliver it, to be told of by the pass after.
 
     The status comes first when the pass has anything else to tell or to do, and when ConfigMap, pods and status do not agree on
@@ -64,9 +64,9 @@ def _differ_in_directives_only(before: AgentStatus, after: AgentStatus) -> bool:
     return after.model_copy(update={"directives": before.directives}) == before
 
 
-def patience(others: int) -> float:
+def first_status_delay(others: int) -> float:
     """For how many seconds the first status of one more new agent may wait, when so many others were not told of yet."""
-    return min(FIRST_WORD_SECONDS + others / FIRST_WORDS_A_SECOND, MOST_SECONDS)
+    return min(FIRST_STATUS_SECONDS + others / FIRST_STATUSES_PER_SECOND, MOST_SECONDS)
 
 
 def _starts(

@@ -12,7 +12,7 @@ from mabeam.core.snapshot import PodFacts, Progress
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class PodExit:
     """How an incarnation ended, and when."""
 
     kind: ExitKind
@@ -27,9 +27,9 @@ class Ending:
         if self.cause is FailureCause.NORMAL_EXIT:
             return f"exit code {self.exit_code} (normal)"
         if self.cause is FailureCause.CRASH and self.exit_code is not None:
-            return exit_words(self.exit_code, self.message)
-        detail = self.message if self.cause in START_CAUSES else None
-        words = CAUSE_WORDS.get(self.cause, str(self.cause))
+            return describe_exit_code(self.exit_code, self.message)
+        detail = self.message if self.cause in START_FAILURE_CAUSES else None
+        words = CAUSE_DESCRIPTIONS.get(self.cause, str(self.cause))
         return f"{words} ({detail or self.reason})" if detail or self.reason else words
 
 
@@ -37,12 +37,12 @@ class Ending:
 _WORDS_LENGTH: Final = 256
 
 
-def exit_words(code: int, message: str | None) -> str:
+def describe_exit_code(code: int, message: str | None) -> str:
     """An exit code in words, with what the process said of it."""
     return f"exit code {code}: {message[:_WORDS_LENGTH]}" if message else f"exit code {code}"
 
 
-CAUSE_WORDS: Final = {
+CAUSE_DESCRIPTIONS: Final = {
     FailureCause.OOM: "out of memory",
     FailureCause.CRASH: "the pod failed",
     FailureCause.IMAGE_ERROR: "its image could not be pulled in time",
@@ -54,7 +54,7 @@ CAUSE_WORDS: Final = {
     FailureCause.PREEMPTED: "preempted",
     FailureCause.NODE_LOST: "its node was lost",
 }
-START_CAUSES: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
+START_FAILURE_CAUSES: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
 
 # Reasons of the pod condition DisruptionTarget (KEP-3329).
 DISRUPTION_CAUSES: Final = {
@@ -121,14 +121,14 @@ def is_ready(pod: PodFacts) -> bool:
     return is_running(pod) and pod.ready
 
 
-def start_trouble(pod: PodFacts) -> str | None:
+def start_failure_reason(pod: PodFacts) -> str | None:
     """Why the pod cannot start, in the kubelet's own word; None when nothing says that it cannot."""
     if pod.main.state == "waiting" and pod.main.reason in IMAGE_REASONS | CONFIG_REASONS:
         return pod.main.reason
     return None
 
 
-def same_trouble(one: str, other: str | None) -> bool:
+def is_same_start_failure(one: str, other: str | None) -> bool:
     """Whether two reasons tell of the same trouble: the kubelet alternates ErrImagePull and ImagePullBackOff at every try."""
     return one == other or any(one in kin and other in kin for kin in (IMAGE_REASONS, CONFIG_REASONS))
 
@@ -145,7 +145,7 @@ def start_deadline(pod: PodFacts, spec: AgentSpec) -> datetime | None:
     return pod.scheduled_at + timedelta(seconds=spec.start_timeout_seconds)
 
 
-def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
+def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
     """How the pod ended, None while it has not; the time is the container's `finishedAt`, bounded by `now`.
 
     An exit that came before the disruption or the deletion is the agent's own; one that followed it is its consequence.
@@ -154,7 +154,7 @@ def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
     disrupted = _disruption(pod)
     over = pod.deleting or is_terminal(pod) or pod.main.state == "terminated"
     if over and disrupted is not None and not _came_first(finished, pod.disrupted_at):
-        return Ending(
+        return PodExit(
             ExitKind.DISRUPTION,
             disrupted,
             finished or now,
@@ -163,19 +163,19 @@ def ending(pod: PodFacts, spec: AgentSpec, now: datetime) -> Ending | None:
             pod.message,
         )
     if pod.deleting and not _came_first(finished, pod.deletion_requested_at):
-        return Ending(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, finished or now, pod.main.exit_code)
+        return PodExit(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, finished or now, pod.main.exit_code)
     if pod.main.state == "terminated":
         return _exit(pod, spec, finished or now)
     if pod.phase == "Succeeded":
-        return Ending(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, now, 0, "Completed")
+        return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, now, 0, "Completed")
     if pod.phase == "Failed":
-        return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, now, pod.main.exit_code, pod.reason, pod.message)
+        return PodExit(ExitKind.ABNORMAL, FailureCause.CRASH, now, pod.main.exit_code, pod.reason, pod.message)
     if pod.reported_failed is not None:
-        return Ending(ExitKind.ABNORMAL, FailureCause.REPORTED, now, reason=pod.reported_failed or "no reason given")
+        return PodExit(ExitKind.ABNORMAL, FailureCause.REPORTED, now, reason=pod.reported_failed or "no reason given")
     deadline = start_deadline(pod, spec)
     if deadline is not None and now >= deadline:
         cause = FailureCause.IMAGE_ERROR if pod.main.reason in IMAGE_REASONS else FailureCause.CONFIG_ERROR
-        return Ending(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
+        return PodExit(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
     return None
 
 
@@ -198,13 +198,13 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
     return add_seconds(since, timeout_seconds)
 
 
-def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> Ending:
+def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> PodExit:
     code, reason = pod.main.exit_code, pod.main.reason
     if reason == "OOMKilled":
-        return Ending(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, last_line(pod.main.message))
+        return PodExit(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, last_line(pod.main.message))
     if code == 0 or code in spec.normal_exit_codes:
-        return Ending(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
-    return Ending(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
+        return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
+    return PodExit(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
 
 
 def last_line(text: str | None) -> str | None:

@@ -23,7 +23,7 @@ BANDWIDTH_ANNOTATIONS: Final = ("kubernetes.io/ingress-bandwidth", "kubernetes.i
 
 
 @dataclass(frozen=True, slots=True)
-class Amounts:
+class ContainerResources:
     """Requests and limits by resource, as quantities."""
 
     requests: Mapping[str, str] = field(default_factory=dict)
@@ -41,7 +41,7 @@ def main_container(containers: list[JsonDict]) -> JsonDict:
 
 
 @memoize_by_identity
-def declared(spec: AgentSpec) -> Amounts:
+def declared_resources(spec: AgentSpec) -> ContainerResources:
     """What the agent's main container declares: the template's own words, then those of `spec.resources`."""
     own = spec.resources or AgentResources()
     requests, limits = dict(own.requests or {}), dict(own.limits or {})
@@ -52,7 +52,7 @@ def declared(spec: AgentSpec) -> Amounts:
         requests |= _quantities(written.get("requests"))
         limits |= _quantities(written.get("limits"))
     # A limit without a request is a request of as much: so the apiserver defaults it.
-    return Amounts({**{r: limits[r] for r in RESIZABLE if r in limits}, **requests}, limits)
+    return ContainerResources({**{r: limits[r] for r in RESIZABLE if r in limits}, **requests}, limits)
 
 
 def _quantities(found: Any) -> dict[str, str]:
@@ -69,13 +69,13 @@ def _is_quantity(text: str) -> bool:
     return True
 
 
-def allotted(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Amounts, str | None]:
+def allotted_resources(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[ContainerResources, str | None]:
     """What the main container gets of an allocation, and why it cannot have it; what it declares, when it cannot.
 
     Requests become the share; limits move with them in proportion, no higher than the agent's own bounds: the pod's QoS class
     stays, as a resize has to leave it (KEP-1287).
     """
-    before = declared(spec)
+    before = declared_resources(spec)
     requests, limits = dict(before.requests), dict(before.limits)
     most = {b.resource: b.max for b in (spec.resources.bounds or ())} if spec.resources is not None else {}
     for resource in RESIZABLE:
@@ -95,7 +95,7 @@ def allotted(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Amounts, str |
         requests[resource] = share
         if limit is not None:  # equal ones stay equal to the letter: that is what the class Guaranteed means
             limits[resource] = share if limit == was else _limit(resource, amount, was, limit, bound)
-    return Amounts(requests, limits), None
+    return ContainerResources(requests, limits), None
 
 
 def _limit(resource: str, amount: Fraction, was: Fraction, limit: Fraction, bound: Fraction | None) -> str:
@@ -106,7 +106,7 @@ def _limit(resource: str, amount: Fraction, was: Fraction, limit: Fraction, boun
     return unit.write(max(unit.ceil(amount), unit.floor(moved)))
 
 
-def same_amounts(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
+def same_resources(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
     """Whether two containers' `resources` mean the same cpu and memory, however they are written."""
     return _resizable(one) == _resizable(other)
 

@@ -21,7 +21,7 @@ from mabeam.api.names import (
 )
 from mabeam.api.pod_template import PodTemplate
 from mabeam.core.conventions.metadata import owner_reference, pod_labels
-from mabeam.core.pods.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, Amounts, main_container
+from mabeam.core.pods.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, ContainerResources, main_container
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.snapshot import PodDefaults
 
@@ -44,7 +44,7 @@ def pod_body(
     defaults: PodDefaults,
     avoid: str | None = None,
     made_from: str | None = None,
-    resources: Amounts | None = None,
+    resources: ContainerResources | None = None,
 ) -> JsonDict:
     """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays.
 

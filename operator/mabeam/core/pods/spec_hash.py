@@ -9,7 +9,7 @@ from mabeam.core.conventions.hashing import short_digest
 from mabeam.core.memoize import memoize_by_identity
 
 # The fields of the spec that shape the pod. A change of any replaces the pods; `replicas`, budgets and preferences do not.
-SHAPING: Final = (
+POD_FIELDS: Final = (
     "role",
     "custom_role",
     "module",
@@ -21,7 +21,7 @@ SHAPING: Final = (
     "shutdown",
 )
 
-_SHAPING_ON_THE_WIRE: Final = frozenset(to_camel(name) for name in SHAPING)
+_WIRE_POD_FIELDS: Final = frozenset(to_camel(name) for name in POD_FIELDS)
 
 
 def pod_hash(spec: AgentSpec) -> str:
@@ -29,7 +29,7 @@ def pod_hash(spec: AgentSpec) -> str:
     return _hashes(spec)[0]
 
 
-def shape(spec: AgentSpec, reconfigurations: int) -> str:
+def effective_pod_hash(spec: AgentSpec, reconfigurations: int) -> str:
     """The hash of what shapes the pod: its spec, and how often directives had the pods made anew."""
     own = pod_hash(spec)
     return short_digest([own, reconfigurations]) if reconfigurations else own
@@ -47,7 +47,7 @@ def spec_hash(spec: AgentSpec) -> str:
 @memoize_by_identity
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
-    shape = {name: value for name, value in whole.items() if name in _SHAPING_ON_THE_WIRE}
+    shape = {name: value for name, value in whole.items() if name in _WIRE_POD_FIELDS}
     if "resources" in shape:  # what an allocation may do with them is in no pod
         made = {name: value for name, value in shape["resources"].items() if name not in ("bounds", "cpuWeight")}
         shape = {name: value for name, value in (shape | {"resources": made}).items() if name != "resources" or made}

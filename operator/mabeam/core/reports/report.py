@@ -15,6 +15,9 @@ def expects_reports(agent: Agent) -> bool:
     return agent.spec.module is not None
 
 
+# The name by which variables and `/v1` know the metric that a report carries without a label (under "").
+PRIMARY_METRIC: Final = "performance"
+
 MAX_BYTES: Final = 65_536
 MAX_SERIES: Final = 512
 MAX_PROBLEMS: Final = 16

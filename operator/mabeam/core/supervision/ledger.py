@@ -37,6 +37,14 @@ def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Fai
     return tuple(ledger[at] for at in kept)
 
 
+def new_failures(before: AgentStatus, after: AgentStatus) -> tuple[Failure, ...]:
+    """The failures in the status `after` that are not in the status `before`, by (time, pod): the ledger is trimmed, so
+    that neither its length nor a position in it tells which are new.
+    """
+    known = {(failure.time, failure.pod) for failure in before.failures}
+    return tuple(failure for failure in after.failures if (failure.time, failure.pod) not in known)
+
+
 def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) -> int:
     """How many restarts of this ordinal came since its last healthy spell, the newest failure's own restart not included.
 

@@ -9,17 +9,16 @@ from mabeam.api.agent_status import AgentState, PodRecord
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods import spec as objects
-from mabeam.core.pods.resources import same_amounts
+from mabeam.core.pods.resources import same_resources
 from mabeam.core.snapshot import PodFacts
-from mabeam.core.supervision import working_set
-from mabeam.core.supervision.working_set import Pass, current_pod
+from mabeam.core.supervision.working_set import AgentPass, current_pod
 
 
 def same_intent(record: PodRecord, stored: PodRecord | None) -> bool:
     """Whether the record wants of its pods what the stored one wanted: only then may anything be done to them."""
     if stored is None or record.incarnation != stored.incarnation:
         return False
-    return record.state == stored.state or {record.state, stored.state} == working_set.ALIVE
+    return record.state == stored.state or (record.is_alive and stored.is_alive)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,22 +32,22 @@ class Turns:
     comes: int | None = None
 
 
-def turns(run: Pass, pods: Mapping[int, tuple[PodFacts, ...]]) -> Turns | None:
+def turns(pass_: AgentPass, pods: Mapping[int, tuple[PodFacts, ...]]) -> Turns | None:
     """Whose turn it is; None when each ordinal stands for itself (OneForOne).
 
     Follows from records and pods alone: what must go is what still may run and is not its ordinal's current incarnation.
     """
-    if run.snapshot.agent.spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE:
+    if pass_.snapshot.agent.spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE:
         return None
     going = [
         ordinal
-        for ordinal, record in run.records.items()
-        if any(_may_still_run(run, pod) for pod in _doomed(run, record, pods.get(ordinal, ())))
+        for ordinal, record in pass_.records.items()
+        if any(_may_still_run(pass_, pod) for pod in _doomed(pass_, record, pods.get(ordinal, ())))
     ]
     coming = (
         ordinal
-        for ordinal, record in run.records.items()
-        if record.state in working_set.ALIVE and not _is_up(current_pod(record, pods.get(ordinal, ())))
+        for ordinal, record in pass_.records.items()
+        if record.is_alive and not _is_up(current_pod(record, pods.get(ordinal, ())))
     )
     return Turns(max(going, default=None), min(coming, default=None))
 
@@ -57,10 +56,10 @@ def _is_up(pod: PodFacts | None) -> bool:
     return pod is not None and lifecycle.is_ready(pod)
 
 
-def _doomed(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
+def _doomed(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
     """The ordinal's pods that may run and should not."""
-    current = current_pod(record, pods) if record.state in working_set.ALIVE else None
-    serves = _overlaps(run, record)
+    current = current_pod(record, pods) if record.is_alive else None
+    serves = _overlaps(pass_, record)
     return tuple(
         pod
         for pod in pods
@@ -68,82 +67,82 @@ def _doomed(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[P
     )
 
 
-def _overlaps(run: Pass, record: PodRecord) -> bool:
+def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:
     """Whether the old pod of a moving replica serves until the new one is ready: where the others are its equals, and on request.
 
     A single replica must never run twice, and one that others depend on starts and stops in its turn.
     """
-    spec = run.snapshot.agent.spec
+    spec = pass_.snapshot.agent.spec
     equals = spec.replicas > 1 and spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE
     moves = record.migrating_from is not None and record.state is AgentState.STARTING
     return moves and equals and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
 
 
-def act(run: Pass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | None = None) -> None:
+def act(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | None = None) -> None:
     """Add the writes that bring the ordinal's pods to what its record says: deletions first, then the creation.
 
     With `turn` only when it is the ordinal's.
     """
-    alive = record.state in working_set.ALIVE
+    alive = record.is_alive
     current = current_pod(record, pods)
     older = tuple(pod for pod in pods if pod is not current)
-    doomed = _doomed(run, record, pods)
+    doomed = _doomed(pass_, record, pods)
     for pod in doomed:
-        waits = turn is not None and turn.goes not in (None, record.ordinal) and _may_still_run(run, pod)
+        waits = turn is not None and turn.goes not in (None, record.ordinal) and _may_still_run(pass_, pod)
         if not pod.deleting and not waits:
-            run.effects.append(_delete(run, pod, "stopped" if not alive else "superseded"))
-    for pod in _spent(record, current, older, run.snapshot.agent.spec.replicas):
-        run.effects.append(_delete(run, pod, "newer-log-kept", can_wait=True))
+            pass_.effects.append(_delete(pass_, pod, "stopped" if not alive else "superseded"))
+    for pod in _spent(record, current, older, pass_.snapshot.agent.spec.replicas):
+        pass_.effects.append(_delete(pass_, pod, "newer-log-kept", can_wait=True))
     if alive and current is not None:
-        _resize(run, current)
-    if not alive or current is not None or any(_may_still_run(run, pod) for pod in doomed):
+        _resize(pass_, current)
+    if not alive or current is not None or any(_may_still_run(pass_, pod) for pod in doomed):
         return
     if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):
         return
     # A time further away than any backoff can be was written by a clock that has since been stepped back.
-    backoff = run.snapshot.agent.spec.fault_tolerance.backoff
-    furthest = run.now + timedelta(seconds=backoff.max_seconds + 1)
-    if record.next_restart_time is not None and run.now < record.next_restart_time <= furthest:
-        run.wake(record.next_restart_time)
+    backoff = pass_.snapshot.agent.spec.fault_tolerance.backoff
+    furthest = pass_.now + timedelta(seconds=backoff.max_seconds + 1)
+    if record.next_restart_time is not None and pass_.now < record.next_restart_time <= furthest:
+        pass_.wake(record.next_restart_time)
         return
-    refused = run.snapshot.refused
+    refused = pass_.snapshot.refused
     if refused is not None and not refused.retry:
-        run.requeue = soonest(run.requeue, refused.ask_again_in)
+        pass_.requeue = soonest(pass_.requeue, refused.ask_again_in)
         return
-    agent = run.snapshot.agent
+    agent = pass_.snapshot.agent
     generation = agent.status.directives.generation if agent.status.directives else 0
     body = objects.pod_body(
         agent,
         record.ordinal,
         record.incarnation,
         generation,
-        run.snapshot.defaults,
-        _to_avoid(run, record),
-        run.shape,
-        run.resources,
+        pass_.snapshot.defaults,
+        _to_avoid(pass_, record),
+        pass_.shape,
+        pass_.resources,
     )
-    run.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+    pass_.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
 
 
-def _resize(run: Pass, pod: PodFacts) -> None:
+def _resize(pass_: AgentPass, pod: PodFacts) -> None:
     """Ask the kubelet for what the main container is to have, when somebody allots it that."""
-    wanted = run.resources
+    wanted = pass_.resources
     if wanted is None or pod.deleting or not lifecycle.is_live(pod) or pod.resources is None or not pod.main_name:
         return
-    if same_amounts(pod.resources, wanted.to_wire()):
+    if same_resources(pod.resources, wanted.to_wire()):
         return
     body = {"spec": {"containers": [{"name": pod.main_name, "resources": wanted.to_wire()}]}}
-    space = run.snapshot.agent.metadata.namespace
-    run.effects.append(Effect("patch", "Pod", space, pod.name, "resize", body, uid=pod.uid, subresource="resize"))
+    space = pass_.snapshot.agent.metadata.namespace
+    pass_.effects.append(Effect("patch", "Pod", space, pod.name, "resize", body, uid=pod.uid, subresource="resize"))
 
 
-def _to_avoid(run: Pass, record: PodRecord) -> str | None:
+def _to_avoid(pass_: AgentPass, record: PodRecord) -> str | None:
     """The node the ordinal moves away from; or on which it failed last, when its agent is to come back elsewhere."""
     if record.migrating_from is not None:
         return record.migrating_from
-    if run.snapshot.agent.spec.fault_tolerance.recovery_strategy is not RecoveryStrategy.RESCHEDULE:
+    if pass_.snapshot.agent.spec.fault_tolerance.recovery_strategy is not RecoveryStrategy.RESCHEDULE:
         return None
-    own = (failure for failure in reversed(run.ledger) if failure.ordinal == record.ordinal and failure.counted)
+    own = (failure for failure in reversed(pass_.ledger) if failure.ordinal == record.ordinal and failure.counted)
     return next((failure.node for failure in own if not failure.released), None)
 
 
@@ -155,14 +154,14 @@ def _spent(record: PodRecord, current: PodFacts | None, older: tuple[PodFacts, .
     return ended if record.ordinal >= replicas else ended[:-1]
 
 
-def _may_still_run(run: Pass, pod: PodFacts) -> bool:
+def _may_still_run(pass_: AgentPass, pod: PodFacts) -> bool:
     """Fencing: a pod that is being deleted may run until it is gone, or until its node is."""
-    nodes = run.snapshot.nodes
+    nodes = pass_.snapshot.nodes
     return nodes is None or pod.node is None or pod.node in nodes
 
 
-def _delete(run: Pass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
-    agent = run.snapshot.agent
+def _delete(pass_: AgentPass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
+    agent = pass_.snapshot.agent
     brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
     grace = objects.BRUTAL_GRACE_SECONDS if brutal else None
     space = agent.metadata.namespace

@@ -7,51 +7,51 @@ from mabeam.core.conventions.times import add_seconds
 from mabeam.core.decision import Event
 from mabeam.core.pods import spec_hash
 from mabeam.core.supervision import working_set
-from mabeam.core.supervision.working_set import Pass
+from mabeam.core.supervision.working_set import AgentPass
 
 
-def release(run: Pass, reborn: bool) -> bool:
+def release(pass_: AgentPass, reborn: bool) -> bool:
     """Whether the agent begins anew: by the annotation, a changed spec, or (`reborn`) its Supervisor's next life."""
-    agent, before = run.snapshot.agent, run.snapshot.agent.status
+    agent, before = pass_.snapshot.agent, pass_.snapshot.agent.status
     asked = annotation_request(agent.metadata, ANNOTATION_RELEASE)
     by_annotation = bool(asked) and asked != before.released_by
-    if not by_annotation and not reborn and not spec_changed(agent, run.snapshot.user_spec):
+    if not by_annotation and not reborn and not spec_changed(agent, pass_.snapshot.user_spec):
         return False
-    if run.parked_at is not None:
+    if pass_.parked_at is not None:
         why = (
             "its Supervisor" if reborn else "the annotation " + ANNOTATION_RELEASE if by_annotation else "a spec change"
         )
-        run.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
-    run.parked_at = run.probed_at = None
-    run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+        pass_.events.append(Event(Reason.AGENT_RELEASED, f"released by {why}; the failure window is empty again"))
+    pass_.parked_at = pass_.probed_at = None
+    pass_.ledger[:] = [failure.model_copy(update={"released": True}) for failure in pass_.ledger]
     return True
 
 
-def probe(run: Pass) -> bool:
+def probe(pass_: AgentPass) -> bool:
     """Whether a parked agent is tried again now; the try is over when a whole window passed without a failure.
 
-    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again; nor while nothing may run.
+    The half-open state of a circuit breaker. Not under `Escalate`: there the Supervisor tries again; nor while nothing may pass_.
     """
-    spec = run.snapshot.agent.spec
+    spec = pass_.snapshot.agent.spec
     tolerance = spec.fault_tolerance
-    if run.parked_at is None and run.probed_at is not None:
-        over = add_seconds(run.probed_at, tolerance.failure_window_seconds)
-        if run.now < over:
-            run.wake(over)
-        elif all(failure.time < run.probed_at or not failure.counted for failure in run.ledger):
-            run.probed_at = None
-            run.ledger[:] = [failure.model_copy(update={"released": True}) for failure in run.ledger]
+    if pass_.parked_at is None and pass_.probed_at is not None:
+        over = add_seconds(pass_.probed_at, tolerance.failure_window_seconds)
+        if pass_.now < over:
+            pass_.wake(over)
+        elif all(failure.time < pass_.probed_at or not failure.counted for failure in pass_.ledger):
+            pass_.probed_at = None
+            pass_.ledger[:] = [failure.model_copy(update={"released": True}) for failure in pass_.ledger]
         return False
-    if run.parked_at is None or tolerance.probe_after_seconds is None or working_set.escalates(run.snapshot):
+    if pass_.parked_at is None or tolerance.probe_after_seconds is None or working_set.escalates(pass_.snapshot):
         return False
-    if spec.replicas == 0 or working_set.is_wanted_down(run.snapshot):
+    if spec.replicas == 0 or working_set.is_wanted_down(pass_.snapshot):
         return False
-    due = add_seconds(run.parked_at, tolerance.probe_after_seconds)
-    if run.now < due:
-        run.wake(due)
+    due = add_seconds(pass_.parked_at, tolerance.probe_after_seconds)
+    if pass_.now < due:
+        pass_.wake(due)
         return False
-    run.parked_at, run.probed_at = None, run.now
-    run.events.append(Event(Reason.AGENT_PROBED, "parked; tried once more, one failure parks it again"))
+    pass_.parked_at, pass_.probed_at = None, pass_.now
+    pass_.events.append(Event(Reason.AGENT_PROBED, "parked; tried once more, one failure parks it again"))
     return True
 
 

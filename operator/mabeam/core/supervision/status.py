@@ -12,10 +12,10 @@ from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods import lifecycle
-from mabeam.core.pods.lifecycle import CAUSE_WORDS, START_CAUSES, exit_words
+from mabeam.core.pods.lifecycle import CAUSE_DESCRIPTIONS, START_FAILURE_CAUSES, describe_exit_code
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.supervision import ledger as budget
-from mabeam.core.supervision.working_set import ALIVE, escalates, is_held
+from mabeam.core.supervision.working_set import escalates, is_held
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +100,12 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
     meta = agent.metadata
     told = (
         f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures}). "
-        f"Last: {describe(last)}. "
+        f"Last: {describe_failure(last)}. "
     )
     if parked_reason(snapshot, ledger) is Reason.PARKED_BY_RULE:
-        told = f"{describe(last)}, after which `exitCodeRules` ask for no restart. "
+        told = f"{describe_failure(last)}, after which `exitCodeRules` ask for no restart. "
     elif count <= tolerance.max_failures:
-        told = f"It failed again when it was tried: {describe(last)}. "
+        told = f"It failed again when it was tried: {describe_failure(last)}. "
     if escalates(snapshot):
         return f"{told}Its Supervisor decides"
     return (
@@ -123,12 +123,12 @@ def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
     return Reason.RESTART_BUDGET_EXHAUSTED
 
 
-def describe(failure: Failure) -> str:
+def describe_failure(failure: Failure) -> str:
     """A ledger entry in words."""
     if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
-        return exit_words(failure.exit_code, failure.message)
-    words = CAUSE_WORDS.get(failure.cause, str(failure.cause))
-    detail = (failure.message if failure.cause in START_CAUSES else None) or failure.reason
+        return describe_exit_code(failure.exit_code, failure.message)
+    words = CAUSE_DESCRIPTIONS.get(failure.cause, str(failure.cause))
+    detail = (failure.message if failure.cause in START_FAILURE_CAUSES else None) or failure.reason
     return f"{words} ({detail})" if detail else words
 
 
@@ -160,10 +160,12 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
     own = [record for record in records if record.ordinal < wanted]
     failed = [record for record in own if record.state is AgentState.FAILED]
     if failed:
-        last = next((describe(f) for f in reversed(status.failures) if f.ordinal == failed[-1].ordinal), "unknown")
+        last = next(
+            (describe_failure(f) for f in reversed(status.failures) if f.ordinal == failed[-1].ordinal), "unknown"
+        )
         message = f"{_names(failed)} ended with {last}; {agent.spec.restart_strategy} agents are not restarted"
         return _Verdict(AgentState.FAILED, False, Reason.FAILED, message, stalled=True)
-    alive = [record for record in own if record.state in ALIVE]
+    alive = [record for record in own if record.is_alive]
     if not alive:
         reason = next((record.reason for record in own if record.reason), Reason.COMPLETED)
         return _Verdict(AgentState.STOPPED, True, reason, _REST_MESSAGES.get(reason, "ended, as desired"))
@@ -221,7 +223,7 @@ def _waiting_for(
     if record.next_restart_time is not None:
         # Told until it runs: a message that turns with the clock is a write too many.
         last = next((f for f in reversed(status.failures) if f.ordinal == record.ordinal), None)
-        after = f" after {describe(last)}" if last else ""
+        after = f" after {describe_failure(last)}" if last else ""
         return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
     if record.migrating_from is not None:
         return Reason.MIGRATING, f"{record.name} moves from {record.migrating_from}"

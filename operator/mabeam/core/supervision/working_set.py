@@ -9,18 +9,18 @@ from mabeam.api.agent import AgentEscalationPolicy
 from mabeam.api.agent_status import AgentState, DesiredState, Failure, PodRecord
 from mabeam.api.supervision import Intent
 from mabeam.core.decision import Effect, Event, soonest
-from mabeam.core.pods.resources import Amounts
+from mabeam.core.pods.resources import ContainerResources
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 # The last number a status can hold: a record that carries it can have no successor, so nobody honest wrote it.
-LAST_INCARNATION: Final = 2**31 - 1
+MAX_INCARNATION: Final = 2**31 - 1
 # A pod beyond this is nobody's honest work either. Far below the last number: a record that follows a forged pod must not
 # come to the number that is not believed, or each pass would undo the one before.
-LAST_BELIEVED_POD: Final = 10**9
+MAX_POD_INCARNATION: Final = 10**9
 
 
 @dataclass
-class Pass:
+class AgentPass:
     """The working set of one pass over an Agent; it never outlives the pass."""
 
     snapshot: AgentSnapshot
@@ -36,7 +36,7 @@ class Pass:
     events: list[Event] = field(default_factory=list)
     requeue: float | None = None
     shape: str = ""
-    resources: Amounts | None = None
+    resources: ContainerResources | None = None
 
     def is_current(self, pod: PodFacts) -> bool:
         """Whether the pod is the one that its ordinal's record stands for."""
@@ -50,13 +50,13 @@ class Pass:
 def stored_records(snapshot: AgentSnapshot) -> dict[int, PodRecord]:
     """The records of the stored status by ordinal, without those that nobody honest wrote."""
     records = snapshot.agent.status.pods
-    return {record.ordinal: record for record in records if record.incarnation < LAST_INCARNATION}
+    return {record.ordinal: record for record in records if record.incarnation < MAX_INCARNATION}
 
 
 def by_ordinal(pods: tuple[PodFacts, ...]) -> dict[int, tuple[PodFacts, ...]]:
     """The pods by ordinal, each ordinal's in the order of their incarnations; without those that nobody honest made."""
     found: dict[int, tuple[PodFacts, ...]] = {}
-    believed = (pod for pod in pods if pod.incarnation <= LAST_BELIEVED_POD)
+    believed = (pod for pod in pods if pod.incarnation <= MAX_POD_INCARNATION)
     for pod in sorted(believed, key=lambda pod: (pod.ordinal, pod.incarnation)):
         found[pod.ordinal] = (*found.get(pod.ordinal, ()), pod)
     return found
@@ -68,18 +68,15 @@ def current_pod(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodFacts | Non
 
 
 def is_held(snapshot: AgentSnapshot) -> bool:
-    """Whether its Supervisor does not want the agent to run, or has not spoken yet."""
+    """Whether its Supervisor does not want the agent to pass_, or has not spoken yet."""
     if snapshot.word is not None:
         return snapshot.word.intent is Intent.STOP
     return snapshot.held is not None
 
 
 def is_wanted_down(snapshot: AgentSnapshot) -> bool:
-    """Whether its user or its Supervisor wants none of its replicas to run."""
+    """Whether its user or its Supervisor wants none of its replicas to pass_."""
     return snapshot.agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
-
-
-ALIVE: Final = frozenset({AgentState.STARTING, AgentState.RUNNING})
 
 
 def at_rest(records: Iterable[PodRecord]) -> bool:

@@ -11,16 +11,15 @@ from mabeam.api.base import Condition
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
 from mabeam.api.names import ConditionType
 from mabeam.api.rest import AgentDirectiveSet, AgentInfo, AgentPreference, DirectiveCounts, LastFailure, Usage
-from mabeam.core.reports.report import Report
+from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.views.metrics import is_overruled
 
-PRIMARY: Final = "performance"
 # So many samples of an agent are told: what a process makes up must not make an answer large.
-SAMPLES: Final = 64
+MAX_SAMPLES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
-class SeenAgent:
+class ObservedAgent:
     """An agent and what is known of it besides its status."""
 
     agent: Agent
@@ -32,7 +31,7 @@ class SeenAgent:
 # --- one agent --------------------------------------------------------------------------------------------------------
 
 
-def agent_info(seen: SeenAgent) -> AgentInfo:
+def agent_info(seen: ObservedAgent) -> AgentInfo:
     """One agent's record."""
     agent, status = seen.agent, seen.agent.status
     last = status.failures[-1] if status.failures else None
@@ -54,7 +53,7 @@ def agent_info(seen: SeenAgent) -> AgentInfo:
         state=status.state or AgentState.REGISTERED,
         desired_state=agent.wanted_state,
         active=is_active(agent),
-        reason=_reason(status.conditions),
+        reason=ready_reason(status.conditions),
         invalid=seen.invalid or None,
         start_time=min((r.start_time for r in running if r.start_time is not None), default=None),
         nodes=tuple(sorted({record.node for record in running if record.node is not None})),
@@ -95,15 +94,15 @@ def performance_of(report: Report | None) -> dict[str, float]:
     """The reported samples by metric; the unlabelled one has the name that variables know it by."""
     if report is None:
         return {}
-    first = {PRIMARY: report.performance[""]} if "" in report.performance else {}
+    first = {PRIMARY_METRIC: report.performance[""]} if "" in report.performance else {}
     named = sorted(name for name in report.performance if name and name not in first)
-    return {**first, **{name: report.performance[name] for name in named[: SAMPLES - len(first)]}}
+    return {**first, **{name: report.performance[name] for name in named[: MAX_SAMPLES - len(first)]}}
 
 
 def _preferences(report: Report | None) -> dict[str, AgentPreference]:
     if report is None:
         return {}
-    variables = sorted({*report.numbers, *report.choices, *report.weights, *report.bids})[:SAMPLES]
+    variables = sorted({*report.numbers, *report.choices, *report.weights, *report.bids})[:MAX_SAMPLES]
     return {
         name: AgentPreference(
             value=report.numbers.get(name),
@@ -116,7 +115,7 @@ def _preferences(report: Report | None) -> dict[str, AgentPreference]:
 
 
 def _strongest(strengths: Mapping[str, float]) -> dict[str, float]:
-    return dict(sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:SAMPLES])
+    return dict(sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_SAMPLES])
 
 
 def _directive_set(told: AgentDirectives | None) -> AgentDirectiveSet | None:
@@ -125,12 +124,12 @@ def _directive_set(told: AgentDirectives | None) -> AgentDirectiveSet | None:
     return AgentDirectiveSet(
         generation=told.generation,
         applied_generation=told.applied_generation,
-        counts=counts(ends(told)),
+        counts=count_directives(directive_states(told)),
         variables=tuple(sorted({item.variable for item in told.items})),
     )
 
 
-def ends(told: AgentDirectives) -> Iterable[str]:
+def directive_states(told: AgentDirectives) -> Iterable[str]:
     """How far each directive came, as `DirectiveCounts` names it."""
     return (_end(told, item) for item in told.items)
 
@@ -142,10 +141,10 @@ def _end(told: AgentDirectives, item: AgentDirective) -> str:
 _FIELDS: Final[Mapping[DirectiveState, str]] = {state: state.value.lower() for state in DirectiveState}
 
 
-def counts(found: Iterable[str]) -> DirectiveCounts:
+def count_directives(found: Iterable[str]) -> DirectiveCounts:
     """How many of each."""
     return DirectiveCounts(**Counter(found))
 
 
-def _reason(conditions: Iterable[Condition]) -> str | None:
+def ready_reason(conditions: Iterable[Condition]) -> str | None:
     return next((c.reason for c in conditions if c.type == ConditionType.READY), None)

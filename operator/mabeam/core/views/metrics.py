@@ -18,7 +18,7 @@ REFUSED: Final = "refused"
 EXPIRED: Final = "expired"
 OVERRULED: Final = "overruled"
 LATE: Final = "late"
-OUTCOMES: Final = (ISSUED, ACKNOWLEDGED, REFUSED, EXPIRED, OVERRULED, LATE)
+DIRECTIVE_OUTCOMES: Final = (ISSUED, ACKNOWLEDGED, REFUSED, EXPIRED, OVERRULED, LATE)
 
 _ENDS: Final = {
     DirectiveState.ACKNOWLEDGED: ACKNOWLEDGED,
@@ -36,7 +36,7 @@ def is_overruled(told: AgentDirectives, item: AgentDirective) -> bool:
 def directive_outcomes(
     before: AgentDirectives | None, after: AgentDirectives | None
 ) -> tuple[tuple[DirectiveAction, str], ...]:
-    """What became of an agent's directives from one status to the next, each as its action and one of `OUTCOMES`.
+    """What became of an agent's directives from one status to the next, each as its action and one of `DIRECTIVE_OUTCOMES`.
 
     A directive is known by its variable and action, and is another one when its generation changes. Every one is issued
     once, unless it is overruled from the start; what is acknowledged after it had expired is late, not acknowledged.
@@ -91,7 +91,7 @@ def protocol_label(protocol: str | None) -> str:
     return str(protocol) if protocol in set(ConsensusProtocol) else "plugin"
 
 
-def stops(before: AgentStatus, after: AgentStatus) -> int:
+def stopped_replicas(before: AgentStatus, after: AgentStatus) -> int:
     """How many replicas the operator has stopped since: that is no failure, whatever their exit codes were."""
     known = {record.name for record in before.pods if record.reason == Reason.STOPPED}
     return sum(1 for record in after.pods if record.reason == Reason.STOPPED and record.name not in known)

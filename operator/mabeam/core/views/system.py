@@ -26,7 +26,7 @@ from mabeam.api.rest import (
     VariableCounts,
 )
 from mabeam.core.decision import RecordedEvent
-from mabeam.core.views.agent import SeenAgent, counts, ends, is_active, performance_of
+from mabeam.core.views.agent import ObservedAgent, count_directives, directive_states, is_active, performance_of
 from mabeam.core.views.metrics import ACKNOWLEDGED, EXPIRED, REFUSED
 from mabeam.core.views.variable import SeenVariable, has_converged, is_in_force
 
@@ -63,7 +63,7 @@ class ProcessCounters:
 
 def system_status(
     operator: OperatorInfo,
-    agents: Sequence[SeenAgent],
+    agents: Sequence[ObservedAgent],
     variables: Sequence[SeenVariable],
     books: ProcessCounters,
     now: datetime,
@@ -107,7 +107,7 @@ def _where(meta: ObjectMeta) -> str:
     return f"{meta.namespace}/{meta.name}"
 
 
-def _performance(agents: Iterable[SeenAgent]) -> Performance:
+def _performance(agents: Iterable[ObservedAgent]) -> Performance:
     individual: dict[str, dict[str, float]] = {}
     samples: dict[str, list[float]] = {}
     for seen in agents:
@@ -128,7 +128,7 @@ def aggregate_of(values: Sequence[float]) -> Aggregate:
     return Aggregate(agents=len(values), mean=min(max(mean, least), most), minimum=least, maximum=most)
 
 
-def _together(agents: Iterable[SeenAgent]) -> Usage | None:
+def _together(agents: Iterable[ObservedAgent]) -> Usage | None:
     used = [seen.usage for seen in agents if seen.usage is not None]
     if not used:
         return None
@@ -140,14 +140,14 @@ def _together(agents: Iterable[SeenAgent]) -> Usage | None:
     )
 
 
-def _communication(agents: Iterable[SeenAgent], since_start: Mapping[str, int]) -> Communication:
+def _communication(agents: Iterable[ObservedAgent], since_start: Mapping[str, int]) -> Communication:
     told = (seen.agent.status.directives for seen in agents)
-    current = Counter(end for directives in told if directives is not None for end in ends(directives))
+    current = Counter(end for directives in told if directives is not None for end in directive_states(directives))
     return Communication(
         efficiency=efficiency(since_start),
         current_efficiency=efficiency(current),
         since_start=dict(sorted(since_start.items())),
-        current=counts(current.elements()),
+        current=count_directives(current.elements()),
     )
 
 

@@ -7,7 +7,7 @@ from mabeam.api.base import ConditionStatus
 from mabeam.api.names import ConditionType
 from mabeam.api.rest import ConsensusInfo, DirectiveCounts, NegotiationInfo, SelectedAgents, VariableInfo
 from mabeam.api.variable import CoordinationError, Mode, OrchestrationVariable
-from mabeam.core.views.agent import _reason
+from mabeam.core.views.agent import ready_reason
 
 _ERRORS: Final = frozenset(map(str, CoordinationError))
 
@@ -26,7 +26,7 @@ class SeenVariable:
 def variable_info(seen: SeenVariable) -> VariableInfo:
     """One variable's record."""
     variable, spec, status = seen.variable, seen.variable.spec, seen.variable.status
-    reason, last, told = _reason(status.conditions), status.last_decision, status.directives
+    reason, last, told = ready_reason(status.conditions), status.last_decision, status.directives
     session, round_, found = status.negotiation, status.consensus, status.agents
     return VariableInfo(
         namespace=variable.metadata.namespace,

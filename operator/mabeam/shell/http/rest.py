@@ -20,7 +20,7 @@ from mabeam.api.rest import AgentList, OperatorInfo, Problem, VariableList
 from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
 from mabeam.core.views import agent as overview
 from mabeam.core.views import variable
-from mabeam.core.views.agent import SeenAgent
+from mabeam.core.views.agent import ObservedAgent
 from mabeam.core.views.system import ProcessCounters, system_status
 from mabeam.core.views.variable import SeenVariable
 from mabeam.shell.kube.event_recorder import EventRecorder
@@ -212,14 +212,14 @@ class RestApi:
                 await asyncio.sleep(0)
         return found
 
-    def _seen_agent(self, where: Where) -> SeenAgent | None:
+    def _seen_agent(self, where: Where) -> ObservedAgent | None:
         parsed: ParsedAgent | None = self.cache.agents.get(where)
         if parsed is None:
             return None
         agent = parsed.agent
         pods = self.cache.pods_of.get(agent.metadata.uid, ())
         report = self.reports.of_agents((agent,)).get(agent.metadata.name)
-        return SeenAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
+        return ObservedAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
 
     def _seen_variable(self, where: Where) -> SeenVariable | None:
         parsed: ParsedVariable | None = self.cache.variables.get(where)

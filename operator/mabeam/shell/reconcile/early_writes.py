@@ -11,7 +11,7 @@ from mabeam.core.snapshot import AgentSnapshot, Key
 
 
 @dataclass
-class FirstWords:
+class DeferredStatus:
     """New agents of which nothing is stored yet.
 
     `due` has the moment, on a monotonic clock, at which each of them is told of at the latest.
@@ -19,16 +19,16 @@ class FirstWords:
 
     due: dict[Key, float] = field(default_factory=dict)
 
-    def held_back(
+    def defer(
         self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus], now: datetime, moment: float
     ) -> Decision[AgentStatus]:
         """The decision, or as much of it as a new agent needs before there is something to tell."""
         left = self.due.get(key, moment) - moment
-        decision = implied.first_word(snapshot, decided, now, supervision.decide, left)
+        decision = implied.defer_first_status(snapshot, decided, now, supervision.decide, left)
         if decision is decided:
             self.due.pop(key, None)
             return decided
-        due = self.due.setdefault(key, moment + implied.patience(len(self.due)))
+        due = self.due.setdefault(key, moment + implied.first_status_delay(len(self.due)))
         return replace(decision, requeue_after=soonest(decided.requeue_after, max(0.0, due - moment)))
 
     def forget(self, key: Key) -> None:
@@ -37,17 +37,17 @@ class FirstWords:
 
 
 @dataclass
-class Ahead:
+class EarlyDelivery:
     """The agents whose directives were delivered in their last pass, before the status told of them."""
 
     keys: set[Key] = field(default_factory=set)
 
-    def of_its_status(self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus]) -> Decision[AgentStatus]:
+    def before_status(self, key: Key, snapshot: AgentSnapshot, decided: Decision[AgentStatus]) -> Decision[AgentStatus]:
         """The decision, or only its writes when they may come first; never twice in a row, so that a status is never starved."""
         if key in self.keys:
             self.keys.discard(key)
             return decided
-        decision = implied.delivered_first(snapshot, decided)
+        decision = implied.deliver_before_status(snapshot, decided)
         if decision is not decided:
             self.keys.add(key)
         return decision

@@ -20,12 +20,13 @@ from mabeam.core.passes import variable as coordination
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.reports.report import expects_reports
 from mabeam.core.snapshot import AgentSnapshot, Key
+from mabeam.core.supervision.ledger import new_failures
 from mabeam.core.views import metrics
 from mabeam.core.views import metrics as outcomes
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.kube.client import ApiError, Client, NotLeading
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
-from mabeam.shell.reconcile.early_writes import Ahead, FirstWords
+from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reports.reader import ReportReader, target_of
@@ -54,8 +55,8 @@ class Reconciler:
     refusals: Refusals
     telemetry: Telemetry
     functions: FunctionScheduler
-    first_words: FirstWords = field(default_factory=FirstWords)
-    ahead: Ahead = field(default_factory=Ahead)
+    deferred_status: DeferredStatus = field(default_factory=DeferredStatus)
+    early_delivery: EarlyDelivery = field(default_factory=EarlyDelivery)
     tracing: Tracing = field(default_factory=NoTracing)
 
     async def work(self) -> None:
@@ -85,15 +86,15 @@ class Reconciler:
         trace = self.tracing.begin()
         snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
         if snapshot is None:
-            self.first_words.forget(key)
-            self.ahead.forget(key)
+            self.deferred_status.forget(key)
+            self.early_delivery.forget(key)
             self.functions.forget(key)
             return None
         agent = snapshot.agent
         now = self.client.clock.now()
         moment = asyncio.get_running_loop().time()
-        decision = self.first_words.held_back(key, snapshot, supervision.decide(snapshot, now), now, moment)
-        decision = self.ahead.of_its_status(key, snapshot, decision)
+        decision = self.deferred_status.defer(key, snapshot, supervision.decide(snapshot, now), now, moment)
+        decision = self.early_delivery.before_status(key, snapshot, decision)
         if self.queue.depth() > 0:
             decision = pods_first(decision)
         if await self._restore_hidden_pods(snapshot, decision.status):
@@ -112,15 +113,12 @@ class Reconciler:
             outcomes.directive_outcomes(agent.status.directives, decision.status.directives)
         )
         self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
-        self.telemetry.stops.inc(metrics.stops(agent.status, decision.status))
+        self.telemetry.stops.inc(metrics.stopped_replicas(agent.status, decision.status))
         recovered = metrics.recovery_seconds(agent.status, decision.status, now)
         if recovered is not None:
             self.telemetry.observe_recovery(recovered)
-        # By what they are, not by how many: the ledger is trimmed.
-        known = {(failure.time, failure.pod) for failure in agent.status.failures}
-        for failure in decision.status.failures:
-            if (failure.time, failure.pod) not in known:
-                self.telemetry.failures.labels(str(failure.cause)).inc()
+        for failure in new_failures(agent.status, decision.status):
+            self.telemetry.failures.labels(str(failure.cause)).inc()
         return decision.requeue_after
 
     async def _restore_hidden_pods(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
@@ -130,10 +128,9 @@ class Reconciler:
         that its process ended, and a second live pod would be the price of believing it. One GET per loss, none otherwise.
         """
         agent, seen = snapshot.agent.metadata, {pod.name for pod in snapshot.pods}
-        told = {(failure.time, failure.pod) for failure in snapshot.agent.status.failures}
         hidden = False
-        for failure in status.failures:
-            if failure.pod is None or failure.pod in seen or (failure.time, failure.pod) in told:
+        for failure in new_failures(snapshot.agent.status, status):
+            if failure.pod is None or failure.pod in seen:
                 continue
             body = await self.client.get("Pod", agent.namespace, failure.pod)
             if body is None or owner_uid(body, AGENT) != agent.uid:

@@ -89,7 +89,7 @@ def test_an_operator_that_dies_between_its_writes_comes_to_the_same_end(kind: st
         mortal.pass_variable("v")
         for name in "ab":
             mortal.pass_agent(name)
-        mortal.ahead.keys.clear()
+        mortal.early_delivery.keys.clear()
         mortal.lives = None
     mortal.settle()
     assert everything(mortal) == everything(steady)

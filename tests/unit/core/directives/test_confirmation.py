@@ -6,10 +6,10 @@ import pytest
 
 from mabeam.api.agent_status import PodRecord
 from mabeam.core.directives.confirmation import CONFIRMATIONS, RolloutState, infeasible_resize
-from mabeam.core.pods.resources import Amounts
+from mabeam.core.pods.resources import ContainerResources
 from support.builders import a_pod
 
-HALF = Amounts({"cpu": "500m"})
+HALF = ContainerResources({"cpu": "500m"})
 WANTED = {"requests": {"cpu": "500m"}}
 
 

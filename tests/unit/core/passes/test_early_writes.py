@@ -17,7 +17,7 @@ def written(world: World) -> list[tuple[str, str]]:
 
 
 def first(snapshot: AgentSnapshot, left: float = 0.0) -> Decision:  # type: ignore[type-arg]
-    return implied.first_word(snapshot, decide(snapshot, at(0)), at(0), decide, left)
+    return implied.defer_first_status(snapshot, decide(snapshot, at(0)), at(0), decide, left)
 
 
 def test_a_new_agent_costs_a_pod_and_one_status() -> None:
@@ -92,7 +92,7 @@ def test_the_word_on_a_known_agent_never_waits() -> None:
 
 
 def test_the_more_agents_start_at_once_the_longer_their_first_status_may_wait_up_to_half_a_minute() -> None:
-    assert [implied.patience(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]
+    assert [implied.first_status_delay(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]
 
 
 def test_a_pod_that_could_not_be_made_with_the_others_is_told_and_asked_for_at_once() -> None:

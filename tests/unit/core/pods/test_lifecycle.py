@@ -7,18 +7,18 @@ import pytest
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
 from mabeam.core.pods.lifecycle import (
-    CAUSE_WORDS,
+    CAUSE_DESCRIPTIONS,
     DISRUPTION_CAUSES,
     POD_REASON_CAUSES,
-    Ending,
-    ending,
+    PodExit,
+    find_exit,
     is_live,
     is_ready,
     is_running,
+    is_same_start_failure,
     is_terminal,
-    same_trouble,
     start_deadline,
-    start_trouble,
+    start_failure_reason,
 )
 from mabeam.core.snapshot import ContainerFacts, PodFacts
 from support.builders import a_pod, an_agent, at, exited, running, waiting
@@ -26,11 +26,11 @@ from support.builders import a_pod, an_agent, at, exited, running, waiting
 SPEC = an_agent(normalExitCodes=[42], startTimeoutSeconds=300).spec
 
 
-def judged(pod: PodFacts, seconds: float = 100) -> Ending | None:
-    return ending(pod, SPEC, at(seconds))
+def judged(pod: PodFacts, seconds: float = 100) -> PodExit | None:
+    return find_exit(pod, SPEC, at(seconds))
 
 
-def ended(pod: PodFacts, seconds: float = 100) -> Ending:
+def ended(pod: PodFacts, seconds: float = 100) -> PodExit:
     found = judged(pod, seconds)
     assert found is not None
     return found
@@ -61,7 +61,7 @@ def test_how_it_ended(pod: PodFacts, kind: ExitKind, cause: FailureCause, code: 
 
 
 def test_zero_is_normal_whatever_else_is() -> None:
-    assert ending(a_pod(main=exited(0)), an_agent(normalExitCodes=[7]).spec, at(100)) is not None
+    assert find_exit(a_pod(main=exited(0)), an_agent(normalExitCodes=[7]).spec, at(100)) is not None
     assert ended(a_pod(main=exited(0))).kind is ExitKind.NORMAL
 
 
@@ -168,15 +168,15 @@ def test_there_is_no_deadline_before_scheduling_nor_after_the_start() -> None:
 
 
 def test_trouble_is_what_the_kubelet_calls_so() -> None:
-    assert start_trouble(a_pod(main=waiting("ErrImagePull"))) == "ErrImagePull"
-    assert start_trouble(a_pod(main=waiting("ContainerCreating"))) is None
-    assert start_trouble(a_pod()) is None
+    assert start_failure_reason(a_pod(main=waiting("ErrImagePull"))) == "ErrImagePull"
+    assert start_failure_reason(a_pod(main=waiting("ContainerCreating"))) is None
+    assert start_failure_reason(a_pod()) is None
 
 
 def test_the_kubelets_two_words_for_a_missing_image_are_one_trouble() -> None:
-    assert same_trouble("ErrImagePull", "ImagePullBackOff")
-    assert not same_trouble("ErrImagePull", "CreateContainerConfigError")
-    assert not same_trouble("ErrImagePull", None)
+    assert is_same_start_failure("ErrImagePull", "ImagePullBackOff")
+    assert not is_same_start_failure("ErrImagePull", "CreateContainerConfigError")
+    assert not is_same_start_failure("ErrImagePull", None)
 
 
 # --- is it alive ----------------------------------------------------------------------------------------------------
@@ -231,7 +231,7 @@ def test_the_last_line_that_says_something_is_kept(text: str | None, line: str |
 
 def test_every_cause_but_the_obvious_has_words_of_its_own() -> None:
     spoken_for_itself = {FailureCause.NORMAL_EXIT}
-    assert set(CAUSE_WORDS) == set(FailureCause) - spoken_for_itself
+    assert set(CAUSE_DESCRIPTIONS) == set(FailureCause) - spoken_for_itself
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from mabeam.api.agent import AgentSpec
 from mabeam.core.conventions.metadata import child_labels
 from mabeam.core.directives.document import directives_config_map_body
 from mabeam.core.pods.spec import pod_body
-from mabeam.core.pods.spec_hash import SHAPING, pod_hash, spec_hash
+from mabeam.core.pods.spec_hash import POD_FIELDS, pod_hash, spec_hash
 from mabeam.core.snapshot import PodDefaults
 from support.builders import WITH_SIDECAR, an_agent
 
@@ -238,7 +238,7 @@ NOT_YET = {"conflict_resolution"}
 
 def test_every_field_of_the_spec_is_known_to_shape_the_pod_or_not() -> None:
     assert set(CHANGES) | NOT_YET == set(AgentSpec.model_fields)
-    assert {name for name, (_, replaces, _) in CHANGES.items() if replaces} == set(SHAPING)
+    assert {name for name, (_, replaces, _) in CHANGES.items() if replaces} == set(POD_FIELDS)
 
 
 @pytest.mark.parametrize("name", CHANGES)

@@ -8,7 +8,7 @@ from mabeam.api.agent import AgentFaultTolerance, Backoff
 from mabeam.api.agent_status import Failure, FailureCause
 from mabeam.core.algorithms.backoff import restart_delay
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, within_budget
-from mabeam.core.supervision.ledger import counted_times, failures_in_window, streak, trim
+from mabeam.core.supervision.ledger import counted_times, failures_in_window, new_failures, streak, trim
 from support.builders import PLAIN_BACKOFF, at
 
 PLAIN = Backoff.model_validate(PLAIN_BACKOFF)
@@ -48,6 +48,16 @@ def test_uncounted_and_released_failures_spend_no_budget() -> None:
     assert counted_times(ledger) == [at(1), at(4)]
     assert failures_in_window(ledger, at(4), 60) == 2
     assert failures_in_window(ledger, at(62), 60) == 1
+
+
+def test_new_failures_are_told_by_time_and_pod_however_the_ledger_was_trimmed() -> None:
+    known, same_time, later = failure(1, pod="a-0-1"), failure(1, pod="a-1-1"), failure(2, pod="a-0-2")
+    before, after = (
+        AgentStatus(failures=(failure(0, pod="a-0-0"), known)),
+        AgentStatus(failures=(known, same_time, later)),
+    )
+    assert new_failures(before, after) == (same_time, later)
+    assert new_failures(after, after) == ()
 
 
 def test_times_have_whole_seconds() -> None:

@@ -8,7 +8,7 @@ import pytest
 from mabeam.api.agent_status import AgentState, Failure, FailureCause
 from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
-from mabeam.core.supervision.status import describe, status_reason
+from mabeam.core.supervision.status import describe_failure, status_reason
 from support import kstatus
 from support.builders import a_pod, agent_body, an_agent, at, stamp
 from support.world import World, up
@@ -241,11 +241,11 @@ def test_many_names_are_cut_short() -> None:
     ],
 )  # fmt: skip
 def test_a_ledger_entry_in_words(facts: dict[str, Any], words: str) -> None:
-    assert describe(Failure(time=at(0), **facts)) == words
+    assert describe_failure(Failure(time=at(0), **facts)) == words
 
 
 def test_every_cause_can_be_described() -> None:
-    assert all(describe(Failure(time=at(0), cause=cause)) for cause in FailureCause)
+    assert all(describe_failure(Failure(time=at(0), cause=cause)) for cause in FailureCause)
 
 
 # --- what the shell reports ---------------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.reports.report import Report
 from mabeam.core.views import agent as overview
 from mabeam.core.views import system
-from mabeam.core.views.agent import SAMPLES, SeenAgent, agent_info
+from mabeam.core.views.agent import MAX_SAMPLES, ObservedAgent, agent_info
 from mabeam.core.views.system import ProcessCounters, aggregate_of, efficiency, recovery_of, system_status
 from mabeam.core.views.variable import SeenVariable, variable_info
 from support.builders import an_agent, at
@@ -63,13 +63,13 @@ def test_every_path_is_on_the_page(path: str) -> None:
 
 
 def test_an_agent_that_was_never_looked_at_is_registered() -> None:
-    info = agent_info(SeenAgent(an_agent()))
+    info = agent_info(ObservedAgent(an_agent()))
     assert (info.state, info.active, info.replicas, info.ready_replicas) == ("Registered", False, 1, 0)
     assert info.to_wire().keys().isdisjoint({"usage", "lastFailure", "directives", "startTime", "invalid", "parkedAt"})
 
 
 def test_an_agent_whose_spec_cannot_be_read_says_so_and_nothing_of_its_placeholder() -> None:
-    info = agent_info(SeenAgent(Agent.model_validate(planner_body()), invalid=True))
+    info = agent_info(ObservedAgent(Agent.model_validate(planner_body()), invalid=True))
     assert info.invalid
     assert info.requested is None
 
@@ -88,7 +88,7 @@ def test_an_agent_whose_spec_cannot_be_read_says_so_and_nothing_of_its_placehold
 def test_an_agent_is_active_when_all_of_it_works_and_nobody_left_it_idle(change: dict[str, Any], active: bool) -> None:
     body = planner_body()
     agent = Agent.model_validate({**body, "status": {**body["status"], **change}})
-    assert agent_info(SeenAgent(agent)).active is active
+    assert agent_info(ObservedAgent(agent)).active is active
 
 
 def test_directives_are_counted_by_how_far_they_came_and_those_set_aside_apart() -> None:
@@ -100,7 +100,7 @@ def test_directives_are_counted_by_how_far_they_came_and_those_set_aside_apart()
     ]
     body = planner_body()
     body["status"]["directives"] = {"generation": 3, "appliedGeneration": 2, "items": items, "conflicts": [lost]}
-    told_ = agent_info(SeenAgent(Agent.model_validate(body))).directives
+    told_ = agent_info(ObservedAgent(Agent.model_validate(body))).directives
     assert told_ is not None
     assert told_.counts.to_wire() == {
         "issued": 1, "delivered": 1, "acknowledged": 1, "refused": 1, "expired": 1, "overruled": 2,
@@ -114,13 +114,13 @@ def test_the_unlabelled_sample_is_performance_and_what_a_process_makes_up_is_bou
         numbers=many,
         choices={"m000": {f"c{number:03}": float(number) for number in range(500)}},
     )
-    info = agent_info(SeenAgent(an_agent(), report=report))
+    info = agent_info(ObservedAgent(an_agent(), report=report))
     assert info.performance["performance"] == 2.0
-    assert len(info.performance) == len(info.preferences) == SAMPLES
+    assert len(info.performance) == len(info.preferences) == MAX_SAMPLES
     choices = info.preferences["m000"].choices
     assert choices is not None
     assert list(choices)[:2] == ["c499", "c498"]
-    assert len(choices) == SAMPLES
+    assert len(choices) == MAX_SAMPLES
 
 
 # --- variables
@@ -205,7 +205,7 @@ def test_no_record_holds_the_words_of_a_process_or_a_template() -> None:
     del body["spec"]["module"], body["spec"]["image"]
     env = [{"name": "TOKEN", "value": "a secret"}]
     body["spec"]["template"] = {"spec": {"containers": [{"name": "agent", "image": "i:1", "env": env}]}}
-    seen = SeenAgent(Agent.model_validate(body))
+    seen = ObservedAgent(Agent.model_validate(body))
     events = tuple(told(1, reason, "a secret") for reason in Reason if reason not in system.PUBLISHED_NOTES)
     status = system_status(OPERATOR, [seen], [temperature()], ProcessCounters(events=events), at(9))
     assert "secret" in json.dumps(body)
@@ -248,4 +248,7 @@ def test_what_is_answered_is_what_the_document_describes(name: str, record: dict
 
 
 def test_the_states_of_directives_all_have_a_place() -> None:
-    assert set(overview.counts([]).to_wire()) == {*(state.value.lower() for state in DirectiveState), "overruled"}
+    assert set(overview.count_directives([]).to_wire()) == {
+        *(state.value.lower() for state in DirectiveState),
+        "overruled",
+    }

@@ -20,7 +20,7 @@ from mabeam.core.coordination.config_maps.write import written
 from mabeam.core.decision import Effect
 from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
 from mabeam.core.memoize import memoize_by_identity
-from mabeam.core.pods.resources import declared
+from mabeam.core.pods.resources import declared_resources
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import SystemContext, VariableSnapshot
 
@@ -94,7 +94,7 @@ def _spec(spec: AgentSpec) -> JsonDict:
     """The spec with its container's amounts in the place of its template; agents of a fleet share one."""
     template = spec.template
     if template is not None:
-        container = {"name": "agent", "resources": declared(spec).to_wire()}
+        container = {"name": "agent", "resources": declared_resources(spec).to_wire()}
         template = template.model_copy(update={"spec": {"containers": [container]}})
         spec = spec.model_copy(update={"template": template})
     return _exactly(spec)

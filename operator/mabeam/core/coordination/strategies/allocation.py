@@ -11,7 +11,7 @@ from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
 from mabeam.core.algorithms.fair_division import Demand, divide
 from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member
-from mabeam.core.pods.resources import RESIZABLE, declared
+from mabeam.core.pods.resources import RESIZABLE, declared_resources
 
 RULE: Final = "WeightedMaxMin"
 # Less of either and nothing runs: the kernel kills, or the scheduler of the node never turns to it.
@@ -111,7 +111,7 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Demand | None:
     A pod that asks for no cpu or memory has no part in those: giving it some would change its QoS class.
     """
     bounds = next((b for b in _bounds(agent) if b.resource == resource), None)
-    requests = declared(agent.spec).requests
+    requests = declared_resources(agent.spec).requests
     if resource in RESIZABLE and resource not in requests:
         return None
     unit, replicas = quantity.unit_of(resource), agent.wanted_replicas

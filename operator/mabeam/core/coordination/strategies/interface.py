@@ -13,10 +13,8 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import Candidate, Offer, OrchestrationVariableStatus
 from mabeam.core.coordination.offers import Gathered
 from mabeam.core.functions import FunctionCall, FunctionResult
-from mabeam.core.reports.report import Report
+from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.snapshot import SystemContext
-
-PRIMARY: Final = "performance"
 
 
 @dataclass(frozen=True)
@@ -37,7 +35,7 @@ class Round:
     def before(self) -> OrchestrationVariableStatus:
         return self.variable.status
 
-    def metric(self, agent: str, metric: str = PRIMARY) -> float | None:
+    def metric(self, agent: str, metric: str = PRIMARY_METRIC) -> float | None:
         """What the agent last reported of a metric; None when it reports none. `performance` is the primary one.
 
         Bounded as a status can carry it: a report may hold any finite number.
@@ -46,7 +44,7 @@ class Round:
         if report is None:
             return None
         named = report.performance.get(metric)
-        found = report.performance.get("") if named is None and metric == PRIMARY else named
+        found = report.performance.get("") if named is None and metric == PRIMARY_METRIC else named
         return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)  # as far as a status can tell it
 
 

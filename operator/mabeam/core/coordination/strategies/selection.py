@@ -14,7 +14,7 @@ from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
 from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member, is_ready
 from mabeam.core.coordination.strategies.parameter import called
-from mabeam.core.pods.resources import declared
+from mabeam.core.pods.resources import declared_resources
 
 RANKED: Final = "Ranked"
 
@@ -178,7 +178,7 @@ def _performance(round_: Round, wanted: TaskRequirements, agent: Agent, active: 
 def _resources(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     """The variable's own `resources`: what the agent may use has to suffice; where it is not bounded, what nodes have free."""
     asked = round_.variable.spec.resources
-    own = declared(agent.spec)
+    own = declared_resources(agent.spec)
     for resource, amount in sorted(((asked.requests or {}) if asked else {}).items()):
         least = quantity.parse(amount)
         has = own.limits.get(resource) or own.requests.get(resource) or round_.context.free.get(resource)
