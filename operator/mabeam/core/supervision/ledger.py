@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import AgentFaultTolerance
-from mabeam.api.agent_status import Failure, FailureCause
+from mabeam.api.agent_status import AgentStatus, Failure, FailureCause
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, count_in_window
 
 # Waiting for an image is not health, however long it took.

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent import AgentFaultTolerance, Backoff
-from mabeam.api.agent_status import Failure, FailureCause
+from mabeam.api.agent_status import AgentStatus, Failure, FailureCause
 from mabeam.core.algorithms.backoff import restart_delay
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, within_budget
 from mabeam.core.supervision.ledger import counted_times, failures_in_window, new_failures, streak, trim
