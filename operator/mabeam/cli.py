@@ -154,12 +154,12 @@ def plan(
 ) -> None:
     """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
     from mabeam.offline import plan as planning
-    from mabeam.offline.world import BadWorld, parse_now, read_world
+    from mabeam.offline.world import InvalidWorld, parse_now, read_world
 
     try:
         at = parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
         result = planning.plan(read_world([(name, _read(name)) for name in filename]), at)
-    except BadWorld as problem:
+    except InvalidWorld as problem:
         typer.echo(f"mabeam plan: {problem}", err=True)
         raise typer.Exit(2) from None
     except OSError as problem:
@@ -225,15 +225,15 @@ def simulate(
     """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
     from time import process_time
 
-    from mabeam.offline.world import BadWorld, read_world
-    from mabeam.simulation.output import decisions, rehearse, table
-    from mabeam.simulation.passes import Restless
+    from mabeam.offline.world import InvalidWorld, read_world
+    from mabeam.simulation.output import decisions, simulate, table
+    from mabeam.simulation.passes import DidNotSettle
 
     try:
         world = read_world([(name, _read(name)) for name in filename])
         began = process_time()
-        result = rehearse(world, until, seed, runs, lambda done: _progress(done, runs), _warn)
-    except (BadWorld, Restless) as problem:
+        result = simulate(world, until, seed, runs, lambda done: _progress(done, runs), _warn)
+    except (InvalidWorld, DidNotSettle) as problem:
         _warn(str(problem))
         raise typer.Exit(2) from None
     except OSError as problem:
@@ -291,11 +291,11 @@ def replay(
 
 def _of_world(command: str, filename: list[str] | None, look: Callable[[Any], Any]) -> Any:
     """What `look` finds in the world of the files (standard input without any); exit code 2 and a line when it cannot."""
-    from mabeam.offline.world import BadWorld, read_world
+    from mabeam.offline.world import InvalidWorld, read_world
 
     try:
         return look(read_world([(name, _read(name)) for name in filename or ["-"]]))
-    except BadWorld as problem:
+    except InvalidWorld as problem:
         typer.echo(f"mabeam {command}: {problem}", err=True)
         raise typer.Exit(2) from None
     except OSError as problem:
@@ -314,13 +314,13 @@ def _progress(done: int, runs: int) -> None:
 
 def _read(name: str) -> str:
     """The text of a file, or of standard input for `-`."""
-    from mabeam.offline.world import BadWorld
+    from mabeam.offline.world import InvalidWorld
 
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:
         return raw.decode("utf-8-sig")
     except UnicodeDecodeError as problem:
-        raise BadWorld(f"{name}: not UTF-8 text (byte {problem.start})") from None
+        raise InvalidWorld(f"{name}: not UTF-8 text (byte {problem.start})") from None
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ import pytest
 from e2e.agents import PATIENCE, agent, container, evict, execute, template, watched
 from mabeam.api.base import JsonDict
 from mabeam.offline.world import World, read_world
-from mabeam.simulation.run import Rehearsal
+from mabeam.simulation.run import Simulation
 from mabeam.simulation.scenario import Fault, FaultKind, read_scenario
 from support.happenings import at_rest, happened
 from support.kube import Kube, Refused, until
@@ -142,7 +142,7 @@ def rehearsed(story: Story, faults: int) -> tuple[list[str], dict[str, JsonDict]
     script = [one | {"at": APART * (place + 1)} for place, one in enumerate(story.faults[:faults])]
     scenario = {"apiVersion": "mabeam.dev/simulate", "kind": "Scenario", "metadata": {"name": "s"}, "faults": script}
     world: World = read_world([(story.title, "\n---\n".join(json.dumps(one) for one in (*story.objects(), scenario)))])
-    run = Rehearsal(world, read_scenario(world, world.scenario), 0)
+    run = Simulation(world, read_scenario(world, world.scenario), 0)
     told: list[str] = []
     hear = run.passes.told
 
@@ -202,7 +202,7 @@ class Stage:
             differ = {name: (wanted[name], seen.get(name)) for name in wanted if wanted[name] != seen.get(name)}
             raise AssertionError(f"{when}, rehearsed and real differ: {json.dumps(differ, indent=1)}") from None
 
-    def befall(self, what: Fault) -> None:
+    def inject(self, what: Fault) -> None:
         """Let the same befall the real pod."""
         pods = [
             pod
@@ -251,7 +251,7 @@ def test_a_rehearsal_and_the_real_cluster_come_to_the_same_by_the_same_steps(sto
     for number, what in enumerate(story.faults):
         _, here = rehearsed(story, number)
         stage.come_to(here, f"before {what}")
-        stage.befall(Fault.model_validate(what | {"at": 0}))
+        stage.inject(Fault.model_validate(what | {"at": 0}))
     told, end = rehearsed(story, len(story.faults))
     stage.come_to(end, "at the end")
     assert stage.told() == told

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from mabeam.offline.plan import plan
-from mabeam.offline.world import BadWorld, read_world
+from mabeam.offline.world import InvalidWorld, read_world
 from support.builders import WITH_SIDECAR, agent_body, at, stamp
 
 WORLD: list[dict[str, Any]] = [
@@ -162,7 +162,7 @@ def test_any_leaf_may_be_anything(path: Path, junk: Any) -> None:
     found: dict[str, Any] = {}
     try:
         found = plan(read_world([("-", text)]), at(60))
-    except BadWorld as problem:
+    except InvalidWorld as problem:
         refusal = str(problem)
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     assert refusal is None or (refusal.startswith("-: ") and "\n" not in refusal)

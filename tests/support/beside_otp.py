@@ -18,7 +18,7 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
 from mabeam.simulation.cluster import MemoryCluster
-from mabeam.simulation.passes import Key, Passes
+from mabeam.simulation.passes import Key, SimulatedOperator
 from mabeam.simulation.scenario import Fault, Scenario
 from support.builders import START
 from support.histories import CODES, History, Step, erlang, objects, walk
@@ -45,7 +45,7 @@ class Operated:
     """The tree under the operator's passes, on a cluster that starts and stops pods at once."""
 
     cluster: MemoryCluster
-    passes: Passes
+    passes: SimulatedOperator
     chance: random.Random
 
     @classmethod
@@ -55,8 +55,8 @@ class Operated:
         agents = {("team", one.metadata.name): one for one in found if isinstance(one, Agent)}
         supervisors = {("team", one.metadata.name): one for one in found if isinstance(one, Supervisor)}
         cluster = MemoryCluster(Scenario(start_seconds=0, stop_seconds=0), START, agents, supervisors, ["node-1"])
-        operated = cls(cluster, Passes(cluster, lambda *_: None), random.Random(history.order))
-        operated.settle(operated.passes.everything())
+        operated = cls(cluster, SimulatedOperator(cluster, lambda *_: None), random.Random(history.order))
+        operated.settle(operated.passes.all_keys())
         return operated
 
     @property
@@ -65,7 +65,7 @@ class Operated:
         return int((self.cluster.now - START).total_seconds())
 
     def settle(self, keys: list[Key]) -> None:
-        """Passes and the kubelet's doings until nothing moves; the keys are rung in any order."""
+        """SimulatedOperator and the kubelet's doings until nothing moves; the keys are rung in any order."""
         self.chance.shuffle(keys)
         self.passes.settle(keys)
         while self.cluster.due:
@@ -86,7 +86,7 @@ class Operated:
     def rest(self) -> None:
         """See that an operator which starts anew, and looks at everything, finds nothing to do."""
         before = dict(self.cluster.agents), dict(self.cluster.supervisors)
-        self.passes.settle(self.passes.everything())
+        self.passes.settle(self.passes.all_keys())
         assert (self.cluster.agents, self.cluster.supervisors) == before, "a second look changes something"
 
     def wait(self, seconds: int) -> None:
@@ -96,7 +96,7 @@ class Operated:
     def end(self, replica: str, reason: Reason) -> None:
         """The process of a replica ends."""
         agent, _, ordinal = replica.rpartition("-")
-        hit = self.cluster.befall(
+        hit = self.cluster.inject(
             Fault(at=0, agent=agent, ordinal=int(ordinal), exit_code=CODES[reason]), ("team", agent)
         )
         assert hit, f"{replica} does not run"
@@ -174,7 +174,7 @@ def live(history: History) -> Counter[str]:
     seen: Counter[str] = Counter()
     _compare(model, operated, history, -1)
     for number, step in enumerate(history.steps):
-        deaths = _befall(model, operated, step)
+        deaths = _inject(model, operated, step)
         if not deaths:
             break
         operated.wait(step.seen)
@@ -198,7 +198,7 @@ def live(history: History) -> Counter[str]:
     return seen
 
 
-def _befall(model: TreeSupervisor, operated: Operated, step: Step) -> tuple[Death, ...]:
+def _inject(model: TreeSupervisor, operated: Operated, step: Step) -> tuple[Death, ...]:
     """Let the processes end, on the operator's side; the model is told later."""
     deaths: list[Death] = []
     for one in step.exits:

@@ -23,7 +23,7 @@ from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.passes import variable as coordination
-from mabeam.core.reports.report import Refusal, Report
+from mabeam.core.reports.report import DirectiveRefusal, Report
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Key, PodFacts, SystemContext, VariableSnapshot
 from mabeam.shell.reconcile.early_writes import EarlyDelivery
 from support.builders import START, a_pod, an_agent, stamp
@@ -131,7 +131,7 @@ def a_map(name: str = "a", generation: int = 1, *, ours: bool = True, role: str 
     return ConfigMapFacts(directives_config_map(name), f"uid-of-map-{name}", "7", ours, document)
 
 
-def applied(generation: int, *refusals: Refusal, **words: Any) -> Report:
+def applied(generation: int, *refusals: DirectiveRefusal, **words: Any) -> Report:
     """A report of what is in force."""
     return Report(applied_generation=generation, refusals=refusals, **words)
 

@@ -109,7 +109,7 @@ class Toolbox:
 
     def path(self, tool: str) -> Path:
         """Where the tool is, or will be once built."""
-        family = family_of(tool)
+        family = supervisors_by_name(tool)
         return self.cache / "bin" / f"{family.name}-{cache_key(family, self._version())}" / tool
 
     def ensure(self, tools: Iterable[str]) -> dict[str, Path]:
@@ -196,7 +196,7 @@ def go_version() -> str:
     return ran.stdout.strip()
 
 
-def family_of(tool: str) -> Family:
+def supervisors_by_name(tool: str) -> Family:
     try:
         return _FAMILY_OF[tool]
     except KeyError:

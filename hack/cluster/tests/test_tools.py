@@ -13,7 +13,7 @@ sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded import debian, tools
 from embedded.errors import ClusterError
-from embedded.tools import FAMILIES, Family, Toolbox, cache_key, family_of
+from embedded.tools import FAMILIES, Family, Toolbox, cache_key, supervisors_by_name
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ def test_without_go_the_way_out_is_named(monkeypatch: pytest.MonkeyPatch) -> Non
 
 def test_unknown_tool_lists_the_known_ones() -> None:
     with pytest.raises(ClusterError, match="kubectl"):
-        family_of("kubctl")
+        supervisors_by_name("kubctl")
 
 
 def test_the_kwok_stages_end_no_job() -> None:

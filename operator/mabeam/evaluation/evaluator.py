@@ -1,6 +1,6 @@
 """Answers the questions that are evaluated on this machine: CEL and plug-ins, each in a worker process with limits.
 
-Everything here blocks; `functions` calls it from threads, `answer_now` straight.
+Everything here blocks; `functions` calls it from threads, `evaluate` straight.
 """
 
 import atexit
@@ -13,8 +13,8 @@ from functools import cache, partial
 from typing import Any, Final
 
 from mabeam.core.functions import MAX_INPUT_BYTES, FunctionCall, FunctionResult, Language
-from mabeam.evaluation.results import NotAnAnswer, answer_in, failure
-from mabeam.evaluation.worker_pool import TookTooLong, WorkerEnded, WorkerProcess, Workers
+from mabeam.evaluation.results import InvalidResult, failed_result, parse_result
+from mabeam.evaluation.worker_pool import EvaluationTimeout, WorkerEnded, WorkerPool, WorkerProcess
 
 MAX_PLUGINS: Final = 32
 # What an edge takes with names, for each byte that it takes with places.
@@ -22,7 +22,7 @@ NAMED_BYTES: Final = 30
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class Evaluation:
     """An answer, its size; and whether it was `costly`: it took all its time, or a worker with it."""
 
     answer: FunctionResult
@@ -63,39 +63,41 @@ class Evaluator:
     """The worker processes, started when they are first needed."""
 
     limits: Mapping[Language, Limits] = field(default_factory=lambda: LIMITS)
-    cel: Workers = field(default_factory=lambda: Workers(_cel_worker))
-    _plugins: dict[tuple[str, str], Workers] = field(default_factory=dict)
+    cel: WorkerPool = field(default_factory=lambda: WorkerPool(_cel_worker))
+    _plugins: dict[tuple[str, str], WorkerPool] = field(default_factory=dict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def answer(self, ask: FunctionCall) -> Outcome:
+    def answer(self, ask: FunctionCall) -> Evaluation:
         """What the function says, or what went wrong; never raises for what a user wrote."""
         if (whole := _too_large(ask)) is not None:
-            return Outcome(failure(whole))
+            return Evaluation(failed_result(whole))
         limits = self.limits[ask.language]
         seconds = limits.seconds if limits.seconds is not None else ask.timeout_seconds
         question = {"language": ask.language, "text": ask.text, "inputs": ask.inputs}
         try:
             raw = _ROOMS[ask.language](self, ask).answer(question, seconds, limits.most_bytes)
-            answer = answer_in(raw)
+            answer = parse_result(raw)
             if ask.language is Language.CEL_EDGES and answer.error is None:
-                return Outcome(FunctionResult(_named(answer.value, ask)), len(raw) * NAMED_BYTES)
-            return Outcome(answer, len(raw))
-        except TookTooLong:
-            return Outcome(failure(f"it took longer than {seconds:g} s, and was ended", timed_out=True), costly=True)
+                return Evaluation(FunctionResult(_named(answer.value, ask)), len(raw) * NAMED_BYTES)
+            return Evaluation(answer, len(raw))
+        except EvaluationTimeout:
+            return Evaluation(
+                failed_result(f"it took longer than {seconds:g} s, and was ended", timed_out=True), costly=True
+            )
         except WorkerEnded as problem:
-            return Outcome(failure(str(problem)), costly=True)
+            return Evaluation(failed_result(str(problem)), costly=True)
         except OSError as problem:
-            return Outcome(failure(f"its worker could not be started: {problem}"), costly=True)
-        except NotAnAnswer as problem:
-            return Outcome(failure(f"the answer cannot be used: {problem}"))
+            return Evaluation(failed_result(f"its worker could not be started: {problem}"), costly=True)
+        except InvalidResult as problem:
+            return Evaluation(failed_result(f"the answer cannot be used: {problem}"))
 
-    def _cel(self, _: FunctionCall) -> Workers:
+    def _cel(self, _: FunctionCall) -> WorkerPool:
         return self.cel
 
-    def _plugin(self, ask: FunctionCall) -> Workers:
+    def _plugin(self, ask: FunctionCall) -> WorkerPool:
         name = (str(ask.group), ask.text)
         with self._lock:
-            workers = self._plugins.pop(name, None) or Workers(partial(_plugin_worker, *name))
+            workers = self._plugins.pop(name, None) or WorkerPool(partial(_plugin_worker, *name))
             self._plugins[name] = workers  # at the end: used last
             first = self._plugins.pop(next(iter(self._plugins))) if len(self._plugins) > MAX_PLUGINS else None
         if first is not None:
@@ -116,7 +118,7 @@ class Evaluator:
             workers.close()
 
 
-_ROOMS: Final[Mapping[Language, Callable[[Evaluator, FunctionCall], Workers]]] = {
+_ROOMS: Final[Mapping[Language, Callable[[Evaluator, FunctionCall], WorkerPool]]] = {
     Language.CEL: Evaluator._cel,
     Language.CEL_EDGES: Evaluator._cel,
     Language.PLUGIN: Evaluator._plugin,
@@ -129,7 +131,7 @@ def _named(places: Any, ask: FunctionCall) -> list[list[str]]:
     try:
         return [[one, names[place]] for one, row in zip(names, places, strict=True) for place in row]
     except (TypeError, ValueError, IndexError):
-        raise NotAnAnswer("its worker named agents that are not there") from None
+        raise InvalidResult("its worker named agents that are not there") from None
 
 
 def _too_large(ask: FunctionCall) -> str | None:
@@ -143,19 +145,19 @@ def _too_large(ask: FunctionCall) -> str | None:
     )
 
 
-def answer_now(ask: FunctionCall) -> FunctionResult:
+def evaluate(ask: FunctionCall) -> FunctionResult:
     """What the function says, within its limits; a webhook is not called, for a plan must not do anything."""
     if ask.language is Language.WEBHOOK:
         return FunctionResult(error="a plan calls no webhook")
     return _evaluator().answer(ask).answer
 
 
-def answers_now(asks: Sequence[FunctionCall], known: Mapping[str, FunctionResult]) -> dict[str, FunctionResult]:
+def evaluate_all(asks: Sequence[FunctionCall], known: Mapping[str, FunctionResult]) -> dict[str, FunctionResult]:
     """The answers known, and those to what is not answered yet."""
     found = dict(known)
     for ask in asks:
         if ask.id not in found:
-            found[ask.id] = answer_now(ask)
+            found[ask.id] = evaluate(ask)
     return found
 
 

@@ -11,7 +11,7 @@ MAX_ERROR_CHARACTERS: Final = 256
 MAX_DEPTH: Final = 32
 
 
-class NotAnAnswer(Exception):
+class InvalidResult(Exception):
     """What was sent is no answer; the text says why."""
 
 
@@ -22,32 +22,32 @@ def one_line(text: str) -> str:
     return line if len(line) <= MAX_ERROR_CHARACTERS else line[: MAX_ERROR_CHARACTERS - 1] + "…"
 
 
-def failure(text: str, *, timed_out: bool = False) -> FunctionResult:
+def failed_result(text: str, *, timed_out: bool = False) -> FunctionResult:
     """The answer that says what went wrong."""
     return FunctionResult(error=one_line(text) or "failed without a word", timed_out=timed_out)
 
 
-def answer_in(raw: bytes) -> FunctionResult:
-    """The answer in `{"value": any JSON}` or `{"error": "text"}`; raises NotAnAnswer naming what else it was."""
+def parse_result(raw: bytes) -> FunctionResult:
+    """The answer in `{"value": any JSON}` or `{"error": "text"}`; raises InvalidResult naming what else it was."""
     try:
         body = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
-        raise NotAnAnswer(f"it is nested deeper than {MAX_DEPTH}") from None
+        raise InvalidResult(f"it is nested deeper than {MAX_DEPTH}") from None
     except UnicodeDecodeError:
-        raise NotAnAnswer("it is not JSON: not UTF-8") from None
+        raise InvalidResult("it is not JSON: not UTF-8") from None
     except ValueError as problem:
-        raise NotAnAnswer(f"it is not JSON: {problem}") from None
+        raise InvalidResult(f"it is not JSON: {problem}") from None
     if not isinstance(body, dict):
-        raise NotAnAnswer(f"it is a JSON {_word(body)}, not an object with `value` or `error`")
+        raise InvalidResult(f"it is a JSON {_word(body)}, not an object with `value` or `error`")
     if set(body) not in ({"value"}, {"error"}):
         keys = ", ".join(sorted(body)) or "nothing"
-        raise NotAnAnswer(f"an answer has `value` or `error` and nothing else, this one has {keys}")
+        raise InvalidResult(f"an answer has `value` or `error` and nothing else, this one has {keys}")
     if "error" in body:
         if not isinstance(body["error"], str):
-            raise NotAnAnswer(f"`error` is a JSON {_word(body['error'])}, not a string")
-        return failure(body["error"])
+            raise InvalidResult(f"`error` is a JSON {_word(body['error'])}, not a string")
+        return failed_result(body["error"])
     if not _is_shallow(body["value"]):
-        raise NotAnAnswer(f"`value` is nested deeper than {MAX_DEPTH}")
+        raise InvalidResult(f"`value` is nested deeper than {MAX_DEPTH}")
     return FunctionResult(value=body["value"])
 
 

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import IO, Any, Final
 
-from mabeam.evaluation.results import answer_in
+from mabeam.evaluation.results import parse_result
 from mabeam.evaluation.worker_main import LENGTH_BYTES
 
 # A cold start reads some 30 MB of library from a disk that may be busy.
@@ -37,7 +37,7 @@ else:
 """
 
 
-class TookTooLong(Exception):
+class EvaluationTimeout(Exception):
     """No answer came in time; the worker was killed."""
 
 
@@ -77,14 +77,14 @@ class WorkerProcess:
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         """Come back when the worker may be asked; raises WorkerEnded with its reason when it never may."""
         try:
-            said = answer_in(self._exchange(b"", seconds, CHUNK_BYTES))
-        except TookTooLong:
+            said = parse_result(self._exchange(b"", seconds, CHUNK_BYTES))
+        except EvaluationTimeout:
             raise WorkerEnded(f"its worker was not ready within {seconds:g} s") from None
         if said.error is not None:
             raise WorkerEnded(said.error)
 
     def ask(self, question: bytes, seconds: float, most_bytes: int) -> bytes:
-        """The answer as it was sent; raises TookTooLong or WorkerEnded, and then the worker is of no more use."""
+        """The answer as it was sent; raises EvaluationTimeout or WorkerEnded, and then the worker is of no more use."""
         self.questions += 1
         # An answer that is too large is itself answered by a short error, so some room is left for that.
         return self._exchange(len(question).to_bytes(LENGTH_BYTES) + question, seconds, max(most_bytes, CHUNK_BYTES))
@@ -99,7 +99,7 @@ class WorkerProcess:
             while len(got) < LENGTH_BYTES or len(got) < LENGTH_BYTES + int.from_bytes(got[:LENGTH_BYTES]):
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise TookTooLong
+                    raise EvaluationTimeout
                 for key, _ in selector.select(left):
                     if key.fileobj is self._questions:
                         rest = rest[self._write(rest) :]
@@ -161,8 +161,8 @@ def _pipe(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 @dataclass
-class Workers:
-    """Workers of one kind, started when they are needed; `keep` of them stay while nobody asks.
+class WorkerPool:
+    """WorkerPool of one kind, started when they are needed; `keep` of them stay while nobody asks.
 
     How many there are at once follows from how many threads ask at once. A worker is renewed after `most_questions`: what an
     evaluator's allocator keeps must not add up to the limit of memory.
@@ -177,7 +177,7 @@ class Workers:
     _closed: bool = False
 
     def answer(self, question: Mapping[str, Any], seconds: float, most_bytes: int) -> bytes:
-        """What a worker sends; raises TookTooLong or WorkerEnded, and that worker is replaced."""
+        """What a worker sends; raises EvaluationTimeout or WorkerEnded, and that worker is replaced."""
         whole = json.dumps({**question, "seconds": seconds, "most_bytes": most_bytes}).encode()
         worker = self._take()
         sound = False

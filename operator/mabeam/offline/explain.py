@@ -17,19 +17,20 @@ from mabeam.core.coordination.config_maps.decision import (
     snapshot_of,
 )
 from mabeam.core.passes import variable as coordination
-from mabeam.offline.world import BadWorld, Place, World
+from mabeam.core.snapshot import NamespacedName
+from mabeam.offline.world import InvalidWorld, World
 
 
-def chosen(world: World, name: str | None) -> list[tuple[Place, OrchestrationVariable]]:
-    """The variables of that name (all of them without one), in order; raises BadWorld when there is none."""
+def chosen(world: World, name: str | None) -> list[tuple[NamespacedName, OrchestrationVariable]]:
+    """The variables of that name (all of them without one), in order; raises InvalidWorld when there is none."""
     found = [(place, variable) for place, variable in sorted(world.variables.items()) if name in (None, place[1])]
     if not found:
         there = ", ".join(sorted(place[1] for place in world.variables)) or "none"
-        raise BadWorld(f"no OrchestrationVariable {name or 'at all'} in it; there are: {there}")
+        raise InvalidWorld(f"no OrchestrationVariable {name or 'at all'} in it; there are: {there}")
     return found
 
 
-def record_in(world: World, place: Place) -> JsonDict | None:
+def record_in(world: World, place: NamespacedName) -> JsonDict | None:
     """The record of the variable's last decision, None when there is none; raises Unreadable when it cannot be read."""
     body = world.config_maps.get((place[0], decision_config_map(place[1])))
     return read_record(body.get("data") or {}) if body is not None else None
@@ -43,7 +44,7 @@ def explained(world: World, name: str | None) -> list[JsonDict]:
     return [_explained(world, place, variable) for place, variable in chosen(world, name)]
 
 
-def _explained(world: World, place: Place, variable: OrchestrationVariable) -> JsonDict:
+def _explained(world: World, place: NamespacedName, variable: OrchestrationVariable) -> JsonDict:
     status, last = variable.status, variable.status.last_decision
     wire = status.to_wire()
     try:
@@ -77,7 +78,7 @@ def _explained(world: World, place: Place, variable: OrchestrationVariable) -> J
     }
 
 
-def _losers(world: World, place: Place) -> list[JsonDict]:
+def _losers(world: World, place: NamespacedName) -> list[JsonDict]:
     """The conflicts on agents in which the variable won or lost."""
     found = []
     for (space, agent), body in sorted(world.agents.items()):
@@ -150,7 +151,7 @@ def _cell(value: Any) -> str:
 
 
 def replayed(world: World, name: str | None) -> list[tuple[str, Remade]]:
-    """Each variable's recorded decision made again; raises BadWorld naming the one whose record is missing or unreadable."""
+    """Each variable's recorded decision made again; raises InvalidWorld naming the one whose record is missing or unreadable."""
     found = []
     for place, _ in chosen(world, name):
         called = "/".join(place)
@@ -162,7 +163,7 @@ def replayed(world: World, name: str | None) -> list[tuple[str, Remade]]:
                 raise Unreadable("the inputs were too large to be kept")
             found.append((called, remake(record)))
         except Unreadable as problem:
-            raise BadWorld(f"{called}: its decision cannot be replayed: {problem}") from None
+            raise InvalidWorld(f"{called}: its decision cannot be replayed: {problem}") from None
     return found
 
 

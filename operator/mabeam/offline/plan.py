@@ -29,7 +29,7 @@ from mabeam.core.snapshot import (
     VariableSnapshot,
 )
 from mabeam.core.tree import instruction
-from mabeam.evaluation.evaluator import answers_now
+from mabeam.evaluation.evaluator import evaluate_all
 from mabeam.offline.world import World
 from mabeam.state.capacity import added, least
 from mabeam.state.parse_objects import parse_config_map, parse_network_policy
@@ -79,7 +79,7 @@ def _answered(decide: Callable[[Seen, datetime], Decision[Status]], snapshot: Se
     for _ in range(MAX_QUESTION_ROUNDS):
         if all(ask.id in snapshot.answers for ask in decision.function_calls):
             break
-        snapshot = replace(snapshot, answers=answers_now(decision.function_calls, snapshot.answers))
+        snapshot = replace(snapshot, answers=evaluate_all(decision.function_calls, snapshot.answers))
         decision = decide(snapshot, now)
     return decision
 

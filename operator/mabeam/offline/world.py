@@ -25,7 +25,7 @@ from mabeam.core.conventions.times import parse_instant
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import PodFacts
-from mabeam.state.parse_objects import explain, parse_quota
+from mabeam.state.parse_objects import describe_validation_error, parse_quota
 from mabeam.state.parse_pods import parse_pod
 
 PLAN_API_VERSION: Final = "mabeam.dev/plan"
@@ -46,10 +46,10 @@ ALLOWED_KINDS: Final = ", ".join(f"{kind} ({version})" for kind, version in KIND
 # Deeper than any object, and far from what Python's own stack can bear.
 MAX_DEPTH: Final = 100
 
-Place = tuple[str, str]
+NamespacedName = tuple[str, str]
 
 
-class BadWorld(ValueError):
+class InvalidWorld(ValueError):
     """The input cannot be planned with; the message names the document, the field and what is allowed."""
 
 
@@ -57,31 +57,31 @@ class BadWorld(ValueError):
 class World:
     """The objects of a world, parsed, by namespace and name."""
 
-    agents: dict[Place, Agent] = field(default_factory=dict)
-    variables: dict[Place, OrchestrationVariable] = field(default_factory=dict)
-    supervisors: dict[Place, Supervisor] = field(default_factory=dict)
-    pods: dict[Place, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
-    config_maps: dict[Place, JsonDict] = field(default_factory=dict)
+    agents: dict[NamespacedName, Agent] = field(default_factory=dict)
+    variables: dict[NamespacedName, OrchestrationVariable] = field(default_factory=dict)
+    supervisors: dict[NamespacedName, Supervisor] = field(default_factory=dict)
+    pods: dict[NamespacedName, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
+    config_maps: dict[NamespacedName, JsonDict] = field(default_factory=dict)
     nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
     allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
-    quotas: dict[Place, Mapping[str, str]] = field(default_factory=dict)
-    policies: dict[Place, JsonDict] = field(default_factory=dict)
-    reports: dict[Place, Report] = field(default_factory=dict)
+    quotas: dict[NamespacedName, Mapping[str, str]] = field(default_factory=dict)
+    policies: dict[NamespacedName, JsonDict] = field(default_factory=dict)
+    reports: dict[NamespacedName, Report] = field(default_factory=dict)
     scenario: JsonDict | None = None  # for `mabeam simulate`; a plan reads past it
 
 
 def parse_now(text: str) -> datetime:
-    """The time in `--now`; raises BadWorld when it is none."""
+    """The time in `--now`; raises InvalidWorld when it is none."""
     found = parse_instant(text)
     if found is None:
-        raise BadWorld(f"--now must be a time such as 2026-01-01T00:00:00Z, not {text!r}")
+        raise InvalidWorld(f"--now must be a time such as 2026-01-01T00:00:00Z, not {text!r}")
     return found
 
 
 def read_world(sources: Iterable[tuple[str, str]]) -> World:
-    """The world in (name, YAML text) sources; raises BadWorld naming the document and the field."""
+    """The world in (name, YAML text) sources; raises InvalidWorld naming the document and the field."""
     world = World()
-    reports: dict[Place, tuple[str, Report]] = {}
+    reports: dict[NamespacedName, tuple[str, Report]] = {}
     for where, raw in _documents(sources):
         kind = _kind(where, raw)
         document = _json(where, raw, (kind,))
@@ -96,7 +96,7 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 variable = _model(OrchestrationVariable, here, document)
                 wrong = None if variable.spec.value is None else check(variable.spec.domain, variable.spec.value)
                 if wrong is not None:
-                    raise BadWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
+                    raise InvalidWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
                 world.variables[place] = variable
             case "Supervisor":
                 _once(here, place, world.supervisors)
@@ -125,19 +125,19 @@ def read_world(sources: Iterable[tuple[str, str]]) -> World:
                 world.policies[place] = document
             case "Scenario":
                 if world.scenario is not None:
-                    raise BadWorld(f"{here}: a world has one Scenario at most")
+                    raise InvalidWorld(f"{here}: a world has one Scenario at most")
                 world.scenario = document
             case _:
                 text = document.get("openmetrics")
                 if not isinstance(text, str):
-                    raise BadWorld(f"{here}: openmetrics: must be the text of a report")
+                    raise InvalidWorld(f"{here}: openmetrics: must be the text of a report")
                 named = (str(document["metadata"].get("namespace") or ""), name)
                 _once(here, named, reports)
                 reports[named] = (here, parse(text))
     for (namespace, name), (here, report) in reports.items():
         reporter = _reporter(world, here, namespace, name)
         if reporter in world.reports:
-            raise BadWorld(f"{here}: metadata.name: given twice for the Agent {'/'.join(reporter)}")
+            raise InvalidWorld(f"{here}: metadata.name: given twice for the Agent {'/'.join(reporter)}")
         world.reports[reporter] = report
     return world
 
@@ -166,19 +166,19 @@ def _documents(sources: Iterable[tuple[str, str]]) -> Iterator[tuple[str, JsonDi
     for source, text in sources:
         found = _load(source, text)
         if not found:
-            raise BadWorld(f"{source}: holds no object; a world needs at least one, of {ALLOWED_KINDS}")
+            raise InvalidWorld(f"{source}: holds no object; a world needs at least one, of {ALLOWED_KINDS}")
         for where, document in found:
             if not isinstance(document, dict):
-                raise BadWorld(f"{where}: must be an object with apiVersion, kind and metadata")
+                raise InvalidWorld(f"{where}: must be an object with apiVersion, kind and metadata")
             if document.get("kind") != "List":
                 yield where, document
                 continue
             items = document.get("items") or []
             if not isinstance(items, list):
-                raise BadWorld(f"{where}: items: must be a list of objects")
+                raise InvalidWorld(f"{where}: items: must be a list of objects")
             for index, item in enumerate(items, start=1):
                 if not isinstance(item, dict):
-                    raise BadWorld(f"{where}, item {index}: must be an object with apiVersion, kind and metadata")
+                    raise InvalidWorld(f"{where}, item {index}: must be an object with apiVersion, kind and metadata")
                 yield f"{where}, item {index}", item
 
 
@@ -187,31 +187,33 @@ def _load(source: str, text: str) -> list[tuple[str, Any]]:
     try:
         loaded = [(f"{source}: document {next(numbers)}", document) for document in yaml.load_all(text, Loader=_Loader)]
     except RecursionError:
-        raise BadWorld(f"{source}: nested too deeply") from None
+        raise InvalidWorld(f"{source}: nested too deeply") from None
     except (yaml.YAMLError, ValueError, OverflowError) as problem:
         told = " ".join(str(problem).replace('in "<unicode string>", ', "at ").split())
-        raise BadWorld(f"{source}: not YAML: {told[:500]}") from None
+        raise InvalidWorld(f"{source}: not YAML: {told[:500]}") from None
     return [(where, document) for where, document in loaded if document is not None]
 
 
 def _json(where: str, value: Any, path: tuple[str, ...]) -> Any:
     """The value as an apiserver would hold it: JSON only, and what is null is not there."""
     if len(path) > MAX_DEPTH:
-        raise BadWorld(f"{where}: {'.'.join(path[:6])}…: nested too deeply")
+        raise InvalidWorld(f"{where}: {'.'.join(path[:6])}…: nested too deeply")
     here = f"{where}: {'.'.join(path)}"
     if isinstance(value, dict):
         odd = next((key for key in value if not isinstance(key, str)), None)
         if odd is not None:
-            raise BadWorld(f"{here}: every key must be text; put {odd!r} in quotes")
+            raise InvalidWorld(f"{here}: every key must be text; put {odd!r} in quotes")
         return {key: _json(where, item, (*path, key)) for key, item in value.items() if item is not None}
     if isinstance(value, list):
         return [_json(where, item, (*path, str(index))) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
-        raise BadWorld(f"{here}: must be a finite number, not {value}")
+        raise InvalidWorld(f"{here}: must be a finite number, not {value}")
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        raise BadWorld(f"{here}: must be a number of at most 64 bits")
+        raise InvalidWorld(f"{here}: must be a number of at most 64 bits")
     if value is not None and not isinstance(value, str | int | float):
-        raise BadWorld(f"{here}: must be text, a number, true, false, a list or an object, not {type(value).__name__}")
+        raise InvalidWorld(
+            f"{here}: must be text, a number, true, false, a list or an object, not {type(value).__name__}"
+        )
     return value
 
 
@@ -221,10 +223,10 @@ def _json(where: str, value: Any, path: tuple[str, ...]) -> Any:
 def _kind(where: str, document: JsonDict) -> str:
     kind = document.get("kind")
     if not isinstance(kind, str) or kind not in KINDS:
-        raise BadWorld(f"{where}: kind: {kind!r} is not part of a world; allowed: {ALLOWED_KINDS}")
+        raise InvalidWorld(f"{where}: kind: {kind!r} is not part of a world; allowed: {ALLOWED_KINDS}")
     version = document.get("apiVersion")
     if version != KINDS[kind]:
-        raise BadWorld(f"{where}: apiVersion: must be {KINDS[kind]} for kind {kind}, not {version!r}")
+        raise InvalidWorld(f"{where}: apiVersion: must be {KINDS[kind]} for kind {kind}, not {version!r}")
     return kind
 
 
@@ -246,23 +248,23 @@ def _identity(where: str, kind: str, document: JsonDict) -> tuple[str, str, str]
     return found.metadata.namespace, found.metadata.name, f"{where}: {kind}/{found.metadata.name}"
 
 
-def _once(here: str, place: Place, known: Mapping[Place, object]) -> None:
+def _once(here: str, place: NamespacedName, known: Mapping[NamespacedName, object]) -> None:
     if place in known:
-        raise BadWorld(f"{here}: metadata.name: given twice in namespace {place[0] or 'default'}")
+        raise InvalidWorld(f"{here}: metadata.name: given twice in namespace {place[0] or 'default'}")
 
 
 def _model(model: type[BaseModel], here: str, document: JsonDict) -> Any:
     try:
         return model.model_validate(document)
     except ValidationError as error:
-        raise BadWorld(f"{here}: {explain(error, model=model)}") from None
+        raise InvalidWorld(f"{here}: {describe_validation_error(error, model=model)}") from None
 
 
-def _reporter(world: World, here: str, namespace: str, name: str) -> Place:
+def _reporter(world: World, here: str, namespace: str, name: str) -> NamespacedName:
     candidates = [place for place in world.agents if place[1] == name and namespace in ("", place[0])]
     if len(candidates) != 1:
         found = "no Agent" if not candidates else f"{len(candidates)} Agents"
-        raise BadWorld(f"{here}: metadata.name: must name the Agent that reports; {found} of that name")
+        raise InvalidWorld(f"{here}: metadata.name: must name the Agent that reports; {found} of that name")
     return candidates[0]
 
 

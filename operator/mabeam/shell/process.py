@@ -37,7 +37,7 @@ from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import tracing
 from mabeam.shell.telemetry.usage import UsageReader
-from mabeam.state import wakeups as doorbells
+from mabeam.state import wakeups
 from mabeam.state.cache import AGENT, VARIABLE, Cache, Change
 from mabeam.state.observe import Observer
 from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
@@ -208,7 +208,7 @@ class Process:
             # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
             await self.relister.list_until_success()
         self.telemetry.lead()
-        for key in self.cache.everything():
+        for key in self.cache.all_keys():
             self.queue.add(key)
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
         reconciler = Reconciler(
@@ -232,7 +232,7 @@ class Process:
             self.functions,
             tracing=self.tracing,
         )
-        log.info("%d objects known, %d workers start", len(self.cache.everything()), self.settings.workers)
+        log.info("%d objects known, %d workers start", len(self.cache.all_keys()), self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
     async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
@@ -272,7 +272,7 @@ class Process:
         self.relister.reported_kinds.add(kind)
         gone = event == "DELETED"
         where = (meta.get("namespace") or "", meta["name"])
-        change = self.cache.forget(kind, where, meta.get("uid")) if gone else self.cache.learn(kind, body)
+        change = self.cache.remove(kind, where, meta.get("uid")) if gone else self.cache.upsert(kind, body)
         if change is not None:
             self._ring(change)
 
@@ -288,20 +288,20 @@ class Process:
                 reflector.restart()
         if next(self.sweeps) % SWEEPS_PER_RESYNC or not self.telemetry.leads:
             return
-        keys = self.cache.everything()
+        keys = self.cache.all_keys()
         for number, key in enumerate(keys):
             self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
 
     def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
         was, now = _uid_of(change.before), _uid_of(change.after)
         if now is not None and now != was:
-            self.client.accepts_again(change.where[0])
+            self.client.accepts_again(change.namespaced_name[0])
         if change.kind == AGENT and was is not None and now != was:
             self.reports.forget(was)
             self.refusals.clear(was)
         if not self.telemetry.leads:
             return  # nobody works yet; everything is looked at when that begins
-        for key, delay in doorbells.wakes(change, self.cache):
+        for key, delay in wakeups.affected_keys(change, self.cache):
             if key != foreseen_by:
                 self.queue.add_after(key, delay)
 
@@ -319,8 +319,8 @@ class Process:
         """An agent performs otherwise than before: those who select or watch by that look again, once for all their agents."""
         parsed = self.cache.agents.get((namespace, name))
         for variable in self.cache.variables_of(parsed.agent) if parsed is not None else ():
-            if variable.spec.type in doorbells.MEASURING:
-                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), doorbells.COALESCE_SECONDS)
+            if variable.spec.type in wakeups.MEASURING:
+                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), wakeups.COALESCE_SECONDS)
 
     # --- probes ----------------------------------------------------------------------------------------------------------
 

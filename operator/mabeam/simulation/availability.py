@@ -24,7 +24,7 @@ def is_wanted(agent: Agent, kin: dict[str, Supervisor]) -> bool:
 
 
 @dataclass
-class Life:
+class Availability:
     """One agent's or Supervisor's figures so far; times are seconds of virtual time."""
 
     wanted: float = 0.0

@@ -15,11 +15,9 @@ from mabeam.api.agent import Agent
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import Effect
 from mabeam.core.pods.lifecycle import is_live
-from mabeam.core.snapshot import ContainerFacts, PodFacts, Progress
+from mabeam.core.snapshot import ContainerFacts, NamespacedName, PodFacts, Progress
 from mabeam.simulation.scenario import Fault, FaultKind, Scenario
 from mabeam.state.parse_pods import parse_pod
-
-Place = tuple[str, str]
 
 
 @dataclass
@@ -28,11 +26,11 @@ class MemoryCluster:
 
     scenario: Scenario
     now: datetime
-    agents: dict[Place, Agent]
-    supervisors: dict[Place, Supervisor]
+    agents: dict[NamespacedName, Agent]
+    supervisors: dict[NamespacedName, Supervisor]
     nodes: list[str]
-    pods: dict[Place, dict[str, PodFacts]] = field(default_factory=dict)
-    due: list[tuple[datetime, int, Place, str, str]] = field(default_factory=list)
+    pods: dict[NamespacedName, dict[str, PodFacts]] = field(default_factory=dict)
+    due: list[tuple[datetime, int, NamespacedName, str, str]] = field(default_factory=list)
     hung: dict[str, Progress] = field(default_factory=dict)  # by the pod's uid
     node_names: frozenset[str] = frozenset()
     _families: dict[str, dict[str, Supervisor]] = field(default_factory=dict)
@@ -43,11 +41,11 @@ class MemoryCluster:
         for place, supervisor in self.supervisors.items():
             self.put_supervisor(place, supervisor)
 
-    def put_supervisor(self, place: Place, supervisor: Supervisor) -> None:
+    def put_supervisor(self, place: NamespacedName, supervisor: Supervisor) -> None:
         """Store a Supervisor."""
         self.supervisors[place] = self._families.setdefault(place[0], {})[place[1]] = supervisor
 
-    def family_of(self, namespace: str) -> dict[str, Supervisor]:
+    def supervisors_by_name(self, namespace: str) -> dict[str, Supervisor]:
         """The Supervisors of a namespace, by name."""
         return self._families.get(namespace, {})
 
@@ -56,18 +54,18 @@ class MemoryCluster:
         """Now, as a kubelet writes it: in whole seconds."""
         return self.now.replace(microsecond=0)
 
-    def pods_of(self, place: Place) -> tuple[PodFacts, ...]:
+    def pods_of(self, place: NamespacedName) -> tuple[PodFacts, ...]:
         """The agent's pods, by name."""
         found = self.pods.get(place, {})
         return tuple(found[name] for name in sorted(found))
 
-    def progress_of(self, place: Place) -> dict[str, Progress]:
+    def progress_of(self, place: NamespacedName) -> dict[str, Progress]:
         """The progress of those of the agent's pods that hang; the others' moves all the time."""
         if not self.hung:
             return {}
         return {pod.name: self.hung[pod.uid] for pod in self.pods_of(place) if pod.uid in self.hung}
 
-    def do(self, place: Place, effect: Effect) -> None:
+    def do(self, place: NamespacedName, effect: Effect) -> None:
         """Carry out a write about a pod; what is said in ConfigMaps plays no part here."""
         if effect.kind != "Pod":
             return
@@ -90,7 +88,7 @@ class MemoryCluster:
         elif effect.verb == "delete" and effect.name in pods:
             self._ask_to_stop(place, effect.name, effect.grace_seconds)
 
-    def _ask_to_stop(self, place: Place, name: str, grace: int | None) -> None:
+    def _ask_to_stop(self, place: NamespacedName, name: str, grace: int | None) -> None:
         pod = self.pods[place][name]
         if pod.deleting:
             return
@@ -99,10 +97,10 @@ class MemoryCluster:
         seconds = stop if grace is None else min(stop, grace)
         self._after(seconds if is_live(pod) else 0.0, place, name, "gone")
 
-    def _after(self, seconds: float, place: Place, name: str, what: str) -> None:
+    def _after(self, seconds: float, place: NamespacedName, name: str, what: str) -> None:
         heapq.heappush(self.due, (self.now + timedelta(seconds=seconds), next(self._order), place, name, what))
 
-    def tick(self) -> list[Place]:
+    def tick(self) -> list[NamespacedName]:
         """Do what is due by now; the agents that it is about."""
         touched = []
         while self.due and self.due[0][0] <= self.now:
@@ -120,7 +118,7 @@ class MemoryCluster:
 
     # --- faults ---------------------------------------------------------------------------------------------------------
 
-    def befall(self, fault: Fault, place: Place | None) -> list[Place]:
+    def inject(self, fault: Fault, place: NamespacedName | None) -> list[NamespacedName]:
         """Let it happen; the agents it is about, none when there is nothing that it could befall."""
         if fault.kind is FaultKind.NODE_LOST:
             return self._lose(fault.node or "")
@@ -143,7 +141,7 @@ class MemoryCluster:
                 self.pods[place][name] = replace(pod, reported_failed="the scenario says so")
         return [place]
 
-    def _running(self, place: Place, ordinal: int) -> str | None:
+    def _running(self, place: NamespacedName, ordinal: int) -> str | None:
         found = [
             name
             for name, pod in self.pods.get(place, {}).items()
@@ -156,7 +154,7 @@ class MemoryCluster:
         main = ContainerFacts("terminated", reason, None, code, started, self.second)
         return replace(pod, phase="Succeeded" if code == 0 else "Failed", ready=False, main=main)
 
-    def _lose(self, node: str) -> list[Place]:
+    def _lose(self, node: str) -> list[NamespacedName]:
         self.nodes = [one for one in self.nodes if one != node]
         self.node_names = frozenset(self.nodes)
         touched = []
@@ -174,6 +172,6 @@ class MemoryCluster:
 _DISRUPTIONS: Final = {FaultKind.EVICT: "EvictionByEvictionAPI", FaultKind.PREEMPT: "PreemptionByScheduler"}
 
 
-def hash_of(place: Place) -> int:
+def hash_of(place: NamespacedName) -> int:
     """A small number of the agent's own, the same in every process."""
     return sum(map(ord, "/".join(place)))

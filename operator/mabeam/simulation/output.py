@@ -6,8 +6,8 @@ from typing import Any, Final
 
 from mabeam.api.base import JsonDict
 from mabeam.offline.lint import lint
-from mabeam.offline.world import BadWorld, World
-from mabeam.simulation.run import Rehearsal
+from mabeam.offline.world import InvalidWorld, World
+from mabeam.simulation.run import Simulation
 from mabeam.simulation.scenario import MAX_SECONDS, Scenario, read_scenario
 from mabeam.simulation.summary import spread, summary
 
@@ -15,10 +15,10 @@ _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_4
 _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
-def rehearse(
+def simulate(
     world: World, until: str, seed: int, runs: int, told: Callable[[int], None], warn: Callable[[str], None]
 ) -> JsonDict:
-    """The timeline and the summary of one run, or the spread of many; raises BadWorld for what cannot be played.
+    """The timeline and the summary of one run, or the spread of many; raises InvalidWorld for what cannot be played.
 
     `told` hears how many runs are done, `warn` what will hardly be meant.
     """
@@ -27,12 +27,12 @@ def rehearse(
     for doubt in _doubts(world, scenario, seconds, runs):
         warn(doubt)
     if runs == 1:
-        run = Rehearsal(world, scenario, seed)
+        run = Simulation(world, scenario, seed)
         run.run(seconds)
         return {"timeline": run.timeline, "summary": summary(run)}
     summaries = []
     for number in range(runs):
-        run = Rehearsal(world, scenario, seed + number)
+        run = Simulation(world, scenario, seed + number)
         run.run(seconds)
         summaries.append(summary(run))
         told(number + 1)
@@ -59,7 +59,7 @@ def _seconds(text: str) -> float:
     found = _DURATION.fullmatch(text)
     seconds = float(found[1]) * _UNITS[found[2]] if found is not None else 0.0
     if not 0 < seconds <= MAX_SECONDS:
-        raise BadWorld(f"--until must be a time such as 3600, 3600s, 90m, 24h or 7d, at most a year, not {text!r}")
+        raise InvalidWorld(f"--until must be a time such as 3600, 3600s, 90m, 24h or 7d, at most a year, not {text!r}")
     return seconds
 
 

@@ -10,30 +10,30 @@ from mabeam.api.supervisor import ChildKind, SupervisorStatus
 from mabeam.core.decision import Decision, Event
 from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
-from mabeam.core.snapshot import AgentSnapshot, PodDefaults, SupervisorSnapshot
+from mabeam.core.snapshot import AgentSnapshot, NamespacedName, PodDefaults, SupervisorSnapshot
 from mabeam.core.tree import instruction
-from mabeam.simulation.cluster import MemoryCluster, Place
+from mabeam.simulation.cluster import MemoryCluster
 
 # Passes at one instant; far more than any tree needs, so what exceeds it never comes to rest.
 PATIENCE: Final = 100_000
 _DEFAULTS: Final = PodDefaults()
 
-Key = tuple[ChildKind, Place]
+Key = tuple[ChildKind, NamespacedName]
 Told = Callable[[Key, AgentStatus | SupervisorStatus, AgentStatus | SupervisorStatus, tuple[Event, ...]], None]
 
 
-class Restless(RuntimeError):
+class DidNotSettle(RuntimeError):
     """The passes at one instant do not come to an end."""
 
 
 @dataclass
-class Passes:
-    """Passes in the order in which their keys were rung, one key never twice in the queue; `told` hears of every new status."""
+class SimulatedOperator:
+    """The passes of the operator, first in, first out, each key queued once; `told` is called with every new status."""
 
     cluster: MemoryCluster
     told: Told
     decisions: int = 0
-    wakes: dict[Place, datetime] = field(default_factory=dict)
+    wakes: dict[NamespacedName, datetime] = field(default_factory=dict)
     _parents: dict[Key, list[Key]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -43,7 +43,7 @@ class Passes:
                     (ChildKind.SUPERVISOR, (space, name))
                 )
 
-    def everything(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """The keys of all there is, as an operator that starts finds them."""
         agents = [(ChildKind.AGENT, place) for place in self.cluster.agents]
         return [*agents, *((ChildKind.SUPERVISOR, place) for place in self.cluster.supervisors)]
@@ -58,7 +58,7 @@ class Passes:
             del queue[key]
             rings = self._agent(key) if key[0] is ChildKind.AGENT else self._supervisor(key)
             queue.update(dict.fromkeys(rings))
-        raise Restless(
+        raise DidNotSettle(
             f"the passes at {self.cluster.now:%Y-%m-%d %H:%M:%S} over {list(queue)[:3]} do not come to an end"
         )
 
@@ -66,7 +66,7 @@ class Passes:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        told = instruction.parent_instruction(agent, self.cluster.family_of(place[0]))
+        told = instruction.parent_instruction(agent, self.cluster.supervisors_by_name(place[0]))
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
@@ -92,7 +92,7 @@ class Passes:
 
     def _supervisor(self, key: Key) -> list[Key]:
         space = key[1][0]
-        found, kin = self.cluster.supervisors[key[1]], self.cluster.family_of(space)
+        found, kin = self.cluster.supervisors[key[1]], self.cluster.supervisors_by_name(space)
         listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
         agents = {child: agent for child, agent in listed if agent is not None}
         decision = supervisor.decide(

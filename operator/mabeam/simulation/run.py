@@ -18,10 +18,11 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
 from mabeam.core.decision import Event
+from mabeam.core.snapshot import NamespacedName
 from mabeam.offline.world import World
-from mabeam.simulation.availability import Life
-from mabeam.simulation.cluster import MemoryCluster, Place
-from mabeam.simulation.passes import Key, Passes
+from mabeam.simulation.availability import Availability
+from mabeam.simulation.cluster import MemoryCluster
+from mabeam.simulation.passes import Key, SimulatedOperator
 from mabeam.simulation.scenario import Fault, FaultKind, Rate, Scenario
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -43,20 +44,20 @@ WORDS: Final[Mapping[Reason, str]] = {
     Reason.AUTO_SHUTDOWN: "shutdown",
 }
 
-Moment = tuple[datetime, bool, Fault, Place | None]  # whether it is by chance
+Moment = tuple[datetime, bool, Fault, NamespacedName | None]  # whether it is by chance
 
 
 @dataclass
-class Rehearsal:
+class Simulation:
     """One run of one scenario with one seed, from the moment at which the world's objects were applied."""
 
     world: World
     scenario: Scenario
     seed: int
     cluster: MemoryCluster = field(init=False)
-    passes: Passes = field(init=False)
+    passes: SimulatedOperator = field(init=False)
     timeline: list[JsonDict] = field(default_factory=list)
-    lives: dict[Key, Life] = field(default_factory=dict)
+    availability: dict[Key, Availability] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         agents = {place: _as_applied(agent, self.seed) for place, agent in self.world.agents.items()}
@@ -66,15 +67,15 @@ class Rehearsal:
         }
         nodes = sorted(self.world.nodes) if self.world.nodes else ["node-1"]
         self.cluster = MemoryCluster(self.scenario, START, agents, supervisors, nodes)
-        self.passes = Passes(self.cluster, self._hear)
-        self.lives = {key: Life() for key in self.passes.everything()}
+        self.passes = SimulatedOperator(self.cluster, self._hear)
+        self.availability = {key: Availability() for key in self.passes.all_keys()}
 
     def run(self, until: float) -> None:
         """Play the scenario for so many seconds of virtual time."""
         end = START + timedelta(seconds=until)
         script = self._script(until)
         upcoming = next(script, None)
-        self.passes.settle(self.passes.everything())
+        self.passes.settle(self.passes.all_keys())
         while True:
             wake = min(self.passes.wakes.values(), default=end)
             due = self.cluster.due[0][0] if self.cluster.due else end
@@ -85,11 +86,11 @@ class Rehearsal:
             touched = self.cluster.tick()
             touched += [place for place, wake in self.passes.wakes.items() if wake <= self.cluster.now]
             while upcoming is not None and upcoming[0] <= self.cluster.now:
-                touched += self._befall(upcoming)
+                touched += self._inject(upcoming)
                 upcoming = next(script, None)
             self.passes.settle((ChildKind.AGENT, place) for place in touched)
         self.cluster.now = end
-        for life in self.lives.values():
+        for life in self.availability.values():
             life.pass_time(self.seconds())
 
     def seconds(self) -> float:
@@ -113,10 +114,12 @@ class Rehearsal:
         ]
         return heapq.merge(scripted, *streams, key=lambda moment: moment[:2])
 
-    def _place_of(self, fault: Fault) -> Place | None:
+    def _place_of(self, fault: Fault) -> NamespacedName | None:
         return next((place for place in sorted(self.world.agents) if place[1] == fault.agent), None)
 
-    def _by_chance(self, rate: Rate, number: int, place: Place, ordinal: int, until: float) -> Iterator[Moment]:
+    def _by_chance(
+        self, rate: Rate, number: int, place: NamespacedName, ordinal: int, until: float
+    ) -> Iterator[Moment]:
         """A replica's own stream: another agent more or less changes nothing for it."""
         at = 0.0
         for draw in itertools.count():
@@ -128,10 +131,10 @@ class Rehearsal:
             fault = Fault(at=at, kind=rate.kind, agent=place[1], ordinal=ordinal, exit_code=rate.exit_code)
             yield START + timedelta(seconds=at), True, fault, place
 
-    def _befall(self, moment: Moment) -> list[Place]:
+    def _inject(self, moment: Moment) -> list[NamespacedName]:
         """Let a fault happen. One by chance finds nobody while the pod starts; of a scripted one that is worth a word."""
         _, by_chance, fault, place = moment
-        hit = self.cluster.befall(fault, place)
+        hit = self.cluster.inject(fault, place)
         note = f"{fault.kind} {fault.exit_code}" if fault.kind is FaultKind.EXIT else str(fault.kind)
         if hit or not by_chance:
             about = f"Node/{fault.node}" if place is None else f"Agent/{'/'.join(place)}"
@@ -154,10 +157,10 @@ class Rehearsal:
         found: Agent | Supervisor
         if isinstance(before, AgentStatus):
             found = self.cluster.agents[place]
-            self.lives[key].see_agent(found, before, self.cluster.family_of(place[0]), self.seconds())
+            self.availability[key].see_agent(found, before, self.cluster.supervisors_by_name(place[0]), self.seconds())
         else:
             found = self.cluster.supervisors[place]
-            self.lives[key].see_supervisor(found, before)
+            self.availability[key].see_supervisor(found, before)
         for event in events:
             self._tell(_word(event, found), f"{kind}/{'/'.join(place)}", event.note)
 

@@ -9,8 +9,8 @@ from pydantic import Field, ValidationError
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict, KubeModel, ObjectName, Rule
-from mabeam.offline.world import BadWorld, World
-from mabeam.state.parse_objects import explain
+from mabeam.offline.world import InvalidWorld, World
+from mabeam.state.parse_objects import describe_validation_error
 
 MAX_SECONDS = 31_536_000.0  # a year of virtual time
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
@@ -112,14 +112,14 @@ class Scenario(KubeModel):
 
 
 def read_scenario(world: World, document: JsonDict | None) -> Scenario:
-    """The scenario in the world's document, an empty one without it; raises BadWorld naming the field."""
+    """The scenario in the world's document, an empty one without it; raises InvalidWorld naming the field."""
     try:
         scenario = Scenario.model_validate(document or {})
     except ValidationError as error:
-        raise BadWorld(f"Scenario: {explain(error, model=Scenario)}") from None
+        raise InvalidWorld(f"Scenario: {describe_validation_error(error, model=Scenario)}") from None
     problem = next(_problems(world, scenario), None)
     if problem is not None:
-        raise BadWorld(f"Scenario: {problem}")
+        raise InvalidWorld(f"Scenario: {problem}")
     return scenario
 
 

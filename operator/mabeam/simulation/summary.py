@@ -8,13 +8,13 @@ from typing import Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.supervisor import ChildKind
-from mabeam.simulation.cluster import Place
-from mabeam.simulation.run import START, Rehearsal
+from mabeam.core.snapshot import NamespacedName
+from mabeam.simulation.run import START, Simulation
 
 QUANTILES: Final = (1, 5, 50, 95, 99)
 
 
-def summary(run: Rehearsal) -> JsonDict:
+def summary(run: Simulation) -> JsonDict:
     """What came of one run: per agent its availability, restarts, causes and headroom; per Supervisor its restarts."""
     return {
         "seconds": round(run.seconds(), 3),
@@ -25,8 +25,8 @@ def summary(run: Rehearsal) -> JsonDict:
     }
 
 
-def _agent(run: Rehearsal, place: Place) -> JsonDict:
-    life, agent = run.lives[ChildKind.AGENT, place], run.cluster.agents[place]
+def _agent(run: Simulation, place: NamespacedName) -> JsonDict:
+    life, agent = run.availability[ChildKind.AGENT, place], run.cluster.agents[place]
     status, tolerance = agent.status, agent.spec.fault_tolerance
     return {
         "state": str(status.state),
@@ -42,8 +42,8 @@ def _agent(run: Rehearsal, place: Place) -> JsonDict:
     }
 
 
-def _supervisor(run: Rehearsal, place: Place) -> JsonDict:
-    life, found = run.lives[ChildKind.SUPERVISOR, place], run.cluster.supervisors[place]
+def _supervisor(run: Simulation, place: NamespacedName) -> JsonDict:
+    life, found = run.availability[ChildKind.SUPERVISOR, place], run.cluster.supervisors[place]
     return {
         "state": found.status.state,
         "restarts": found.status.total_restarts,

@@ -14,7 +14,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.snapshot import ConfigMapFacts, Key, NetworkPolicyFacts, PodFacts
+from mabeam.core.snapshot import ConfigMapFacts, Key, NamespacedName, NetworkPolicyFacts, PodFacts
 from mabeam.state.parse_objects import (
     ParsedAgent,
     ParsedSupervisor,
@@ -34,9 +34,8 @@ log = logging.getLogger("mabeam.cache")
 AGENT: Final = "Agent"
 VARIABLE: Final = "OrchestrationVariable"
 SUPERVISOR: Final = "Supervisor"
-WATCHED: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node", "NetworkPolicy", "ResourceQuota")
+WATCHED_KINDS: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node", "NetworkPolicy", "ResourceQuota")
 
-Where = tuple[str, str]
 T = TypeVar("T")
 
 
@@ -49,7 +48,7 @@ class Version:
 
 
 @dataclass(frozen=True, slots=True)
-class KnownPod:
+class OwnedPod:
     """A pod and the agent whose name it carries; `owner` is the uid that proves it."""
 
     pod: PodFacts
@@ -62,7 +61,7 @@ class Change:
     """What an event changed: the object before and after, for the doorbells to decide whom to wake."""
 
     kind: str
-    where: Where
+    namespaced_name: NamespacedName
     before: object | None
     after: object | None
 
@@ -71,26 +70,28 @@ class Change:
 class Cache:
     """The last word on every object; one event loop, so no locks."""
 
-    versions: dict[str, dict[Where, Version]] = field(default_factory=lambda: {kind: {} for kind in WATCHED})
-    agents: dict[Where, ParsedAgent] = field(default_factory=dict)
-    variables: dict[Where, ParsedVariable] = field(default_factory=dict)
+    versions: dict[str, dict[NamespacedName, Version]] = field(
+        default_factory=lambda: {kind: {} for kind in WATCHED_KINDS}
+    )
+    agents: dict[NamespacedName, ParsedAgent] = field(default_factory=dict)
+    variables: dict[NamespacedName, ParsedVariable] = field(default_factory=dict)
     variables_in: dict[str, set[str]] = field(default_factory=dict)
     agents_in: dict[str, set[str]] = field(default_factory=dict)
-    supervisors: dict[Where, ParsedSupervisor] = field(default_factory=dict)
+    supervisors: dict[NamespacedName, ParsedSupervisor] = field(default_factory=dict)
     supervisors_in: dict[str, set[str]] = field(default_factory=dict)
-    pods: dict[Where, KnownPod] = field(default_factory=dict)
-    pods_of: dict[str, set[Where]] = field(default_factory=dict)
-    config_maps: dict[Where, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
-    config_maps_of: dict[str, set[Where]] = field(default_factory=dict)
+    pods: dict[NamespacedName, OwnedPod] = field(default_factory=dict)
+    pods_of: dict[str, set[NamespacedName]] = field(default_factory=dict)
+    config_maps: dict[NamespacedName, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
+    config_maps_of: dict[str, set[NamespacedName]] = field(default_factory=dict)
     nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
     allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
-    policies: dict[Where, tuple[NetworkPolicyFacts, str]] = field(default_factory=dict)
-    quotas: dict[Where, Mapping[str, str]] = field(default_factory=dict)
+    policies: dict[NamespacedName, tuple[NetworkPolicyFacts, str]] = field(default_factory=dict)
+    quotas: dict[NamespacedName, Mapping[str, str]] = field(default_factory=dict)
     node_names: frozenset[str] = frozenset()
     cordoned: frozenset[str] = frozenset()
-    _obituaries: list[set[str]] = field(default_factory=list)
+    _deletion_trackers: list[set[str]] = field(default_factory=list)
 
-    def learn(self, kind: str, body: JsonDict) -> Change | None:
+    def upsert(self, kind: str, body: JsonDict) -> Change | None:
         """What a newer word on an object changed; None when it is not newer than what is known."""
         meta = body.get("metadata") or {}
         where = (str(meta.get("namespace") or ""), str(meta.get("name")))
@@ -110,29 +111,29 @@ class Cache:
             after = None
         return Change(kind, where, before, after)
 
-    def forget(self, kind: str, where: Where, uid: str | None = None) -> Change | None:
+    def remove(self, kind: str, where: NamespacedName, uid: str | None = None) -> Change | None:
         """The loss of an object; None when it is not known, or when its name has a new bearer already."""
         known = self.versions[kind].get(where)
         if known is None or (uid is not None and known.uid != uid):
             return None
         del self.versions[kind][where]
-        for dead in self._obituaries:
+        for dead in self._deletion_trackers:
             dead.add(known.uid)
         before = self._get(kind, where)
         self._drop(kind, where)
         return Change(kind, where, before, None)
 
     @contextmanager
-    def deaths(self) -> Iterator[set[str]]:
+    def deleted_since(self) -> Iterator[set[str]]:
         """The uids of what is forgotten from now on: nobody who read them before that may bring them back."""
         dead: set[str] = set()
-        self._obituaries.append(dead)
+        self._deletion_trackers.append(dead)
         try:
             yield dead
         finally:
-            self._obituaries = [other for other in self._obituaries if other is not dead]
+            self._deletion_trackers = [other for other in self._deletion_trackers if other is not dead]
 
-    def _get(self, kind: str, where: Where) -> object | None:
+    def _get(self, kind: str, where: NamespacedName) -> object | None:
         match kind:
             case "Agent":
                 return self.agents.get(where)
@@ -151,7 +152,7 @@ class Cache:
             case _:
                 return where[1] if where[1] in self.nodes else None
 
-    def _put(self, kind: str, where: Where, body: JsonDict) -> object | None:
+    def _put(self, kind: str, where: NamespacedName, body: JsonDict) -> object | None:
         match kind:
             case "Agent":
                 self.agents[where] = parse_agent(body, self.agents.get(where))
@@ -166,7 +167,7 @@ class Cache:
                 self._drop(kind, where)
                 pod, owner = parse_pod(body), owner_uid(body, AGENT)
                 if pod is not None and owner is not None:
-                    self.pods[where] = KnownPod(pod, owner, pod.name.rsplit("-", 2)[0])
+                    self.pods[where] = OwnedPod(pod, owner, pod.name.rsplit("-", 2)[0])
                     self.pods_of.setdefault(owner, set()).add(where)
             case "ConfigMap":
                 owner = owner_uid(body, AGENT) or owner_uid(body, VARIABLE) or ""
@@ -185,7 +186,7 @@ class Cache:
                 self._count_nodes()
         return self._get(kind, where)
 
-    def _drop(self, kind: str, where: Where) -> None:
+    def _drop(self, kind: str, where: NamespacedName) -> None:
         match kind:
             case "Agent":
                 self.agents.pop(where, None)
@@ -245,12 +246,12 @@ class Cache:
         found = [self.agents[namespace, name] for name in sorted(set(names)) if (namespace, name) in self.agents]
         return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
 
-    def family_of(self, namespace: str) -> dict[str, Supervisor]:
+    def supervisors_by_name(self, namespace: str) -> dict[str, Supervisor]:
         """Every Supervisor of a namespace, by name; an unreadable one has the children that it last spoke to."""
         names = sorted(self.supervisors_in.get(namespace, ()))
         return {name: self.supervisors[namespace, name].supervisor for name in names}
 
-    def everything(self) -> list[Key]:
+    def all_keys(self) -> list[Key]:
         """The keys of everything there is to reconcile."""
         known = ((AGENT, self.agents), (VARIABLE, self.variables), (SUPERVISOR, self.supervisors))
         return [Key(kind, *where) for kind, found in known for where in found]

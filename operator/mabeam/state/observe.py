@@ -31,7 +31,7 @@ from mabeam.state.capacity import context_of
 from mabeam.state.parse_objects import ParsedVariable
 
 
-class ReportSource(Protocol):
+class ReportLookup(Protocol):
     """Where the reports of agent processes come from: the operator's reader, or a world in a file."""
 
     def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
@@ -47,7 +47,7 @@ class ReportSource(Protocol):
         ...
 
 
-class RefusalSource(Protocol):
+class RefusalLookup(Protocol):
     """Where refused creates are remembered."""
 
     @property
@@ -69,8 +69,8 @@ class Observer:
     """
 
     cache: Cache
-    reports: ReportSource
-    refusals: RefusalSource
+    reports: ReportLookup
+    refusals: RefusalLookup
     defaults: PodDefaults
     answers_for: Callable[[Key], FunctionResults]
     asked_by: Callable[[Key], tuple[FunctionCall, ...]] = lambda key: ()
@@ -91,7 +91,7 @@ class Observer:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
         told = (
-            instruction.parent_instruction(agent, self.cache.family_of(namespace))
+            instruction.parent_instruction(agent, self.cache.supervisors_by_name(namespace))
             if agent.spec.supervisor
             else instruction.ParentInstruction()
         )
@@ -148,7 +148,7 @@ class Observer:
             for child in listed
             if (namespace, child) in self.cache.agents
         }
-        supervisors = self.cache.family_of(namespace)
+        supervisors = self.cache.supervisors_by_name(namespace)
         told = instruction.parent_instruction(parsed.supervisor, supervisors)
         return SupervisorSnapshot(parsed.supervisor, agents, supervisors, *told, parsed.invalid)
 

@@ -49,7 +49,7 @@ class ParsedSupervisor:
     invalid: str | None = None
 
 
-def explain(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
+def describe_validation_error(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
     """The problems of a refused object in one line: each names its field, what is allowed and what was found.
 
     With the `model` that refused it, a field that is none is told which there are.
@@ -181,7 +181,11 @@ def _read(
     except ValidationError as error:
         spec = placeholder()
         whole = error.title == kind.__name__
-        wrong = explain(error, "", kind) if whole else explain(error, "spec", type(spec))
+        wrong = (
+            describe_validation_error(error, "", kind)
+            if whole
+            else describe_validation_error(error, "spec", type(spec))
+        )
         return kind.model_construct(metadata=meta, spec=spec, status=status), wrong
 
 

@@ -8,7 +8,7 @@ from mabeam.api.variable import OrchestrationType
 from mabeam.core.directives.desired import agents_naming_as_peer
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.snapshot import Key
-from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, KnownPod
+from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, OwnedPod
 from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
 
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
@@ -18,16 +18,16 @@ COALESCE_SECONDS: Final = 1.0
 MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
 STARTING_SECONDS: Final = 1.0
 
-Wake = tuple[Key, float]
+WakeUp = tuple[Key, float]
 
 
-def wakes(change: Change, cache: Cache) -> Iterator[Wake]:
+def affected_keys(change: Change, cache: Cache) -> Iterator[WakeUp]:
     """The keys to look at, each with the seconds it may wait."""
     yield from _BY_KIND[change.kind](change, cache)
 
 
-def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
-    namespace, name = change.where
+def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    namespace, name = change.namespaced_name
     yield Key(AGENT, namespace, name), 0.0
     yield from _parents(change, cache, ChildKind.AGENT)
     before, after = change.before, change.after
@@ -35,8 +35,8 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
     now = after if isinstance(after, ParsedAgent) else None
     if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
         yield from _told_of(now, cache)  # a peer's role is in what they are told
-    told = was is None or now is None or _says(was) != _says(now)
-    answered = not told and _answers(was) != _answers(now)
+    told = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
+    answered = not told and _agent_results(was) != _agent_results(now)
     if not told and not answered:
         return
     labels = [parsed.agent.metadata.labels for parsed in (was, now) if parsed is not None]
@@ -46,7 +46,7 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[Wake]:
             yield Key(VARIABLE, namespace, variable_name), 0.0 if told else COALESCE_SECONDS
 
 
-def _says(parsed: ParsedAgent) -> object:
+def _agent_inputs(parsed: ParsedAgent) -> object:
     """What a variable learns of an agent from its user, and decides by at once."""
     spec = parsed.agent.spec
     return (
@@ -61,7 +61,7 @@ def _says(parsed: ParsedAgent) -> object:
     )
 
 
-def _answers(parsed: ParsedAgent | None) -> object:
+def _agent_results(parsed: ParsedAgent | None) -> object:
     """What a variable learns from an agent's status: how far its directives came, and whether the agent is at rest."""
     if parsed is None:
         return None
@@ -69,11 +69,11 @@ def _answers(parsed: ParsedAgent | None) -> object:
     return status.directives, status.state, status.ready_replicas > 0, status.effective
 
 
-def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
-    namespace, name = change.where
+def _of_variable(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    namespace, name = change.namespaced_name
     yield Key(VARIABLE, namespace, name), 0.0
     was, now = (parsed if isinstance(parsed, ParsedVariable) else None for parsed in (change.before, change.after))
-    if was is not None and now is not None and _tells(was) == _tells(now):
+    if was is not None and now is not None and _variable_outputs(was) == _variable_outputs(now):
         return
     woken: set[str] = set()
     for parsed in (was, now):
@@ -83,7 +83,7 @@ def _of_variable(change: Change, cache: Cache) -> Iterator[Wake]:
         yield Key(AGENT, namespace, agent), 0.0
 
 
-def _tells(parsed: ParsedVariable) -> object:
+def _variable_outputs(parsed: ParsedVariable) -> object:
     """What an agent hears of a variable."""
     status = parsed.variable.status
     vote = status.consensus
@@ -91,22 +91,22 @@ def _tells(parsed: ParsedVariable) -> object:
     return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, status.value, asked, status.frozen_at
 
 
-def _of_supervisor(change: Change, cache: Cache) -> Iterator[Wake]:
+def _of_supervisor(change: Change, cache: Cache) -> Iterator[WakeUp]:
     """Itself, those that list it, and those that it lists or listed, when it tells them something else."""
-    namespace, name = change.where
+    namespace, name = change.namespaced_name
     yield Key(SUPERVISOR, namespace, name), 0.0
     yield from _parents(change, cache, ChildKind.SUPERVISOR)
     was, now = (p.supervisor if isinstance(p, ParsedSupervisor) else None for p in (change.before, change.after))
     if was is not None and now is not None and was.status.shut_down_at != now.status.shut_down_at:
         yield from _below(namespace, now, cache)  # a root's end is everybody's
-    if _words(was) == _words(now):
+    if _supervisor_outputs(was) == _supervisor_outputs(now):
         return
     children = {(c.kind, c.name) for one in (was, now) if one is not None for c in one.spec.children}
     for kind, child in sorted(children):
         yield Key(str(kind), namespace, child), 0.0
 
 
-def _words(supervisor: Supervisor | None) -> object:
+def _supervisor_outputs(supervisor: Supervisor | None) -> object:
     """What a child hears of its Supervisor, and the product of budgets that it goes on multiplying."""
     if supervisor is None:
         return None
@@ -116,7 +116,7 @@ def _words(supervisor: Supervisor | None) -> object:
     return supervisor.metadata.uid, spec.children, spec.max_restarts, told, status.worst_case_restarts
 
 
-def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[Wake]:
+def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[WakeUp]:
     """Everyone in the tree below; each once, also where it closes a cycle."""
     seen: set[tuple[ChildKind, str]] = set()
     todo = list(supervisor.spec.children)
@@ -130,40 +130,40 @@ def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[Wak
         todo.extend(found.supervisor.spec.children if found is not None else ())
 
 
-def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[Wake]:
-    namespace, name = change.where
+def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[WakeUp]:
+    namespace, name = change.namespaced_name
     for other in sorted(cache.supervisors_in.get(namespace, ())):
         listed = cache.supervisors[namespace, other].supervisor.spec.children
         if any(child.kind is kind and child.name == name for child in listed):
             yield Key(SUPERVISOR, namespace, other), 0.0
 
 
-def _of_pod(change: Change, cache: Cache) -> Iterator[Wake]:
+def _of_pod(change: Change, cache: Cache) -> Iterator[WakeUp]:
     delay = STARTING_SECONDS if _is_starting(change.after) else 0.0
     for known in (change.before, change.after):
-        if isinstance(known, KnownPod) and (change.where[0], known.agent) in cache.agents:
-            yield Key(AGENT, change.where[0], known.agent), delay
+        if isinstance(known, OwnedPod) and (change.namespaced_name[0], known.agent) in cache.agents:
+            yield Key(AGENT, change.namespaced_name[0], known.agent), delay
     if _address(change.before) != _address(change.after):
         yield from _peers(change, cache)
 
 
 def _address(known: object) -> str | None:
     """Where the pod can be spoken to; nowhere while it is not ready."""
-    pod = known.pod if isinstance(known, KnownPod) else None
+    pod = known.pod if isinstance(known, OwnedPod) else None
     return pod.ip if pod is not None and is_ready(pod) and not pod.deleting else None
 
 
-def _peers(change: Change, cache: Cache) -> Iterator[Wake]:
+def _peers(change: Change, cache: Cache) -> Iterator[WakeUp]:
     """Those that talk to the pod's agent; agents that start together are told together."""
-    namespace = change.where[0]
-    known = change.after if isinstance(change.after, KnownPod) else change.before
-    parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, KnownPod) else None
+    namespace = change.namespaced_name[0]
+    known = change.after if isinstance(change.after, OwnedPod) else change.before
+    parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, OwnedPod) else None
     if parsed is None:
         return
     yield from _told_of(parsed, cache)
 
 
-def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[Wake]:
+def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[WakeUp]:
     """Those that have the agent for a peer."""
     for variable in cache.variables_of(parsed.agent):
         for name in agents_naming_as_peer(variable)(parsed.agent.metadata.name):
@@ -172,12 +172,12 @@ def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[Wake]:
 
 def _is_starting(known: object) -> bool:
     """A pod on its way up: that it was scheduled or that its image is pulled can wait for the news that it runs."""
-    pod = known.pod if isinstance(known, KnownPod) else None
+    pod = known.pod if isinstance(known, OwnedPod) else None
     return pod is not None and pod.phase == "Pending" and not pod.deleting and pod.disruption is None
 
 
-def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:
-    namespace, name = change.where
+def _of_config_map(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    namespace, name = change.namespaced_name
     owner_name = name.removesuffix("-mabeam")
     if (namespace, owner_name) in cache.agents:
         yield Key(AGENT, namespace, owner_name), 0.0
@@ -186,33 +186,33 @@ def _of_config_map(change: Change, cache: Cache) -> Iterator[Wake]:
         yield Key(VARIABLE, namespace, variable_name), 0.0
 
 
-def _of_policy(change: Change, cache: Cache) -> Iterator[Wake]:
-    namespace, name = change.where
+def _of_policy(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    namespace, name = change.namespaced_name
     owner = name.removesuffix("-mabeam")
     if (namespace, owner) in cache.agents:
         yield Key(AGENT, namespace, owner), 0.0
 
 
-def _of_quota(change: Change, cache: Cache) -> Iterator[Wake]:
+def _of_quota(change: Change, cache: Cache) -> Iterator[WakeUp]:
     """The allocations of its namespace that divide what it allows."""
     if change.before == change.after:
         return
-    namespace = change.where[0]
+    namespace = change.namespaced_name[0]
     for name in sorted(cache.variables_in.get(namespace, ())):
         spec = cache.variables[namespace, name].variable.spec
         if spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget:
             yield Key(VARIABLE, namespace, name), 0.0
 
 
-def _of_node(change: Change, cache: Cache) -> Iterator[Wake]:
+def _of_node(change: Change, cache: Cache) -> Iterator[WakeUp]:
     if change.after is not None:
         return  # only a node's loss changes anything: it is the proof that its pods are gone
     for (namespace, _), known in list(cache.pods.items()):
-        if known.pod.node == change.where[1]:
+        if known.pod.node == change.namespaced_name[1]:
             yield Key(AGENT, namespace, known.agent), 0.0
 
 
-_BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[Wake]]]] = {
+_BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[WakeUp]]]] = {
     "Agent": _of_agent,
     "OrchestrationVariable": _of_variable,
     "Supervisor": _of_supervisor,

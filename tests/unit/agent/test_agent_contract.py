@@ -28,7 +28,7 @@ from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.directives.document import desired_content
 from mabeam.core.directives.effective import effective_set
 from mabeam.core.reports.openmetrics import parse
-from mabeam.core.reports.report import Refusal
+from mabeam.core.reports.report import DirectiveRefusal
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 from support.builders import agent_body
 
@@ -129,7 +129,7 @@ def test_the_operator_understands_every_answer_of_the_sdk() -> None:
     assert report.performance == {"": 0.93, "loss": 0.2}
     assert (report.progress, report.applied_generation) == (1e17, 7)
     assert report.waiting_until is not None
-    assert report.refusals == (Refusal("gpu", 7, 'no "GPU"\nhere'),)
+    assert report.refusals == (DirectiveRefusal("gpu", 7, 'no "GPU"\nhere'),)
 
 
 def told_to(name: str) -> dict[str, Any]:

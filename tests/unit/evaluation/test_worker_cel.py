@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
-from mabeam.evaluation.evaluator import LIMITS, Evaluator, Limits, Outcome, answer_now, answers_now
+from mabeam.evaluation.evaluator import LIMITS, Evaluation, Evaluator, Limits, evaluate, evaluate_all
 
 DEADLINE_SECONDS = 20
 TEAM = [{"name": "a", "performance": 0.5, "cpu": 2}, {"name": "b", "performance": 0.75, "cpu": 1}]
@@ -170,7 +170,7 @@ def test_an_answer_that_is_nested_too_deeply_is_refused(error: Any) -> None:
 # --- edges ------------------------------------------------------------------------------------------------------------------
 
 
-def edges(evaluator: Evaluator, text: str, agents: list[dict[str, Any]], **more: Any) -> Outcome:
+def edges(evaluator: Evaluator, text: str, agents: list[dict[str, Any]], **more: Any) -> Evaluation:
     return evaluator.answer(FunctionCall(Language.CEL_EDGES, text, {"agents": agents, **more}))
 
 
@@ -256,14 +256,14 @@ def test_a_worker_that_dies_in_the_middle_of_a_question_is_replaced() -> None:
         assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
         (pid,) = evaluator.pids
         before = cpu_seconds(pid)
-        found: list[Outcome] = []
+        found: list[Evaluation] = []
         question = FunctionCall(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
         thread = threading.Thread(target=lambda: found.append(evaluator.answer(question)))
         thread.start()
         eventually(lambda: cpu_seconds(pid) > before + 0.1)
         os.kill(pid, signal.SIGKILL)
         thread.join(DEADLINE_SECONDS)
-        assert found == [Outcome(FunctionResult(error="its worker ended by SIGKILL"), costly=True)]
+        assert found == [Evaluation(FunctionResult(error="its worker ended by SIGKILL"), costly=True)]
         assert evaluator.answer(FunctionCall(Language.CEL, "2")).answer == FunctionResult(2)
     finally:
         evaluator.close()
@@ -286,7 +286,7 @@ def test_closing_ends_a_question_in_progress_and_leaves_no_process_behind() -> N
     assert evaluator.answer(FunctionCall(Language.CEL, "1")).answer == FunctionResult(1)
     (pid,) = evaluator.pids
     before = cpu_seconds(pid)
-    found: list[Outcome] = []
+    found: list[Evaluation] = []
     question = FunctionCall(Language.CEL, TOO_SLOW, {"text": "a" * 1_000_000})
     thread = threading.Thread(target=lambda: found.append(evaluator.answer(question)))
     thread.start()
@@ -325,13 +325,13 @@ def test_a_worker_has_none_of_what_the_operator_has(evaluator: Evaluator, monkey
 
 
 def test_a_plan_evaluates_cel_at_once_and_calls_no_webhook() -> None:
-    assert answer_now(FunctionCall(Language.CEL, "value * 2", {"value": 0.5})) == FunctionResult(1)
-    assert answer_now(FunctionCall(Language.WEBHOOK, "https://example.test")).error == "a plan calls no webhook"
+    assert evaluate(FunctionCall(Language.CEL, "value * 2", {"value": 0.5})) == FunctionResult(1)
+    assert evaluate(FunctionCall(Language.WEBHOOK, "https://example.test")).error == "a plan calls no webhook"
 
 
 def test_what_is_known_is_not_asked_again() -> None:
     known, new = FunctionCall(Language.CEL, "1"), FunctionCall(Language.CEL, "2")
-    assert answers_now([known, new], {known.id: FunctionResult("kept")}) == {
+    assert evaluate_all([known, new], {known.id: FunctionResult("kept")}) == {
         known.id: FunctionResult("kept"),
         new.id: FunctionResult(2),
     }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
-from mabeam.evaluation.evaluator import Evaluator, Outcome
+from mabeam.evaluation.evaluator import Evaluation, Evaluator
 
 MODULE = """
 import os, sys, time
@@ -90,7 +90,7 @@ def evaluator(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Evaluat
     evaluator.close()
 
 
-def asked(evaluator: Evaluator, name: str, seconds: float = 20, **inputs: Any) -> Outcome:
+def asked(evaluator: Evaluator, name: str, seconds: float = 20, **inputs: Any) -> Evaluation:
     return evaluator.answer(FunctionCall(Language.PLUGIN, name, inputs, timeout_seconds=seconds))
 
 
@@ -151,7 +151,7 @@ def test_what_a_plugin_does_wrong_is_told_and_it_goes_on(evaluator: Evaluator, n
     ],
 )
 def test_what_cannot_be_imported_is_told(evaluator: Evaluator, name: str, group: PluginGroup, error: str) -> None:
-    assert evaluator.answer(FunctionCall(Language.PLUGIN, name, group=group)) == Outcome(
+    assert evaluator.answer(FunctionCall(Language.PLUGIN, name, group=group)) == Evaluation(
         FunctionResult(error=error), costly=True
     )
     assert evaluator.pids == []
@@ -160,7 +160,7 @@ def test_what_cannot_be_imported_is_told(evaluator: Evaluator, name: str, group:
 def test_a_plugin_that_hangs_is_ended_at_its_questions_deadline(evaluator: Evaluator) -> None:
     began = time.monotonic()
     outcome = asked(evaluator, "hangs", seconds=0.5)
-    assert outcome == Outcome(
+    assert outcome == Evaluation(
         FunctionResult(error="it took longer than 0.5 s, and was ended", timed_out=True), costly=True
     )
     assert time.monotonic() - began < 20

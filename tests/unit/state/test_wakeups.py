@@ -10,9 +10,9 @@ from mabeam.core.snapshot import Key
 from mabeam.shell.kube import kopf_watch as handlers
 from mabeam.shell.kube.resources import RESOURCES
 from mabeam.shell.process import FOLLOWED
-from mabeam.state import wakeups as doorbells
-from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED, Cache
-from mabeam.state.wakeups import COALESCE_SECONDS, STARTING_SECONDS, wakes
+from mabeam.state import wakeups
+from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED_KINDS, Cache
+from mabeam.state.wakeups import COALESCE_SECONDS, STARTING_SECONDS, affected_keys
 from support.builders import agent_body, stamp
 from support.coordination import an_item, variable_body
 from support.tree import supervisor_body
@@ -33,14 +33,14 @@ class Town:
     def tell(self, body: JsonDict, kind: str | None = None) -> dict[Key, float]:
         self.version += 1
         body["metadata"] |= {"resourceVersion": str(self.version)}
-        change = self.cache.learn(kind or body["kind"], body)
+        change = self.cache.upsert(kind or body["kind"], body)
         assert change is not None
-        return dict(wakes(change, self.cache))
+        return dict(affected_keys(change, self.cache))
 
     def lose(self, kind: str, name: str, namespace: str = "team") -> dict[Key, float]:
-        change = self.cache.forget(kind, (namespace, name))
+        change = self.cache.remove(kind, (namespace, name))
         assert change is not None
-        return dict(wakes(change, self.cache))
+        return dict(affected_keys(change, self.cache))
 
 
 def a_pod(name: str = "a-0-1", node: str = "node-1") -> JsonDict:
@@ -72,9 +72,9 @@ def with_status(**status: Any) -> JsonDict:
 
 
 def test_every_watched_kind_has_a_row_a_doorbell_and_a_place_at_the_apiserver() -> None:
-    assert set(doorbells._BY_KIND) == set(WATCHED)
-    assert sorted([*(kind for kind, _ in handlers._WATCHED), *FOLLOWED]) == sorted(WATCHED)
-    assert set(WATCHED) <= set(RESOURCES)
+    assert set(wakeups._BY_KIND) == set(WATCHED_KINDS)
+    assert sorted([*(kind for kind, _ in handlers._WATCHED), *FOLLOWED]) == sorted(WATCHED_KINDS)
+    assert set(WATCHED_KINDS) <= set(RESOURCES)
 
 
 def test_a_new_agent_wakes_itself_and_the_variables_that_select_it() -> None:

@@ -13,7 +13,7 @@ from mabeam.core.directives.effective import EffectiveSet, conflict_lost, same_d
 from mabeam.core.directives.last_good import DROPPED
 from mabeam.core.directives.overrides import EXHAUSTED, SpecOverrides
 from mabeam.core.pods.lifecycle import is_live
-from mabeam.core.reports.report import Refusal, Report, expects_reports
+from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 
 NOT_DELIVERED: Final = "not delivered in time"
@@ -159,7 +159,7 @@ def _report(pass_: DeliveryPass, pod: PodFacts) -> Report | None:
     return pass_.snapshot.reports.get(pod.name)
 
 
-def _refusals(pass_: DeliveryPass, pod: PodFacts) -> tuple[Refusal, ...]:
+def _refusals(pass_: DeliveryPass, pod: PodFacts) -> tuple[DirectiveRefusal, ...]:
     report = _report(pass_, pod)
     return report.refusals if report is not None else ()
 
@@ -170,7 +170,7 @@ def applied_generation_of(pass_: DeliveryPass, pod: PodFacts) -> int:
     return -1 if report is None or report.applied_generation is None else report.applied_generation
 
 
-def _refuses(pass_: DeliveryPass, pod: PodFacts, refusal: Refusal, item: AgentDirective) -> bool:
+def _refuses(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, item: AgentDirective) -> bool:
     """Whether the refusal is about this directive.
 
     `directives.json` names parameters, not variables, so an agent may refuse by either name. A refusal of a whole

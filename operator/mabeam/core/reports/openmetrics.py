@@ -17,7 +17,7 @@ from mabeam.core.reports.report import (
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
     MAX_SERIES,
-    Refusal,
+    DirectiveRefusal,
     Report,
 )
 
@@ -59,7 +59,7 @@ def parse(text: str | bytes) -> Report:
     return draft.report()
 
 
-def report_of(samples: Iterable[Sample]) -> Report:
+def report_from_samples(samples: Iterable[Sample]) -> Report:
     """The report that these samples make, as if they had been read from a text: the same rules, bounds and problems."""
     draft = _Draft()
     for name, labels, value in samples:
@@ -139,7 +139,7 @@ class _Draft:
     bids: dict[str, float] = field(default_factory=dict)
     ballots: dict[str, dict[str, float]] = field(default_factory=dict)
     single: dict[str, float] = field(default_factory=dict)
-    refusals: list[Refusal] = field(default_factory=list)
+    refusals: list[DirectiveRefusal] = field(default_factory=list)
     series: int = 0
     problems: list[str] = field(default_factory=list)
 
@@ -241,7 +241,7 @@ def _refused(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
     if not (generation.isascii() and generation.isdigit() and len(generation) <= 16):
         raise _Bad("label generation is not a whole number")
     if value > 0:
-        draft.refusals.append(Refusal(variable, int(generation), labels.get("reason", "")[:MAX_LABEL_LENGTH]))
+        draft.refusals.append(DirectiveRefusal(variable, int(generation), labels.get("reason", "")[:MAX_LABEL_LENGTH]))
 
 
 def _applied_generation(draft: _Draft, _: Mapping[str, str], value: float) -> None:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Collection
 from typing import Any, Final
 
-from mabeam.core.reports.openmetrics import METRICS, Sample, report_of
+from mabeam.core.reports.openmetrics import METRICS, Sample, report_from_samples
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_SERIES, Report
 
 # The labels by which Prometheus knows a pod, as the Prometheus operator and the usual scrape configurations set them.
@@ -23,7 +23,7 @@ _PLACEHOLDER = re.compile(r"\$(namespace|agent|pod)\b")
 _ONLY_TEXT: Final = "not a number"
 
 
-def query_of(query: str, namespace: str, agent: str, pods: Collection[str]) -> str:
+def build_query(query: str, namespace: str, agent: str, pods: Collection[str]) -> str:
     """The PromQL to ask: `$namespace` and `$agent` are the names, `$pod` the pods' names as alternatives for `=~`."""
     words = {
         "namespace": _in_string(namespace),
@@ -38,12 +38,12 @@ def _in_string(text: str) -> str:
     return json.dumps(text)[1:-1].replace(r"\"", r"\x22").replace("'", r"\x27")
 
 
-def only_a_problem(text: str) -> Report:
+def problem_report(text: str) -> Report:
     """A report that says nothing but what is wrong."""
     return Report(problems=(text[:MAX_PROBLEM_LENGTH],))
 
 
-def reports_of(answer: Any, namespace: str, pods: Collection[str]) -> dict[str, Report]:
+def parse_query_answer(answer: Any, namespace: str, pods: Collection[str]) -> dict[str, Report]:
     """The report of each pod that the answer says something of, or that something is wrong with.
 
     A series with the label `pod` is that pod's, when it is one of these; one without is all of theirs. A series of another
@@ -52,13 +52,13 @@ def reports_of(answer: Any, namespace: str, pods: Collection[str]) -> dict[str, 
     try:
         samples = _samples(answer, namespace)
     except _NotUsable as problem:
-        return {pod: only_a_problem(str(problem)) for pod in pods}
+        return {pod: problem_report(str(problem)) for pod in pods}
     heard: dict[str | None, list[Sample]] = {None: [], **{pod: [] for pod in pods}}
     for pod, sample in samples:
         # One beyond the bound is kept, so that it is told.
         if sample[0] in METRICS and len(said := heard.get(pod, [])) <= MAX_SERIES:
             said.append(sample)
-    return {pod: report_of(sorted(said, key=_order)) for pod in pods if (said := heard[None] + heard[pod])}
+    return {pod: report_from_samples(sorted(said, key=_order)) for pod in pods if (said := heard[None] + heard[pod])}
 
 
 def _order(sample: Sample) -> list[tuple[str, str]]:

@@ -28,7 +28,7 @@ REMEMBERED_PERIODS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class DirectiveRefusal:
     """An agent's process would not apply what a variable told it; an empty `variable` refuses the whole generation."""
 
     variable: str
@@ -51,7 +51,7 @@ class Report:
     bids: Mapping[str, float] = field(default_factory=dict)
     votes: Mapping[str, str] = field(default_factory=dict)
     applied_generation: int | None = None
-    refusals: tuple[Refusal, ...] = ()
+    refusals: tuple[DirectiveRefusal, ...] = ()
     progress: float | None = None
     waiting_until: float | None = None
     problems: tuple[str, ...] = ()
@@ -68,7 +68,7 @@ _Key = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Remembered:
+class RememberedReport:
     """An agent's last good samples with their times, and its newest report."""
 
     newest: Report = field(default_factory=Report)
@@ -95,12 +95,14 @@ class Remembered:
         )
 
 
-def remember(previous: Remembered | None, report: Report | None, now: datetime, period_seconds: float) -> Remembered:
+def remember(
+    previous: RememberedReport | None, report: Report | None, now: datetime, period_seconds: float
+) -> RememberedReport:
     """What is known of the agent after this scrape; `report` is None when there was nothing to read."""
-    before = previous or Remembered()
+    before = previous or RememberedReport()
     kept = _kept(before.samples, now, period_seconds)
     fresh = {key: (value, now) for key, value in _samples(report).items()} if report is not None else {}
-    return Remembered(report if report is not None else before.newest, {**kept, **fresh}, period_seconds)
+    return RememberedReport(report if report is not None else before.newest, {**kept, **fresh}, period_seconds)
 
 
 def _samples(report: Report) -> dict[_Key, Any]:

@@ -19,8 +19,8 @@ from typing import Final
 
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.snapshot import Key
-from mabeam.evaluation.evaluator import Evaluator, Outcome
-from mabeam.evaluation.results import failure
+from mabeam.evaluation.evaluator import Evaluation, Evaluator
+from mabeam.evaluation.results import failed_result
 from mabeam.shell.functions.webhook import Webhooks
 
 log = logging.getLogger("mabeam.functions")
@@ -68,7 +68,7 @@ class FunctionFailures:
 
     failures: int
     until: float
-    outcome: Outcome
+    outcome: Evaluation
 
 
 @dataclass
@@ -232,7 +232,7 @@ class FunctionScheduler:
             outcome = await self._evaluate(ask)
         except Exception as problem:  # a mistake of our own must not keep the lane's place for ever
             log.exception("a function of %s could not be evaluated", key)
-            outcome = Outcome(failure(f"{type(problem).__name__}: {problem}"))
+            outcome = Evaluation(failed_result(f"{type(problem).__name__}: {problem}"))
         finally:
             running[key] -= 1
             if not running[key]:
@@ -244,13 +244,13 @@ class FunctionScheduler:
         self._store(key, ask, outcome)
         self._start(ask.language)
 
-    async def _evaluate(self, ask: FunctionCall) -> Outcome:
+    async def _evaluate(self, ask: FunctionCall) -> Evaluation:
         if ask.language is Language.WEBHOOK:
             answer = await self._webhooks.answer(ask)
-            return Outcome(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
+            return Evaluation(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._evaluator.answer, ask)
 
-    def _store(self, key: Key, ask: FunctionCall, outcome: Outcome) -> None:
+    def _store(self, key: Key, ask: FunctionCall, outcome: Evaluation) -> None:
         history = self._histories.get(key)
         if history is None or ask.id not in history.questions:
             return  # it was forgotten while it was answered

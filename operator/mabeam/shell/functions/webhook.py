@@ -21,7 +21,7 @@ from yarl import URL
 
 from mabeam.api.names import GROUP, VERSION
 from mabeam.core.functions import FunctionCall, FunctionResult
-from mabeam.evaluation.results import NotAnAnswer, answer_in, failure
+from mabeam.evaluation.results import InvalidResult, failed_result, parse_result
 from mabeam.shell.kube.client import read_bounded
 from mabeam.shell.safe_address import is_safe
 
@@ -90,13 +90,13 @@ class Webhooks:
             body = json.dumps({**ask.inputs, "apiVersion": API_VERSION, "kind": "CoordinationRequest"}, allow_nan=False)
             return await self._post(_address(ask.text, self.allow_loopback), _trust(ask.ca_bundle), body.encode(), ask)
         except TimeoutError:
-            return failure(f"no answer within {ask.timeout_seconds:g} s", timed_out=True)
-        except NotAnAnswer as problem:
-            return failure(f"the answer cannot be used: {problem}")
+            return failed_result(f"no answer within {ask.timeout_seconds:g} s", timed_out=True)
+        except InvalidResult as problem:
+            return failed_result(f"the answer cannot be used: {problem}")
         except aiohttp.ClientConnectorDNSError as problem:
-            return failure(str(problem.os_error if isinstance(problem.os_error, _Refused) else problem))
+            return failed_result(str(problem.os_error if isinstance(problem.os_error, _Refused) else problem))
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
-            return failure(str(problem) or type(problem).__name__)
+            return failed_result(str(problem) or type(problem).__name__)
 
     async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: FunctionCall) -> FunctionResult:
         connector = aiohttp.TCPConnector(
@@ -113,13 +113,13 @@ class Webhooks:
             session.post(url, data=body, headers=HEADERS, allow_redirects=False) as response,
         ):
             if 300 <= response.status < 400:
-                raise NotAnAnswer(f"HTTP {response.status}, and no redirect is followed")
+                raise InvalidResult(f"HTTP {response.status}, and no redirect is followed")
             if response.status != 200:
-                raise NotAnAnswer(f"HTTP {response.status}, not 200")
+                raise InvalidResult(f"HTTP {response.status}, not 200")
             raw = await read_bounded(response.content, MAX_ANSWER_BYTES + 1)
             if len(raw) > MAX_ANSWER_BYTES:
-                raise NotAnAnswer(f"it has more than {MAX_ANSWER_BYTES} bytes")
-            return answer_in(raw)
+                raise InvalidResult(f"it has more than {MAX_ANSWER_BYTES} bytes")
+            return parse_result(raw)
 
 
 def _address(text: str, allow_loopback: bool) -> URL:

@@ -18,6 +18,7 @@ from mabeam import __version__
 from mabeam.api.base import JsonDict, KubeModel
 from mabeam.api.rest import AgentList, OperatorInfo, Problem, VariableList
 from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
+from mabeam.core.snapshot import NamespacedName
 from mabeam.core.views import agent as overview
 from mabeam.core.views import variable
 from mabeam.core.views.agent import ObservedAgent
@@ -29,7 +30,7 @@ from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.usage import UsageReader
-from mabeam.state.cache import Cache, Where
+from mabeam.state.cache import Cache
 from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
 
 # So long one reckoning of the whole system serves everybody who asks; longer where it takes long, so that it never takes more
@@ -57,7 +58,7 @@ class Page:
 
     namespace: str | None
     limit: int
-    after: Where | None
+    after: NamespacedName | None
 
 
 _TITLES: Final[Mapping[int, str]] = {
@@ -91,7 +92,7 @@ def _only(query: Mapping[str, str], allowed: Iterable[JsonDict]) -> None:
         raise BadRequest(400, f"{twice[0]} is given twice")
 
 
-def page_keys(everything: Iterable[Where], page: Page) -> tuple[list[Where], int]:
+def page_keys(everything: Iterable[NamespacedName], page: Page) -> tuple[list[NamespacedName], int]:
     """The keys of the page in order, and how many follow it."""
     wanted = [
         where
@@ -180,7 +181,7 @@ class RestApi:
         items = [variable.variable_info(seen) for seen in await self._each(keys, self._seen_variable)]
         return _record(VariableList(**self._page(keys, remaining), items=tuple(items)))
 
-    def _page(self, keys: list[Where], remaining: int) -> JsonDict:
+    def _page(self, keys: list[NamespacedName], remaining: int) -> JsonDict:
         going_on = "/".join(keys[-1]) if remaining else None
         return {"leader": self.telemetry.leads, "continue": going_on, "remaining": remaining}
 
@@ -201,7 +202,7 @@ class RestApi:
 
     # --- what is known --------------------------------------------------------------------------------------------------
 
-    async def _each(self, keys: Iterable[Where], look: Callable[[Where], T | None]) -> list[T]:
+    async def _each(self, keys: Iterable[NamespacedName], look: Callable[[NamespacedName], T | None]) -> list[T]:
         """What is there still of these, with a turn for others now and then."""
         found = []
         for number, where in enumerate(keys, start=1):
@@ -212,7 +213,7 @@ class RestApi:
                 await asyncio.sleep(0)
         return found
 
-    def _seen_agent(self, where: Where) -> ObservedAgent | None:
+    def _seen_agent(self, where: NamespacedName) -> ObservedAgent | None:
         parsed: ParsedAgent | None = self.cache.agents.get(where)
         if parsed is None:
             return None
@@ -221,12 +222,12 @@ class RestApi:
         report = self.reports.of_agents((agent,)).get(agent.metadata.name)
         return ObservedAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
 
-    def _seen_variable(self, where: Where) -> SeenVariable | None:
+    def _seen_variable(self, where: NamespacedName) -> SeenVariable | None:
         parsed: ParsedVariable | None = self.cache.variables.get(where)
         return SeenVariable(parsed.variable, parsed.invalid is not None) if parsed is not None else None
 
 
-def _where(request: web.Request) -> Where:
+def _where(request: web.Request) -> NamespacedName:
     return request.match_info["namespace"], request.match_info["name"]
 
 

@@ -13,7 +13,7 @@ from typing import Final
 import aiohttp
 
 from mabeam.shell.kube.client import ApiError, Client
-from mabeam.state.cache import WATCHED, Cache, Change
+from mabeam.state.cache import WATCHED_KINDS, Cache, Change
 
 log = logging.getLogger("mabeam.sweep")
 
@@ -31,7 +31,7 @@ class Relister:
     namespaces: tuple[str, ...] = ()
     on_completed: Callable[[], None] = lambda: None
     synced: asyncio.Event = field(default_factory=asyncio.Event)
-    missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED, 0))
+    missed_in_a_row: dict[str, int] = field(default_factory=lambda: dict.fromkeys(WATCHED_KINDS, 0))
     reported_kinds: set[str] = field(default_factory=set)
     versions: dict[tuple[str, str | None], str] = field(default_factory=dict)
     last_success: float = 0.0
@@ -62,7 +62,7 @@ class Relister:
 
     async def relist_all(self) -> None:
         """One comparison of every watched kind; what the watches missed is learned or forgotten here."""
-        for kind in WATCHED:
+        for kind in WATCHED_KINDS:
             missed = await self._relist_kind(kind)
             silent_kinds = missed and kind not in self.reported_kinds and self.synced.is_set()
             self.missed_in_a_row[kind] = self.missed_in_a_row[kind] + 1 if silent_kinds else 0
@@ -91,7 +91,7 @@ class Relister:
         known_before = {where: version for where, version in known.items() if scope is None or where[0] == scope}
         seen: dict[tuple[str, str], str] = {}
         missed, as_of = 0, ""
-        with self.cache.deaths() as dead:
+        with self.cache.deleted_since() as dead:
             async for page in self.client.list_pages(kind, scope):
                 as_of = as_of or str((page.get("metadata") or {}).get("resourceVersion") or "")
                 for item in page.get("items") or ():
@@ -99,13 +99,13 @@ class Relister:
                     seen[meta.get("namespace") or "", meta["name"]] = meta["uid"]
                     # All pages are as of the first one: what a watch has told to be gone since is still on the later ones.
                     if meta["uid"] not in dead:
-                        missed += self._report(self.cache.learn(kind, item))
+                        missed += self._report(self.cache.upsert(kind, item))
         for where, version in known_before.items():
             # Only what was known before the LIST began and is unchanged since (a newer word may have come by watch), and
             # only if the LIST is no older than that knowledge: a replica of the apiserver may lag behind.
             stale = as_of.isdigit() and version.resource_version > int(as_of)
             if seen.get(where) != version.uid and known.get(where) == version and not stale:
-                missed += self._report(self.cache.forget(kind, where, version.uid))
+                missed += self._report(self.cache.remove(kind, where, version.uid))
         self.versions[kind, scope] = as_of
         return missed
 

@@ -52,7 +52,7 @@ class Applier:
         patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
         written = bool(patch)
         # What dies during the pass stays dead, however late an answer about it is read.
-        with self.cache.deaths() as dead:
+        with self.cache.deleted_since() as dead:
             await self._write(kind, meta, before, decision, patch, dead)
         return written
 
@@ -82,7 +82,7 @@ class Applier:
     def _update_cache(self, kind: str, body: JsonDict, dead: set[str], foreseen_by: Key | None = None) -> None:
         if body["metadata"].get("uid") in dead:
             return
-        change = self.cache.learn(kind, body)
+        change = self.cache.upsert(kind, body)
         if change is not None:
             self.on_change(change, foreseen_by)
 

@@ -137,7 +137,7 @@ class Reconciler:
                 continue
             incarnation = int(failure.pod.rsplit("-", 1)[1])
             made = {"metadata": {"labels": pod_labels(agent.name, failure.ordinal, incarnation)}}
-            self.cache.learn("Pod", await self.applier.put_labels_back("Pod", body, made))
+            self.cache.upsert("Pod", await self.applier.put_labels_back("Pod", body, made))
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
 
@@ -250,11 +250,11 @@ class Reconciler:
         try:
             body = await self.client.get(key.kind, key.namespace, key.name)
             if body is not None:
-                self.cache.learn(key.kind, body)
+                self.cache.upsert(key.kind, body)
             if key.kind == AGENT:
                 found = await self.client.get("ConfigMap", key.namespace, directives_config_map(key.name))
                 if found is not None:
-                    self.cache.learn("ConfigMap", found)
+                    self.cache.upsert("ConfigMap", found)
         except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
 

@@ -14,7 +14,7 @@ import aiohttp
 import orjson
 
 from mabeam import __version__
-from mabeam.core.reports.prometheus import DEFAULT_QUERY, only_a_problem, query_of, reports_of
+from mabeam.core.reports.prometheus import DEFAULT_QUERY, build_query, parse_query_answer, problem_report
 from mabeam.core.reports.report import Report
 from mabeam.shell.kube.client import ApiError, read_bounded
 
@@ -56,8 +56,11 @@ class Prometheus:
         """What Prometheus knows of each of the agent's pods, or what is wrong with asking; raises when nobody answered."""
         wrong = self._wrong_with(query)
         if wrong is not None:
-            return dict.fromkeys(pods, only_a_problem(wrong))
-        form = {"query": query_of(query or DEFAULT_QUERY, namespace, agent, pods), "timeout": f"{TIMEOUT.total:.0f}s"}
+            return dict.fromkeys(pods, problem_report(wrong))
+        form = {
+            "query": build_query(query or DEFAULT_QUERY, namespace, agent, pods),
+            "timeout": f"{TIMEOUT.total:.0f}s",
+        }
         try:
             status, raw = await self._post(session, form)
         except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
@@ -67,12 +70,12 @@ class Prometheus:
             raise
         self._unreachable = False
         if len(raw) > MAX_BYTES:
-            return dict.fromkeys(pods, only_a_problem(TOO_LARGE))
+            return dict.fromkeys(pods, problem_report(TOO_LARGE))
         try:
             answer = orjson.loads(raw)
         except orjson.JSONDecodeError:
             answer = {"status": "error", "error": f"HTTP {status}"}
-        return reports_of(answer, namespace, pods)
+        return parse_query_answer(answer, namespace, pods)
 
     def _wrong_with(self, query: str | None) -> str | None:
         if not self.url:

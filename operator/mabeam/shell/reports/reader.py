@@ -16,7 +16,7 @@ import aiohttp
 from mabeam.api.agent import Agent, Reports, ReportSource
 from mabeam.core.pods.lifecycle import is_running
 from mabeam.core.reports.openmetrics import parse
-from mabeam.core.reports.report import Remembered, Report, remember
+from mabeam.core.reports.report import RememberedReport, Report, remember
 from mabeam.core.snapshot import PodFacts, Progress
 from mabeam.shell.kube.client import ApiError, Client, read_bounded
 from mabeam.shell.kube.server_time import ServerClock
@@ -100,7 +100,7 @@ class ReportReader:
     _followed: dict[str, set[str]] = field(default_factory=dict)
     _latest: dict[str, Report] = field(default_factory=dict)
     _progress_changed: dict[str, tuple[float, datetime]] = field(default_factory=dict)
-    _remembered: dict[str, dict[int, Remembered]] = field(default_factory=dict)
+    _remembered: dict[str, dict[int, RememberedReport]] = field(default_factory=dict)
     _session: aiohttp.ClientSession | None = None
 
     # --- what is known --------------------------------------------------------------------------------------------------

@@ -14,6 +14,7 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.rest import Capacity, Source, Usage
 from mabeam.core.algorithms import quantity
+from mabeam.core.snapshot import NamespacedName
 from mabeam.shell.kube.client import ApiError, Client
 
 log = logging.getLogger("mabeam.usage")
@@ -38,9 +39,6 @@ class Amounts:
     memory: float
 
 
-Where = tuple[str, str]
-
-
 def parse_amount(text: object) -> float | None:
     """The number that a quantity such as `250m`, `1.5` or `64Mi` stands for; None when it is none, or negative."""
     try:
@@ -57,7 +55,7 @@ def parse_amounts(document: Any) -> Amounts | None:
     return Amounts(cpu, memory) if cpu is not None and memory is not None else None
 
 
-def pod_usage(item: JsonDict) -> tuple[Where, Amounts]:
+def pod_usage(item: JsonDict) -> tuple[NamespacedName, Amounts]:
     """Where the pod is, and what its containers use together."""
     meta = item.get("metadata") or {}
     used = [found for c in item.get("containers") or () if (found := parse_amounts(c.get("usage"))) is not None]
@@ -91,13 +89,13 @@ class UsageReader:
     scopes: Iterable[str | None]
     allocatable: Callable[[], Mapping[str, Mapping[str, str]]]
     may_ask: Callable[[], bool] = lambda: True
-    pods: dict[Where, Amounts] = field(default_factory=dict)
+    pods: dict[NamespacedName, Amounts] = field(default_factory=dict)
     nodes: dict[str, Amounts] = field(default_factory=dict)
     _measured_at: float = float("-inf")
     _period: float = PERIOD_SECONDS
     _last_logged: str = ""
 
-    def of_pods(self, pods: Iterable[Where]) -> Usage | None:
+    def of_pods(self, pods: Iterable[NamespacedName]) -> Usage | None:
         """What these pods use together; None when none of them was measured lately."""
         if not self._is_fresh():
             return None

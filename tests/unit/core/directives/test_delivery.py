@@ -17,7 +17,7 @@ from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE, directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
 from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
-from mabeam.core.reports.report import Refusal, Report, expects_reports
+from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
 from support.coordination import (
@@ -365,18 +365,18 @@ def test_a_pod_that_is_new_does_not_make_an_acknowledged_directive_flap() -> Non
 
 
 def test_a_refusal_is_kept_with_its_reason() -> None:
-    result = seen(applied(1, Refusal("temperature", 1, "too hot")))
+    result = seen(applied(1, DirectiveRefusal("temperature", 1, "too hot")))
     assert state(result) == "Refused"
     assert result.directives is not None
     assert result.directives.items[0].reason == "too hot"
 
 
 def test_one_replica_that_refuses_is_a_refusal() -> None:
-    assert state(seen(applied(1), applied(0, Refusal("temperature", 1, "no")))) == "Refused"
+    assert state(seen(applied(1), applied(0, DirectiveRefusal("temperature", 1, "no")))) == "Refused"
 
 
 def test_a_refusal_of_an_older_generation_is_about_something_else() -> None:
-    assert state(seen(applied(2, Refusal("temperature", 1, "no")), item={"generation": 2})) == "Acknowledged"
+    assert state(seen(applied(2, DirectiveRefusal("temperature", 1, "no")), item={"generation": 2})) == "Acknowledged"
 
 
 def test_a_refusal_may_name_the_parameter_because_that_is_what_the_file_names() -> None:
@@ -386,7 +386,7 @@ def test_a_refusal_may_name_the_parameter_because_that_is_what_the_file_names() 
         a_decided(parameter="temp"),
         pods=(POD,),
         config_map=a_map(temp=0.6),
-        reports={"a-0-1": applied(0, Refusal("temp", 1, "no"))},
+        reports={"a-0-1": applied(0, DirectiveRefusal("temp", 1, "no"))},
     )
     assert state(result) == "Refused"
 
@@ -400,13 +400,13 @@ def test_a_refused_generation_leaves_in_force_what_was_applied_before() -> None:
         a_decided("top-p", 0.9),
         pods=(replace(POD, generation=2),),
         config_map=a_map(generation=2, temperature=0.6, **{"top-p": 0.9}),
-        reports={"a-0-1": applied(1, Refusal("", 2, "broken handler"))},
+        reports={"a-0-1": applied(1, DirectiveRefusal("", 2, "broken handler"))},
     )
     assert items(result) == {"temperature": ("Acknowledged", 1), "top-p": ("Refused", 2)}
 
 
 def test_a_refusal_of_another_variable_is_not_this_ones() -> None:
-    assert state(seen(applied(1, Refusal("top-p", 1, "no")))) == "Acknowledged"
+    assert state(seen(applied(1, DirectiveRefusal("top-p", 1, "no")))) == "Acknowledged"
 
 
 def test_a_delivered_directive_stays_delivered_when_a_pod_joins() -> None:
@@ -673,7 +673,7 @@ def test_an_agent_whose_reason_reads_like_the_operators_makes_nothing_tick() -> 
     team = Team.of(variable_body(), agent_body("a"), hears=False)
     team.settle()
     pod = a_pod("a-0-1", generation=1)
-    words = Refusal("temperature", 1, "cannot be done: ever")
+    words = DirectiveRefusal("temperature", 1, "cannot be done: ever")
     snapshot = AgentSnapshot(
         team.agent("a"),
         (pod,),

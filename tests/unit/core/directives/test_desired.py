@@ -9,7 +9,7 @@ from mabeam.core.directives.desired import agents_naming_as_peer, directives_for
 from mabeam.core.directives.effective import effective_set
 from mabeam.core.snapshot import Key
 from mabeam.state.cache import AGENT, Cache
-from mabeam.state.wakeups import COALESCE_SECONDS, wakes
+from mabeam.state.wakeups import COALESCE_SECONDS, affected_keys
 from support.builders import agent_body, an_agent
 from support.coordination import a_decided, variable_body
 
@@ -56,9 +56,9 @@ def test_a_new_role_wakes_those_that_have_the_agent_for_a_peer() -> None:
     del bodies[0]["spec"]["value"]
     for version, body in enumerate(bodies):
         body["metadata"]["resourceVersion"] = str(version)
-        cache.learn(body["kind"], body)
+        cache.upsert(body["kind"], body)
     promoted = agent_body("a") | {"status": {"observedGeneration": 1, "role": "Coordinator"}}
     promoted["metadata"]["resourceVersion"] = "9"
-    change = cache.learn("Agent", promoted)
+    change = cache.upsert("Agent", promoted)
     assert change is not None
-    assert dict(wakes(change, cache))[Key(AGENT, "team", "b")] == COALESCE_SECONDS
+    assert dict(affected_keys(change, cache))[Key(AGENT, "team", "b")] == COALESCE_SECONDS

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from mabeam.offline.plan import plan
-from mabeam.offline.world import BadWorld, parse_now, read_world
+from mabeam.offline.world import InvalidWorld, parse_now, read_world
 
 NOW = parse_now("2026-01-01T00:05:00Z")
 
@@ -108,7 +108,7 @@ def test_a_directive_with_more_parameters_than_a_status_holds_is_the_functions_f
 def test_a_threshold_with_more_parameters_than_a_status_holds_is_no_valid_spec() -> None:
     many = {f"p{i}": i for i in range(65)}
     threshold = {"below": 1, "onBreach": {"action": "AdjustParameters", "parameters": many}}
-    with pytest.raises(BadWorld, match="must have at most 64 entries"):
+    with pytest.raises(InvalidWorld, match="must have at most 64 entries"):
         planned(agent("a"), variable(type="PerformanceThreshold", threshold=threshold))
 
 

@@ -3,7 +3,14 @@
 import pytest
 
 from mabeam.core.reports.openmetrics import METRICS, parse
-from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Refusal, Remembered, Report, remember
+from mabeam.core.reports.report import (
+    MAX_PROBLEM_LENGTH,
+    MAX_PROBLEMS,
+    DirectiveRefusal,
+    RememberedReport,
+    Report,
+    remember,
+)
 from support.builders import at
 
 
@@ -34,7 +41,7 @@ mabeam_waiting_until_seconds 1.7e9
         bids={"temperature": 3},
         votes={"temperature-3": "Yes"},
         applied_generation=7,
-        refusals=(Refusal("temperature", 7, "too hot"),),
+        refusals=(DirectiveRefusal("temperature", 7, "too hot"),),
         progress=12,
         waiting_until=1.7e9,
     )
@@ -165,8 +172,8 @@ def test_the_strongest_vote_counts_and_equals_go_by_name() -> None:
 # --- memory -----------------------------------------------------------------------------------------------------------
 
 
-def _heard(*reports: tuple[float, Report | None], period: float = 5) -> Remembered:
-    memory: Remembered | None = None
+def _heard(*reports: tuple[float, Report | None], period: float = 5) -> RememberedReport:
+    memory: RememberedReport | None = None
     for seconds, report in reports:
         memory = remember(memory, report, at(seconds), period)
     assert memory is not None
@@ -191,7 +198,7 @@ def test_an_agent_that_changes_its_choice_is_not_held_to_the_old_one() -> None:
 
 
 def test_acknowledgement_refusals_and_problems_are_those_of_the_newest_report() -> None:
-    refusal = Refusal("t", 3, "no")
+    refusal = DirectiveRefusal("t", 3, "no")
     memory = _heard((0, Report(applied_generation=3, refusals=(refusal,), problems=("bad",))), (5, Report()))
     assert memory.at(at(5)).applied_generation is None
     assert memory.at(at(5)).refusals == ()

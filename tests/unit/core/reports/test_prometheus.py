@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 from mabeam.core.reports.openmetrics import METRICS
-from mabeam.core.reports.prometheus import DEFAULT_QUERY, NO_ANSWER, only_a_problem, query_of, reports_of
-from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_SERIES, Refusal, Report
+from mabeam.core.reports.prometheus import DEFAULT_QUERY, NO_ANSWER, build_query, parse_query_answer, problem_report
+from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_SERIES, DirectiveRefusal, Report
 
 PODS = ("a-0-1", "a-1-1")
 
@@ -22,25 +22,25 @@ def vector(*found: Any) -> dict[str, Any]:
 
 
 def heard(*found: Any, pods: tuple[str, ...] = PODS) -> dict[str, Report]:
-    return reports_of(vector(*found), "team", pods)
+    return parse_query_answer(vector(*found), "team", pods)
 
 
 # --- the query -------------------------------------------------------------------------------------------------------
 
 
 def test_the_default_query_asks_for_the_contracts_names_of_the_agents_pods() -> None:
-    asked = query_of(DEFAULT_QUERY, "team", "a", ["a-1-1", "a-0-2"])
+    asked = build_query(DEFAULT_QUERY, "team", "a", ["a-1-1", "a-0-2"])
     assert asked == f'{{__name__=~"{"|".join(METRICS)}", namespace="team", pod=~"a-0-2|a-1-1"}}'
 
 
 def test_a_query_may_say_where_the_names_go_and_what_it_does_not_know_stays() -> None:
     query = 'avg by (pod) (score{ns="$namespace", who=\'$agent\', pod=~"$pod"}) + on() $pods + $other'
-    asked = query_of(query, "team", "a", ["a-0-1"])
+    asked = build_query(query, "team", "a", ["a-0-1"])
     assert asked == 'avg by (pod) (score{ns="team", who=\'a\', pod=~"a-0-1"}) + on() $pods + $other'
 
 
 def test_a_name_cannot_end_the_string_that_it_stands_in() -> None:
-    asked = query_of('x{n="$namespace", a=\'$agent\', p=~"$pod"}', 'n"} or up{\\', "a'$pod\n", ["p.*"])
+    asked = build_query('x{n="$namespace", a=\'$agent\', p=~"$pod"}', 'n"} or up{\\', "a'$pod\n", ["p.*"])
     assert asked == 'x{n="n\\x22} or up{\\\\", a=\'a\\x27$pod\\n\', p=~"p\\\\.\\\\*"}'
 
 
@@ -72,7 +72,7 @@ def test_every_sample_of_the_contract_is_read_with_its_labels() -> None:
             bids={"temperature": 3},
             votes={"temperature-3": "Yes"},
             applied_generation=7,
-            refusals=(Refusal("temperature", 7, "too hot"),),
+            refusals=(DirectiveRefusal("temperature", 7, "too hot"),),
             progress=12,
             waiting_until=1.7e9,
         )
@@ -112,7 +112,7 @@ def test_a_number_without_a_name_is_the_performance() -> None:
 
 def test_a_scalar_is_the_performance_of_every_pod() -> None:
     answer = {"status": "success", "data": {"resultType": "scalar", "result": [1.5, "0.25"]}}
-    assert reports_of(answer, "team", PODS) == dict.fromkeys(PODS, Report(performance={"": 0.25}))
+    assert parse_query_answer(answer, "team", PODS) == dict.fromkeys(PODS, Report(performance={"": 0.25}))
 
 
 def test_several_numbers_without_a_name_are_told_and_the_same_one_counts_in_any_order() -> None:
@@ -170,13 +170,13 @@ def test_series_beyond_the_bound_are_dropped_and_told_for_each_pod() -> None:
     ],
 )
 def test_an_answer_that_is_none_is_told_of_every_pod(answer: object, problem: str) -> None:
-    assert reports_of(answer, "team", PODS) == dict.fromkeys(PODS, Report(problems=(problem,)))
+    assert parse_query_answer(answer, "team", PODS) == dict.fromkeys(PODS, Report(problems=(problem,)))
 
 
 def test_what_prometheus_complains_of_is_kept_short() -> None:
-    found = reports_of({"status": "error", "error": "x" * 5000}, "team", PODS)
+    found = parse_query_answer({"status": "error", "error": "x" * 5000}, "team", PODS)
     assert len(found["a-0-1"].problems[0]) == MAX_PROBLEM_LENGTH
-    assert only_a_problem("y" * 5000).problems == ("y" * MAX_PROBLEM_LENGTH,)
+    assert problem_report("y" * 5000).problems == ("y" * MAX_PROBLEM_LENGTH,)
 
 
 def test_labels_that_are_no_text_are_left_out() -> None:

@@ -16,7 +16,7 @@ from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import Key
-from mabeam.evaluation.evaluator import Evaluator, Outcome
+from mabeam.evaluation.evaluator import Evaluation, Evaluator
 from mabeam.offline import plan as planning
 from mabeam.offline.plan import MAX_QUESTION_ROUNDS, plan
 from mabeam.offline.world import read_world
@@ -45,7 +45,7 @@ class Scripted(Evaluator):
         self.let_go = threading.Event()
         self.lock = threading.Lock()
 
-    def answer(self, ask: FunctionCall) -> Outcome:
+    def answer(self, ask: FunctionCall) -> Evaluation:
         with self.lock:
             self.asked.append(ask.text)
             self.total += 1
@@ -54,10 +54,10 @@ class Scripted(Evaluator):
             if ask.text.startswith("hang"):
                 self.let_go.wait(SECONDS)
             if ask.text.startswith("fail") and self.failing:
-                return Outcome(FunctionResult(error=f"{ask.text} failed", timed_out=self.costly), costly=self.costly)
+                return Evaluation(FunctionResult(error=f"{ask.text} failed", timed_out=self.costly), costly=self.costly)
             if ask.text.startswith("raise"):
                 raise KeyError("a mistake of our own")
-            return Outcome(FunctionResult(ask.text), len(ask.text))
+            return Evaluation(FunctionResult(ask.text), len(ask.text))
         finally:
             with self.lock:
                 self.total -= 1

@@ -49,7 +49,7 @@ class Asked:
 
     def learn(self, kind: str, body: dict[str, Any]) -> None:
         known = self.api.cache.versions[kind]
-        self.api.cache.learn(kind, {**body, "metadata": {**body["metadata"], "resourceVersion": str(len(known) + 1)}})
+        self.api.cache.upsert(kind, {**body, "metadata": {**body["metadata"], "resourceVersion": str(len(known) + 1)}})
 
 
 @asynccontextmanager
@@ -139,7 +139,7 @@ def test_pages_hold_everything_once_even_when_the_last_item_of_one_is_gone() -> 
             assert page["remaining"] == 7 - len(seen)
             if "continue" not in page:
                 break
-            asked.api.cache.forget("Agent", ("team", page["items"][-1]["name"]))
+            asked.api.cache.remove("Agent", ("team", page["items"][-1]["name"]))
             query = f"?limit=2&continue={page['continue']}"
         assert seen == ["critic", "planner", *(f"worker{number}" for number in range(5))]
 

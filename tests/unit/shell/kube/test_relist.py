@@ -8,7 +8,7 @@ import pytest
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube.client import ApiError
 from mabeam.shell.kube.relist import SILENT_SWEEPS, Relister
-from mabeam.state.cache import AGENT, WATCHED, Cache, Change
+from mabeam.state.cache import AGENT, WATCHED_KINDS, Cache, Change
 from support.builders import agent_body
 
 
@@ -22,7 +22,7 @@ class Apiserver:
     """Lists what it holds; `meanwhile` happens while it is asked."""
 
     def __init__(self) -> None:
-        self.items: dict[str, list[JsonDict]] = {kind: [] for kind in WATCHED}
+        self.items: dict[str, list[JsonDict]] = {kind: [] for kind in WATCHED_KINDS}
         self.asked: list[tuple[str, str | None]] = []
         self.before_answering: Callable[[], object] = lambda: None
         self.meanwhile: Callable[[], object] = lambda: None
@@ -45,14 +45,14 @@ class House:
         self.api, self.cache, self.heard = Apiserver(), Cache(), list[Change]()
         self.relister = Relister(self.api, self.cache, self.heard.append, namespaces)  # type: ignore[arg-type]
         for version, name in enumerate(names, start=1):
-            self.cache.learn(AGENT, an_agent(name, version))
+            self.cache.upsert(AGENT, an_agent(name, version))
             self.api.items[AGENT].append(an_agent(name, version))
 
     def run(self) -> list[tuple[str, str, bool]]:
         """What a sweep told: the kind, the name, and whether the object is gone."""
         self.heard.clear()
         asyncio.run(self.relister.relist_all())
-        return [(change.kind, change.where[1], change.after is None) for change in self.heard]
+        return [(change.kind, change.namespaced_name[1], change.after is None) for change in self.heard]
 
 
 def test_a_sweep_over_what_is_known_tells_nothing() -> None:
@@ -85,7 +85,7 @@ def test_what_a_watch_told_while_the_list_was_under_way_is_not_taken_back() -> N
     house = House("a", "b")
     house.api.items[AGENT] = [an_agent("b", 2)]
     # `a` was changed and `c` was made after the apiserver had answered: both live.
-    house.api.meanwhile = lambda: [house.cache.learn(AGENT, an_agent(name, 50)) for name in ("a", "c")]
+    house.api.meanwhile = lambda: [house.cache.upsert(AGENT, an_agent(name, 50)) for name in ("a", "c")]
     assert house.run() == []
     assert {name for _, name in house.cache.agents} == {"a", "b", "c"}
 
@@ -93,7 +93,7 @@ def test_what_a_watch_told_while_the_list_was_under_way_is_not_taken_back() -> N
 def test_what_a_watch_told_to_be_gone_while_the_list_was_under_way_does_not_come_back() -> None:
     house = House("a", "b")
     # The answer holds both, and `b` is deleted before its page has been read.
-    house.api.before_answering = lambda: house.cache.forget(AGENT, ("team", "b"), "uid-of-b")
+    house.api.before_answering = lambda: house.cache.remove(AGENT, ("team", "b"), "uid-of-b")
     assert house.run() == []
     assert {name for _, name in house.cache.agents} == {"a"}
     house.api.before_answering = lambda: None
@@ -103,14 +103,14 @@ def test_what_a_watch_told_to_be_gone_while_the_list_was_under_way_does_not_come
 
 def test_an_old_list_does_not_bring_an_old_word_back() -> None:
     house = House("a")
-    house.cache.learn(AGENT, an_agent("a", 90))
+    house.cache.upsert(AGENT, an_agent("a", 90))
     assert house.run() == []
     assert house.cache.versions[AGENT]["team", "a"].resource_version == 90
 
 
 def test_a_list_that_is_older_than_what_is_known_forgets_nothing() -> None:
     house = House("a", "b")
-    house.cache.learn(AGENT, an_agent("b", 90))
+    house.cache.upsert(AGENT, an_agent("b", 90))
     house.api.items[AGENT], house.api.as_of = [], "50"
     assert house.run() == [(AGENT, "a", True)]
     assert set(house.cache.agents) == {("team", "b")}
@@ -128,7 +128,7 @@ def test_a_relist_says_from_where_a_watch_can_go_on_and_leaves_other_namespaces_
 def test_every_watched_kind_is_swept_and_nodes_are_not_of_a_namespace() -> None:
     house = House(namespaces=("red", "blue"))
     house.run()
-    expected = [(kind, space) for kind in WATCHED for space in ((None,) if kind == "Node" else ("red", "blue"))]
+    expected = [(kind, space) for kind in WATCHED_KINDS for space in ((None,) if kind == "Node" else ("red", "blue"))]
     assert house.api.asked == expected
 
 

@@ -118,7 +118,7 @@ class Bench:
         self.rung: list[Change] = []
         self.foreseen: list[Key | None] = []
         self.applier = Applier(self.cluster, self.cache, self.recorder, self._hear)  # type: ignore[arg-type]
-        self.cache.learn(AGENT, answered(version=1))
+        self.cache.upsert(AGENT, answered(version=1))
         self.agent = self.cache.agents["team", "a"].agent
 
     def _hear(self, change: Change, foreseen_by: Key | None) -> None:
@@ -345,10 +345,10 @@ def test_an_intent_that_was_stored_is_acted_on_in_a_pass_of_its_own() -> None:
 
 def test_an_answer_that_is_read_after_the_watch_told_of_the_end_brings_nothing_back() -> None:
     bench = Bench()
-    bench.cache.learn("Pod", a_pod_body())
+    bench.cache.upsert("Pod", a_pod_body())
 
     async def the_watch_is_faster(kind: str, *_: object) -> JsonDict:
-        bench.cache.forget("Pod", ("team", "a-0-1"), "pod-uid")
+        bench.cache.remove("Pod", ("team", "a-0-1"), "pod-uid")
         return a_pod_body()
 
     bench.cluster.delete = the_watch_is_faster  # type: ignore[method-assign]

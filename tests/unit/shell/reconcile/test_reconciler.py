@@ -98,7 +98,7 @@ class World:
     def knows(self, kind: str, body: dict[str, Any]) -> None:
         body = self.api._stored(body)
         self.api.bodies[kind, body["metadata"]["name"]] = body
-        self.cache.learn(kind, body)
+        self.cache.upsert(kind, body)
 
     def figure(self, name: str, **labels: str) -> float:
         return self.telemetry.registry.get_sample_value(name, labels) or 0.0
