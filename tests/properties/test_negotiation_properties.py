@@ -13,8 +13,8 @@ from mabeam.api.base import MAGNITUDE
 from mabeam.api.variable import Domain, Negotiation
 from mabeam.api.variable_status import Offer
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.coordination.offers import Gathered, gather
-from mabeam.core.coordination.strategies.negotiation import Outcome, negotiate
+from mabeam.core.coordination.offers import GatheredOffers, gather_offers
+from mabeam.core.coordination.strategies.negotiation import StrategyResult, negotiate
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 from mabeam.shell.reconcile.early_writes import EarlyDelivery
@@ -60,8 +60,8 @@ SETUPS = st.sampled_from(
 )
 
 
-def decide(setup: dict[str, Any], domain: Domain, brought: tuple[Offer, ...]) -> Outcome:
-    return negotiate(Negotiation.model_validate(setup), domain, Gathered(brought))
+def decide(setup: dict[str, Any], domain: Domain, brought: tuple[Offer, ...]) -> StrategyResult:
+    return negotiate(Negotiation.model_validate(setup), domain, GatheredOffers(brought))
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -79,7 +79,7 @@ def test_the_order_of_the_offers_does_not_matter(data: st.DataObject, setup: dic
 def test_the_order_in_which_agents_are_listed_does_not_matter(wishes: list[tuple[str, Any]]) -> None:
     agents = [an_agent(name, preferences=[prefers(value)]) for name, value in wishes]
     variable = a_variable(negotiation={})
-    first, *others = (gather(variable, order, {}) for order in list(permutations(agents))[:6])
+    first, *others = (gather_offers(variable, order, {}) for order in list(permutations(agents))[:6])
     assert all(other == first for other in others)
 
 
@@ -149,8 +149,8 @@ def test_one_hostile_report_moves_the_mean_by_no_more_than_its_capped_share_of_t
     agents = [an_agent(f"a{i}", preferences=[prefers(value)]) for i, value in enumerate(honest)]
     report = Report(numbers={"temperature": wish}, weights={"temperature": weight})
     negotiation = variable.spec.negotiation or Negotiation()
-    before = negotiate(negotiation, variable.spec.domain, gather(variable, agents, {}))
-    brought = gather(variable, [*agents, an_agent("hostile")], {"hostile": report})
+    before = negotiate(negotiation, variable.spec.domain, gather_offers(variable, agents, {}))
+    brought = gather_offers(variable, [*agents, an_agent("hostile")], {"hostile": report})
     after = negotiate(negotiation, variable.spec.domain, brought)
     share = min(weight, cap) / (min(weight, cap) + len(honest))
     assert abs(after.value - before.value) <= share + 1e-12

@@ -16,8 +16,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY, HISTORY_KEY, directives_config_map
 from mabeam.api.variable import Domain, OrchestrationVariable
 from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
-from mabeam.core.coordination.offers import Gathered, gather
-from mabeam.core.coordination.strategies.interface import Round
+from mabeam.core.coordination.offers import GatheredOffers, gather_offers
+from mabeam.core.coordination.strategies.interface import StrategyInputs
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
@@ -150,13 +150,22 @@ def a_round(
     asked: Sequence[FunctionCall] = (),
     now: datetime = START,
     **variable: Any,
-) -> Round:
+) -> StrategyInputs:
     """What a strategy looks at: these agents, and a variable that selects them; `status` is what is stored of it."""
     names = [agent.metadata.name for agent in agents]
     found, said = a_variable("v", names or ["nobody"], **variable), reports or {}
     ranked = tuple(sorted(agents, key=lambda agent: agent.metadata.name))
-    offers = gather(found, ranked, said) if found.spec.negotiation is not None else Gathered()
-    return Round(found, ranked, now, said, offers, context or SystemContext(), answers or {}, tuple(asked))
+    offers = gather_offers(found, ranked, said) if found.spec.negotiation is not None else GatheredOffers()
+    return StrategyInputs(
+        variable=found,
+        agents=ranked,
+        now=now,
+        reports=said,
+        gathered=offers,
+        context=context or SystemContext(),
+        function_results=answers or {},
+        open_calls=tuple(asked),
+    )
 
 
 def performing(**scores: float) -> dict[str, Report]:

@@ -9,8 +9,8 @@ from mabeam.api.names import decision_config_map
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.algorithms.domain import format_value
 from mabeam.core.coordination.config_maps.decision import (
-    Remade,
-    Unreadable,
+    ReplayedRecord,
+    UnreadableRecord,
     canonical,
     moment_of,
     read_record,
@@ -31,7 +31,7 @@ def chosen(world: World, name: str | None) -> list[tuple[NamespacedName, Orchest
 
 
 def record_in(world: World, place: NamespacedName) -> JsonDict | None:
-    """The record of the variable's last decision, None when there is none; raises Unreadable when it cannot be read."""
+    """The record of the variable's last decision, None when there is none; raises UnreadableRecord when it cannot be read."""
     body = world.config_maps.get((place[0], decision_config_map(place[1])))
     return read_record(body.get("data") or {}) if body is not None else None
 
@@ -50,7 +50,7 @@ def _explained(world: World, place: NamespacedName, variable: OrchestrationVaria
     try:
         record = record_in(world, place)
         kept = "in full" if record is not None and "inputs" in record else "only in the status"
-    except Unreadable as problem:
+    except UnreadableRecord as problem:
         record, kept = None, f"unreadable: {problem}"
     current = record if record is not None and record.get("round") == status.round else None
     inputs = (current or {}).get("inputs") or {}
@@ -150,7 +150,7 @@ def _cell(value: Any) -> str:
 # --- replay -------------------------------------------------------------------------------------------------------------------
 
 
-def replayed(world: World, name: str | None) -> list[tuple[str, Remade]]:
+def replayed(world: World, name: str | None) -> list[tuple[str, ReplayedRecord]]:
     """Each variable's recorded decision made again; raises InvalidWorld naming the one whose record is missing or unreadable."""
     found = []
     for place, _ in chosen(world, name):
@@ -158,28 +158,28 @@ def replayed(world: World, name: str | None) -> list[tuple[str, Remade]]:
         try:
             record = record_in(world, place)
             if record is None:
-                raise Unreadable(f"there is no ConfigMap {decision_config_map(place[1])} beside it")
+                raise UnreadableRecord(f"there is no ConfigMap {decision_config_map(place[1])} beside it")
             if "inputs" not in record:
-                raise Unreadable("the inputs were too large to be kept")
+                raise UnreadableRecord("the inputs were too large to be kept")
             found.append((called, remake(record)))
-        except Unreadable as problem:
+        except UnreadableRecord as problem:
             raise InvalidWorld(f"{called}: its decision cannot be replayed: {problem}") from None
     return found
 
 
-def remake(record: JsonDict) -> Remade:
-    """The decision that the record's inputs lead to, beside the one on record; raises Unreadable."""
+def remake(record: JsonDict) -> ReplayedRecord:
+    """The decision that the record's inputs lead to, beside the one on record; raises UnreadableRecord."""
     snapshot = snapshot_of(record["inputs"])
     status = coordination.decide(snapshot, moment_of(record)).status
     made, recorded = canonical(status), str(record.get("outcome"))
     try:
         told = json.loads(recorded)
     except ValueError:
-        raise Unreadable("its outcome is no JSON") from None
-    return Remade(made == recorded, told, json.loads(made))
+        raise UnreadableRecord("its outcome is no JSON") from None
+    return ReplayedRecord(made == recorded, told, json.loads(made))
 
 
-def difference(remade: Remade) -> list[str]:
+def difference(remade: ReplayedRecord) -> list[str]:
     """Where the two differ, a line each."""
     keys = sorted(remade.recorded.keys() | remade.made.keys())
     return [

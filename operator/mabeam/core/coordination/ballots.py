@@ -13,7 +13,7 @@ from mabeam.api.variable_blocks import Consensus
 from mabeam.api.variable_status import ConsensusRound, Vote
 from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Tally, VoteOutcome, Voter, tally
 from mabeam.core.conventions.metadata import annotation_request
-from mabeam.core.coordination.strategies.interface import Round, answer_to
+from mabeam.core.coordination.strategies.interface import StrategyInputs, result_of_call
 from mabeam.core.functions import FunctionCall, Language, PluginGroup
 
 # As many votes as a status lists; all of them are counted.
@@ -21,7 +21,7 @@ LISTED: Final = 100
 
 
 @dataclass(frozen=True)
-class Count:
+class VoteProgress:
     """The vote as it stands, in how many seconds it has to be looked at again, and what is to be asked of a plug-in."""
 
     vote: ConsensusRound
@@ -29,27 +29,27 @@ class Count:
     function_calls: tuple[FunctionCall, ...] = ()
 
 
-def propose(round_: Round, rules: Consensus, number: int, value: Any, spec_hash: str) -> ConsensusRound:
+def new_proposal(inputs: StrategyInputs, rules: Consensus, number: int, value: Any, spec_hash: str) -> ConsensusRound:
     """The proposal of a value, of that round and under that spec."""
     # Rounded up to a status's whole seconds: a deadline may come out later than asked for, never earlier.
-    deadline = round_.now + timedelta(seconds=rules.deadline_seconds, microseconds=999_999)
+    deadline = inputs.now + timedelta(seconds=rules.deadline_seconds, microseconds=999_999)
     return ConsensusRound(
-        proposal=f"{round_.variable.metadata.name}-{number}",
+        proposal=f"{inputs.variable.metadata.name}-{number}",
         proposed=value,
         protocol=rules.protocol,
-        eligible=len(round_.agents),
+        eligible=len(inputs.agents),
         deadline=deadline.replace(microsecond=0),
         spec_hash=spec_hash,
     )
 
 
-def count(round_: Round, rules: Consensus, vote: ConsensusRound) -> Count:
+def count_ballots(inputs: StrategyInputs, rules: Consensus, vote: ConsensusRound) -> VoteProgress:
     """The vote after the ballots of this moment: Pending, Accepted or Rejected."""
     if vote.awaits_approval:
-        return Count(_approved(round_, vote))
-    ballots = _ballots(round_, vote.proposal)
-    voters = {agent.metadata.name: _voter(round_, agent) for agent in round_.agents}
-    left = (vote.deadline - round_.now).total_seconds() if vote.deadline is not None else 0.0
+        return VoteProgress(_approved(inputs, vote))
+    ballots = _ballots(inputs, vote.proposal)
+    voters = {agent.metadata.name: _voter(inputs, agent) for agent in inputs.agents}
+    left = (vote.deadline - inputs.now).total_seconds() if vote.deadline is not None else 0.0
     cast = {name: ballots[name] for name in sorted(voters) if name in ballots}
     listed = tuple(
         Vote(agent=name, choice=choice.value, weight=float(voters[name].weight)) for name, choice in cast.items()
@@ -59,53 +59,53 @@ def count(round_: Round, rules: Consensus, vote: ConsensusRound) -> Count:
     if rules.protocol in PROTOCOLS:
         result = tally(rules, voters, ballots, closed=left <= 0)
     else:
-        result, asks = _by_plugin(round_, rules, vote, voters, cast, closed=left <= 0)
+        result, asks = _by_plugin(inputs, rules, vote, voters, cast, closed=left <= 0)
     vote = vote.model_copy(update={"outcome": str(result.outcome), "reason": result.message[:1024]})
     if result.outcome is VoteOutcome.PENDING:
-        return Count(vote, max(left, 0.0) if not asks else None, asks)
+        return VoteProgress(vote, max(left, 0.0) if not asks else None, asks)
     if result.outcome is VoteOutcome.ACCEPTED and rules.require_approval:
         vote = vote.model_copy(update={"outcome": str(VoteOutcome.PENDING), "awaits_approval": True})
-        return Count(_approved(round_, vote))
-    return Count(vote)
+        return VoteProgress(_approved(inputs, vote))
+    return VoteProgress(vote)
 
 
-def _ballots(round_: Round, proposal: str) -> dict[str, Choice]:
+def _ballots(inputs: StrategyInputs, proposal: str) -> dict[str, Choice]:
     """Each agent's ballot: as it reports, else as its preference for the variable says of every proposal."""
     found: dict[str, Choice] = {}
-    for agent in round_.agents:
+    for agent in inputs.agents:
         name = agent.metadata.name
-        report = round_.reports.get(name)
+        report = inputs.reports.get(name)
         reported = report.votes.get(proposal) if report is not None else None
-        static = _preference(round_, agent)
+        static = _preference(inputs, agent)
         choice = reported if reported in set(Choice) else static
         if choice is not None:
             found[name] = Choice(choice)
     return found
 
 
-def _preference(round_: Round, agent: Agent) -> str | None:
-    name = round_.variable.metadata.name
+def _preference(inputs: StrategyInputs, agent: Agent) -> str | None:
+    name = inputs.variable.metadata.name
     return next((p.vote for p in agent.spec.preferences if p.variable == name), None)
 
 
-def _voter(round_: Round, agent: Agent) -> Voter:
+def _voter(inputs: StrategyInputs, agent: Agent) -> Voter:
     """A reported weight is capped, as in a negotiation; a static one is not, for who may write it may write the cap too."""
-    name, variable = agent.metadata.name, round_.variable.metadata.name
-    report = round_.reports.get(name)
+    name, variable = agent.metadata.name, inputs.variable.metadata.name
+    report = inputs.reports.get(name)
     reported = report.weights.get(variable) if report is not None else None
     static = next((p.weight for p in agent.spec.preferences if p.variable == variable), None)
-    cap = (round_.variable.spec.negotiation or Negotiation()).max_weight
+    cap = (inputs.variable.spec.negotiation or Negotiation()).max_weight
     weight = min(reported, cap) if reported is not None else 1.0 if static is None else static
     return Voter(Fraction(repr(weight)), agent.spec.role)
 
 
-def _approved(round_: Round, vote: ConsensusRound) -> ConsensusRound:
+def _approved(inputs: StrategyInputs, vote: ConsensusRound) -> ConsensusRound:
     """The vote after a human's word, when there is one on this very proposal."""
     for annotation, outcome, word in (
         (ANNOTATION_REJECT, VoteOutcome.REJECTED, "refused"),
         (ANNOTATION_APPROVE, VoteOutcome.ACCEPTED, "approved"),
     ):
-        if annotation_request(round_.variable.metadata, annotation) == vote.proposal:
+        if annotation_request(inputs.variable.metadata, annotation) == vote.proposal:
             told = {"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation}
             return vote.model_copy(
                 update=told | {"reason": f"{vote.reason}; {word} by the annotation {annotation}"[:1024]}
@@ -114,7 +114,7 @@ def _approved(round_: Round, vote: ConsensusRound) -> ConsensusRound:
 
 
 def _by_plugin(
-    round_: Round,
+    inputs: StrategyInputs,
     rules: Consensus,
     vote: ConsensusRound,
     voters: Mapping[str, Voter],
@@ -130,7 +130,7 @@ def _by_plugin(
         "voters": {name: {"weight": float(v.weight), "role": v.role} for name, v in voters.items()},
         "ballots": {name: str(choice) for name, choice in cast.items()},
     }
-    ask, answer = answer_to(round_, FunctionCall(Language.PLUGIN, rules.protocol, told, PluginGroup.CONSENSUS))
+    ask, answer = result_of_call(inputs, FunctionCall(Language.PLUGIN, rules.protocol, told, PluginGroup.CONSENSUS))
     if answer is None:
         return Tally(VoteOutcome.PENDING, f"the plug-in {rules.protocol} is being asked"), (ask,)
     if answer.error is not None:

@@ -1,6 +1,7 @@
-"""A variable's directives: one per agent, how far each came, and what all of them together come to.
+"""The directives of one variable: one per agent and action, with the progress that the agents' own statuses record.
 
-The agents' own passes deliver and judge (`core/delivery.py`); here their word is only read. Nothing is remembered twice.
+Delivery and acknowledgement are decided in the agents' passes (`directives/delivery`). Their statuses are the only source:
+this module stores no delivery state.
 """
 
 from collections import Counter
@@ -28,7 +29,7 @@ FULL: Final = f"the agent obeys {MAX_ITEMS} variables already, all of higher pre
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class DirectiveProgress:
     """One agent and what it is told. `settled` says that nothing more is waited for; `reached`, that it was delivered."""
 
     agent: Agent
@@ -37,7 +38,9 @@ class Told:
     reached: bool
 
 
-def directives_of(variable: OrchestrationVariable, agents: Sequence[Agent], value: Any) -> tuple[Told, ...]:
+def directives_progress(
+    variable: OrchestrationVariable, agents: Sequence[Agent], value: Any
+) -> tuple[DirectiveProgress, ...]:
     """What each agent is told while `value` is in force, in order of name, with the state its own status gives it.
 
     A paused variable tells nobody anything new: only the directives that its agents hold already are left.
@@ -61,7 +64,9 @@ def directives_of(variable: OrchestrationVariable, agents: Sequence[Agent], valu
                 timeout_seconds=timeout_seconds(variable, instruction.action),
                 **_state(agent, item),
             )
-            told.append(Told(agent, directive, _settled(agent, directive), _reached(agent, item, directive)))
+            told.append(
+                DirectiveProgress(agent, directive, _settled(agent, directive), _reached(agent, item, directive))
+            )
     return tuple(told)
 
 
@@ -100,7 +105,7 @@ def _reached(agent: Agent, item: AgentDirective | None, directive: VariableDirec
     return directive.state is not DirectiveState.ISSUED
 
 
-def summarize(told: Sequence[Told]) -> VariableDirectives:
+def directives_summary(told: Sequence[DirectiveProgress]) -> VariableDirectives:
     """Counts over all directives, and the first hundred of them.
 
     `issued` counts every one, `delivered` those that reached their agent, whatever became of them; the others a state.
@@ -116,7 +121,7 @@ def summarize(told: Sequence[Told]) -> VariableDirectives:
     )
 
 
-def judge(told: Sequence[Told]) -> tuple[Reason, str]:
+def overall_progress(told: Sequence[DirectiveProgress]) -> tuple[Reason, str]:
     """In a word and a sentence how far the value came; Converged when nothing more is waited for."""
     settled = sum(one.settled for one in told)
     progress = f"{settled}/{len(told)} applied"

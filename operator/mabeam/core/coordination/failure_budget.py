@@ -21,7 +21,7 @@ MAX_RETRY_SECONDS: Final = 60.0
 
 
 @dataclass(frozen=True)
-class Setback:
+class FailureBudgetUpdate:
     """The status with its failures of this moment, what is told of them, and when to look again."""
 
     status: OrchestrationVariableStatus
@@ -30,7 +30,7 @@ class Setback:
     requeue: float | None = None
 
 
-def reckon(
+def update_failure_budget(
     variable: OrchestrationVariable,
     status: OrchestrationVariableStatus,
     verdict: KStatus,
@@ -38,7 +38,7 @@ def reckon(
     *,
     undecided: bool,
     tried: bool,
-) -> Setback:
+) -> FailureBudgetUpdate:
     """What this pass's verdict means for the budget; nothing when the variable has no `faultTolerance`.
 
     `undecided` says that it is the decision that failed, so that trying again may help, and `tried` that this pass did.
@@ -49,7 +49,7 @@ def reckon(
     failures, frozen_at = before.failures, before.frozen_at
     if tolerance is None:
         spared = {"failures": (), "frozen_at": None, "released_by": asked or before.released_by}
-        return Setback(status.model_copy(update=spared), verdict)
+        return FailureBudgetUpdate(status.model_copy(update=spared), verdict)
     if is_released(variable):
         if frozen_at is not None:
             events.append(Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again"))
@@ -75,7 +75,7 @@ def reckon(
     elif frozen_at is not None and _spent(failures, tolerance, now) <= tolerance.max_failures:
         frozen_at = None  # an alert is over when its window is
     changed = {"failures": failures, "frozen_at": frozen_at, "released_by": asked or before.released_by}
-    return Setback(status.model_copy(update=changed), verdict, tuple(events), requeue)
+    return FailureBudgetUpdate(status.model_copy(update=changed), verdict, tuple(events), requeue)
 
 
 def is_retry_due(variable: OrchestrationVariable, now: datetime) -> bool:

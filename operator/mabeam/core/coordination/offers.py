@@ -16,7 +16,7 @@ TEXT_LENGTH: Final = 256
 
 
 @dataclass(frozen=True)
-class Gathered:
+class GatheredOffers:
     """What the agents brought: offers by agent's name, and in words what was dropped."""
 
     offers: tuple[Offer, ...] = ()
@@ -26,7 +26,9 @@ class Gathered:
 # --- gathering --------------------------------------------------------------------------------------------------------
 
 
-def gather(variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]) -> Gathered:
+def gather_offers(
+    variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]
+) -> GatheredOffers:
     """Each agent's offer: its static preference, field by field overruled by its report.
 
     A reported weight or bid is capped by the variable; a static one is not, for who may write it may write the cap too.
@@ -39,7 +41,7 @@ def gather(variable: OrchestrationVariable, agents: Sequence[Agent], reports: Ma
         dropped.extend(f"{name}: {text}"[:TEXT_LENGTH] for text in told)
         if offer is not None:
             offers.append(offer)
-    return Gathered(tuple(offers), tuple(dropped))
+    return GatheredOffers(tuple(offers), tuple(dropped))
 
 
 def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tuple[Offer | None, list[str]]:

@@ -7,7 +7,7 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable_status import ConsensusRound, LastDecision, NegotiationSession, OrchestrationVariableStatus
 from mabeam.core.conventions.hashing import digest
-from mabeam.core.coordination.strategies.interface import Outcome, Round
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 
 # What a round does not depend on: how it is delivered and what failures lead to, and the agents (the members stand for them).
 _NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents", "fault_tolerance", "telemetry"})
@@ -17,7 +17,7 @@ CANDIDATES: Final = 20
 LAST_ROUND: Final = 2**53
 
 
-def failure_of(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
+def recorded_failure(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
     """What the last round on record came to, when that was a failure: it stands until another round is recorded."""
     last = status.last_decision
     if last is not None and last.rule in FAILED_RULES:
@@ -41,21 +41,21 @@ FAILED_RULES: Final = frozenset(
 )
 
 
-def spec_inputs(round_: Round) -> Any:
+def spec_inputs(inputs: StrategyInputs) -> Any:
     """The part of the spec that bears on the value. Defaults are left out: an upgrade that adds one starts no round."""
-    return round_.variable.spec.model_dump(
+    return inputs.variable.spec.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude=set(_NOT_INPUTS)
     )
 
 
-Taken = tuple[Any, str, str]
+Decided = tuple[Any, str, str]
 """A value, by which rule, and why."""
 
 
 # --- the record -------------------------------------------------------------------------------------------------------------
 
 
-def _gist(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
+def decided_content(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
     """What a round came to, without what it came from: while this is the same, nothing new is recorded."""
     session, last = status.negotiation, status.last_decision
     rule = last.rule if last is not None else None
@@ -64,48 +64,48 @@ def _gist(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
     return status.value, session.state, session.reason, session.winner, session.payment, rule in FAILED_RULES
 
 
-def _record(
-    round_: Round, trigger: str, outcome: Outcome, taken: Taken, vote: ConsensusRound | None
+def record_round(
+    inputs: StrategyInputs, trigger: str, outcome: StrategyResult, taken: Decided, vote: ConsensusRound | None
 ) -> OrchestrationVariableStatus:
-    before = round_.before
+    before = inputs.before
     value, rule, message = taken
     number = min(before.round + 1, LAST_ROUND)
     changed = value != before.value
     candidates = [candidate.to_wire() for candidate in outcome.candidates]
-    inputs = [spec_inputs(round_), [offer.to_wire() for offer in outcome.offers], *([candidates] if candidates else [])]
+    hashed = [spec_inputs(inputs), [offer.to_wire() for offer in outcome.offers], *([candidates] if candidates else [])]
     return before.model_copy(
         update={
             "value": value,
             "previous_value": before.value if changed and before.value is not None else before.previous_value,
             "round": number,
-            "negotiation": _session(round_, outcome, number),
+            "negotiation": _session(inputs, outcome, number),
             "consensus": vote,
             "last_decision": LastDecision(
-                time=round_.now,
+                time=inputs.now,
                 rule=rule,
-                inputs_hash=outcome.asked or digest(inputs),
+                inputs_hash=outcome.asked or digest(hashed),
                 trigger_hash=trigger,
                 message=message[:1024],
                 candidates=outcome.candidates[:CANDIDATES],
             ),
-            "context": _context(round_),
+            "context": _context(inputs),
         }
     )
 
 
-def _context(round_: Round) -> JsonDict | None:
+def _context(inputs: StrategyInputs) -> JsonDict | None:
     """The system as the round saw it, where there was anything to see."""
-    seen: Mapping[str, Any] = round_.context.to_wire()
+    seen: Mapping[str, Any] = inputs.context.to_wire()
     known = {key: value for key, value in seen.items() if value not in (None, "", {})}
     return known or None
 
 
-def _session(round_: Round, outcome: Outcome, number: int) -> NegotiationSession | None:
-    negotiation = round_.variable.spec.negotiation
-    if negotiation is None or round_.variable.spec.function is not None:
+def _session(inputs: StrategyInputs, outcome: StrategyResult, number: int) -> NegotiationSession | None:
+    negotiation = inputs.variable.spec.negotiation
+    if negotiation is None or inputs.variable.spec.function is not None:
         return None
     return NegotiationSession(
-        id=f"{round_.variable.metadata.name}-{number}",
+        id=f"{inputs.variable.metadata.name}-{number}",
         state="Failed" if outcome.value is None else "Completed",
         participants=tuple(offer.agent for offer in outcome.offers[:LISTED]),
         strategy=negotiation.strategy,

@@ -10,16 +10,16 @@ from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStat
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions
 from mabeam.core.coordination.failure_budget import failure_events
-from mabeam.core.coordination.gate import Played
-from mabeam.core.coordination.round_record import failure_of
-from mabeam.core.coordination.working_set import _Pass, _unresolved
+from mabeam.core.coordination.gate import RoundResult
+from mabeam.core.coordination.round_record import recorded_failure
+from mabeam.core.coordination.working_set import VariablePass, missing_agents_message
 from mabeam.core.decision import Event
 
 _REASONS: Final = frozenset(map(str, Reason))
 
 
 def status_reason(before: OrchestrationVariableStatus, after: OrchestrationVariableStatus) -> str:
-    """A word for why the status is written, for `mabeam plan` and the log."""
+    """A word for why the status is config_map_effect, for `mabeam plan` and the log."""
     if before == after:
         return "unchanged"
     if before.observed_generation < 0:
@@ -32,11 +32,11 @@ def status_reason(before: OrchestrationVariableStatus, after: OrchestrationVaria
 # --- record -----------------------------------------------------------------------------------------------------------
 
 
-def _verdict(run: _Pass, played: Played, delivery: tuple[Reason, str]) -> KStatus:
+def variable_kstatus(run: VariablePass, played: RoundResult, delivery: tuple[Reason, str]) -> KStatus:
     status = played.status
     session = status.negotiation
     explanation = status.last_decision.message if status.last_decision is not None else ""
-    failure = failure_of(status)
+    failure = recorded_failure(status)
     if failure is not None:
         reason, message = failure
         return KStatus(
@@ -84,7 +84,9 @@ _PASSING: Final = frozenset(
 )
 
 
-def _conditions(run: _Pass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Condition, ...]:
+def variable_conditions(
+    run: VariablePass, status: OrchestrationVariableStatus, verdict: KStatus
+) -> tuple[Condition, ...]:
     resolved = bool(run.agents) and not run.missing
     paused = run.variable.spec.paused
     return (
@@ -93,14 +95,14 @@ def _conditions(run: _Pass, status: OrchestrationVariableStatus, verdict: KStatu
             ConditionType.AGENTS_RESOLVED,
             resolved,
             Reason.ALL_RESOLVED if resolved else Reason.AGENTS_MISSING,
-            "" if resolved else _unresolved(run),
+            "" if resolved else missing_agents_message(run),
         ),
         condition(ConditionType.PAUSED, paused, Reason.PAUSED if paused else Reason.NOT_PAUSED),
         *_consensus(run, status),
     )
 
 
-def _consensus(run: _Pass, status: OrchestrationVariableStatus) -> tuple[Condition, ...]:
+def _consensus(run: VariablePass, status: OrchestrationVariableStatus) -> tuple[Condition, ...]:
     """Whether the agents agree on the last proposal; Unknown while there was none."""
     if run.variable.spec.consensus is None:
         return ()
@@ -120,7 +122,7 @@ _VOTES: Final = {
 }
 
 
-def _events(run: _Pass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
+def variable_events(run: VariablePass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
     before, events = run.before, []
     if before.observed_generation < 0:
         about = f"accepted; {len(run.agents)} agents selected" if verdict.accepted else "registered, not accepted"

@@ -10,18 +10,18 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.conditions import KStatus
-from mabeam.core.coordination.offers import Gathered, gather
-from mabeam.core.coordination.strategies.interface import Round
+from mabeam.core.coordination.offers import GatheredOffers, gather_offers
+from mabeam.core.coordination.strategies.interface import StrategyInputs
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.snapshot import VariableSnapshot
 
 
 @dataclass(frozen=True)
-class _Pass:
+class VariablePass:
     """What one pass rests on; it never leaves this module."""
 
     snapshot: VariableSnapshot
-    round: Round
+    round: StrategyInputs
     missing: tuple[str, ...]
     now: datetime
 
@@ -38,10 +38,10 @@ class _Pass:
         return self.snapshot.variable.status
 
 
-# --- gather -----------------------------------------------------------------------------------------------------------
+# --- gather_offers -----------------------------------------------------------------------------------------------------------
 
 
-def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
+def begin_pass(snapshot: VariableSnapshot, now: datetime) -> VariablePass:
     variable = snapshot.variable
     agents = tuple(
         sorted(
@@ -57,21 +57,21 @@ def _look(snapshot: VariableSnapshot, now: datetime) -> _Pass:
     found = {agent.metadata.name for agent in agents}
     missing = tuple(sorted(set(variable.spec.agents.names) - found))
     negotiated = variable.spec.negotiation is not None
-    round_ = Round(
-        variable,
-        agents,
-        now,
-        snapshot.reports,
-        gather(variable, agents, snapshot.reports) if negotiated else Gathered(),
-        snapshot.context,
-        snapshot.answers,
-        snapshot.asked,
-        snapshot.heard_at,
+    inputs = StrategyInputs(
+        variable=variable,
+        agents=agents,
+        now=now,
+        reports=snapshot.reports,
+        gathered=gather_offers(variable, agents, snapshot.reports) if negotiated else GatheredOffers(),
+        context=snapshot.context,
+        function_results=snapshot.answers,
+        open_calls=snapshot.asked,
+        results_used_at=snapshot.heard_at,
     )
-    return _Pass(snapshot, round_, missing, now)
+    return VariablePass(snapshot, inputs, missing, now)
 
 
-def _trouble(run: _Pass) -> KStatus | None:
+def blocking_problem(run: VariablePass) -> KStatus | None:
     """Why nothing can be decided now; None when something can. The last good value stays in force meanwhile."""
     spec = run.variable.spec
     wrong = None if spec.value is None else domains.check(spec.domain, spec.value)
@@ -83,12 +83,12 @@ def _trouble(run: _Pass) -> KStatus | None:
         return KStatus(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
     if not run.agents:
         kept = "" if run.before.value is None else f"; {domains.format_value(run.before.value)} stays in force"
-        message = f"{_unresolved(run)}{kept}"
+        message = f"{missing_agents_message(run)}{kept}"
         return KStatus(False, Reason.AGENT_UNAVAILABLE, message, reconciling=True)
     return None
 
 
-def _unresolved(run: _Pass) -> str:
+def missing_agents_message(run: VariablePass) -> str:
     if not run.missing:
         return "the selector matches no agent"
     more = f" and {len(run.missing) - 10} more" if len(run.missing) > 10 else ""

@@ -1,6 +1,6 @@
-"""One pass over a variable: gather → value → gate → directives → record (design, section 6).
+"""One pass over an OrchestrationVariable: gather → value → gate → directives → record (docs/design/0012-coordinator.md).
 
-What a round comes to is `rounds.play`'s; here are the facts it rests on, the directives that follow, and what people read of it.
+`rounds.run_round` decides the value. This module adds the directives that follow from it, the failure budget, and the status.
 """
 
 from datetime import datetime
@@ -11,15 +11,15 @@ from mabeam.api.variable import Mode
 from mabeam.api.variable_status import OrchestrationVariableStatus, ResolvedAgents
 from mabeam.core.conventions.conditions import KStatus, kstatus_conditions, merge_conditions
 from mabeam.core.coordination.config_maps.decision import record_effects
-from mabeam.core.coordination.config_maps.directives import config_map_effects
+from mabeam.core.coordination.config_maps.directives import directive_shard_effects
 from mabeam.core.coordination.config_maps.history import history_effects, history_of, next_sample
-from mabeam.core.coordination.convergence import directives_of, judge, summarize
-from mabeam.core.coordination.failure_budget import failure_events, reckon
-from mabeam.core.coordination.gate import Played
-from mabeam.core.coordination.round_record import failure_of
-from mabeam.core.coordination.rounds import play
-from mabeam.core.coordination.status import _conditions, _events, _verdict, status_reason
-from mabeam.core.coordination.working_set import _look, _trouble
+from mabeam.core.coordination.convergence import directives_progress, directives_summary, overall_progress
+from mabeam.core.coordination.failure_budget import failure_events, update_failure_budget
+from mabeam.core.coordination.gate import RoundResult
+from mabeam.core.coordination.round_record import recorded_failure
+from mabeam.core.coordination.rounds import run_round
+from mabeam.core.coordination.status import status_reason, variable_conditions, variable_events, variable_kstatus
+from mabeam.core.coordination.working_set import begin_pass, blocking_problem
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.suspension import is_frozen
 from mabeam.core.snapshot import VariableSnapshot
@@ -32,18 +32,18 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     variable, before = snapshot.variable, snapshot.variable.status
     if variable.metadata.deletion_timestamp is not None:
         return Decision(before, "unchanged")  # the garbage collector and the agents' own passes have the rest
-    run = _look(snapshot, now)
-    trouble = _trouble(run)
+    run = begin_pass(snapshot, now)
+    trouble = blocking_problem(run)
     still = trouble is not None or variable.spec.paused or is_frozen(variable)
-    played = Played(before) if still else play(run.round)
+    played = RoundResult(before) if still else run_round(run.round)
     status = played.status
     advise = variable.spec.mode is Mode.ADVISE
-    told = () if advise else directives_of(variable, run.agents, status.value)
-    verdict = trouble or _verdict(run, played, judge(told))
-    undecided = trouble is None and failure_of(status) is not None
-    setback = reckon(variable, status, verdict, now, undecided=undecided, tried=played.tried)
-    verdict = setback.verdict
-    status = setback.status.model_copy(
+    told = () if advise else directives_progress(variable, run.agents, status.value)
+    verdict = trouble or variable_kstatus(run, played, overall_progress(told))
+    undecided = trouble is None and recorded_failure(status) is not None
+    budget = update_failure_budget(variable, status, verdict, now, undecided=undecided, tried=played.tried)
+    verdict = budget.verdict
+    status = budget.status.model_copy(
         update={
             "observed_generation": variable.metadata.generation,
             "agents": ResolvedAgents(
@@ -51,20 +51,20 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
                 missing=run.missing[:LISTED],
                 names=tuple(agent.metadata.name for agent in run.agents[:LISTED]),
             ),
-            "directives": summarize(told),
-            "history": history_of(snapshot, setback.status, now),
+            "directives": directives_summary(told),
+            "history": history_of(snapshot, budget.status, now),
             "conditions": merge_conditions(
                 before.conditions,
-                _conditions(run, setback.status, verdict),
+                variable_conditions(run, budget.status, verdict),
                 variable.metadata.generation,
                 now.replace(microsecond=0),
             ),
         }
     )
-    effects = () if advise or variable.spec.paused else config_map_effects(snapshot, told)
+    effects = () if advise or variable.spec.paused else directive_shard_effects(snapshot, told)
     beforehand = (*record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
-    events = (*_events(run, status, verdict), *setback.events)
-    requeue = soonest(played.requeue, setback.requeue, next_sample(snapshot, now))
+    events = (*variable_events(run, status, verdict), *budget.events)
+    requeue = soonest(played.requeue, budget.requeue, next_sample(snapshot, now))
     return Decision(status, status_reason(before, status), effects, events, requeue, played.function_calls, beforehand)
 
 

@@ -12,7 +12,7 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
 from mabeam.core.conventions.metadata import pod_labels
-from mabeam.core.coordination.config_maps.history import exposed
+from mabeam.core.coordination.config_maps.history import exported_metrics
 from mabeam.core.decision import pods_first
 from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
@@ -176,7 +176,7 @@ class Reconciler:
             decision = coordination.decide(snapshot, now)
         written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
         self.functions.ask(key, decision.function_calls, now)
-        self.telemetry.set_variable_metrics(key.namespace, key.name, exposed(snapshot, decision.status))
+        self.telemetry.set_variable_metrics(key.namespace, key.name, exported_metrics(snapshot, decision.status))
         if written and decision.status.round != variable.status.round:
             session = decision.status.negotiation
             self.telemetry.rounds.labels(

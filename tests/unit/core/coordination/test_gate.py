@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.coordination.gate import check
+from mabeam.core.coordination.gate import check_constraints
 from mabeam.core.functions import FunctionCall, FunctionResult
 from support.builders import agent_body, an_agent
 from support.coordination import Team, a_round, prefers, variable_body
@@ -25,7 +25,7 @@ def ruled(wanted: float, rules: Any = at_most_one, **spec: Any) -> Team:
 
 
 def test_without_rules_nothing_is_asked() -> None:
-    assert check(a_round(an_agent("a")), 5).function_calls == ()
+    assert check_constraints(a_round(an_agent("a")), 5).function_calls == ()
 
 
 @pytest.mark.parametrize(
@@ -50,10 +50,10 @@ def test_only_true_is_true(answer: FunctionResult, broken: str | None) -> None:
 def test_every_rule_is_asked_at_once_and_the_first_that_breaks_is_told() -> None:
     rules = {"rules": [{"cel": "value < 9.0"}, {"cel": "value < 5.0"}, {"cel": "value < 4.0"}]}
     round_ = a_round(an_agent("a"), constraints=rules)
-    asks = check(round_, 7).function_calls
+    asks = check_constraints(round_, 7).function_calls
     assert [ask.text for ask in asks] == ["value < 9.0", "value < 5.0", "value < 4.0"]
     answers = {ask.id: FunctionResult(ask.text == "value < 9.0") for ask in asks}
-    assert check(a_round(an_agent("a"), constraints=rules, answers=answers), 7).broken == "value < 5.0"
+    assert check_constraints(a_round(an_agent("a"), constraints=rules, answers=answers), 7).broken == "value < 5.0"
 
 
 def test_a_value_that_breaks_a_rule_leaves_the_last_one() -> None:

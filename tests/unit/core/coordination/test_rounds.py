@@ -9,7 +9,7 @@ import pytest
 
 from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.coordination.strategies.interface import answer_to
+from mabeam.core.coordination.strategies.interface import result_of_call
 from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.reports.report import Report
@@ -213,28 +213,28 @@ def asking(value: Any = 1, text: str = "f", **inputs: Any) -> FunctionCall:
 def test_the_answer_to_the_very_question_comes_first() -> None:
     ask, other = asking(metric=2), asking(metric=1)
     round_ = a_round(an_agent("a"), asked=[other], answers={ask.id: FunctionResult(5), other.id: FunctionResult(7)})
-    assert answer_to(round_, ask) == (ask, FunctionResult(5))
+    assert result_of_call(round_, ask) == (ask, FunctionResult(5))
 
 
 def test_a_question_about_the_same_that_is_under_way_is_waited_for() -> None:
     other = asking(metric=1)
-    assert answer_to(a_round(an_agent("a"), asked=[other]), asking(metric=2)) == (other, None)
+    assert result_of_call(a_round(an_agent("a"), asked=[other]), asking(metric=2)) == (other, None)
 
 
 def test_its_answer_is_good_enough_until_it_was_used() -> None:
     other = asking(metric=1)
     words: dict[str, Any] = {"asked": [other], "answers": {other.id: FunctionResult(7)}}
-    assert answer_to(a_round(an_agent("a"), **words), asking(metric=2)) == (other, FunctionResult(7))
+    assert result_of_call(a_round(an_agent("a"), **words), asking(metric=2)) == (other, FunctionResult(7))
     used = {"observedGeneration": 1, "lastDecision": {"time": stamp(0), "rule": "Function", "inputsHash": other.id}}
     fresh = asking(metric=2)
-    assert answer_to(a_round(an_agent("a"), status=used, **words), fresh) == (fresh, None)
+    assert result_of_call(a_round(an_agent("a"), status=used, **words), fresh) == (fresh, None)
 
 
 @pytest.mark.parametrize("other", [asking(2), asking(text="g"), asking(proposal="v-1"), asking(closed=True)])
 def test_a_question_about_something_else_is_no_answer(other: FunctionCall) -> None:
     ask = asking()
     round_ = a_round(an_agent("a"), asked=[other], answers={other.id: FunctionResult(7)})
-    assert answer_to(round_, ask) == (ask, None)
+    assert result_of_call(round_, ask) == (ask, None)
 
 
 def test_reports_that_tick_do_not_keep_a_function_from_being_heard() -> None:

@@ -16,7 +16,7 @@ from mabeam.api.base import JsonDict, KubeModel, format_time
 from mabeam.api.names import ANNOTATION_CONTENT_HASH, decision_config_map
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
-from mabeam.core.coordination.config_maps.write import written
+from mabeam.core.coordination.config_maps.write import config_map_effect
 from mabeam.core.decision import Effect
 from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
 from mabeam.core.memoize import memoize_by_identity
@@ -34,12 +34,12 @@ MOST_AGENTS: Final = 2000
 FORMAT: Final = 1
 
 
-class Unreadable(ValueError):
+class UnreadableRecord(ValueError):
     """The record is none, or of a version that this operator does not know."""
 
 
 @dataclass(frozen=True)
-class Remade:
+class ReplayedRecord:
     """A record's decision made anew: whether it is the same to the byte, and both for comparison."""
 
     same: bool
@@ -144,7 +144,7 @@ def _slim_report(report: Report, variable: str) -> JsonDict:
 
 
 def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
-    """The snapshot that the inputs stand for; raises Unreadable when they stand for none."""
+    """The snapshot that the inputs stand for; raises UnreadableRecord when they stand for none."""
     try:
         return VariableSnapshot(
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
@@ -155,7 +155,7 @@ def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
             context=SystemContext(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
-        raise Unreadable(f"its inputs cannot be read: {str(problem).splitlines()[0][:200]}") from None
+        raise UnreadableRecord(f"its inputs cannot be read: {str(problem).splitlines()[0][:200]}") from None
 
 
 def _ask(fields: JsonDict) -> FunctionCall:
@@ -201,7 +201,7 @@ def record_effects(
         return ()
     document = record_of(snapshot, now, status)
     annotations = {ANNOTATION_CONTENT_HASH: str(document["round"])}
-    return (written(variable, name, "decision", "record", _packed(document), found, annotations),)
+    return (config_map_effect(variable, name, "decision", "record", _packed(document), found, annotations),)
 
 
 def _packed(document: JsonDict) -> dict[str, str | None]:
@@ -216,7 +216,7 @@ def _packed(document: JsonDict) -> dict[str, str | None]:
 
 
 def read_record(data: Mapping[str, Any]) -> JsonDict:
-    """The record in a ConfigMap's data; raises Unreadable when there is none."""
+    """The record in a ConfigMap's data; raises UnreadableRecord when there is none."""
     try:
         if data.get(COMPRESSED_KEY):
             packed = base64.b64decode(str(data[COMPRESSED_KEY]), validate=True)
@@ -225,9 +225,9 @@ def read_record(data: Mapping[str, Any]) -> JsonDict:
             text = str(data[RECORD_KEY])
         document = json.loads(text)
     except (KeyError, ValueError, OSError, EOFError) as problem:
-        raise Unreadable(f"it holds no decision: {str(problem)[:200]}") from None
+        raise UnreadableRecord(f"it holds no decision: {str(problem)[:200]}") from None
     if not isinstance(document, dict) or document.get("format") != FORMAT:
-        raise Unreadable("it is of a format that is not known here")
+        raise UnreadableRecord("it is of a format that is not known here")
     return document
 
 
@@ -236,4 +236,4 @@ def moment_of(document: JsonDict) -> datetime:
     try:
         return datetime.fromisoformat(str(document["now"])).astimezone(UTC)
     except (KeyError, ValueError):
-        raise Unreadable("it does not say when it was made") from None
+        raise UnreadableRecord("it does not say when it was made") from None

@@ -8,8 +8,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.directive import VariableDirective
 from mabeam.api.names import DIRECTIVES_KEY, variable_config_map
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.coordination.config_maps.write import written
-from mabeam.core.coordination.convergence import STATUS_ITEMS, Told
+from mabeam.core.coordination.config_maps.write import config_map_effect
+from mabeam.core.coordination.convergence import STATUS_ITEMS, DirectiveProgress
 from mabeam.core.decision import Effect
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 
@@ -20,7 +20,7 @@ SHARD_BYTES: Final = 512 * 1024
 # --- the ConfigMaps of a variable with more directives than its status carries ----------------------------------------
 
 
-def config_map_effects(snapshot: VariableSnapshot, told: Sequence[Told]) -> tuple[Effect, ...]:
+def directive_shard_effects(snapshot: VariableSnapshot, told: Sequence[DirectiveProgress]) -> tuple[Effect, ...]:
     """The writes that make the variable's ConfigMaps hold all of its directives; those it needs no more are deleted.
 
     They hold what was told, not how far it came: that changes with every answer, and is counted in the status.
@@ -36,7 +36,7 @@ def config_map_effects(snapshot: VariableSnapshot, told: Sequence[Told]) -> tupl
     return (*(write for write in writes if write is not None), *deletes)
 
 
-def _shards(variable: OrchestrationVariable, told: Sequence[Told]) -> Iterator[tuple[str, JsonDict]]:
+def _shards(variable: OrchestrationVariable, told: Sequence[DirectiveProgress]) -> Iterator[tuple[str, JsonDict]]:
     name = variable_config_map(variable.metadata.name)
     chunks = list(_chunks([_entry(one.directive) for one in told]))
     for number, chunk in enumerate(chunks):
@@ -70,4 +70,4 @@ def _write(
     if found is not None and (not found.ours or found.document == document):
         return None
     data = {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)}
-    return written(variable, name, "directives", "directives", data, found)
+    return config_map_effect(variable, name, "directives", "directives", data, found)

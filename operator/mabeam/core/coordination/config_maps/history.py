@@ -15,7 +15,7 @@ from mabeam.api.variable import Mode
 from mabeam.api.variable_blocks import StorageBackend, VariableTelemetry
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
 from mabeam.core.algorithms.domain import to_decimal
-from mabeam.core.coordination.config_maps.write import written
+from mabeam.core.coordination.config_maps.write import config_map_effect
 from mabeam.core.decision import Effect
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
@@ -88,14 +88,14 @@ def history_effects(
     kept = [old for old in _lines(found) if "round" not in line or old.get("round") != line["round"]]
     lines = [*kept, line][-IN_CONFIG_MAP:]
     data = {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": lines}, sort_keys=True)}
-    return (written(variable, history_config_map(variable.metadata.name), "history", "history", data, found),)
+    return (config_map_effect(variable, history_config_map(variable.metadata.name), "history", "history", data, found),)
 
 
 def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
     """In how many seconds the next sample is due, None when none is taken."""
-    exposed = _kept(snapshot, StorageBackend.PROMETHEUS)
-    if exposed is not None:
-        return float(exposed.collection_interval_seconds)
+    exported_metrics = _kept(snapshot, StorageBackend.PROMETHEUS)
+    if exported_metrics is not None:
+        return float(exported_metrics.collection_interval_seconds)
     telemetry = _kept(snapshot, StorageBackend.CONFIG_MAP)
     if telemetry is None or snapshot.variable.spec.paused or snapshot.variable.spec.mode is Mode.ADVISE:
         return None
@@ -105,7 +105,7 @@ def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
     return max(0.0, telemetry.collection_interval_seconds - (now - last).total_seconds())
 
 
-def exposed(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> dict[str, float]:
+def exported_metrics(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> dict[str, float]:
     """What the operator's own metrics tell: the value when that is a number, and the means; nothing unless asked."""
     telemetry = _kept(snapshot, StorageBackend.PROMETHEUS)
     if telemetry is None:

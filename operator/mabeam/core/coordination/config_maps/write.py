@@ -10,7 +10,7 @@ from mabeam.core.decision import Effect
 from mabeam.core.snapshot import ConfigMapFacts
 
 
-def written(
+def config_map_effect(
     variable: OrchestrationVariable,
     name: str,
     component: str,

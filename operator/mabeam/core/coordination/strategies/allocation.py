@@ -10,7 +10,7 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
 from mabeam.core.algorithms.fair_division import Demand, divide
-from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult, is_member
 from mabeam.core.pods.resources import RESIZABLE, declared_resources
 
 RULE: Final = "WeightedMaxMin"
@@ -26,15 +26,15 @@ class _Budget:
     source: str
 
 
-def allocate(round_: Round) -> Outcome:
+def allocate(inputs: StrategyInputs) -> StrategyResult:
     """`{agent: {resource: amount of each of its replicas}}`, the whole of each budget as long as somebody may have more."""
-    members = tuple(agent for agent in round_.agents if is_member(agent))
+    members = tuple(agent for agent in inputs.agents if is_member(agent))
     if not members:
-        return Outcome(Reason.AGENT_UNAVAILABLE, "no agent takes part: all are stopped, parked or at an end")
-    budgets = _budgets(round_, members)
+        return StrategyResult(Reason.AGENT_UNAVAILABLE, "no agent takes part: all are stopped, parked or at an end")
+    budgets = _budgets(inputs, members)
     if not budgets:
         text = "there is nothing to divide: set `budget`, or `resources.bounds` on the agents"
-        return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+        return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
     shares: dict[str, dict[str, str]] = {agent.metadata.name: {} for agent in members}
     told: list[str] = []
     candidates: list[Candidate] = []
@@ -42,19 +42,19 @@ def allocate(round_: Round) -> Outcome:
         unit = quantity.unit_of(resource)
         try:
             available = unit.floor(quantity.parse(budget.amount))
-            claims = {a.metadata.name: claim for a in members if (claim := _claim(round_, resource, a)) is not None}
+            claims = {a.metadata.name: claim for a in members if (claim := _claim(inputs, resource, a)) is not None}
         except ValueError as wrong:
-            return Outcome(Reason.INVALID_CONFIGURATION, str(wrong), error=Reason.INVALID_CONFIGURATION)
+            return StrategyResult(Reason.INVALID_CONFIGURATION, str(wrong), error=Reason.INVALID_CONFIGURATION)
         if not claims:
             text = (
                 f"nobody can have {resource}: the agents' pods ask for none, and giving it would change their QoS class"
             )
-            return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+            return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
         division = divide(available, claims)
         if division.short:
             lacking = unit.write(division.short)
             text = f"the agents need at least {lacking} {resource} more than the {budget.amount} of {budget.source}"
-            return Outcome(Reason.RESOURCE_EXHAUSTED, text, error=Reason.RESOURCE_EXHAUSTED)
+            return StrategyResult(Reason.RESOURCE_EXHAUSTED, text, error=Reason.RESOURCE_EXHAUSTED)
         for agent in members:
             name = agent.metadata.name
             if name not in division.shares:
@@ -70,12 +70,12 @@ def allocate(round_: Round) -> Outcome:
         left = f", {unit.write(division.left)} left" if division.left else ""
         told.append(f"{budget.amount} {resource} of {budget.source} among {len(claims)}{left}")
     value = {name: share for name, share in shares.items() if share}
-    return Outcome(RULE, "; ".join(told), value, candidates=tuple(candidates))
+    return StrategyResult(RULE, "; ".join(told), value, candidates=tuple(candidates))
 
 
-def _budgets(round_: Round, members: tuple[Agent, ...]) -> dict[str, _Budget]:
+def _budgets(inputs: StrategyInputs, members: tuple[Agent, ...]) -> dict[str, _Budget]:
     """What there is to divide: what the variable says; else of what agents have bounds for, the quota, else the nodes' own."""
-    spec = round_.variable.spec
+    spec = inputs.variable.spec
     if spec.budget:
         return {item.resource: _Budget(item.amount, "spec.budget") for item in spec.budget}
     asked = {b.resource for agent in members for b in _bounds(agent)}
@@ -84,8 +84,8 @@ def _budgets(round_: Round, members: tuple[Agent, ...]) -> dict[str, _Budget]:
     found: dict[str, _Budget] = {}
     for resource in asked:
         for amount, source in (
-            (round_.context.quota.get(resource), "the ResourceQuota"),
-            (round_.context.allocatable.get(resource), "what the nodes can allocate"),
+            (inputs.context.quota.get(resource), "the ResourceQuota"),
+            (inputs.context.allocatable.get(resource), "what the nodes can allocate"),
         ):
             if amount is not None:
                 found[resource] = _Budget(amount, source)
@@ -105,7 +105,7 @@ def _contradiction(agent: Agent, resource: str) -> str:
     return f"; in its spec.resources.bounds `min` {own.min} is above `max` {own.max}, and `max` holds"
 
 
-def _claim(round_: Round, resource: str, agent: Agent) -> Demand | None:
+def _claim(inputs: StrategyInputs, resource: str, agent: Agent) -> Demand | None:
     """What the agent may get of a resource, all its replicas together; None when it has no part in it.
 
     A pod that asks for no cpu or memory has no part in those: giving it some would change its QoS class.
@@ -115,7 +115,7 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Demand | None:
     if resource in RESIZABLE and resource not in requests:
         return None
     unit, replicas = quantity.unit_of(resource), agent.wanted_replicas
-    asked = round_.variable.spec.resources
+    asked = inputs.variable.spec.resources
     least = [_FLOORS.get(resource, Fraction(0))]
     if bounds is not None and bounds.min is not None:
         # Of a least above the most the most holds: it is a promise to the others.
@@ -131,16 +131,16 @@ def _claim(round_: Round, resource: str, agent: Agent) -> Demand | None:
     return Demand(
         minimum=floor,
         maximum=max(unit.floor(min(most)) * replicas, floor) if most else None,
-        weight=Fraction(repr(_weight(round_, resource, agent, bounds))) * replicas,
+        weight=Fraction(repr(_weight(inputs, resource, agent, bounds))) * replicas,
     )
 
 
-def _weight(round_: Round, resource: str, agent: Agent, bounds: ResourceBounds | None) -> float:
+def _weight(inputs: StrategyInputs, resource: str, agent: Agent, bounds: ResourceBounds | None) -> float:
     """The bounds' weight; of cpu, the agent's `cpuWeight` besides, else the variable's."""
     own = bounds.weight if bounds is not None else 1.0
     if resource != "cpu":
         return own
     named = agent.spec.resources.cpu_weight if agent.spec.resources is not None else None
-    asked = round_.variable.spec.resources
+    asked = inputs.variable.spec.resources
     default = asked.cpu_weight if asked is not None and asked.cpu_weight is not None else 1.0
     return own * (default if named is None else named)

@@ -6,7 +6,7 @@ from typing import Any
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.names import Reason
-from mabeam.core.coordination.strategies.interface import Outcome, Round
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.coordination.strategies.parameter import _of_domain, called
 from mabeam.core.directives.desired import invalid_parameters
 from mabeam.core.directives.replicas import absolute_replicas
@@ -14,23 +14,23 @@ from mabeam.core.directives.replicas import absolute_replicas
 # --- Custom ---------------------------------------------------------------------------------------------------------------
 
 
-def custom(round_: Round) -> Outcome:
+def custom(inputs: StrategyInputs) -> StrategyResult:
     """What the function says: a value, or `{directives: [{agent, action, parameters}]}`."""
-    function = round_.variable.spec.function
+    function = inputs.variable.spec.function
     if function is None:  # a rule of the CRD says that there is one
         text = "a variable of type Custom needs a function"
-        return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
-    return called(round_, function, lambda answer: _custom(round_, answer))
+        return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+    return called(inputs, function, lambda answer: _custom(inputs, answer))
 
 
-def _custom(round_: Round, answer: Any) -> tuple[Any, str | None]:
+def _custom(inputs: StrategyInputs, answer: Any) -> tuple[Any, str | None]:
     if answer is None:
         return None, "gave null"
     if not isinstance(answer, dict) or "directives" not in answer:
-        return _of_domain(round_, answer) if "domain" in round_.variable.spec.model_fields_set else (answer, None)
+        return _of_domain(inputs, answer) if "domain" in inputs.variable.spec.model_fields_set else (answer, None)
     if not isinstance(answer["directives"], list):
         return None, "gave `directives` that are no list"
-    agents = {agent.metadata.name: agent for agent in round_.agents}
+    agents = {agent.metadata.name: agent for agent in inputs.agents}
     told: dict[tuple[str, DirectiveAction], JsonDict] = {}
     for number, one in enumerate(answer["directives"]):
         wrong = _wrong_with(one, agents)

@@ -4,21 +4,21 @@ from typing import Final
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.variable_status import Candidate
-from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member, is_ready
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult, is_member, is_ready
 from mabeam.core.coordination.strategies.topology import topology
 
 ELECTED: Final = "Elected"
 
 
-def pattern(round_: Round) -> Outcome:
+def pattern(inputs: StrategyInputs) -> StrategyResult:
     """The topology's value, `coordinator` and `term`: the coordinator stays while it takes part; each new one has a new term."""
-    wired = topology(round_)
+    wired = topology(inputs)
     if wired.value is None:
         return wired
-    before = round_.before.value if isinstance(round_.before.value, dict) else {}
+    before = inputs.before.value if isinstance(inputs.before.value, dict) else {}
     held, term = before.get("coordinator"), before.get("term")
     number = term if isinstance(term, int) and not isinstance(term, bool) and 0 <= term < 2**53 else 0
-    members = tuple(agent for agent in round_.agents if is_member(agent))
+    members = tuple(agent for agent in inputs.agents if is_member(agent))
     ranked = sorted(members, key=lambda a: (not is_ready(a), a.spec.role is not AgentRole.COORDINATOR, a.metadata.name))
     stays = any(agent.metadata.name == held for agent in members)
     leader = str(held) if stays else ranked[0].metadata.name
@@ -42,4 +42,4 @@ def pattern(round_: Round) -> Outcome:
         )
         for agent in ranked
     )
-    return Outcome(ELECTED, f"{why}; {wired.message}", value, candidates=candidates)
+    return StrategyResult(ELECTED, f"{why}; {wired.message}", value, candidates=candidates)

@@ -11,25 +11,25 @@ from mabeam.api.base import MAGNITUDE, JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import Candidate, Offer, OrchestrationVariableStatus
-from mabeam.core.coordination.offers import Gathered
+from mabeam.core.coordination.offers import GatheredOffers
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.snapshot import SystemContext
 
 
 @dataclass(frozen=True)
-class Round:
+class StrategyInputs:
     """All that deciding rests on. `agents` are in order of name; `asked` are the questions of this decision so far."""
 
     variable: OrchestrationVariable
     agents: tuple[Agent, ...]
     now: datetime
     reports: Mapping[str, Report] = field(default_factory=dict)
-    gathered: Gathered = field(default_factory=Gathered)
+    gathered: GatheredOffers = field(default_factory=GatheredOffers)
     context: SystemContext = field(default_factory=SystemContext)
-    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
-    asked: tuple[FunctionCall, ...] = ()
-    heard_at: datetime | None = None
+    function_results: Mapping[str, FunctionResult] = field(default_factory=dict)
+    open_calls: tuple[FunctionCall, ...] = ()
+    results_used_at: datetime | None = None
 
     @property
     def before(self) -> OrchestrationVariableStatus:
@@ -68,12 +68,12 @@ def is_ready(agent: Agent) -> bool:
     )
 
 
-def about(round_: Round, agent: Agent) -> JsonDict:
+def agent_input(inputs: StrategyInputs, agent: Agent) -> JsonDict:
     """The agent as functions are given it; what it does not report is not there."""
-    name, report = agent.metadata.name, round_.reports.get(agent.metadata.name, Report())
-    offer = next((o for o in round_.gathered.offers if o.agent == name), None)
+    name, report = agent.metadata.name, inputs.reports.get(agent.metadata.name, Report())
+    offer = next((o for o in inputs.gathered.offers if o.agent == name), None)
     metrics = {metric: value for metric, value in report.performance.items() if metric}
-    primary = round_.metric(name)
+    primary = inputs.metric(name)
     known = {
         "name": name,
         "role": agent.status.role or agent.spec.role_name,
@@ -93,32 +93,32 @@ def about(round_: Round, agent: Agent) -> JsonDict:
     return known | {key: value for key, value in maybe.items() if value is not None}
 
 
-def inputs(round_: Round, value: Any) -> JsonDict:
+def function_inputs(inputs: StrategyInputs, value: Any) -> JsonDict:
     """What a function or a rule is given: the value (in force, or proposed), what was before it, the agents, the system."""
     return {
-        "variable": {"name": round_.variable.metadata.name, "type": str(round_.variable.spec.type)},
+        "variable": {"name": inputs.variable.metadata.name, "type": str(inputs.variable.spec.type)},
         "value": value,
-        "previous": round_.before.previous_value,
-        "round": round_.before.round,
-        "agents": [about(round_, agent) for agent in round_.agents],
-        "context": round_.context.to_wire(),
+        "previous": inputs.before.previous_value,
+        "round": inputs.before.round,
+        "agents": [agent_input(inputs, agent) for agent in inputs.agents],
+        "context": inputs.context.to_wire(),
     }
 
 
-def answer_to(round_: Round, ask: FunctionCall) -> tuple[FunctionCall, FunctionResult | None]:
+def result_of_call(inputs: StrategyInputs, ask: FunctionCall) -> tuple[FunctionCall, FunctionResult | None]:
     """The question to stand by, and its answer if it is known.
 
     Reports tick, so every pass would ask anew and never hear an answer: a question about the same that is under way, or
     answered and not used yet, is good enough. It is older than this pass by no more than its own answer took.
     """
-    known = round_.answers.get(ask.id)
+    known = inputs.function_results.get(ask.id)
     if known is not None:
         return ask, known
-    last = round_.before.last_decision
-    for other in round_.asked:
+    last = inputs.before.last_decision
+    for other in inputs.open_calls:
         if _subject(other) != _subject(ask):
             continue
-        answer = round_.answers.get(other.id)
+        answer = inputs.function_results.get(other.id)
         if answer is None:
             return other, None
         if last is None or last.inputs_hash != other.id:
@@ -133,7 +133,7 @@ def _subject(ask: FunctionCall) -> tuple[Any, ...]:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class StrategyResult:
     """What a round came to. Without a `value`, `rule` is the reason why; `error` blames the configuration or the function.
 
     `winner` and `payment` are an auction's. `candidates` are what was weighed, best first. With `asks` nothing is decided until
@@ -156,7 +156,7 @@ class Outcome:
     asked: str | None = None
 
 
-def failed(answer: FunctionResult, what: str, ask: FunctionCall) -> Outcome:
+def failed_call(answer: FunctionResult, what: str, ask: FunctionCall) -> StrategyResult:
     """The outcome of a function that gave no answer: the last good value stays."""
     reason = Reason.TIMEOUT if answer.timed_out else Reason.FUNCTION_FAILED
-    return Outcome(reason, f"{what}: {answer.error}", error=reason, asked=ask.id)
+    return StrategyResult(reason, f"{what}: {answer.error}", error=reason, asked=ask.id)

@@ -14,8 +14,8 @@ from mabeam.api.names import Reason
 from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Payment
 from mabeam.api.variable_status import NegotiationStrategy, Offer
 from mabeam.core.algorithms.domain import CONTEXT, empty_reason, fit, format_value, is_numeric, to_decimal
-from mabeam.core.coordination.offers import Gathered
-from mabeam.core.coordination.strategies.interface import Outcome
+from mabeam.core.coordination.offers import GatheredOffers
+from mabeam.core.coordination.strategies.interface import StrategyResult
 
 # The share of the weight that TrimmedMean drops at either end.
 TRIMMED_SHARE: Final = Decimal("0.1")
@@ -23,14 +23,14 @@ TRIMMED_SHARE: Final = Decimal("0.1")
 TRIMMED_LEAST: Final = 3
 
 
-def negotiate(negotiation: Negotiation, domain: Domain, gathered: Gathered) -> Outcome:
+def negotiate(negotiation: Negotiation, domain: Domain, gathered: GatheredOffers) -> StrategyResult:
     """The outcome of one round over the gathered offers."""
     impossible = empty_reason(domain)
     if impossible is not None:
-        outcome = Outcome(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
+        outcome = StrategyResult(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
     elif not gathered.offers:
         bids = negotiation.strategy is NegotiationStrategy.AUCTION
-        outcome = Outcome(Reason.NO_OFFERS, "no agent has made a bid" if bids else "no agent has an offer")
+        outcome = StrategyResult(Reason.NO_OFFERS, "no agent has made a bid" if bids else "no agent has an offer")
     else:
         with localcontext(CONTEXT):
             outcome = STRATEGIES[negotiation.strategy](negotiation, domain, gathered.offers)
@@ -43,14 +43,14 @@ _Weighted = tuple[tuple[Decimal, Decimal], ...]
 """Value and weight of each offer that has weight, in order of value."""
 
 
-def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> Outcome:
+def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> StrategyResult:
     total = sum((_decimal(offer.weight) for offer in offers), Decimal(0))
     if total == 0:
         text = "the offers' total weight is 0; give at least one agent a weight above 0"
-        return Outcome(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+        return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
     decide = AGGREGATORS[domain.type]
     rule, value = decide(negotiation, domain, offers)
-    return Outcome(
+    return StrategyResult(
         rule, f"{format_value(value)} from {_count(offers, 'offer')}, total weight {format_value(total)}", value
     )
 
@@ -136,12 +136,12 @@ AGGREGATORS: Final[Mapping[DomainType, Callable[[Negotiation, Domain, tuple[Offe
 # --- auction ----------------------------------------------------------------------------------------------------------
 
 
-def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> Outcome:
+def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> StrategyResult:
     reserve = _decimal(negotiation.reserve_price)
     ranked = sorted(offers, key=lambda offer: (-_decimal(offer.bid), offer.agent))
     qualified = [offer for offer in ranked if _decimal(offer.bid) >= reserve]
     if not qualified:
-        return Outcome(Reason.RESERVE_NOT_MET, f"no bid reached the reserve of {format_value(reserve)}")
+        return StrategyResult(Reason.RESERVE_NOT_MET, f"no bid reached the reserve of {format_value(reserve)}")
     winner = qualified[0]
     second = _decimal(qualified[1].bid) if len(qualified) > 1 else reserve
     payment = negotiation.payment or Payment.FIRST_PRICE
@@ -149,7 +149,7 @@ def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]
     value = fit(domain, _decimal(winner.value)) if is_numeric(domain) else winner.value
     among = _count(qualified, "qualifying bid")
     told = f"{format_value(value)} won by {winner.agent}, who pays {format_value(pays)}, among {among}"
-    return Outcome(payment, told, value, winner.agent, float(pays))
+    return StrategyResult(payment, told, value, winner.agent, float(pays))
 
 
 def _first_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
@@ -166,7 +166,7 @@ PAYMENTS: Final[Mapping[Payment, Callable[[Decimal, Decimal, Decimal], Decimal]]
     Payment.SECOND_PRICE: _second_price,
 }
 
-STRATEGIES: Final[Mapping[NegotiationStrategy, Callable[[Negotiation, Domain, tuple[Offer, ...]], Outcome]]] = {
+STRATEGIES: Final[Mapping[NegotiationStrategy, Callable[[Negotiation, Domain, tuple[Offer, ...]], StrategyResult]]] = {
     NegotiationStrategy.WEIGHTED_CONSENSUS: _consensus,
     NegotiationStrategy.AUCTION: _auction,
 }

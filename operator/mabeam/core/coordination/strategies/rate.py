@@ -10,32 +10,32 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import LoadResponse, Schedule, ScheduleType
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.times import add_seconds
-from mabeam.core.coordination.strategies.interface import Outcome, Round
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.coordination.strategies.parameter import parameter
 
 # --- AdaptationRate ---------------------------------------------------------------------------------------------------------
 
 
-def rate(round_: Round) -> Outcome:
+def rate(inputs: StrategyInputs) -> StrategyResult:
     """The rate: its schedule (else the value, however that comes about), less where the system is loaded."""
-    how = round_.variable.spec.rate
+    how = inputs.variable.spec.rate
     if how is None:
-        return parameter(round_)
-    domain = round_.variable.spec.domain
+        return parameter(inputs)
+    domain = inputs.variable.spec.domain
     wrong = domains.empty_reason(domain)
     if wrong is not None:
-        return Outcome(Reason.INVALID_CONFIGURATION, wrong, error=Reason.INVALID_CONFIGURATION)
+        return StrategyResult(Reason.INVALID_CONFIGURATION, wrong, error=Reason.INVALID_CONFIGURATION)
     if how.schedule is not None:
-        base, again, told = _scheduled(how.schedule, round_.variable.metadata.creation_timestamp, round_.now)
+        base, again, told = _scheduled(how.schedule, inputs.variable.metadata.creation_timestamp, inputs.now)
     else:
-        found = parameter(round_)
+        found = parameter(inputs)
         if found.value is None or domains.to_decimal(found.value) is None:
             return found
         base, again, told = float(found.value), found.again, found.message
-    share, why = _yielded(how.load, round_.context.load)
+    share, why = _yielded(how.load, inputs.context.load)
     value = domains.fit(domain, Decimal(f"{base * share:.12g}"))
-    source = f" (load {round_.context.load:.1f}, {round_.context.load_source})" if why else ""
-    return Outcome("Schedule" if how.schedule else "LoadAware", f"{told}{why}{source}", value, again=again)
+    source = f" (load {inputs.context.load:.1f}, {inputs.context.load_source})" if why else ""
+    return StrategyResult("Schedule" if how.schedule else "LoadAware", f"{told}{why}{source}", value, again=again)
 
 
 def _scheduled(schedule: Schedule, since: datetime | None, now: datetime) -> tuple[float, float | None, str]:

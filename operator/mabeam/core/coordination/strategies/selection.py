@@ -12,7 +12,7 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import TaskRequirements
 from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
-from mabeam.core.coordination.strategies.interface import Outcome, Round, is_member, is_ready
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult, is_member, is_ready
 from mabeam.core.coordination.strategies.parameter import called
 from mabeam.core.pods.resources import declared_resources
 
@@ -33,15 +33,15 @@ class _Contender:
         return self.score is None, -(self.score or 0.0), self.name
 
 
-def select(round_: Round) -> Outcome:
+def select(inputs: StrategyInputs) -> StrategyResult:
     """`{active: [names]}`. Ties go by name; an active agent keeps its place unless a challenger is better by the hysteresis."""
-    if round_.variable.spec.function is not None:
-        return called(round_, round_.variable.spec.function, lambda answer: _named(round_, answer))
-    requirements = round_.variable.spec.task_requirements or TaskRequirements()
-    active = set(active_in(round_.before.value))
-    contenders = [_contender(round_, requirements, agent, agent.metadata.name in active) for agent in round_.agents]
+    if inputs.variable.spec.function is not None:
+        return called(inputs, inputs.variable.spec.function, lambda answer: _named(inputs, answer))
+    requirements = inputs.variable.spec.task_requirements or TaskRequirements()
+    active = set(active_in(inputs.before.value))
+    contenders = [_contender(inputs, requirements, agent, agent.metadata.name in active) for agent in inputs.agents]
     able = sorted((c for c in contenders if c.lacks is None), key=lambda c: c.rank)
-    constraints = round_.variable.spec.constraints
+    constraints = inputs.variable.spec.constraints
     seats = (constraints.max_concurrent if constraints else None) or len(contenders)
     chosen = _seated(able, seats, requirements.hysteresis)
     candidates = tuple(_told(c, chosen, seats) for c in sorted(contenders, key=lambda c: (c.lacks is not None, c.rank)))
@@ -49,33 +49,33 @@ def select(round_: Round) -> Outcome:
         why = "; ".join(f"{c.name} {c.lacks}" for c in contenders[:3])
         more = f" and {len(contenders) - 3} more" if len(contenders) > 3 else ""
         text = f"no agent qualifies: {why}{more}"
-        return Outcome(
-            Reason.AGENT_UNAVAILABLE, text, candidates=candidates, memory=_remembered(round_, contenders, active)
+        return StrategyResult(
+            Reason.AGENT_UNAVAILABLE, text, candidates=candidates, memory=_remembered(inputs, contenders, active)
         )
     told = f"{len(chosen)} of {len(contenders)} active: {', '.join(sorted(chosen)[:5])}{'…' if len(chosen) > 5 else ''}"
-    memory = _remembered(round_, contenders, chosen)
-    return Outcome(RANKED, told, {"active": sorted(chosen)}, candidates=candidates, memory=memory)
+    memory = _remembered(inputs, contenders, chosen)
+    return StrategyResult(RANKED, told, {"active": sorted(chosen)}, candidates=candidates, memory=memory)
 
 
-def _remembered(round_: Round, contenders: list[_Contender], chosen: set[str]) -> JsonDict:
+def _remembered(inputs: StrategyInputs, contenders: list[_Contender], chosen: set[str]) -> JsonDict:
     """The last scores of those that are stopped: who rests reports nothing, and must be judged all the same."""
-    requirements = round_.variable.spec.task_requirements
+    requirements = inputs.variable.spec.task_requirements
     if requirements is None or requirements.inactive_policy != "Stop":
         return {}
     return {c.name: c.score for c in contenders if c.name not in chosen and c.score is not None}
 
 
-def _score(round_: Round, agent: Agent) -> float | None:
+def _score(inputs: StrategyInputs, agent: Agent) -> float | None:
     """What the agent performs at; of one that rests for this variable, what it did when it last ran."""
     name = agent.metadata.name
-    known = (round_.before.watching or {}).get(name)
+    known = (inputs.before.watching or {}).get(name)
     if (
-        _rests_for(round_.variable.metadata.name, agent)
+        _rests_for(inputs.variable.metadata.name, agent)
         and isinstance(known, int | float)
         and not isinstance(known, bool)
     ):
         return min(max(float(known), -MAGNITUDE), MAGNITUDE)
-    return round_.metric(name)
+    return inputs.metric(name)
 
 
 def active_in(value: Any) -> tuple[str, ...]:
@@ -107,10 +107,10 @@ def _beats(challenger: _Contender, holder: _Contender, hysteresis: float) -> boo
     return challenger.score > holder.score + margin
 
 
-def _contender(round_: Round, requirements: TaskRequirements, agent: Agent, active: bool) -> _Contender:
+def _contender(inputs: StrategyInputs, requirements: TaskRequirements, agent: Agent, active: bool) -> _Contender:
     name = agent.metadata.name
-    score = _score(round_, agent)
-    lacks = next((found for lack in REQUIREMENTS if (found := lack(round_, requirements, agent, active))), None)
+    score = _score(inputs, agent)
+    lacks = next((found for lack in REQUIREMENTS if (found := lack(inputs, requirements, agent, active))), None)
     return _Contender(name, score, active, lacks)
 
 
@@ -123,28 +123,28 @@ def _told(contender: _Contender, chosen: set[str], seats: int) -> Candidate:
 # --- requirements: each says what an agent lacks, or None ---------------------------------------------------------------------
 
 
-def _role(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _role(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     role = agent.spec.role
     return None if not wanted.roles or role in wanted.roles else f"is {role}, not {' or '.join(wanted.roles)}"
 
 
-def _capabilities(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _capabilities(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     lacking = [capability for capability in wanted.capabilities if capability not in agent.spec.capabilities]
     return f"cannot {', '.join(lacking)}" if lacking else None
 
 
-def _labels(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _labels(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     labels = agent.metadata.labels
     lacking = [f"{k}={v}" for k, v in (wanted.match_labels or {}).items() if labels.get(k) != v]
     return f"has no label {', '.join(lacking)}" if lacking else None
 
 
-def _readiness(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _readiness(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     """Ready; or stopped by this very variable, for then only being selected makes it run again.
 
     One that is active and is started anew keeps its place: a restart is no reason to tell everybody something else.
     """
-    if is_ready(agent) or (active and is_member(agent)) or _rests_for(round_.variable.metadata.name, agent):
+    if is_ready(agent) or (active and is_member(agent)) or _rests_for(inputs.variable.metadata.name, agent):
         return None
     if agent.status.parked_at is not None:
         return "is parked"
@@ -162,12 +162,12 @@ def _rests_for(variable: str, agent: Agent) -> bool:
     )
 
 
-def _performance(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _performance(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     least = wanted.min_performance
     if least is None:
         return None
-    found = _score(round_, agent)
-    if found is None and _rests_for(round_.variable.metadata.name, agent):
+    found = _score(inputs, agent)
+    if found is None and _rests_for(inputs.variable.metadata.name, agent):
         return None  # it was never heard: it has to run to show what it can do
     if found is None:
         return "reports no performance"
@@ -175,13 +175,13 @@ def _performance(round_: Round, wanted: TaskRequirements, agent: Agent, active: 
     return None if found >= least - slack else f"performs at {found:g}, below {least:g}"
 
 
-def _resources(round_: Round, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
+def _resources(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
     """The variable's own `resources`: what the agent may use has to suffice; where it is not bounded, what nodes have free."""
-    asked = round_.variable.spec.resources
+    asked = inputs.variable.spec.resources
     own = declared_resources(agent.spec)
     for resource, amount in sorted(((asked.requests or {}) if asked else {}).items()):
         least = quantity.parse(amount)
-        has = own.limits.get(resource) or own.requests.get(resource) or round_.context.free.get(resource)
+        has = own.limits.get(resource) or own.requests.get(resource) or inputs.context.free.get(resource)
         if has is not None and quantity.parse(has) < least:
             return f"has {has} {resource}, not {amount}"
         if has is None and resource not in ("cpu", "memory"):
@@ -189,20 +189,20 @@ def _resources(round_: Round, wanted: TaskRequirements, agent: Agent, active: bo
     return None
 
 
-Lack = Callable[[Round, TaskRequirements, Agent, bool], str | None]
+Lack = Callable[[StrategyInputs, TaskRequirements, Agent, bool], str | None]
 REQUIREMENTS: Final[tuple[Lack, ...]] = (_role, _capabilities, _labels, _readiness, _performance, _resources)
 
 
-def _named(round_: Round, answer: Any) -> tuple[JsonDict | None, str | None]:
+def _named(inputs: StrategyInputs, answer: Any) -> tuple[JsonDict | None, str | None]:
     """The names a function gave, as a list or as `{active: [...]}`."""
     names = answer.get("active") if isinstance(answer, dict) else answer
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         return None, "must give a list of agents' names"
-    known = {agent.metadata.name for agent in round_.agents}
+    known = {agent.metadata.name for agent in inputs.agents}
     strangers = sorted(set(names) - known)
     if strangers:
         return None, f"named {', '.join(strangers[:3])}, which are none of its agents"
-    constraints = round_.variable.spec.constraints
+    constraints = inputs.variable.spec.constraints
     most = constraints.max_concurrent if constraints else None
     if most is not None and len(set(names)) > most:
         return None, f"named {len(set(names))} agents; `constraints.maxConcurrent` is {most}"

@@ -7,9 +7,9 @@ from mabeam.api.variable import OrchestrationType
 from mabeam.core.coordination.strategies import allocation, custom, election, rate, selection, threshold
 from mabeam.core.coordination.strategies import parameter as valued
 from mabeam.core.coordination.strategies import topology as wiring
-from mabeam.core.coordination.strategies.interface import Outcome, Round
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 
-STRATEGIES: Final[Mapping[OrchestrationType, Callable[[Round], Outcome]]] = {
+STRATEGIES: Final[Mapping[OrchestrationType, Callable[[StrategyInputs], StrategyResult]]] = {
     OrchestrationType.AGENT_SELECTION: selection.select,
     OrchestrationType.RESOURCE_ALLOCATION: allocation.allocate,
     OrchestrationType.COMMUNICATION_TOPOLOGY: wiring.topology,

@@ -9,7 +9,7 @@ from mabeam.api.base import JsonDict, format_time
 from mabeam.api.directive import DirectiveAction
 from mabeam.api.variable_blocks import Threshold, ThresholdAction
 from mabeam.api.variable_status import Candidate
-from mabeam.core.coordination.strategies.interface import Outcome, Round
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.decision import soonest
 from mabeam.core.directives.desired import parse_directive
 from mabeam.core.directives.replicas import absolute_replicas
@@ -19,23 +19,23 @@ RULE: Final = "Threshold"
 _REPEATED: Final = frozenset({DirectiveAction.SCALE_UP, DirectiveAction.SCALE_DOWN})
 
 
-def watch(round_: Round) -> Outcome:
+def watch(inputs: StrategyInputs) -> StrategyResult:
     """`{agent: {state, action, parameters, since}}` of those that are told something; `memory`: since when others cross."""
-    threshold = round_.variable.spec.threshold
+    threshold = inputs.variable.spec.threshold
     if threshold is None:  # a rule of the CRD says that there is one
-        return Outcome(RULE, "no threshold", {})
-    told: JsonDict = dict(round_.before.value) if isinstance(round_.before.value, dict) else {}
-    crossing = dict(round_.before.watching or {})
-    names = {agent.metadata.name for agent in round_.agents}
+        return StrategyResult(RULE, "no threshold", {})
+    told: JsonDict = dict(inputs.before.value) if isinstance(inputs.before.value, dict) else {}
+    crossing = dict(inputs.before.watching or {})
+    names = {agent.metadata.name for agent in inputs.agents}
     told = {name: entry for name, entry in told.items() if name in names and _is_entry(entry)}
     crossing = {name: since for name, since in crossing.items() if name in names}
     again: float | None = None
     candidates = []
-    for agent in round_.agents:
+    for agent in inputs.agents:
         name = agent.metadata.name
-        metric = round_.metric(name, threshold.metric)
+        metric = inputs.metric(name, threshold.metric)
         if metric is not None:
-            wait = _judge(round_, threshold, agent, metric, told, crossing)
+            wait = _judge(inputs, threshold, agent, metric, told, crossing)
             again = soonest(again, wait)
         state = told.get(name, {}).get("state", "")
         candidates.append(
@@ -47,11 +47,11 @@ def watch(round_: Round) -> Outcome:
         if breached
         else f"{threshold.metric} within bounds"
     )
-    return Outcome(RULE, message, told, candidates=tuple(candidates), memory=crossing, again=again)
+    return StrategyResult(RULE, message, told, candidates=tuple(candidates), memory=crossing, again=again)
 
 
 def _judge(
-    round_: Round, threshold: Threshold, agent: Agent, metric: float, told: JsonDict, crossing: JsonDict
+    inputs: StrategyInputs, threshold: Threshold, agent: Agent, metric: float, told: JsonDict, crossing: JsonDict
 ) -> float | None:
     """Bring one agent's entries up to date; in how many seconds time alone may change them."""
     name = agent.metadata.name
@@ -60,30 +60,30 @@ def _judge(
     is_ = _beyond(threshold, metric)
     if was == is_:
         crossing.pop(name, None)
-        return _repeat(round_, threshold, agent, told) if was else None
+        return _repeat(inputs, threshold, agent, told) if was else None
     # Never later than now: a clock that was set back must not make anybody wait longer than it says.
-    since = min(_moment(crossing.get(name)) or round_.now, round_.now)
+    since = min(_moment(crossing.get(name)) or inputs.now, inputs.now)
     crossing[name] = format_time(since)
     # A status tells whole seconds: the crossing began up to a second after what it says.
-    lasting = threshold.for_seconds - (round_.now - since).total_seconds()
-    cooling = _cooling(round_, threshold, entry)
+    lasting = threshold.for_seconds - (inputs.now - since).total_seconds()
+    cooling = _cooling(inputs, threshold, entry)
     if lasting > 0 or cooling > 0:
         return max(lasting, cooling)
-    if round_.variable.spec.consensus is None:
+    if inputs.variable.spec.consensus is None:
         del crossing[name]  # with a vote it has to be known until that is won: it is the same crossing that is proposed
     action = threshold.on_breach if is_ else threshold.on_recovery
     if action is None:
         del told[name]
     else:
         told[name] = _as_proposed(
-            round_, name, since, _entry(round_, action, agent, "Breached" if is_ else "Recovered")
+            inputs, name, since, _entry(inputs, action, agent, "Breached" if is_ else "Recovered")
         )
     return None
 
 
-def _as_proposed(round_: Round, name: str, since: datetime, entry: JsonDict) -> JsonDict:
+def _as_proposed(inputs: StrategyInputs, name: str, since: datetime, entry: JsonDict) -> JsonDict:
     """The entry as it was proposed for this very crossing already: one that was rejected must not differ by its time alone."""
-    vote = round_.before.consensus
+    vote = inputs.before.consensus
     proposed = vote.proposed.get(name) if vote is not None and isinstance(vote.proposed, dict) else None
     moment = _moment(proposed.get("since")) if isinstance(proposed, dict) else None
     if not isinstance(proposed, dict) or moment is None or moment < since.replace(microsecond=0):
@@ -91,35 +91,35 @@ def _as_proposed(round_: Round, name: str, since: datetime, entry: JsonDict) -> 
     return proposed if {**entry, "since": proposed["since"]} == proposed else entry
 
 
-def _repeat(round_: Round, threshold: Threshold, agent: Agent, told: JsonDict) -> float | None:
+def _repeat(inputs: StrategyInputs, threshold: Threshold, agent: Agent, told: JsonDict) -> float | None:
     """While a breach lasts, scale on after each cooldown; nothing more once the bound of it is reached."""
     entry = told[agent.metadata.name]
     action = threshold.on_breach
     if action.action not in _REPEATED or "replicas" in action.parameters:
         return None
-    cooling = _cooling(round_, threshold, entry)
+    cooling = _cooling(inputs, threshold, entry)
     if cooling > 0:
         return cooling
-    fresh = _entry(round_, action, agent, "Breached")
+    fresh = _entry(inputs, action, agent, "Breached")
     if fresh["parameters"] != entry.get("parameters"):
         told[agent.metadata.name] = fresh
         return float(threshold.cooldown_seconds)
     return None
 
 
-def _entry(round_: Round, action: ThresholdAction, agent: Agent, state: str) -> JsonDict:
+def _entry(inputs: StrategyInputs, action: ThresholdAction, agent: Agent, state: str) -> JsonDict:
     return {
         "state": state,
         "action": str(action.action),
         "parameters": absolute_replicas(action.action, dict(action.parameters), agent.wanted_replicas),
-        "since": format_time(round_.now),
+        "since": format_time(inputs.now),
     }
 
 
-def _cooling(round_: Round, threshold: Threshold, entry: Any) -> float:
+def _cooling(inputs: StrategyInputs, threshold: Threshold, entry: Any) -> float:
     """For how many seconds yet nothing more may be told."""
     last = _moment(entry.get("since")) if isinstance(entry, dict) else None
-    passed = (round_.now - last).total_seconds() if last is not None else math.inf
+    passed = (inputs.now - last).total_seconds() if last is not None else math.inf
     if (
         passed < -threshold.cooldown_seconds
     ):  # the clock was set back: it must not hold an action for longer than twice that
@@ -133,12 +133,12 @@ def _beyond(threshold: Threshold, metric: float) -> bool:
 
 
 def _is_entry(entry: Any) -> bool:
-    """Whether it is an entry as it is written here; anything else somebody else wrote, and it counts for nothing."""
+    """Whether it is an entry as it is config_map_effect here; anything else somebody else wrote, and it counts for nothing."""
     return bool(isinstance(entry, dict) and entry.get("state") in ("Breached", "Recovered") and parse_directive(entry))
 
 
 def _moment(text: Any) -> datetime | None:
-    """The moment that is written there; None when none is."""
+    """The moment that is config_map_effect there; None when none is."""
     try:
         moment = datetime.fromisoformat(text) if isinstance(text, str) else None
         return moment.astimezone(UTC) if moment is not None and moment.tzinfo is not None else None

@@ -115,9 +115,9 @@ def test_the_operators_metrics_tell_of_a_variable_that_asks_for_it_and_of_no_oth
     telemetry = Telemetry()
     snapshot, decision = after(looking(telemetry={"storageBackend": "Prometheus", "collectionIntervalSeconds": 7}), 0)
     assert decision.requeue_after == 7
-    telemetry.set_variable_metrics("team", "temperature", history.exposed(snapshot, decision.status))
+    telemetry.set_variable_metrics("team", "temperature", history.exported_metrics(snapshot, decision.status))
     told = telemetry.exposition().decode()
     assert 'mabeam_variable{metric="value",namespace="team",variable="temperature"} 0.5' in told
     assert 'mabeam_variable{metric="performance",namespace="team",variable="temperature"} 0.4' in told
-    telemetry.set_variable_metrics("team", "temperature", history.exposed(looking(), decision.status))
+    telemetry.set_variable_metrics("team", "temperature", history.exported_metrics(looking(), decision.status))
     assert 'variable="temperature"' not in telemetry.exposition().decode()

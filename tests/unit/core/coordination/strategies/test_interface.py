@@ -3,18 +3,20 @@
 from typing import Any
 
 from mabeam.core.coordination.strategies.custom import custom
-from mabeam.core.coordination.strategies.interface import Round, inputs
+from mabeam.core.coordination.strategies.interface import StrategyInputs, function_inputs
 from mabeam.core.functions import FunctionResult, function_call
 from support.builders import START, an_agent
 from support.coordination import a_variable
 
 
-def answered(round_: Round, answer: Any) -> Any:
+def answered(round_: StrategyInputs, answer: Any) -> Any:
     """The custom value that follows from a function's answer."""
     function = round_.variable.spec.function
     assert function is not None
-    ask = function_call(function, inputs(round_, round_.before.value))
-    known = Round(round_.variable, round_.agents, round_.now, answers={ask.id: FunctionResult(answer)})
+    ask = function_call(function, function_inputs(round_, round_.before.value))
+    known = StrategyInputs(
+        round_.variable, round_.agents, round_.now, function_results={ask.id: FunctionResult(answer)}
+    )
     return custom(known).value
 
 
@@ -24,5 +26,5 @@ def test_a_function_that_says_the_same_again_orders_the_same() -> None:
     for effective in (2, 3, 4):
         status = {"observedGeneration": 1, "effective": {"replicas": effective, "desiredState": "Running"}}
         agent = an_agent("a", replicas=2, status=status)
-        told = answered(Round(variable, (agent,), START), one_more)
+        told = answered(StrategyInputs(variable, (agent,), START), one_more)
         assert told["directives"][0]["parameters"] == {"replicas": 3}

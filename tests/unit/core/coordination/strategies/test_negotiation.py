@@ -8,8 +8,14 @@ from mabeam.api.names import Reason
 from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Payment
 from mabeam.api.variable_status import NegotiationStrategy, Offer
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.coordination.offers import READERS, Gathered, gather
-from mabeam.core.coordination.strategies.negotiation import AGGREGATIONS, PAYMENTS, STRATEGIES, Outcome, negotiate
+from mabeam.core.coordination.offers import READERS, GatheredOffers, gather_offers
+from mabeam.core.coordination.strategies.negotiation import (
+    AGGREGATIONS,
+    PAYMENTS,
+    STRATEGIES,
+    StrategyResult,
+    negotiate,
+)
 from mabeam.core.reports.report import Report
 from support.builders import an_agent
 from support.coordination import SIZES, UNIT, a_domain, a_variable, an_offer, offering, prefers
@@ -17,11 +23,11 @@ from support.coordination import SIZES, UNIT, a_domain, a_variable, an_offer, of
 NUMBER = Domain()
 
 
-def outcome(*offers: Offer, domain: Domain = NUMBER, **negotiation: Any) -> Outcome:
-    return negotiate(Negotiation.model_validate(negotiation), domain, Gathered(offers))
+def outcome(*offers: Offer, domain: Domain = NUMBER, **negotiation: Any) -> StrategyResult:
+    return negotiate(Negotiation.model_validate(negotiation), domain, GatheredOffers(offers))
 
 
-def auction(*bids: tuple[str, Any, float], domain: Domain = NUMBER, **words: Any) -> Outcome:
+def auction(*bids: tuple[str, Any, float], domain: Domain = NUMBER, **words: Any) -> StrategyResult:
     offers = (an_offer(agent, value, None, bid) for agent, value, bid in bids)
     return outcome(*offers, domain=domain, strategy="Auction", **words)
 
@@ -37,64 +43,66 @@ def test_each_table_covers_its_enum() -> None:
 
 
 def test_a_static_preference_is_an_offer_of_weight_one() -> None:
-    gathered = gather(a_variable(negotiation={}), [offering("a", 0.4)], {})
+    gathered = gather_offers(a_variable(negotiation={}), [offering("a", 0.4)], {})
     assert gathered.offers == (Offer(agent="a", value=0.4, weight=1, source="Spec"),)
 
 
 def test_a_report_overrules_the_static_preference_field_by_field() -> None:
     agents = [offering("a", 0.4, weight=3)]
-    [offer] = gather(a_variable(negotiation={}), agents, {"a": Report(numbers={"temperature": 0.9})}).offers
+    [offer] = gather_offers(a_variable(negotiation={}), agents, {"a": Report(numbers={"temperature": 0.9})}).offers
     assert (offer.value, offer.weight, offer.source) == (0.9, 3, "Report")
-    [offer] = gather(a_variable(negotiation={}), agents, {"a": Report(weights={"temperature": 5})}).offers
+    [offer] = gather_offers(a_variable(negotiation={}), agents, {"a": Report(weights={"temperature": 5})}).offers
     assert (offer.value, offer.weight, offer.source) == (0.4, 5, "Spec")
 
 
 def test_reported_weights_and_bids_are_capped_and_static_ones_are_not() -> None:
     variable = a_variable(negotiation={"maxWeight": 10})
-    [offer] = gather(variable, [offering("a", 1, weight=2)], {"a": Report(weights={"temperature": 1e9})}).offers
+    [offer] = gather_offers(variable, [offering("a", 1, weight=2)], {"a": Report(weights={"temperature": 1e9})}).offers
     assert offer.weight == 10
-    [offer] = gather(variable, [offering("a", 1, weight=1000)], {}).offers
+    [offer] = gather_offers(variable, [offering("a", 1, weight=1000)], {}).offers
     assert offer.weight == 1000
     bidding = a_variable(negotiation={"strategy": "Auction", "maxBid": 50})
-    [offer] = gather(bidding, [offering("a", 1)], {"a": Report(bids={"temperature": 1e300})}).offers
+    [offer] = gather_offers(bidding, [offering("a", 1)], {"a": Report(bids={"temperature": 1e300})}).offers
     assert offer.bid == 50
 
 
 def test_offers_outside_the_domain_are_clamped_and_marked() -> None:
     variable = a_variable(negotiation={}, domain={"minimum": 0, "maximum": 2})
-    offers = gather(variable, [offering("a", 1_000_000), offering("b", -3), offering("c", 2)], {}).offers
+    offers = gather_offers(variable, [offering("a", 1_000_000), offering("b", -3), offering("c", 2)], {}).offers
     assert [(o.value, o.clamped) for o in offers] == [(2, True), (0, True), (2, None)]
 
 
 def test_an_open_domain_still_bounds_what_can_be_offered() -> None:
-    [offer] = gather(a_variable(negotiation={}), [offering("a")], {"a": Report(numbers={"temperature": 1e300})}).offers
+    [offer] = gather_offers(
+        a_variable(negotiation={}), [offering("a")], {"a": Report(numbers={"temperature": 1e300})}
+    ).offers
     assert (offer.value, offer.clamped) == (1e12, True)
 
 
 def test_an_integer_domain_takes_the_nearest_whole_number_of_an_offer() -> None:
     variable = a_variable(negotiation={}, domain={"type": "Integer", "minimum": 0.5, "maximum": 7.9})
-    offers = gather(variable, [offering("a", 2.5), offering("b", 0), offering("c", 10**400)], {}).offers
+    offers = gather_offers(variable, [offering("a", 2.5), offering("b", 0), offering("c", 10**400)], {}).offers
     assert [(o.value, o.clamped) for o in offers] == [(3, True), (1, True), (7, True)]
     assert all(isinstance(o.value, int) for o in offers)
 
 
 @pytest.mark.parametrize("value", ["hot", True, {"x": 1}, [1]])
 def test_a_preference_that_is_no_number_is_dropped_and_told(value: Any) -> None:
-    gathered = gather(a_variable(negotiation={}), [offering("a", value)], {})
+    gathered = gather_offers(a_variable(negotiation={}), [offering("a", value)], {})
     assert gathered.offers == ()
     assert gathered.dropped == (f"a: its preference {value!r} is not a number",)
 
 
 def test_a_choice_outside_the_domain_is_dropped_and_told() -> None:
     variable = a_variable(negotiation={}, domain=SIZES)
-    gathered = gather(variable, [offering("a", "huge"), offering("b", "small")], {})
+    gathered = gather_offers(variable, [offering("a", "huge"), offering("b", "small")], {})
     assert [offer.agent for offer in gathered.offers] == ["b"]
     assert gathered.dropped == ("a: its choice 'huge' is not in the domain",)
 
 
 def test_a_reported_choice_outside_the_domain_leaves_the_static_one() -> None:
     variable = a_variable(negotiation={}, domain=SIZES)
-    gathered = gather(variable, [offering("a", "small")], {"a": Report(choices={"temperature": {"huge": 1}})})
+    gathered = gather_offers(variable, [offering("a", "small")], {"a": Report(choices={"temperature": {"huge": 1}})})
     assert [(o.value, o.source) for o in gathered.offers] == [("small", "Spec")]
     assert gathered.dropped == ("a: its choice 'huge' is not in the domain",)
 
@@ -104,7 +112,8 @@ def test_the_strongest_choice_counts_and_equals_go_by_the_domains_order() -> Non
 
     def choice(**strengths: float) -> list[Any]:
         return [
-            o.value for o in gather(variable, [an_agent("a")], {"a": Report(choices={"temperature": strengths})}).offers
+            o.value
+            for o in gather_offers(variable, [an_agent("a")], {"a": Report(choices={"temperature": strengths})}).offers
         ]
 
     assert choice(small=0.2, large=0.9) == ["large"]
@@ -114,21 +123,23 @@ def test_the_strongest_choice_counts_and_equals_go_by_the_domains_order() -> Non
 
 def test_a_report_of_the_wrong_shape_is_told() -> None:
     sizes = a_variable(negotiation={}, domain=SIZES)
-    gathered = gather(sizes, [an_agent("a")], {"a": Report(numbers={"temperature": 3})})
-    assert gathered == Gathered((), ("a: it reports a number, but the domain wants a choice",))
-    gathered = gather(a_variable(negotiation={}), [an_agent("a")], {"a": Report(choices={"temperature": {"x": 1}})})
-    assert gathered == Gathered((), ("a: it reports a choice, but the domain wants a number",))
+    gathered = gather_offers(sizes, [an_agent("a")], {"a": Report(numbers={"temperature": 3})})
+    assert gathered == GatheredOffers((), ("a: it reports a number, but the domain wants a choice",))
+    gathered = gather_offers(
+        a_variable(negotiation={}), [an_agent("a")], {"a": Report(choices={"temperature": {"x": 1}})}
+    )
+    assert gathered == GatheredOffers((), ("a: it reports a choice, but the domain wants a number",))
 
 
 def test_preferences_for_other_variables_are_none_of_this_ones_business() -> None:
     agent = an_agent("a", preferences=[prefers(0.4, "top-p")])
-    assert gather(a_variable(negotiation={}), [agent], {"a": Report(numbers={"top-p": 1})}) == Gathered()
+    assert gather_offers(a_variable(negotiation={}), [agent], {"a": Report(numbers={"top-p": 1})}) == GatheredOffers()
 
 
 def test_in_an_auction_only_those_who_bid_take_part() -> None:
     variable = a_variable(negotiation={"strategy": "Auction"})
     agents = [offering("a", 1), offering("b", 2, bid=3), an_agent("c", preferences=[prefers(bid=9)])]
-    [offer] = gather(variable, agents, {}).offers
+    [offer] = gather_offers(variable, agents, {}).offers
     assert (offer.agent, offer.bid, offer.weight) == ("b", 3, None)
 
 
@@ -196,7 +207,7 @@ def test_a_total_weight_of_zero_is_an_invalid_configuration_and_says_what_to_do(
 
 
 def test_no_offers_are_no_outcome() -> None:
-    assert outcome() == Outcome("NoOffers", "no agent has an offer")
+    assert outcome() == StrategyResult("NoOffers", "no agent has an offer")
 
 
 def test_a_domain_without_any_value_is_an_invalid_configuration() -> None:
@@ -324,5 +335,5 @@ def test_a_value_of_before_is_adopted_when_the_domain_has_one_for_it(
 
 
 def test_a_choice_is_never_marked_as_clamped() -> None:
-    [offer] = gather(a_variable(negotiation={}, domain=SIZES), [offering("a", "small")], {}).offers
+    [offer] = gather_offers(a_variable(negotiation={}, domain=SIZES), [offering("a", "small")], {}).offers
     assert offer.clamped is None
