@@ -1,4 +1,4 @@
-"""The guest: what an agent needs inside its pod, and nothing of the operator.
+"""The Python SDK for agents: what an agent process needs inside its pod. It imports nothing of the operator.
 
 An agent is a class that takes an `Agent` and has a `run`; `mabeam-agent run module:Class` starts it:
 

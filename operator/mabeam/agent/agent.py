@@ -1,4 +1,4 @@
-"""The Agent: one object through which a worker hears the operator and answers it."""
+"""The `Agent` object: a worker reads its directives from it and reports through it."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from mabeam.agent.samples import SampleStore
 DEFAULT_DIRECTORY = Path("/etc/mabeam")
 DEFAULT_PORT = 9464
 
-# A swap is noticed within this time. The standard library has no inotify. One look costs 3 µs, waking up for it up to a
-# hundred times that: less than half a percent of one core (measured: docs/design/0003-agent-sdk.md).
+# A replaced directives file is noticed within this time, in seconds. The standard library has no inotify. One `stat` costs
+# 3 µs, the wake-up for it up to a hundred times that: less than half a percent of one core (measured:
+# docs/design/0003-agent-sdk.md, "Decisions").
 POLL_SECONDS = 0.05
 
 DirectivesHandler = Callable[[Directives], None]
@@ -30,10 +31,11 @@ log = logging.getLogger("mabeam.agent")
 
 
 class Agent:
-    """What the operator tells this worker, and what the worker says back. Every method may be called from any thread.
+    """The directives of this worker and its report. Every method may be called from any thread.
 
-    Used as a context manager it listens, reports and turns SIGTERM into `stopping`; `mabeam-agent run` does that for
-    the class it starts. A program of one's own writes `with Agent.from_environment(os.environ) as agent:`.
+    As a context manager it watches the directives file, serves the report and turns SIGTERM into `stopping`;
+    `mabeam-agent run` enters it for the class it starts. A program with its own entry point writes
+    `with Agent.from_environment(os.environ) as agent:`.
     """
 
     def __init__(
@@ -43,8 +45,8 @@ class Agent:
         port: int = DEFAULT_PORT,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.identity = identity
-        self.stopping = threading.Event()
+        self.identity = identity  # which agent, pod, ordinal and incarnation this process is
+        self.stopping = threading.Event()  # set by SIGTERM, SIGINT and `stop`
         self._samples = SampleStore(clock)
         self._directives = Directives(agent=identity.agent, role=identity.role)
         self._file = DirectivesFile(directory, blank=self._directives)
@@ -60,17 +62,17 @@ class Agent:
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Agent:
-        """The agent that the operator's environment variables describe; raises ValueError naming a bad one."""
+        """The agent that the `MABEAM_*` environment variables describe; raises ValueError naming a malformed variable."""
         return cls(
             Identity.from_environment(environ),
             Path(environ.get("MABEAM_DIRECTIVES_DIR") or DEFAULT_DIRECTORY),
             whole_number(environ, "MABEAM_REPORT_PORT", DEFAULT_PORT),
         )
 
-    # -- life -------------------------------------------------------------------------------------------------------
+    # -- lifecycle -------------------------------------------------------------------------------------------------------
 
     def __enter__(self) -> Self:
-        """This agent, listening and reporting; raises OSError when the report port is taken."""
+        """This agent, watching its directives and serving its report; raises OSError when the report port is taken."""
         with contextlib.ExitStack() as starting:
             # Before anything slow: until a handler is installed, a container's first process ignores SIGTERM.
             starting.enter_context(signals.on_termination(self.stop))
@@ -88,11 +90,11 @@ class Agent:
 
     @property
     def port(self) -> int:
-        """The port the report is served on; the one that was chosen, when it was asked for as 0."""
+        """The port on which the report is served; with port 0, the one that the system chose."""
         return self._server.port
 
     def stop(self) -> None:
-        """Ask the worker to finish, as SIGTERM does. Waits are interrupted; nothing is killed."""
+        """Set `stopping` and wake every wait, as SIGTERM does. Nothing is killed."""
         self.stopping.set()
         with self._changed:
             self._changed.notify_all()
@@ -101,7 +103,7 @@ class Agent:
             callback()
 
     def on_stop(self, callback: Callable[[], None]) -> None:
-        """Call back once, from another thread, when the agent is asked to stop; at once if it already was."""
+        """Call `callback` once, from another thread, when the agent is asked to stop; at once if it was asked already."""
         with self._changed:
             if not self.stopping.is_set():
                 self._stop_callbacks.append(callback)
@@ -109,68 +111,68 @@ class Agent:
         callback()
 
     def stop_listening(self) -> None:
-        """Hand over no more directives: the worker is finishing. The report is served on."""
+        """Call the handler no more: the worker is finishing. The report stays available."""
         self._closed.set()
 
     def last_report(self) -> dict[str, Any]:
-        """What is worth keeping of the report when the process is gone: one generation, one count, the performance."""
+        """The report as kept in the termination message: the applied generation, the progress, the performance by metric."""
         return self._samples.last_report()
 
-    # -- hearing ----------------------------------------------------------------------------------------------------
+    # -- directives ----------------------------------------------------------------------------------------------------
 
     @property
     def directives(self) -> Directives:
-        """The newest directives. Generation 0: none came yet."""
+        """The newest directives; generation 0 before the first ones arrive."""
         return self._directives
 
     @property
     def role(self) -> str:
-        """The role that was told, else the one in the spec."""
+        """The role from the directives, else the one in the spec."""
         return self._directives.role
 
     @property
     def active(self) -> bool:
-        """Whether to work; False: stay up and wait."""
+        """Whether to work. False: keep running, but idle."""
         return self._directives.active
 
     @property
     def peers(self) -> tuple[Peer, ...]:
-        """Whom to talk to, in the pattern's order: in a ring the next one, then the one before."""
+        """The agents to communicate with, in the pattern's order: in a ring the next one, then the previous one."""
         return self._directives.peers
 
     @property
     def resources(self) -> Mapping[str, str]:
-        """What was allotted, as quantities; nothing while nobody divides anything."""
+        """Allocated amounts: resource name → Kubernetes quantity. Empty while no variable allocates anything."""
         return self._directives.resources
 
     @property
     def proposals(self) -> tuple[Proposal, ...]:
-        """What waits for this agent's vote."""
+        """The open proposals on which this agent may vote."""
         return self._directives.proposals
 
     @property
     def coordinator(self) -> Coordinator | None:
-        """Who coordinates; None while nobody was elected."""
+        """The elected coordinator; None while there is none."""
         return self._directives.coordinator
 
     @property
     def term(self) -> int:
-        """The number of the election that the coordinator came from; 0 while nobody was elected."""
+        """The term of the coordinator (each election has a higher one); 0 while there is none."""
         return self._directives.term
 
     def wait_for_change(self, seen: Directives, timeout: float | None = None) -> Directives:
-        """The newest directives as soon as they differ from `seen`; `seen` itself at the timeout or on stopping."""
-        # The caller says what it has seen, so a change between two calls is never missed.
+        """The newest directives as soon as they differ from `seen`; `seen` after `timeout` seconds or when stopping."""
+        # The caller passes what it has seen, so that a change between two calls is never missed.
         with self._changed:
             self._changed.wait_for(lambda: self._directives != seen or self.stopping.is_set(), timeout)
             return self._directives
 
     def on_directives(self, handler: DirectivesHandler) -> DirectivesHandler:
-        """Let `handler` apply directives from now on, the present ones at once; also usable as a decorator.
+        """Register `handler`, which applies directives: the current ones at once, then each new set; also a decorator.
 
-        Returning acknowledges the generation. Raising Refused, or anything else, refuses it with that reason. Calls
-        come one at a time, later ones from a thread of the SDK; when several changes come during one call, only the
-        newest is handed over.
+        Returning acknowledges the generation. Raising Refused, or any other exception, refuses it with that reason.
+        Calls never overlap; all but the first are made on a thread of the SDK. When several sets arrive during one
+        call, only the newest is passed on.
         """
         if self._handler is not None:
             raise ValueError("directives have a handler already")
@@ -178,48 +180,48 @@ class Agent:
         self._call_handler()
         return handler
 
-    # -- answering --------------------------------------------------------------------------------------------------
+    # -- the report --------------------------------------------------------------------------------------------------
 
     def applied(self, directives: Directives) -> None:
-        """Acknowledge directives read without a handler: they are in force."""
+        """Acknowledge directives that were applied without a handler."""
         self._samples.applied(directives.generation)
 
     def refuse(self, directives: Directives, reason: str, *, variable: str = "") -> None:
-        """Say that one variable's directive will not be applied, or (without `variable`) the whole generation.
+        """Refuse the directive of one variable or, without `variable`, the whole generation.
 
         A handler that refuses one variable this way and returns has applied the rest.
         """
         self._samples.refuse(directives.generation, variable, reason)
 
     def prefer(self, variable: str, value: float | str | Mapping[str, float], *, weight: float | None = None) -> None:
-        """Say what a variable should be: a number, a choice, or several choices with the strength of each."""
+        """Offer a value for a variable: a number, a choice, or several choices with a strength each."""
         self._samples.prefer(variable, value, weight)
 
     def bid(self, variable: str, amount: float) -> None:
-        """Say what deciding the variable is worth to this agent."""
+        """Bid in the variable's auction: what deciding its value is worth to this agent."""
         self._samples.bid(variable, amount)
 
     def withdraw(self, variable: str) -> None:
-        """Take back the preference and the bid for a variable."""
+        """Withdraw the preference and the bid for a variable."""
         self._samples.withdraw(variable)
 
     def vote(self, proposal: str, choice: str) -> None:
-        """Vote on a proposal, by its id. The last vote counts; it is dropped when the proposal is over."""
+        """Vote on a proposal, by its id: Yes, No or Abstain. The last vote counts; it is dropped when the proposal closes."""
         self._samples.vote(proposal, choice)
 
     def perform(self, value: float, *, metric: str = "") -> None:
-        """Say how well it goes. Without `metric` it is the primary performance, where higher is better."""
+        """Report performance by metric. Without `metric` it is the primary performance, where higher is better."""
         self._samples.perform(value, metric)
 
     def progress(self, steps: float = 1) -> None:
-        """Count work done. An agent that neither progresses nor waits for too long is taken for hung."""
+        """Add to the progress counter. An agent without progress for `progressTimeoutSeconds` counts as hung, unless it waits."""
         self._samples.progress(steps)
 
     def waiting(self, seconds: float) -> contextlib.AbstractContextManager[None]:
-        """Say that no progress is due for so long, from now. In a `with` statement the wait ends with the block."""
+        """Announce that no progress is due for `seconds` from now. As a context manager the wait ends with the block."""
         return _Wait(self._samples, self._samples.wait(seconds))
 
-    # -- within -----------------------------------------------------------------------------------------------------
+    # -- internals -----------------------------------------------------------------------------------------------------
 
     def _watch(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
@@ -227,11 +229,11 @@ class Agent:
                 if self._poll():
                     self._call_handler()
             except Exception:
-                # This thread is the agent's only ear. A defect in it must not leave the agent deaf.
+                # Only this thread reads directives: a defect must not end it.
                 log.exception("watching directives")
 
     def _poll(self) -> bool:
-        """Whether new directives came."""
+        """Whether a new set of directives was read."""
         try:
             directives = self._file.poll()
         except Malformed as error:
@@ -242,22 +244,23 @@ class Agent:
             return False
         if self._is_of_an_old_term(directives):
             return False
-        over = {proposal.id for proposal in self._directives.proposals}
-        over.difference_update(proposal.id for proposal in directives.proposals)
+        closed = {proposal.id for proposal in self._directives.proposals}
+        closed.difference_update(proposal.id for proposal in directives.proposals)
         with self._changed:
             self._directives = directives
             self._changed.notify_all()
-        self._samples.close_votes(over)
+        self._samples.close_votes(closed)
         log.info("directives of generation %d", directives.generation)
         return True
 
     def _is_of_an_old_term(self, directives: Directives) -> bool:
-        """Whether these are of a coordinator whose successor is known here already; such a set is refused whole.
+        """Whether the set is of a lower term than the highest one seen; such a set is refused as a whole.
 
-        A set that tells of no coordinator at all ends what was known: the next election may be the first of a new variable.
+        A set without a coordinator resets the highest term: the next election may be the first of a new variable, and a
+        new variable counts its terms from 1 (docs/design/0003-agent-sdk.md, "Decisions").
         """
         if 0 < directives.term < self._highest_term:
-            reason = f"term {directives.term} is over: term {self._highest_term} is known here"
+            reason = f"term {directives.term} is over: term {self._highest_term} has begun"
             self.refuse(directives, reason)
             log.warning("generation %d refused: %s", directives.generation, reason)
             return True
@@ -265,7 +268,7 @@ class Agent:
         return False
 
     def _call_handler(self) -> None:
-        """Let the handler apply the newest directives, and answer for it."""
+        """Let the handler apply the newest directives, and acknowledge or refuse them accordingly."""
         with self._handler_lock:
             directives = self._directives
             if self._handler is None or directives == self._last_handled or self._closed.is_set():
@@ -277,8 +280,8 @@ class Agent:
                 self.refuse(directives, refusal.reason)
                 log.info("generation %d refused: %s", directives.generation, refusal.reason)
             except (Exception, SystemExit) as error:
-                # Refused rather than fatal: the agent still has its last good settings, and the operator learns the
-                # reason at once instead of waiting for a timeout.
+                # Refused rather than fatal: the agent keeps its last good settings, and the operator learns the reason
+                # at once instead of waiting for a timeout.
                 self.refuse(directives, f"{type(error).__name__}: {error}")
                 log.exception("generation %d refused: its handler failed", directives.generation)
             else:
@@ -286,8 +289,8 @@ class Agent:
 
 
 class _Wait(contextlib.AbstractContextManager[None]):
-    def __init__(self, answers: SampleStore, token: object) -> None:
-        self._samples = answers
+    def __init__(self, samples: SampleStore, token: object) -> None:
+        self._samples = samples
         self._token = token
 
     def __exit__(

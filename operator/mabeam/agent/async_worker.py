@@ -1,4 +1,4 @@
-"""The life of an agent whose `run` is async: its handler and its `terminate` run in the event loop, and stopping cancels it."""
+"""Running an agent whose `run` is async: `on_directives` and `terminate` run in its event loop; stopping cancels `run`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from mabeam.agent.directives import Directives, Refused
 
 @contextlib.contextmanager
 def worker_calls(agent: Agent, worker: Any) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
-    """Two calls that let the worker run and terminate, both in one event loop, which ends with the block.
+    """Two functions that call the worker's `run` and `terminate` (None: it has none) in one event loop, closed after the block.
 
-    On SIGTERM the task of `run` is cancelled, as asyncio does on Ctrl-C; tasks of its own live on until it terminated.
+    SIGTERM cancels the task of `run`, as asyncio does on Ctrl-C; other tasks of the worker keep running until `terminate`
+    has returned.
     """
     with asyncio.Runner() as runner:
-        ends = getattr(worker, "terminate", None) is not None
+        has_terminate = getattr(worker, "terminate", None) is not None
         yield (
             lambda: runner.run(_run(agent, worker)),
-            (lambda reason: runner.run(_terminate(worker, reason))) if ends else None,
+            (lambda reason: runner.run(_terminate(worker, reason))) if has_terminate else None,
         )
 
 
@@ -51,7 +52,7 @@ async def _terminate(worker: Any, reason: str) -> None:
 
 def _canceller(task: asyncio.Future[Any]) -> Callable[[], None]:
     def cancel() -> None:
-        # A loop that is closed already has nothing left to cancel.
+        # A closed loop has nothing left to cancel.
         with contextlib.suppress(RuntimeError):
             task.get_loop().call_soon_threadsafe(task.cancel)
 
@@ -59,14 +60,14 @@ def _canceller(task: asyncio.Future[Any]) -> Callable[[], None]:
 
 
 def _in_loop(handler: Callable[[Directives], Any], loop: asyncio.AbstractEventLoop) -> Callable[[Directives], None]:
-    """The same handler, to be called from another thread, which waits for its end: no locks in the agent's code."""
+    """A function for other threads that runs the handler in `loop` and waits for it, so that agents need no locks."""
 
     async def call(directives: Directives) -> None:
         result = handler(directives)
         if inspect.isawaitable(result):
             await result
 
-    def hand_over(directives: Directives) -> None:
+    def call_from_thread(directives: Directives) -> None:
         call_once = call(directives)
         try:
             asyncio.run_coroutine_threadsafe(call_once, loop).result()
@@ -78,4 +79,4 @@ def _in_loop(handler: Callable[[Directives], Any], loop: asyncio.AbstractEventLo
             call_once.close()
             raise Refused("the agent has finished") from None
 
-    return hand_over
+    return call_from_thread

@@ -1,7 +1,7 @@
-"""Directives: what the operator tells this agent, parsed once at the door.
+"""Directives: the parsed content of `directives.json`, the file through which the operator instructs this agent.
 
-The file is a key of a mounted ConfigMap. The kubelet publishes it by renaming the symlink `..data`, so a reader sees
-the old text or the new one and never half of each. The volume is optional: before the first directive there is no file.
+The file is a key of a mounted ConfigMap. The kubelet publishes a new version by renaming the symlink `..data`, so a reader
+sees either the old text or the new one. The volume is optional: before the first directive there is no file.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ FILE_NAME = "directives.json"
 
 
 class Malformed(ValueError):
-    """The file is there but is not a set of directives; the message says what is wrong with it."""
+    """The file exists but does not hold directives; the message says what is wrong with it."""
 
 
 class Refused(Exception):
-    """Raised by an agent that will not apply a set of directives: none of it is applied, and the reason is reported."""
+    """Raised by an agent to refuse a whole set of directives; the reason is reported to the operator."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -33,28 +33,25 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Peer:
-    """An agent this one is wired to. `addresses` are its pods' IPs, as far as they are known.
-
-    `direction` says who begins to talk: `Out` this agent, `In` the peer, `Both` either.
-    """
+    """An agent that this one communicates with."""
 
     name: str
     role: str = ""
-    addresses: tuple[str, ...] = ()
-    direction: str = "Both"
+    addresses: tuple[str, ...] = ()  # IPs of its pods, as far as they are known
+    direction: str = "Both"  # who opens the connection: Out (this agent), In (the peer), Both (either)
 
 
 @dataclass(frozen=True, slots=True)
 class Coordinator:
-    """Who coordinates this agent and its peers, and since which election: every new one has a higher term."""
+    """The agent that was elected to coordinate this one and its peers."""
 
     name: str
-    term: int
+    term: int  # number of the election; each one has a higher number than the one before
 
 
 @dataclass(frozen=True, slots=True)
 class Proposal:
-    """A change that waits for this agent's vote until `deadline` (None: no deadline was told)."""
+    """A proposed value that this agent may vote on until `deadline` (None: no deadline was given)."""
 
     id: str
     variable: str = ""
@@ -64,25 +61,21 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True)
 class Directives:
-    """Everything this agent has been told, whole: a set replaces the one before, it is never merged with it.
-
-    Generation 0 means that nothing was told yet; term 0, that nobody was elected. The term is the coordinator's; of the agent
-    that is the coordinator itself, the one its role came with.
-    """
+    """All directives in force for this agent. A new set replaces the old one whole; the two are never merged."""
 
     agent: str = ""
-    generation: int = 0
+    generation: int = 0  # number of the set; 0: none was received yet
     role: str = ""
-    active: bool = True
-    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    peers: tuple[Peer, ...] = ()
-    resources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    proposals: tuple[Proposal, ...] = ()
+    active: bool = True  # False: keep running, but idle
+    parameters: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))  # parameter name → JSON value
+    peers: tuple[Peer, ...] = ()  # in the pattern's order
+    resources: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # resource name → quantity
+    proposals: tuple[Proposal, ...] = ()  # open for this agent's vote
     coordinator: Coordinator | None = None
-    term: int = 0
+    term: int = 0  # of the coordinator, or of this agent's own election if it is the coordinator; 0: nobody is elected
 
     def number(self, parameter: str, default: float) -> float:
-        """The parameter as a float, the default when nobody set it; raises Refused when it is not a finite number."""
+        """The parameter as a float, `default` when it is not set; raises Refused when it is not a finite number."""
         value = self.parameters.get(parameter, default)
         if not _is_number(value) or not math.isfinite(value):
             raise Refused(f"parameter {parameter} is not a finite number")
@@ -90,10 +83,10 @@ class Directives:
 
 
 def parse(text: str | bytes, blank: Directives) -> Directives:
-    """The directives in a JSON text; fields it leaves out are taken from `blank`, unknown ones are ignored.
+    """The directives in a JSON text; missing fields are taken from `blank`, unknown ones are ignored. Raises Malformed.
 
-    Raises Malformed. Strict about the types of known fields, so that an agent never acts on half an instruction;
-    silent about unknown ones, so that an old agent survives a newer operator.
+    Types of known fields are checked, so that an agent never acts on half of an instruction. Unknown fields are ignored,
+    so that an old agent works with a newer operator.
     """
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
@@ -122,7 +115,7 @@ def parse(text: str | bytes, blank: Directives) -> Directives:
 
 
 class DirectivesFile:
-    """The mounted file, read again only when it was replaced."""
+    """The mounted file, read again only after it was replaced."""
 
     def __init__(self, directory: Path, blank: Directives) -> None:
         self._path = directory / FILE_NAME
@@ -130,12 +123,12 @@ class DirectivesFile:
         self._seen: tuple[int, ...] | None = None
 
     def poll(self) -> Directives | None:
-        """New directives, or None when there is no file or it is the one already read; raises Malformed once per text.
+        """New directives; None when there is no file or it was read already. Raises Malformed once per text.
 
-        A file that vanishes changes nothing: an agent goes on with what it was last told.
+        A file that disappears changes nothing: the last directives stay in force.
         """
         try:
-            # Stat before read: a text replaced in between carries another mark and is read again at the next poll.
+            # `stat` before `read`: a file replaced in between differs from this mark and is read again at the next poll.
             mark = _mark(os.stat(self._path))
             if mark == self._seen:
                 return None
@@ -152,7 +145,7 @@ class DirectivesFile:
 
 
 def _mark(stat: os.stat_result) -> tuple[int, ...]:
-    """What differs between two files at one path. The inode alone may be used again by the next file."""
+    """What tells two files at one path apart. The inode alone may be reused by the next file."""
     return stat.st_dev, stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 

@@ -1,4 +1,4 @@
-"""Who this process is: the facts the operator puts into the pod's environment."""
+"""The identity of this process, from the environment variables that the operator sets in the pod."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ class Identity:
     agent: str = ""
     namespace: str = ""
     pod: str = ""
-    ordinal: int = 0
-    incarnation: int = 0
+    ordinal: int = 0  # which replica, from 0
+    incarnation: int = 0  # which pod of that replica, from 1
     role: str = ""
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str]) -> Identity:
-        """The identity told by `MABEAM_*`; raises ValueError naming the variable that is not a number."""
+        """The identity in the `MABEAM_*` variables; raises ValueError naming the variable that is not a number."""
         return cls(
             agent=environ.get("MABEAM_AGENT", ""),
             namespace=environ.get("MABEAM_NAMESPACE", ""),

@@ -1,10 +1,10 @@
-"""`mabeam-agent run module:Class`: start one agent, and let its end be the process's exit code.
+"""`mabeam-agent run module:Class`: run one agent and turn its end into the process's exit code.
 
-0: `run` returned.  1: an exception, its traceback on stderr.  2: asked for something that cannot be started.
-SystemExit(n): n.  The supervisor judges by these, so nothing else may come out.
+0: `run` returned.  1: an exception, its traceback on stderr.  2: the class cannot be started.  SystemExit(n): n.
+The operator decides about restarts by these codes, so there are no others.
 
-However it ends, the worker's `terminate(reason)` is called once, then the last report and the reason are left to the
-kubelet. What goes wrong there is never milder than what `run` said.
+At the end the worker's `terminate(reason)` is called once, then the last report and the reason are written to the
+termination message. A failure of `terminate` can turn a success into a failure, never the reverse.
 """
 
 from __future__ import annotations
@@ -32,34 +32,34 @@ log = logging.getLogger("mabeam.agent")
 
 TARGET = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
-# What a `terminate` is told besides "normal" and "shutdown" begins with it.
+# The prefix of every reason passed to `terminate` other than "normal" and "shutdown".
 ERROR = "error: "
 
 
 class Unstartable(Exception):
-    """What was asked for cannot be started; the message says why and what would be allowed."""
+    """The requested class cannot be started; the message says why and what is allowed."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerExit:
-    """How a life ended: its exit code, and why, as its `terminate` is told."""
+    """How a worker ended."""
 
-    code: int
-    reason: str
+    code: int  # the process's exit code
+    reason: str  # "normal", "shutdown" or "error: …": the argument of `terminate`
 
     def __str__(self) -> str:
-        """The reason as people want to read it beside an exit code."""
+        """The reason without its prefix, as it is shown beside an exit code."""
         return self.reason.removeprefix(ERROR)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """The exit code of one agent's life."""
+    """The exit code of one agent process."""
     options = _parser().parse_args(arguments)
     _log_to_stdout()
     environ = _environment(options)
     try:
-        with contextlib.ExitStack() as life:
-            agent = _open_agent(environ, life)
+        with contextlib.ExitStack() as stack:
+            agent = _open_agent(environ, stack)
             return _run_worker(agent, options.target, environ)
     except Unstartable as reason:
         print(f"mabeam-agent: {reason}", file=sys.stderr, flush=True)
@@ -86,22 +86,22 @@ def _environment(options: argparse.Namespace) -> dict[str, str]:
     return {**os.environ, **{name: value for name, value in given.items() if value is not None}}
 
 
-def _open_agent(environ: Mapping[str, str], life: contextlib.ExitStack) -> Agent:
-    """The agent of this environment, listening and reporting for as long as `life`; raises Unstartable."""
+def _open_agent(environ: Mapping[str, str], stack: contextlib.ExitStack) -> Agent:
+    """The agent of this environment, entered on `stack`, which closes it; raises Unstartable."""
     try:
         agent = Agent.from_environment(environ)
     except ValueError as error:
         raise Unstartable(str(error)) from error
     try:
-        return life.enter_context(agent)
+        return stack.enter_context(agent)
     except (OSError, OverflowError) as error:
         raise Unstartable(f"cannot report on port {agent.port}: {error}") from error
 
 
 def _run_worker(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
-    """The exit code after the class was made, told its first directives, run to its end and let terminate."""
+    """The exit code after constructing the class, passing it the first directives, `run` and `terminate`."""
 
-    def leave(ending: WorkerExit) -> int:
+    def finish(ending: WorkerExit) -> int:
         report = agent.last_report()
         log.info("ended: %s; last report: %s", ending, termination_message.as_json(report))
         termination_message.write(environ, str(ending), report)
@@ -112,25 +112,25 @@ def _run_worker(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
     except (Unstartable, KeyboardInterrupt):
         raise
     except BaseException as error:
-        return leave(_ending(agent, error))
+        return finish(_ending(agent, error))
     with _worker_calls(agent, worker, target) as (run, terminate):
         ending = _ending(agent, _attempt(run))
         agent.stop_listening()
         if terminate is not None:
             late = _ending(agent, _attempt(lambda: terminate(ending.reason)))
-            # Whoever failed in `run` is judged by that. Whoever did not, and fails now, has failed.
+            # A failure of `run` decides the exit code; after a success of `run`, a failure of `terminate` does.
             ending = ending if ending.code or not late.code else late
-        # Within the stage: what an event loop still has to tidy up may outlast the grace period.
-        return leave(ending)
+        # Inside the block: closing the event loop may outlast the grace period.
+        return finish(ending)
 
 
 @contextlib.contextmanager
 def _worker_calls(
     agent: Agent, worker: Any, target: str
 ) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
-    """Two calls: let the worker run, and let it terminate (None when it has no such method)."""
+    """Two functions that call the worker's `run` and `terminate` (None: it has none)."""
     if inspect.iscoroutinefunction(worker.run):
-        # Only here: an agent that is not async should not pay for the import.
+        # Imported only here: an agent that is not async does not pay for asyncio.
         from mabeam.agent import async_worker
 
         with async_worker.worker_calls(agent, worker) as calls:
@@ -151,7 +151,7 @@ def _worker_calls(
 
 
 def _attempt(call: Callable[[], None]) -> BaseException | None:
-    """What the call raised, None when it returned. A second Ctrl-C goes through: somebody wants the end now."""
+    """The exception that the call raised, None when it returned. A second Ctrl-C is raised: the user wants the end now."""
     try:
         call()
     except (Unstartable, KeyboardInterrupt):
@@ -162,12 +162,12 @@ def _attempt(call: Callable[[], None]) -> BaseException | None:
 
 
 def _ending(agent: Agent, error: BaseException | None) -> WorkerExit:
-    """What came of a call that raised this; a traceback or an exit's words go to stderr, as Python has it."""
+    """The exit that follows from the exception of a call; as in Python, its traceback or SystemExit's text goes to stderr."""
     code = 0
     if isinstance(error, SystemExit):
-        in_words = not (error.code is None or isinstance(error.code, int))
-        code = 1 if in_words else int(error.code or 0)
-        if in_words:
+        has_text = not (error.code is None or isinstance(error.code, int))
+        code = 1 if has_text else int(error.code or 0)
+        if has_text:
             print(error.code, file=sys.stderr, flush=True)
     elif error is not None:
         code = 1
@@ -183,7 +183,7 @@ def _load_class(target: str) -> Callable[[Agent], Any]:
     match = TARGET.fullmatch(target)
     if match is None:
         raise Unstartable(f"cannot start {target!r}: expected module:Class, for example annealers.executor:Executor")
-    # As python -m does; but last, so that a stray folder in the working directory hides nothing that is installed.
+    # As `python -m` does, but at the end: a folder in the working directory must not hide an installed package.
     if "" not in sys.path and os.getcwd() not in sys.path:
         sys.path.append(os.getcwd())
     name = match["module"]
@@ -200,19 +200,19 @@ def _load_class(target: str) -> Callable[[Agent], Any]:
     if inspect.isclass(found) and callable(getattr(found, "run", None)):
         return found
     if found is not None:
-        raise Unstartable(f"cannot start {target}: expected a class with a method run, that is {found!r:.80}")
+        raise Unstartable(f"cannot start {target}: expected a class with a method run, got {found!r:.80}")
     raise Unstartable(f"cannot start {target}: {name} has no such class; it has: {_startable_classes(module)}")
 
 
 def _startable_classes(module: ModuleType) -> str:
-    """The names of a module's classes that could be asked for."""
+    """The names of the module's classes that have a `run`, separated by commas."""
     classes = inspect.getmembers(module, inspect.isclass)
     names = [name for name, cls in classes if cls.__module__ == module.__name__ and callable(getattr(cls, "run", None))]
     return ", ".join(names) or "none"
 
 
 def _log_to_stdout() -> None:
-    """One line per event, UTC, never held back in a buffer: after a crash the last lines are the ones that matter."""
+    """Log to stdout: one line per event, UTC, unbuffered, because after a crash the last lines matter most."""
     logging.Formatter.converter = time.gmtime
     logging.basicConfig(
         stream=sys.stdout, level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s"

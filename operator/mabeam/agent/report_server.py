@@ -1,7 +1,7 @@
-"""The report: the agent's answers, served as OpenMetrics text at /metrics.
+"""The report server: the agent's samples as OpenMetrics text at /metrics.
 
-Reachable by whoever reaches the pod, so it does one thing only: no other path, no other method, no body read, a bound
-on the time and on the number of connections. Nothing here is logged per request; a scrape every few seconds is no news.
+Whoever reaches the pod reaches this server, so it serves one path and one method, reads no body, and bounds the time and
+the number of connections. Requests are not logged: there is one every few seconds.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ from prometheus_client.registry import Collector
 from mabeam.agent.samples import Family
 
 MAX_CONNECTIONS = 8
-# The operator gives a scrape one second. Whoever is slower than this is not the operator.
+# The operator allows one second for a read. A slower client is not the operator.
 CONNECTION_SECONDS = 3.0
-# What the operator reads at most. A larger report is dropped whole, so its author has to be told.
+# The operator drops a larger report whole, so its author gets a warning.
 MAX_REPORT_BYTES = 64 * 1024
 
 Families = Iterable[tuple[str, Family, list[tuple[dict[str, str], float]]]]
@@ -34,8 +34,8 @@ log = logging.getLogger("mabeam.agent")
 
 
 def exposition(families: Callable[[], Families]) -> Callable[[], bytes]:
-    """A function that renders the families of the moment as OpenMetrics text, closed by `# EOF`."""
-    # A registry of its own: the default one would add samples about the process, which are not part of the contract.
+    """A function that renders the current families as OpenMetrics text, ending with `# EOF`."""
+    # A separate registry: the default one adds samples about the process, which are not part of the contract.
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Collector(families))
 
@@ -61,7 +61,7 @@ class _Collector(Collector):
 
 
 class ReportServer:
-    """Serves the report on a daemon thread while used as a context manager. Port 0 takes any free one."""
+    """Serves the report on a daemon thread, as a context manager. Port 0: any free port."""
 
     def __init__(self, port: int, families: Callable[[], Families]) -> None:
         self.port = port
@@ -85,7 +85,7 @@ class ReportServer:
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
     block_on_close = False
-    # With the default of 5 a small burst overflows the backlog, and TCP tries again only after a second.
+    # The default of 5 overflows in a small burst, and TCP retries only after a second.
     request_queue_size = 4 * MAX_CONNECTIONS
 
     def __init__(self, port: int, render: Callable[[], bytes]) -> None:
@@ -99,20 +99,20 @@ class _Server(ThreadingHTTPServer):
         super().__init__(("::" if both else "0.0.0.0", port), _Request)  # noqa: S104  (scraped at the pod's IP)
 
     def serve(self) -> None:
-        """Answer until the end. Not serve_forever: that wakes up several times a second to ask whether it may go on."""
+        """Handle requests until `end`. Not `serve_forever`, which wakes up twice a second to check whether it has to stop."""
         while not self._ending:
             self.handle_request()
         self.server_close()
 
     def end(self) -> None:
-        """Let `serve` return: a socket that listens no more wakes whoever waits for it."""
+        """Make `serve` return: shutting the listening socket down wakes the thread that waits for it."""
         self._ending = True
-        # Where the system refuses (macOS does), the thread is a daemon and ends with the process.
+        # Where the system refuses (macOS does), the daemon thread ends with the process.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
     def report(self) -> bytes:
-        """The report of this moment."""
+        """The current report; the first one that is too large is logged."""
         body = self._render()
         if len(body) > MAX_REPORT_BYTES and not self._warned_too_large:
             self._warned_too_large = True

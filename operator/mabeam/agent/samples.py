@@ -1,7 +1,7 @@
-"""SampleStore: everything an agent says back, kept as the samples that will be scraped.
+"""The samples of an agent's report: preferences, bids, votes, acknowledgements, performance and progress.
 
-One store for all of it, because a report is a set of samples and nothing more. Each method takes the lock once, so a
-scrape sees a preference together with its weight or not at all.
+A report is a set of samples, so one store holds them all. Each method takes the lock once, so that a read sees a preference
+and its weight together or neither.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
-# The operator reads at most this many series of a report; saying so here, where the agent can still act, beats
-# losing the report there.
+# The operator reads at most this many series of a report. An error here, where the agent can react, is better than a
+# report that is dropped there.
 MAX_SERIES = 512
 MAX_LABEL_LENGTH = 256
 
@@ -38,12 +38,12 @@ FAMILIES: Mapping[str, Family] = {
     "mabeam_refused": Family("gauge", "A directive refused; an empty variable refuses the whole generation."),
     "mabeam_progress": Family("counter", "Units of work done."),
     "mabeam_waiting_until_seconds": Family("gauge", "No progress is due before this Unix time."),
-    "mabeam_directives_malformed": Family("counter", "Directives files that could not be understood."),
+    "mabeam_directives_malformed": Family("counter", "Directives files that could not be parsed."),
 }
 
 
 class SampleStore:
-    """What this agent has said so far. Safe to use from any thread."""
+    """The current samples of one agent. Safe to use from any thread."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
@@ -55,9 +55,9 @@ class SampleStore:
         self._waits: dict[object, float] = {}
 
     def families(self) -> list[tuple[str, Family, list[tuple[dict[str, str], float]]]]:
-        """Every family that has samples, with them, as of one moment."""
+        """Every family that has samples, with its samples as (labels, value), as of one moment."""
         with self._lock:
-            self._settle_waits()
+            self._drop_expired_waits()
             return [
                 (name, FAMILIES[name], [(dict(labels), value) for labels, value in samples.items()])
                 for name, samples in self._samples.items()
@@ -65,7 +65,7 @@ class SampleStore:
             ]
 
     def last_report(self) -> dict[str, Any]:
-        """The answers that still mean something when the process is gone."""
+        """The samples that keep their meaning after the process ended: generation, progress, performance by metric."""
         with self._lock:
             performance = {
                 dict(labels).get("metric", ""): value for labels, value in self._samples["mabeam_performance"].items()
@@ -78,21 +78,21 @@ class SampleStore:
             }
 
     def applied(self, generation: int) -> None:
-        """Say that a generation is in force; refusals of other generations have served their purpose and go."""
+        """Record a generation as applied; refusals of other generations are removed."""
         with self._lock:
-            self._forget_refusals_except(generation)
+            self._drop_refusals_except(generation)
             self._samples["mabeam_applied_generation"][()] = float(generation)
 
     def refuse(self, generation: int, variable: str, reason: str) -> None:
-        """Say that a generation, or one variable of it, will not be applied."""
-        # The reason is often an exception's text: shortened rather than rejected, so that refusing never fails.
+        """Record the refusal of a generation or, with `variable`, of one directive of it."""
+        # The reason is often an exception's text: it is truncated, so that refusing never fails.
         labels = _labels(variable=variable, generation=str(generation), reason=reason[:MAX_LABEL_LENGTH])
         with self._lock:
-            self._forget_refusals_except(generation)
+            self._drop_refusals_except(generation)
             self._replace("mabeam_refused", {labels: 1.0}, "variable", variable)
 
     def prefer(self, variable: str, value: float | str | Mapping[str, float], weight: float | None) -> None:
-        """Say what a variable should be. Replaces the earlier preference whole, its weight too."""
+        """Record an offer for a variable. It replaces the earlier one, including its weight."""
         name = _name("variable", variable)
         wanted: dict[Labels, float] = {}
         if isinstance(value, str):
@@ -109,73 +109,73 @@ class SampleStore:
             self._replace("mabeam_preference_weight", weighed, "variable", name)
 
     def bid(self, variable: str, amount: float) -> None:
-        """Say what deciding a variable is worth."""
+        """Record a bid for deciding a variable."""
         name = _name("variable", variable)
         with self._lock:
             self._replace("mabeam_bid", {_labels(variable=name): _amount("bid", amount)}, "variable", name)
 
     def withdraw(self, variable: str) -> None:
-        """Take back the preference, its weight and the bid for a variable."""
+        """Remove the preference, its weight and the bid for a variable."""
         with self._lock:
             for family in ("mabeam_preference", "mabeam_preference_weight", "mabeam_bid"):
                 self._replace(family, {}, "variable", variable)
 
     def vote(self, proposal: str, choice: str) -> None:
-        """Say yes, no or something else to a proposal. The last word counts."""
+        """Record a vote on a proposal. The last vote counts."""
         name = _name("proposal", proposal)
         cast = {_labels(proposal=name, choice=_name("choice", choice)): 1.0}
         with self._lock:
             self._replace("mabeam_vote", cast, "proposal", name)
 
     def close_votes(self, proposals: Iterable[str]) -> None:
-        """Drop the votes on proposals that are over."""
+        """Remove the votes on closed proposals."""
         with self._lock:
             for proposal in proposals:
                 self._replace("mabeam_vote", {}, "proposal", proposal)
 
     def perform(self, value: float, metric: str) -> None:
-        """Say how well it goes, by the primary metric (no name) or by a named one."""
+        """Record performance by the primary metric (no name) or by a named one."""
         labels = _labels(metric=_name("metric", metric)) if metric else ()
         with self._lock:
             self._add("mabeam_performance", labels, _finite("performance", value))
 
     def progress(self, steps: float) -> None:
-        """Count work done."""
+        """Add to the progress counter."""
         done = _amount("steps", steps)
         with self._lock:
             self._samples["mabeam_progress"][()] += done
 
     def malformed(self) -> None:
-        """Count a directives file that could not be understood."""
+        """Count a directives file that could not be parsed."""
         with self._lock:
             self._samples["mabeam_directives_malformed"][()] += 1
 
     def wait(self, seconds: float) -> object:
-        """A token for a wait that begins now; the report shows the latest end of all waits that are still on."""
+        """A token for a wait that begins now; the report shows the latest end of all open waits."""
         token = object()
         until = self._clock() + _amount("seconds", seconds)
         with self._lock:
-            self._settle_waits()
+            self._drop_expired_waits()
             self._waits[token] = until
         return token
 
     def end_wait(self, token: object) -> None:
-        """End a wait early; one that is over already is no error."""
+        """End a wait; ending one that is over already is no error."""
         with self._lock:
             self._waits.pop(token, None)
 
-    def _settle_waits(self) -> None:
+    def _drop_expired_waits(self) -> None:
         now = self._clock()
         self._waits = {token: until for token, until in self._waits.items() if until > now}
         self._samples["mabeam_waiting_until_seconds"] = {(): max(self._waits.values())} if self._waits else {}
 
-    def _forget_refusals_except(self, generation: int) -> None:
+    def _drop_refusals_except(self, generation: int) -> None:
         kept = ("generation", str(generation))
         refused = self._samples["mabeam_refused"]
         self._samples["mabeam_refused"] = {labels: one for labels, one in refused.items() if kept in labels}
 
     def _replace(self, family: str, samples: Mapping[Labels, float], label: str, value: str) -> None:
-        """Put these samples in the place of all that carry the label: an answer never leaves its predecessor behind."""
+        """Replace all samples of the family that carry this label value by `samples`; all or nothing."""
         before = self._samples[family]
         self._samples[family] = {labels: sample for labels, sample in before.items() if (label, value) not in labels}
         try:
@@ -197,7 +197,7 @@ def _labels(**labels: str) -> Labels:
 
 
 def _name(field: str, text: str) -> str:
-    """The text, if it can stand as a label; raises ValueError naming the field otherwise."""
+    """The text, if it is a valid label value; raises ValueError naming the field otherwise."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_LABEL_LENGTH:
         raise ValueError(f"{field} must be a text of 1 to {MAX_LABEL_LENGTH} characters, got {text!r:.80}")
     return text
@@ -205,8 +205,8 @@ def _name(field: str, text: str) -> str:
 
 def _finite(field: str, value: float) -> float:
     """The value as a float; raises ValueError naming the field when it is no finite number."""
-    # A sample that is not finite would be dropped far away, in the operator: the mistake is told where it was made.
-    # Anything that knows itself as a float will do: the scalars of numerical libraries are not Python floats.
+    # The operator would drop a sample that is not finite: the error is raised where the mistake was made.
+    # Any SupportsFloat is accepted: the scalars of numerical libraries are not Python floats.
     if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not math.isfinite(float(value)):
         raise ValueError(f"{field} must be a finite number, got {value!r}")
     return float(value)

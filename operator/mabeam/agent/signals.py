@@ -1,9 +1,9 @@
-"""Termination: SIGTERM and SIGINT become one call, made from an ordinary thread.
+"""SIGTERM and SIGINT turned into one call on an ordinary thread.
 
-A Python signal handler runs in the main thread between two instructions, perhaps while that thread holds the lock of
-the very event the handler wants to set: a rare deadlock, and a lost shutdown. So the handler does nothing. The
-interpreter's own C handler writes the signal's number into a pipe, even while the main thread is inside a long call,
-and a thread that reads the pipe does the work.
+A Python signal handler runs in the main thread between two instructions, perhaps while that thread holds the lock of the
+event that the handler wants to set: a rare deadlock. So the handler does nothing. The interpreter's C handler writes the
+signal's number into a pipe (`signal.set_wakeup_fd`), even during a long call in the main thread, and a thread that reads
+the pipe makes the call.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def on_termination(callback: Callable[[], None]) -> Iterator[None]:
         return
     interrupts = 0
 
-    def quiet(number: int, frame: FrameType | None) -> None:
-        # Somebody at a terminal who asks twice does not want to wait for the graceful end.
+    def ignore_first(number: int, frame: FrameType | None) -> None:
+        # A second Ctrl-C at a terminal: do not wait for the graceful end.
         nonlocal interrupts
         interrupts += number == signal.SIGINT
         if interrupts > 1:
@@ -41,7 +41,7 @@ def on_termination(callback: Callable[[], None]) -> Iterator[None]:
     thread = threading.Thread(target=_listen, args=(reading, callback), name="mabeam-termination", daemon=True)
     thread.start()
     before_fd = signal.set_wakeup_fd(writing, warn_on_full_buffer=False)
-    before = {number: signal.signal(number, quiet) for number in SIGNALS}
+    before = {number: signal.signal(number, ignore_first) for number in SIGNALS}
     try:
         yield
     finally:
@@ -56,7 +56,7 @@ def _listen(reading: int, callback: Callable[[], None]) -> None:
     """Call back at the first of our signals; end when the pipe is closed."""
     called = False
     with open(reading, "rb", buffering=0) as pipe:
-        # Other handlers of the program, for SIGCHLD say, are heard here too.
+        # Signals of other handlers, such as SIGCHLD, are written to the pipe too.
         while received := pipe.read(64):
             if not called and any(number in SIGNALS for number in received):
                 called = True

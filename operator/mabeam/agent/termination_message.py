@@ -1,7 +1,7 @@
-"""Last words: what a process leaves behind for whoever asks why it ended.
+"""The container's termination message: the last report as one line of JSON, then the reason as the last line.
 
-The kubelet keeps them in the pod's status (`containerStatuses[].state.terminated.message`), where they are still read
-when the process and its report are gone: the last report as one line of JSON, then the reason as the last line.
+The kubelet copies it to the pod's status (`containerStatuses[].state.terminated.message`), where the operator reads it
+after the process and its report are gone.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-# What Kubernetes calls `terminationMessagePath`, and its default.
+# The container's `terminationMessagePath`, and its default.
 VARIABLE = "MABEAM_TERMINATION_MESSAGE_PATH"
 DEFAULT_PATH = "/dev/termination-log"
 
@@ -23,24 +23,24 @@ MAX_REASON_BYTES = 1000
 
 
 def write(environ: Mapping[str, str], reason: str, report: Mapping[str, Any] | None = None) -> None:
-    """Write the last words; nothing happens where nobody collects them."""
+    """Write the message; without effect where the kubelet made no file for it."""
     line = one_line(reason).encode(errors="replace")[:MAX_REASON_BYTES].decode(errors="ignore")
     lines = [as_json(report), line] if report is not None else [line]
     path = environ.get(VARIABLE) or DEFAULT_PATH
-    # The kubelet made the file: where there is none this is no container, and none should appear. Whatever goes wrong
-    # here, the exit code must still be the one that `run` earned.
+    # The kubelet creates the file; outside a container there is none, and none is created. An error here must not change
+    # the exit code.
     with contextlib.suppress(OSError):
         file = os.open(path, os.O_WRONLY | os.O_TRUNC)
-        with open(file, "w", encoding="utf-8") as words:
-            words.write("\n".join(lines) + "\n")
+        with open(file, "w", encoding="utf-8") as message:
+            message.write("\n".join(lines) + "\n")
 
 
 def one_line(text: str) -> str:
-    """The text on one line: an exception's may have many."""
+    """The text on one line."""
     return " ".join(text.split())
 
 
 def as_json(report: Mapping[str, Any]) -> str:
-    """The report as one line; without its named metrics when they are too many to be kept."""
+    """The report as one line of JSON; without its named metrics when it would be longer than the kubelet keeps."""
     line = json.dumps(report)
     return line if len(line) <= MAX_REPORT_BYTES else json.dumps({**report, "metrics": {}})

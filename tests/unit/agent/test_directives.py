@@ -370,7 +370,7 @@ def test_a_coordinator_whose_successor_is_known_is_refused_and_the_successor_sta
     eventually(lambda: applied(agent) == 1)
     mount.tell(2, **elected("old", 1), parameters={"temperature": 9})
     eventually(lambda: "mabeam_refused" in samples(agent))
-    refusal = (("generation", "2"), ("reason", "term 1 is over: term 2 is known here"), ("variable", ""))
+    refusal = (("generation", "2"), ("reason", "term 1 is over: term 2 has begun"), ("variable", ""))
     assert samples(agent)["mabeam_refused"] == {refusal: 1}
     assert (applied(agent), agent.coordinator, agent.directives.parameters) == (1, Coordinator("a", 2), {})
     mount.tell(3, **elected("a", 2))
