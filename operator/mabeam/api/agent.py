@@ -22,7 +22,7 @@ from mabeam.api.base import (
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.pod_template import PodTemplate
 
-# No more pods of one agent, whoever asks for them.
+# The most replicas of one agent, from a spec or from a directive.
 MAX_REPLICAS: Final = 100
 
 
@@ -46,7 +46,7 @@ class RestartStrategy(StrEnum):
 
 
 class SupervisionStrategy(StrEnum):
-    """OTP supervisor strategies: whom a failure takes along."""
+    """OTP supervisor strategies: which siblings a failure restarts too."""
 
     ONE_FOR_ONE = "OneForOne"
     ONE_FOR_ALL = "OneForAll"
@@ -61,7 +61,7 @@ class ShutdownPolicy(StrEnum):
 
 
 class RecoveryStrategy(StrEnum):
-    """How a failed pod comes back."""
+    """How a failed pod is replaced."""
 
     RESTART = "Restart"
     RESCHEDULE = "Reschedule"
@@ -69,7 +69,7 @@ class RecoveryStrategy(StrEnum):
 
 
 class ExitCodeAction(StrEnum):
-    """What an abnormal exit with that code leads to, instead of a counted restart; after Job's `podFailurePolicy`."""
+    """What follows an abnormal exit with that code, instead of a counted restart; after Job's `podFailurePolicy`."""
 
     IGNORE = "Ignore"
     PARK = "Park"
@@ -83,14 +83,14 @@ class MigrationStrategy(StrEnum):
 
 
 class AgentEscalationPolicy(StrEnum):
-    """What an exhausted budget does. Ignore is not offered: a budget that is ignored is none."""
+    """What follows an exhausted budget. There is no Ignore: an ignored budget is no budget."""
 
     STOP = "Stop"
     ESCALATE = "Escalate"
 
 
 class ReportSource(StrEnum):
-    """Where an agent's reports are read."""
+    """From where an agent's reports are read."""
 
     POD = "Pod"
     PROMETHEUS = "Prometheus"
@@ -98,7 +98,7 @@ class ReportSource(StrEnum):
 
 
 class NetworkPriority(StrEnum):
-    """Becomes bandwidth annotations on the pod."""
+    """Bandwidth of the pod, set by annotations on it."""
 
     LOW = "Low"
     NORMAL = "Normal"
@@ -106,7 +106,7 @@ class NetworkPriority(StrEnum):
 
 
 class ConflictResolver(StrEnum):
-    """Which variable an agent obeys when two tell it different things."""
+    """How a conflict is resolved when two variables give one agent different directives."""
 
     PRIORITY_BASED = "PriorityBased"
     COMPROMISE = "Compromise"
@@ -133,33 +133,41 @@ class Backoff(KubeModel):
     factor: Annotated[
         float,
         Field(ge=1, le=100, allow_inf_nan=False),
-        Field(description="By how much each delay is longer than the one before."),
+        Field(description="Factor between one delay and the next."),
     ] = 2
     max_seconds: Annotated[
         float, Field(ge=0, le=86_400, allow_inf_nan=False), Field(description="The longest delay.")
     ] = 60
     jitter: Annotated[
-        float, Field(ge=0, le=1, allow_inf_nan=False, description="Share of the delay it may vary by, either way.")
+        float,
+        Field(
+            ge=0, le=1, allow_inf_nan=False, description="Share by which a delay varies at random, in either direction."
+        ),
     ] = 0.2
     reset_after_seconds: Annotated[
         float,
         Field(
-            ge=0, le=86_400, allow_inf_nan=False, description="Health after which the next restart is immediate again."
+            ge=0,
+            le=86_400,
+            allow_inf_nan=False,
+            description="Seconds of healthy running after which the next restart is immediate again.",
         ),
     ] = 300
 
 
 class ExitCodeRule(KubeModel):
-    """What exits with these codes mean, when that is not a failure like any other."""
+    """The action for abnormal exits with these codes, when they are not ordinary failures."""
 
     codes: Annotated[
-        tuple[Annotated[int, Field(ge=1, le=255)], ...], Field(min_length=1, max_length=32, json_schema_extra=LIST_SET)
+        tuple[Annotated[int, Field(ge=1, le=255)], ...],
+        Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
+        Field(description="The exit codes that the rule is for."),
     ]
     action: Annotated[
         ExitCodeAction,
         Field(
-            description="Ignore: restarted, if the restart strategy restarts, but not counted. Park: no restart would help, "
-            "so the budget is spent at once."
+            description="Ignore: restarted if the restart strategy says so, but not counted. Park: parked at once, "
+            "because a restart would not help."
         ),
     ]
 
@@ -175,26 +183,33 @@ class AgentFaultTolerance(KubeModel):
         Field(
             ge=1,
             le=604_800,
-            description="The budget's sliding window. Under Supervisors budgets multiply: at worst an agent restarts "
-            "`maxFailures` times for each restart that the Supervisors above allow (`worstCaseRestarts` in their status).",
+            description="The budget's sliding window, in seconds. Under Supervisors budgets multiply: in the worst "
+            "case an agent restarts `maxFailures` times for each restart that the Supervisors above allow "
+            "(`status.worstCaseRestarts`).",
         ),
     ] = 60
     recovery_strategy: Annotated[
         RecoveryStrategy,
         Field(
-            description="How a failed pod comes back: as it was, away from the node on which it failed, or without the "
-            "directives that came since the agent was last healthy for `backoff.resetAfterSeconds`."
+            description="How a failed pod is replaced. Restart: by the same pod. Reschedule: on another node. "
+            "RestoreLastGood: without the directives that arrived since the agent was last healthy for "
+            "`backoff.resetAfterSeconds`."
         ),
     ] = RecoveryStrategy.RESTART
     escalation_policy: Annotated[
         AgentEscalationPolicy,
-        Field(description="What an exhausted budget does: park the agent, or be a death for its Supervisor to handle."),
+        Field(
+            description="What follows an exhausted budget. Stop: the agent is parked. Escalate: its Supervisor treats "
+            "it as a failed child."
+        ),
     ] = AgentEscalationPolicy.STOP
     backoff: Backoff = Backoff()
     probe_after_seconds: Annotated[
         int | None,
         Field(
-            ge=1, le=604_800, description="A parked agent is tried once more after so long; one failure parks it again."
+            ge=1,
+            le=604_800,
+            description="Seconds after which a parked agent is started once more on trial; one failure parks it again.",
         ),
     ] = None
     progress_timeout_seconds: Annotated[
@@ -202,25 +217,30 @@ class AgentFaultTolerance(KubeModel):
         Field(
             ge=1,
             le=604_800,
-            description="A process whose reported progress stands still for so long, and that does not wait, has failed (Hang).",
+            description="Seconds without reported progress, and without an announced wait, after which a process "
+            "counts as failed (Hang).",
         ),
     ] = None
     exit_code_rules: Annotated[
         tuple[ExitCodeRule, ...],
         Field(
             max_length=16,
-            description="Abnormal exits that are judged by their code; the first rule that names it holds.",
+            description="Actions for abnormal exits by exit code; the first rule that lists the code applies.",
         ),
     ] = ()
 
 
 class ResourceBounds(KubeModel):
-    """What ResourceAllocation may do with one resource."""
+    """The bounds within which a ResourceAllocation allocates one resource."""
 
-    resource: Annotated[str, Field(max_length=63, min_length=1)]
-    min: Annotated[Quantity | None, Field(description="The least one replica may get; default 0.")] = None
-    max: Annotated[Quantity | None, Field(description="The most one replica may get.")] = None
-    weight: Annotated[NonNegative, Field(description="Its share against the others'.")] = 1
+    resource: Annotated[
+        str,
+        Field(max_length=63, min_length=1),
+        Field(description="Name of the resource: cpu, memory, or one of your own."),
+    ]
+    min: Annotated[Quantity | None, Field(description="The least that one replica gets; default 0.")] = None
+    max: Annotated[Quantity | None, Field(description="The most that one replica gets.")] = None
+    weight: Annotated[NonNegative, Field(description="Weight of this agent when the resource is divided.")] = 1
 
 
 ResourceList = Annotated[dict[Annotated[str, Field(max_length=253)], Quantity], Field(max_length=32)]
@@ -229,36 +249,47 @@ ResourceList = Annotated[dict[Annotated[str, Field(max_length=253)], Quantity], 
 class AgentResources(KubeModel):
     """Requests and limits of the agent's main container."""
 
-    requests: ResourceList | None = None
-    limits: ResourceList | None = None
+    requests: Annotated[ResourceList | None, Field(description="Requested amounts, as in a container of a Pod.")] = None
+    limits: Annotated[ResourceList | None, Field(description="Limits, as in a container of a Pod.")] = None
     bounds: Annotated[
-        tuple[ResourceBounds, ...] | None, Field(max_length=32, json_schema_extra=list_map("resource"))
+        tuple[ResourceBounds, ...] | None,
+        Field(max_length=32, json_schema_extra=list_map("resource")),
+        Field(
+            description="Per resource: the least and the most that a ResourceAllocation may allocate, and the weight."
+        ),
     ] = None
     cpu_weight: Annotated[
         float | None,
         Field(ge=0, le=10_000, allow_inf_nan=False),
         Field(
-            description="Its weight where a ResourceAllocation divides cpu; the kubelet's cpu.weight follows the request."
+            description="Weight of this agent when a ResourceAllocation divides cpu; the kernel's cpu.weight follows "
+            "from the request."
         ),
     ] = None
     network_priority: Annotated[
         NetworkPriority | None,
-        Field(description="Bandwidth of its pods, where the network plug-in heeds it: 10M, 100M or 1G each way."),
+        Field(
+            description="Bandwidth of its pods in each direction, if the network plug-in supports it: 10M, 100M or 1G."
+        ),
     ] = None
 
 
 class Interface(KubeModel):
-    """One port on which the agent can be spoken to."""
+    """One port on which the agent listens."""
 
-    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=15)]
-    port: Annotated[int, Field(ge=1, le=65_535)]
-    protocol: Literal["TCP", "UDP", "SCTP"] = "TCP"
+    name: Annotated[str, Field(pattern=DNS_LABEL, max_length=15), Field(description="Name of the container port.")]
+    port: Annotated[int, Field(ge=1, le=65_535), Field(description="Number of the container port.")]
+    protocol: Annotated[Literal["TCP", "UDP", "SCTP"], Field(description="Protocol of the port.")] = "TCP"
 
 
 class AgentCommunication(KubeModel):
-    """How others reach the agent."""
+    """How other pods reach the agent."""
 
-    interfaces: Annotated[tuple[Interface, ...], Field(max_length=16, json_schema_extra=list_map("name"))] = ()
+    interfaces: Annotated[
+        tuple[Interface, ...],
+        Field(max_length=16, json_schema_extra=list_map("name")),
+        Field(description="Ports on which the agent listens; they become ports of the main container."),
+    ] = ()
 
 
 class Reports(KubeModel):
@@ -267,20 +298,29 @@ class Reports(KubeModel):
     source: Annotated[
         ReportSource,
         Field(
-            description="Pod: the process's own page. Prometheus: the same samples in the operator's Prometheus, which "
-            "scraped them. None: nowhere."
+            description="Pod: from the process, over HTTP. Prometheus: the same samples from the operator's "
+            "Prometheus, which scraped them. None: not at all."
         ),
     ] = ReportSource.POD
-    port: Annotated[int, Field(ge=1, le=65_535)] = REPORT_PORT
-    path: Annotated[str, Field(max_length=256, pattern=r"^/[^?#\s]*$")] = REPORT_PATH
-    period_seconds: Annotated[int, Field(ge=1, le=3600)] = 5
+    port: Annotated[
+        int,
+        Field(ge=1, le=65_535),
+        Field(description="Port on which the process serves its report; passed to it as MABEAM_REPORT_PORT."),
+    ] = REPORT_PORT
+    path: Annotated[
+        str, Field(max_length=256, pattern=r"^/[^?#\s]*$"), Field(description="HTTP path of the report.")
+    ] = REPORT_PATH
+    period_seconds: Annotated[
+        int, Field(ge=1, le=3600), Field(description="Seconds between two reads of the report.")
+    ] = 5
     query: Annotated[
         str | None,
         Field(
             min_length=1,
             max_length=4096,
-            description="PromQL for the source Prometheus, where the operator allows it; default: the contract's samples of "
-            "the agent's pods. $namespace, $agent and $pod stand for the names, $pod for use with =~.",
+            description="PromQL for the source Prometheus, where the operator allows it; default: the contract's "
+            "samples of the agent's pods. $namespace, $agent and $pod stand for the names, $pod for use "
+            "with =~.",
         ),
     ] = None
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -289,7 +329,7 @@ class Reports(KubeModel):
             "`query` goes with the source Prometheus",
             lambda reports: reports.query is None or reports.source is ReportSource.PROMETHEUS,
         ),
-        # `port` is the process's own affair too: it is told to the pod, and Prometheus scrapes it there.
+        # `port` also goes with Prometheus: it is passed to the process, and Prometheus scrapes it there.
         Rule(
             f"!has(self.path) || self.path == '{REPORT_PATH}' || !has(self.source) || self.source != 'Prometheus'",
             "`path` goes with the source Pod; with Prometheus it is in the scrape configuration",
@@ -299,17 +339,17 @@ class Reports(KubeModel):
 
 
 class Preference(KubeModel):
-    """What the agent wants of a variable, as long as its own report does not say otherwise."""
+    """The agent's standing offer for a variable; a preference in its report replaces it."""
 
     variable: Annotated[ObjectName, Field(description="The name of the variable.")]
-    value: Annotated[JsonValue, Field(description="The value the agent would choose.")] = None
+    value: Annotated[JsonValue, Field(description="The offered value.")] = None
     weight: Annotated[
-        float | None, Field(ge=0, le=1e9, allow_inf_nan=False), Field(description="How much that counts; default 1.")
+        float | None, Field(ge=0, le=1e9, allow_inf_nan=False), Field(description="Weight of the offer; default 1.")
     ] = None
     bid: Annotated[
         float | None,
         Field(ge=0, le=1e9, allow_inf_nan=False),
-        Field(description="What the agent would pay for it in an auction."),
+        Field(description="Bid in an auction."),
     ] = None
     vote: Annotated[
         Literal["Yes", "No", "Abstain"] | None, Field(description="Its vote on every proposal of the variable.")
@@ -317,9 +357,11 @@ class Preference(KubeModel):
 
 
 class AgentSpec(KubeModel):
-    """What the user wants: exactly one of `module` (with `image`) or `template`, and by which OTP rules it is supervised."""
+    """What to run (`module` with `image`, or `template`), and by which of OTP's rules it is supervised."""
 
-    role: Annotated[AgentRole, Field(description="What the agent is for; told to the process.")] = AgentRole.EXECUTOR
+    role: Annotated[AgentRole, Field(description="Role of the agent; the process gets it as MABEAM_ROLE.")] = (
+        AgentRole.EXECUTOR
+    )
     custom_role: Annotated[
         str | None,
         Field(pattern=r"^[A-Za-z][A-Za-z0-9-]*$", max_length=63),
@@ -328,7 +370,7 @@ class AgentSpec(KubeModel):
     capabilities: Annotated[
         tuple[Annotated[str, Field(max_length=63, min_length=1)], ...],
         Field(max_length=64, json_schema_extra=LIST_SET),
-        Field(description="What the agent can do, for selection to ask for."),
+        Field(description="What the agent can do; an AgentSelection can require it."),
     ] = ()
     module: Annotated[
         str | None,
@@ -357,13 +399,14 @@ class AgentSpec(KubeModel):
     ] = DesiredState.RUNNING
     supervisor: Annotated[
         ObjectName | None,
-        Field(description="The Supervisor that lists the agent as a child: hold until it says start."),
+        Field(description="The Supervisor that lists this agent as a child; the agent waits until that one starts it."),
     ] = None
     restart_strategy: Annotated[
         RestartStrategy,
         Field(json_schema_extra={CRD_DEFAULT: True}),
         Field(
-            description="Which exits are followed by a restart: all (Permanent), abnormal ones (Transient), none (Temporary)."
+            description="Which exits are followed by a restart: every one (Permanent), abnormal ones (Transient), "
+            "none (Temporary)."
         ),
     ] = RestartStrategy.PERMANENT
     normal_exit_codes: Annotated[
@@ -371,20 +414,24 @@ class AgentSpec(KubeModel):
         Field(max_length=32, json_schema_extra=LIST_SET, description="Exit codes that are normal besides 0."),
     ] = ()
     start_timeout_seconds: Annotated[
-        int, Field(ge=1, le=86_400), Field(description="From being scheduled to being started; later is a failure.")
+        int,
+        Field(ge=1, le=86_400),
+        Field(description="Seconds from being scheduled until the main container runs; a longer start is a failure."),
     ] = 300
     supervision_strategy: Annotated[
         SupervisionStrategy,
         Field(
-            description="Whom a failing replica takes along: nobody, those after it, all. The latter two start in order, "
-            "each when the one before is ready, and stop in reverse."
+            description="Which other replicas a failure restarts: none (OneForOne), those with higher ordinals "
+            "(RestForOne), all (OneForAll). The latter two start in order, each after the one before is "
+            "ready, and stop in reverse."
         ),
     ] = SupervisionStrategy.ONE_FOR_ONE
     migration_strategy: Annotated[
         MigrationStrategy,
         Field(
-            description="How a replica moves to another node: the old pod ends first, or (MakeBeforeBreak) serves until the "
-            "new one is ready. The latter needs several replicas that are OneForOne: a single one must never run twice."
+            description="How a replica moves to another node. BreakBeforeMake: the old pod ends first. "
+            "MakeBeforeBreak: it runs until the new one is ready; this needs several replicas that are "
+            "OneForOne, for a single one must never run twice."
         ),
     ] = MigrationStrategy.BREAK_BEFORE_MAKE
     shutdown: Annotated[Shutdown, Field(description="How a pod is stopped.")] = Shutdown()
@@ -393,23 +440,27 @@ class AgentSpec(KubeModel):
         Field(description="The restart budget: more than `maxFailures` within `failureWindowSeconds` parks the agent."),
     ] = AgentFaultTolerance()
     resources: Annotated[AgentResources | None, Field(description="Requests and limits of the main container.")] = None
-    communication: Annotated[
-        AgentCommunication | None, Field(description="The ports on which the agent can be spoken to.")
-    ] = None
+    communication: Annotated[AgentCommunication | None, Field(description="The ports on which the agent listens.")] = (
+        None
+    )
     reports: Annotated[
-        Reports | None, Field(description="Where the process answers; `module` agents report by default.")
+        Reports | None, Field(description="From where the report is read; agents with `module` report by default.")
     ] = None
     preferences: Annotated[
         tuple[Preference, ...],
         Field(max_length=64, json_schema_extra=list_map("variable")),
-        Field(description="What the agent wants of variables; its own reports, when present, win."),
+        Field(
+            description="The agent's standing offers for variables; a preference in its report replaces the one for "
+            "that variable."
+        ),
     ] = ()
     conflict_resolution: Annotated[
         str,
         Field(max_length=63, min_length=1),
         Field(
-            description="What is obeyed when variables say different things: the one of higher priority, a mean weighted by "
-            "priority, what the elected leader of their agents wants; or a plug-in."
+            description="Which directive is in force when variables contradict each other. PriorityBased: that of the "
+            "higher priority. Compromise: the mean weighted by priority. LeaderElection: the choice of an "
+            "elected agent. Or a plug-in's name."
         ),
     ] = ConflictResolver.PRIORITY_BASED
     rules: ClassVar[tuple[Rule, ...]] = (
@@ -432,7 +483,7 @@ class AgentSpec(KubeModel):
 
     @property
     def role_name(self) -> str:
-        """The role as agents are told it."""
+        """The role as the process gets it: `customRole`, if set."""
         return self.custom_role or self.role.value
 
 
@@ -459,12 +510,12 @@ class Agent(KubeModel):
 
     @property
     def wanted_state(self) -> DesiredState:
-        """Whether it is to run, directives counted in."""
+        """The desired state after directives."""
         effective = self.status.effective
         return self.spec.desired_state if effective is None else effective.desired_state
 
     @property
     def wanted_replicas(self) -> int:
-        """How many replicas it is to have, directives counted in."""
+        """The desired number of replicas after directives."""
         effective = self.status.effective
         return self.spec.replicas if effective is None else effective.replicas

@@ -1,4 +1,4 @@
-"""The status of an Agent: what was decided and seen; one writer, one write a pass, only on change."""
+"""The status of an Agent, written by the operator once per pass and only on change."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -18,7 +18,7 @@ class DesiredState(StrEnum):
 
 
 class AgentState(StrEnum):
-    """What the agent is, in one word."""
+    """The state of an agent."""
 
     REGISTERED = "Registered"
     STARTING = "Starting"
@@ -30,7 +30,7 @@ class AgentState(StrEnum):
 
 
 class FailureCause(StrEnum):
-    """Why a pod ended, as the ledger tells it."""
+    """Why a pod ended, as recorded in the ledger of failures."""
 
     NORMAL_EXIT = "NormalExit"
     CRASH = "Crash"
@@ -46,27 +46,36 @@ class FailureCause(StrEnum):
 
 
 class PodRecord(StatusModel):
-    """One ordinal's incarnation: the number is the intent, the rest what was seen of it."""
+    """The current pod of one ordinal: `incarnation` is the intent, the other fields are observations."""
 
-    ordinal: Annotated[int, Field(ge=0, le=1000)]
-    name: ObjectName
-    incarnation: Annotated[int, Field(ge=0, le=2**31 - 1)]
-    state: AgentState = AgentState.STARTING
-    node: Annotated[str | None, Field(max_length=253)] = None
-    start_time: Time | None = None
-    spec_hash: Annotated[str | None, Field(max_length=64)] = None
-    next_restart_time: Time | None = None
+    ordinal: Annotated[int, Field(ge=0, le=1000), Field(description="Which replica, from 0.")]
+    name: Annotated[ObjectName, Field(description="Name of the pod: `<agent>-<ordinal>-<incarnation>`.")]
+    incarnation: Annotated[
+        int,
+        Field(ge=0, le=2**31 - 1),
+        Field(description="Number of the pod of this ordinal that is to run; stored before the pod is created."),
+    ]
+    state: Annotated[AgentState, Field(description="State of this replica.")] = AgentState.STARTING
+    node: Annotated[str | None, Field(max_length=253), Field(description="Node of the pod.")] = None
+    start_time: Annotated[Time | None, Field(description="When the main container started.")] = None
+    spec_hash: Annotated[
+        str | None, Field(max_length=64), Field(description="Hash of the pod spec that the pod was created from.")
+    ] = None
+    next_restart_time: Annotated[Time | None, Field(description="End of the delay (backoff) before the restart.")] = (
+        None
+    )
     migration: Annotated[
         int | None,
-        Field(ge=0, le=2**31 - 1, description="The last of the agent's migrations that this replica took part in."),
+        Field(ge=0, le=2**31 - 1, description="Number of the last migration that this replica took part in."),
     ] = None
     migrating_from: Annotated[
-        str | None, Field(max_length=253, description="The node it is moving away from, until it runs on another.")
+        str | None,
+        Field(max_length=253, description="The node from which the replica is moving, until it runs on another."),
     ] = None
     terminating: Annotated[
-        bool | None, Field(description="Its pod may still run, though its end is known already.")
+        bool | None, Field(description="True: the end of its pod is known, but its process may still run.")
     ] = None
-    reason: ShortText | None = None
+    reason: Annotated[ShortText | None, Field(description="Why the replica is in this state.")] = None
 
     @property
     def is_alive(self) -> bool:
@@ -75,69 +84,130 @@ class PodRecord(StatusModel):
 
 
 class Failure(StatusModel):
-    """One line of the ledger: what ended, when, why, where, and whether it spent budget."""
+    """One entry of the ledger: which pod ended, when, why and where, and whether it counts against the budget."""
 
-    time: Time
-    ordinal: Annotated[int, Field(ge=0, le=1000)] = 0
-    cause: FailureCause
-    exit_code: Annotated[int | None, Field(ge=-(2**31), le=2**31 - 1)] = None
-    reason: ShortText | None = None
-    message: LongText | None = None
-    pod: ObjectName | None = None
-    node: Annotated[str | None, Field(max_length=253)] = None
-    counted: bool = True
-    start_time: Time | None = None
-    released: bool | None = None
+    time: Annotated[Time, Field(description="When the pod ended.")]
+    ordinal: Annotated[int, Field(ge=0, le=1000), Field(description="Which replica.")] = 0
+    cause: Annotated[FailureCause, Field(description="Why the pod ended.")]
+    exit_code: Annotated[
+        int | None,
+        Field(ge=-(2**31), le=2**31 - 1),
+        Field(description="Exit code of the main container; left out when there is none."),
+    ] = None
+    reason: Annotated[ShortText | None, Field(description="The kubelet's reason, for example Error or OOMKilled.")] = (
+        None
+    )
+    message: Annotated[
+        LongText | None,
+        Field(description="Last line of the termination message, or the message of the kubelet or the API server."),
+    ] = None
+    pod: Annotated[ObjectName | None, Field(description="Name of the pod.")] = None
+    node: Annotated[str | None, Field(max_length=253), Field(description="Node of the pod.")] = None
+    counted: Annotated[bool, Field(description="Whether it counts against the failure budget; disruptions do not.")] = (
+        True
+    )
+    start_time: Annotated[
+        Time | None, Field(description="When the pod had started; the run time decides the next delay.")
+    ] = None
+    released: Annotated[bool | None, Field(description="True: an earlier release removed it from the budget.")] = None
 
 
 class EffectiveAgent(StatusModel):
-    """What the operator acts on: the spec, as changed by directives (the spec itself belongs to the user)."""
+    """The part of the spec that directives can change, as changed; the spec itself belongs to the user."""
 
-    replicas: Count = 1
-    desired_state: DesiredState = DesiredState.RUNNING
-    resources: Annotated[JsonDict, Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})] = {}
+    replicas: Annotated[Count, Field(description="Number of replicas in force.")] = 1
+    desired_state: Annotated[DesiredState, Field(description="Whether the agent is to run.")] = DesiredState.RUNNING
+    resources: Annotated[
+        JsonDict,
+        Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+        Field(description="Resources of the main container in force."),
+    ] = {}
 
 
-# Room for every failure a window can hold (`maxFailures` + 1), so that the budget is always judged on all of them.
+# Room for every failure that a window can hold (`maxFailures` + 1), so that the budget is always judged on all of them.
 LEDGER_LENGTH = 256
 
 
 class AgentStatus(StatusModel):
-    """What was decided and seen, written once per pass and only when it changed."""
+    """Decisions about the agent, and observations of its pods."""
 
-    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = -1
-    state: AgentState | None = None
-    conditions: Conditions = ()
-    role: ShortText | None = None
-    active: bool | None = None
-    pods: Annotated[tuple[PodRecord, ...], Field(max_length=200, json_schema_extra=list_map("ordinal"))] = ()
-    restarts: Count = 0
-    disruptions: Count = 0
-    replicas: Count = 0
-    ready_replicas: Count = 0
-    selector: Annotated[str | None, Field(max_length=256)] = None
-    spec_hash: Annotated[
-        str | None, Field(max_length=64, description="Hash of the spec but `replicas`: a change of it releases.")
+    observed_generation: Annotated[
+        int,
+        Field(ge=-1, le=2**53),
+        Field(description="The `metadata.generation` that this status was computed from; -1: none yet."),
+    ] = -1
+    state: Annotated[AgentState | None, Field(description="State of the agent as a whole.")] = None
+    conditions: Annotated[
+        Conditions,
+        Field(description="Accepted, Ready, Reconciling, Stalled and others; docs/architecture.md lists them."),
+    ] = ()
+    role: Annotated[
+        ShortText | None, Field(description="Role in force: that of the spec or of a ChangeRole directive.")
     ] = None
-    failures: Annotated[tuple[Failure, ...], Field(max_length=LEDGER_LENGTH)] = ()
-    parked_at: Time | None = None
+    active: Annotated[
+        bool | None,
+        Field(
+            description="Whether the agent is to work: it is neither stopped nor parked, and no variable has made it "
+            "idle."
+        ),
+    ] = None
+    pods: Annotated[
+        tuple[PodRecord, ...],
+        Field(max_length=200, json_schema_extra=list_map("ordinal")),
+        Field(description="One record for each replica."),
+    ] = ()
+    restarts: Annotated[Count, Field(description="Counted restarts, in all.")] = 0
+    disruptions: Annotated[
+        Count, Field(description="Pods replaced after a disruption (eviction, preemption, drain, node loss), in all.")
+    ] = 0
+    replicas: Annotated[Count, Field(description="Number of replicas that run or are starting.")] = 0
+    ready_replicas: Annotated[Count, Field(description="Number of ready pods.")] = 0
+    selector: Annotated[
+        str | None,
+        Field(max_length=256),
+        Field(description="Label selector of the agent's pods, for the scale subresource."),
+    ] = None
+    spec_hash: Annotated[
+        str | None,
+        Field(
+            max_length=64, description="Hash of the spec without `replicas`: a change of it releases a parked agent."
+        ),
+    ] = None
+    failures: Annotated[
+        tuple[Failure, ...], Field(max_length=LEDGER_LENGTH), Field(description="The ledger of failures, newest last.")
+    ] = ()
+    parked_at: Annotated[
+        Time | None, Field(description="When the failure budget was exhausted and the agent was parked.")
+    ] = None
     probed_at: Annotated[
         Time | None,
-        Field(description="When a parked agent was tried again: one failure within the window parks it again."),
+        Field(
+            description="When a parked agent was started on trial (`probeAfterSeconds`): one failure within the "
+            "window parks it again."
+        ),
     ] = None
-    released_by: Annotated[str | None, Field(max_length=1024)] = None
+    released_by: Annotated[
+        str | None,
+        Field(max_length=1024),
+        Field(description="The last value of the annotation `mabeam.dev/release` that was used."),
+    ] = None
     migrations: Annotated[
-        int | None, Field(ge=0, le=2**31 - 1, description="How often the agent was told to move to other nodes.")
+        int | None, Field(ge=0, le=2**31 - 1, description="Number of migrations so far, by annotation or directive.")
     ] = None
     reconfigurations: Annotated[
-        int | None, Field(ge=0, le=2**31 - 1, description="How often directives had its pods replaced (Reconfigure).")
+        int | None,
+        Field(
+            ge=0, le=2**31 - 1, description="Number of Reconfigure directives so far, each of which replaced the pods."
+        ),
     ] = None
     migrated_by: Annotated[
         str | None,
         Field(max_length=1024, description="The last value of the annotation `mabeam.dev/migrate` that was used."),
     ] = None
-    effective: EffectiveAgent | None = None
-    directives: AgentDirectives | None = None
+    effective: Annotated[EffectiveAgent | None, Field(description="The spec as changed by directives.")] = None
+    directives: Annotated[
+        AgentDirectives | None, Field(description="The directives in force and how far they were applied.")
+    ] = None
     supervision: Annotated[
-        Supervision | None, Field(description="What its Supervisor last told it, and in which life it is.")
+        Supervision | None, Field(description="The last instruction of its Supervisor that it acted on.")
     ] = None

@@ -1,7 +1,7 @@
-"""The grammar the kinds share: frozen models in camelCase, times, quantities, conditions, and rules that are written once.
+"""Base types of all kinds: frozen models in camelCase, times, quantities, conditions and validation rules.
 
-A `Rule` is one validation said twice in the same line: as CEL for the apiserver and as Python for `mabeam plan` and for
-objects that were stored before the rule existed. `tests/api` holds both against the same corpus.
+A `Rule` states one validation twice: as CEL for the API server, and as Python for `mabeam plan` and for objects that were
+stored before the rule existed. `tests/api` runs the same corpus through both.
 """
 
 import sys
@@ -27,30 +27,30 @@ from pydantic_core import PydanticCustomError
 
 JsonDict = dict[str, Any]
 
-# Marks a default that the CRD itself carries. Few do: a default in the CRD is a field in the stored object, so a diff for GitOps.
+# Marks a default that is in the CRD too. There are few: such a default is written to the stored object, a difference for
+# GitOps tools (docs/design/0001-house-and-api.md).
 CRD_DEFAULT = "x-crd-default"
 
 
 @dataclass(frozen=True)
 class Rule:
-    """One validation of a model: the CEL for the apiserver, the message that teaches, and the same judgement in Python.
+    """One validation of a model, in CEL and in Python."""
 
-    `cel` is None where CEL cannot see (a field of any type); then the operator alone refuses, as `Accepted=False`.
-    """
-
-    cel: str | None
-    message: str
-    holds: Callable[[Any], bool]
+    cel: (
+        str | None
+    )  # for the API server; None where CEL cannot look (a field of any type): the operator alone checks it
+    message: str  # names the field and says what is allowed
+    holds: Callable[[Any], bool]  # the same in Python; False becomes Accepted=False
 
 
 def not_supported_yet(field: str, wire: str | None = None) -> Rule:
-    """The rule that refuses a field whose behaviour has not landed; silence would be a lie."""
+    """The rule that refuses a field which has no effect yet; ignoring it would mislead."""
     name = wire or to_camel(field)
     return Rule(f"!has(self.{name})", f"`{name}` is not supported yet", lambda model: getattr(model, field) is None)
 
 
 class KubeModel(BaseModel):
-    """A frozen piece of an API object: camelCase on the wire, unknown fields refused, `rules` checked after the fields."""
+    """A frozen part of an API object: camelCase in JSON, unknown fields refused, `rules` checked after the fields."""
 
     model_config = ConfigDict(
         frozen=True, alias_generator=to_camel, populate_by_name=True, extra="forbid", use_enum_values=False
@@ -70,7 +70,7 @@ class KubeModel(BaseModel):
         return self
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
-        """The same with other values, unchecked, as pydantic's own does it; quicker, for each pass makes several."""
+        """A copy with other values, unvalidated, like pydantic's own; faster, because each pass makes several."""
         if deep:
             return super().model_copy(update=update, deep=True)
         changes = update or {}
@@ -82,9 +82,9 @@ class KubeModel(BaseModel):
         return copied
 
     def to_wire(self, *, stored: bool = False) -> JsonDict:
-        """The JSON object as the apiserver would store it: camelCase, nothing that is None, numbers at their shortest.
+        """The JSON object as the API server stores it: camelCase, without fields that are None, numbers in their shortest form.
 
-        With `stored` only what was set: of a model that was parsed, what it was parsed from, without today's defaults.
+        With `stored` only fields that were set: for a parsed model, those of its source, without today's defaults.
         """
         wire: JsonDict = _shortest(self.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=stored))
         return wire
@@ -92,7 +92,7 @@ class KubeModel(BaseModel):
 
 @cache
 def _unique_lists(model: type[BaseModel]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """The fields whose lists the apiserver holds to be sets or maps, with the keys of the maps."""
+    """The list fields that the API server treats as sets or maps, with the keys of the maps (none for a set)."""
     found = []
     for name, field in model.model_fields.items():
         extra = field.json_schema_extra
@@ -117,7 +117,7 @@ _INT64: Final = 2**63
 
 
 def _shortest(value: Any) -> Any:
-    """The value with every number as the apiserver gives it back: 30, not 30.0; what 64 bits cannot hold is no integer."""
+    """The value with numbers as the API server returns them: 30 for 30.0; integers beyond 64 bits become floats."""
     if isinstance(value, dict):
         return {key: _shortest(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -130,7 +130,7 @@ def _shortest(value: Any) -> Any:
 
 
 class StatusModel(KubeModel):
-    """A piece of a status: an older or newer operator's extra fields are read past, never a crash."""
+    """A part of a status. Unknown fields are ignored: an older or newer operator may have written them."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -143,7 +143,7 @@ def _to_utc(value: datetime) -> datetime:
 
 
 def format_time(value: datetime) -> str:
-    """RFC 3339 in UTC with whole seconds, as metav1.Time is written; `strftime` would write the year 1 as `1`."""
+    """RFC 3339 in UTC with whole seconds, as metav1.Time is written (`strftime` would write the year 1 as `1`)."""
     return value.astimezone(UTC).replace(tzinfo=None, microsecond=0).isoformat() + "Z"
 
 
@@ -167,10 +167,10 @@ Quantity = Annotated[
     ),
 ]
 
-# A value is whatever the domain says: a number, a choice, an object. CEL cannot look inside; the operator can, and does.
+# The type of a value depends on its domain: a number, a choice or an object. CEL cannot look inside; the operator validates.
 JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
 
-# Bounds that keep every number exact in JSON and every sum finite.
+# Bounds within which every number is exact in JSON and every sum is finite.
 MAGNITUDE = 1e12
 Number = Annotated[float, Field(ge=-MAGNITUDE, le=MAGNITUDE, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, le=MAGNITUDE, allow_inf_nan=False)]
@@ -210,19 +210,27 @@ class ConditionStatus(StrEnum):
 class Condition(StatusModel):
     """metav1.Condition."""
 
-    type: Annotated[str, Field(max_length=316)]
+    type: Annotated[str, Field(max_length=316), Field(description="Type of the condition, for example Ready.")]
     status: ConditionStatus
-    observed_generation: Annotated[int | None, Field(ge=0, le=2**53)] = None
-    last_transition_time: Time | None = None
-    reason: Annotated[str, Field(max_length=256)] = ""
-    message: Annotated[str, Field(max_length=2048)] = ""
+    observed_generation: Annotated[
+        int | None,
+        Field(ge=0, le=2**53),
+        Field(description="The `metadata.generation` that the condition was computed from."),
+    ] = None
+    last_transition_time: Annotated[Time | None, Field(description="When `status` last changed.")] = None
+    reason: Annotated[
+        str,
+        Field(max_length=256),
+        Field(description="The reason in one CamelCase word; docs/architecture.md lists them."),
+    ] = ""
+    message: Annotated[str, Field(max_length=2048), Field(description="The reason as a sentence.")] = ""
 
 
 Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
 
 
 class OwnerReference(StatusModel):
-    """metav1.OwnerReference, as far as ownership is judged."""
+    """metav1.OwnerReference, as far as it decides on ownership."""
 
     kind: str
     name: str
@@ -231,7 +239,7 @@ class OwnerReference(StatusModel):
 
 
 class ObjectMeta(StatusModel):
-    """The part of metav1.ObjectMeta that is read here."""
+    """The part of metav1.ObjectMeta that the operator reads."""
 
     name: str
     namespace: str = "default"

@@ -1,7 +1,7 @@
-"""Model → structural schema → CustomResourceDefinition; raises on what the apiserver would refuse or could not bound.
+"""Generation of the CRDs: model → structural schema → CustomResourceDefinition.
 
-A structural schema (KEP-20190425) knows no `$ref`, no `const`, no unions of shapes and no numeric `exclusiveMinimum`; CEL's
-cost is only estimable when every string, list and map has a bound. So an unbounded field is an error here, at build time.
+A structural schema (KEP-20190425) has no `$ref`, no `const`, no unions of shapes and no numeric `exclusiveMinimum`. The API
+server can estimate the cost of CEL only when every string, list and map is bounded, so an unbounded field is an error here.
 """
 
 import re
@@ -15,7 +15,7 @@ from mabeam.api.names import CATEGORY, GROUP, VERSION
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 
-# `kubectl apply` keeps the whole object in one annotation, and an annotation may not be larger.
+# `kubectl apply` stores the whole object in one annotation; this is the largest annotation, in bytes.
 MAX_CRD_BYTES: Final = 262_144
 
 _KEPT = (
@@ -61,13 +61,13 @@ SUPERVISOR_COLUMNS: Final = (
 
 
 class NotStructural(ValueError):
-    """A model says something that a bounded structural schema cannot."""
+    """A model cannot be expressed as a bounded structural schema; the message names the field."""
 
 
 def structural_schema(model: type[BaseModel]) -> JsonDict:
     """The OpenAPI v3 structural schema of `model`, every list, map, string and number bounded; raises `NotStructural`."""
     document = model.model_json_schema(by_alias=True, mode="validation")
-    if "metadata" in document["properties"]:  # the apiserver's own; a CRD may only say that it is an object
+    if "metadata" in document["properties"]:  # validated by the API server; a CRD may only declare it an object
         document["properties"] |= {key: {"type": "string", "maxLength": 63} for key in ("apiVersion", "kind")}
         document["properties"]["metadata"] = {"type": "object", _PRESERVE: True}
     models = {found.__name__: found for found in _models_of(model)}
@@ -160,7 +160,7 @@ def _check(schema: JsonDict, path: str) -> None:
 
 
 def _check_rules(schema: JsonDict, path: str) -> None:
-    """Raise where a rule names a field without a type: to CEL there is no such field, and the apiserver refuses the CRD."""
+    """Raise when a rule names a field without a type: CEL does not see it, and the API server refuses the CRD."""
     blind = {key for key, child in schema.get("properties", {}).items() if "type" not in child}
     blind -= {key for key in blind if schema["properties"][key].get(_INT_OR_STRING)}
     for validation in schema["x-kubernetes-validations"]:
@@ -184,7 +184,7 @@ def custom_resource_definition(
     properties["apiVersion"] = {"type": "string"}
     properties["kind"] = {"type": "string"}
     properties["metadata"] = {"type": "object"}
-    # -1 until the operator has seen the object: kstatus, Helm and Argo CD would else take a fresh object for a current one.
+    # -1 until the operator has seen the object; otherwise kstatus, Helm and Argo CD take a new object for a reconciled one.
     properties["status"]["properties"]["observedGeneration"]["default"] = -1
     properties["status"]["default"] = {"observedGeneration": -1}
     root["required"] = ["spec"]
@@ -209,7 +209,7 @@ def custom_resource_definition(
                 "shortNames": [short_name],
                 "singular": kind.lower(),
             },
-            "conversion": {"strategy": "None"},  # what the apiserver would add: applied equals live
+            "conversion": {"strategy": "None"},  # as the API server defaults it, so that applied equals live
             "scope": "Namespaced",
             "versions": [
                 {
@@ -229,7 +229,7 @@ def custom_resource_definition(
 
 
 def all_definitions() -> tuple[JsonDict, ...]:
-    """Every CRD of the project, in the order they are installed."""
+    """Every CRD of the project, in the order of installation."""
     return (
         custom_resource_definition(Agent, plural="agents", short_name="mba", columns=AGENT_COLUMNS, scale=True),
         custom_resource_definition(

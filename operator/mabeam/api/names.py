@@ -1,4 +1,4 @@
-"""Every string a cluster sees: groups, labels, annotations, condition types and reasons, in one place."""
+"""All names that appear in a cluster: group, labels, annotations, objects, condition types and reasons."""
 
 from enum import StrEnum
 from typing import Final
@@ -13,7 +13,8 @@ CONTROLLER: Final = "mabeam.dev/operator"
 # Pod and label names derive from an object's name (`<agent>-<ordinal>-<incarnation>` must stay within 63 characters).
 MAX_NAME_LENGTH: Final = 50
 
-# Labels that every child carries. Never copies of its owner's: a GitOps tool's tracking label must not travel.
+# Labels of every object that the operator creates. Labels of the owner are not copied: a GitOps tool's tracking label
+# must not spread.
 LABEL_NAME: Final = "app.kubernetes.io/name"
 LABEL_COMPONENT: Final = "app.kubernetes.io/component"
 LABEL_PART_OF: Final = "app.kubernetes.io/part-of"
@@ -24,16 +25,16 @@ LABEL_ORDINAL: Final = "mabeam.dev/ordinal"
 LABEL_INCARNATION: Final = "mabeam.dev/incarnation"
 MANAGED_BY: Final = "mabeam"
 
-# A pod template may not set these: a forged selector label would hijack another agent's identity.
+# A pod template must not set these: a forged selector label would take over another agent's identity.
 RESERVED_LABELS: Final = (LABEL_NAME, LABEL_COMPONENT, LABEL_PART_OF, LABEL_MANAGED_BY)
 RESERVED_PREFIX: Final = "mabeam.dev/"
 
 ANNOTATION_RELEASE: Final = "mabeam.dev/release"
 # Put on an Agent: each new value moves its pods to other nodes.
 ANNOTATION_MIGRATE: Final = "mabeam.dev/migrate"
-# Put on a pod by an outside observer: the pod counts as failed, for the reason that is its value.
+# Put on a pod by an outside observer: the pod counts as failed; the value is the reason.
 ANNOTATION_FAILED: Final = "mabeam.dev/failed"
-# Put on a variable: the id of a proposal that its agents accepted, and that a human approves of or refuses.
+# Put on a variable by a human: the id of an accepted proposal, which this approves or rejects.
 ANNOTATION_APPROVE: Final = "mabeam.dev/approve"
 ANNOTATION_REJECT: Final = "mabeam.dev/reject"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
@@ -49,7 +50,7 @@ MAIN_CONTAINER: Final = "agent"
 REPORT_PORT: Final = 9464
 REPORT_PATH: Final = "/metrics"
 REPORT_PORT_NAME: Final = "mabeam-report"
-# In the Lease's namespace: what this service is, can do and needs, and where it is reached.
+# In the Lease's namespace: what this service is, offers and needs, and its address.
 SERVICE_CONFIG_MAP: Final = "mabeam-service"
 
 
@@ -59,12 +60,12 @@ def directives_config_map(agent: str) -> str:
 
 
 def network_policy(agent: str) -> str:
-    """The name of the NetworkPolicy that holds an agent to its topology."""
+    """The name of the NetworkPolicy that restricts an agent to its topology."""
     return f"{agent}-mabeam"
 
 
 def decision_config_map(variable: str) -> str:
-    """The name of the ConfigMap that holds a variable's last decision, to be explained and replayed."""
+    """The name of the ConfigMap with a variable's last decision, for `mabeam explain` and `mabeam replay`."""
     return f"{variable}-mabeam-decision"
 
 
@@ -74,7 +75,7 @@ def history_config_map(variable: str) -> str:
 
 
 def variable_config_map(variable: str) -> str:
-    """The name of the ConfigMap that holds all directives of a variable with more than its status can carry."""
+    """The name of the ConfigMap with all directives of a variable that has more than fit into its status."""
     return f"{variable}-mabeam-directives"
 
 
@@ -84,7 +85,7 @@ def pod_name(agent: str, ordinal: int, incarnation: int) -> str:
 
 
 class ConditionType(StrEnum):
-    """Condition types; Ready, Reconciling and Stalled are kstatus's, the rest are the domain's."""
+    """Condition types. Ready, Reconciling and Stalled are those of kstatus; the others are this project's."""
 
     ACCEPTED = "Accepted"
     READY = "Ready"
@@ -99,7 +100,7 @@ class ConditionType(StrEnum):
 
 
 class Reason(StrEnum):
-    """Reasons of conditions and Events: a documented, closed list (docs/architecture.md)."""
+    """Reasons of conditions and Events: a closed list, explained in docs/architecture.md, "Conditions and reasons"."""
 
     # Accepted
     VALID = "Valid"
@@ -145,7 +146,7 @@ class Reason(StrEnum):
     CHILDREN_MISSING = "ChildrenMissing"
     CHILD_FAILED = "ChildFailed"
     INVALID_TREE = "InvalidTree"
-    # Variables; the coordination errors of the design carry their own names
+    # Variables; some of these are CoordinationError values too (api/variable.py)
     VARIABLE_REGISTERED = "VariableRegistered"
     COORDINATION_COMPLETED = "CoordinationCompleted"
     COORDINATION_FAILED = "CoordinationFailed"

@@ -1,4 +1,4 @@
-"""The pod template of an agent that brings its own pods: any PodSpec, but none of the operator's own keys."""
+"""The pod template of an agent: any PodSpec, without the operator's own labels and annotations."""
 
 from typing import Annotated, Any, ClassVar
 
@@ -17,8 +17,12 @@ def _unreserved(keys: Any) -> bool:
 class TemplateMeta(KubeModel):
     """Labels and annotations of the agent's pods; the operator's own keys are reserved."""
 
-    labels: LabelMap | None = None
-    annotations: AnnotationMap | None = None
+    labels: Annotated[LabelMap | None, Field(description="Labels of the agent's pods, beside the operator's own.")] = (
+        None
+    )
+    annotations: Annotated[
+        AnnotationMap | None, Field(description="Annotations of the agent's pods, beside the operator's own.")
+    ] = None
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             f"!has(self.labels) || self.labels.all(k, !k.startsWith('{RESERVED_PREFIX}') && !(k in [{_RESERVED}]))",
@@ -43,7 +47,7 @@ def _has_containers(spec: dict[str, Any]) -> bool:
 
 
 def _is_workable(spec: dict[str, Any]) -> bool:
-    """Whether the operator can add its own to the pod; everything else is the apiserver's to judge."""
+    """Whether the operator can add its own fields to the pod; the API server validates everything else."""
     containers = [c for c in spec.get("containers") or () if isinstance(c, dict)]
     lists = [spec.get("volumes"), *(c.get(key) for c in containers for key in ("env", "ports", "volumeMounts"))]
     resources = [c.get("resources") for c in containers]
@@ -62,13 +66,17 @@ def _named_objects(found: Any) -> bool:
 
 
 class PodTemplate(KubeModel):
-    """Any pod: `spec` is an ordinary PodSpec, checked by the apiserver when the pod is created."""
+    """A pod template: `spec` is an ordinary PodSpec, validated by the API server when the pod is created."""
 
     metadata: TemplateMeta | None = None
-    spec: Annotated[dict[str, Any], Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True})]
+    spec: Annotated[
+        dict[str, Any],
+        Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
+        Field(description="A PodSpec. `restartPolicy` is always Never: the operator restarts."),
+    ]
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            None,  # CEL cannot see into the pod's spec
+            None,  # CEL cannot look into the pod's spec
             "`spec.containers` must list at least one container, each with a `name`",
             lambda template: _has_containers(template.spec),
         ),

@@ -1,6 +1,6 @@
-"""What `/v1` answers: the system, its agents and its variables, as the operator knows them at the moment (docs/api.md).
+"""The records of `/v1`: the system, its agents and its variables, from the operator's cache (docs/api.md).
 
-A field that is left out is not known. No record carries a template, an environment or the words of a process: who may read
+A field that is left out is unknown. No record holds a template, an environment or the output of a process: whoever may read
 those reads the objects themselves.
 """
 
@@ -21,7 +21,7 @@ Whole = Annotated[int, Field(ge=0)]
 
 
 class Source(StrEnum):
-    """Where a measurement comes from."""
+    """The source of a measurement."""
 
     METRICS_API = "metrics.k8s.io"
     NODE_PRESSURE = "pressure of the operator's node"
@@ -30,28 +30,28 @@ class Source(StrEnum):
 
 
 class Problem(StatusModel):
-    """Why a request was not answered (RFC 9457), and what would be."""
+    """Why a request was refused (RFC 9457), and what is allowed."""
 
     title: str
     status: int
     detail: str
-    allowed: Annotated[tuple[str, ...], Field(description="What may be asked instead.")] = ()
+    allowed: Annotated[tuple[str, ...], Field(description="Paths, parameters or values that are allowed.")] = ()
 
 
 # --- agents -----------------------------------------------------------------------------------------------------------
 
 
 class Usage(StatusModel):
-    """What the agent's pods use now, all together."""
+    """Current resource usage of the agent's pods in total."""
 
     cpu: Annotated[Amount, Field(description="In cores.")]
     memory: Annotated[Whole, Field(description="In bytes.")]
-    pods: Annotated[Whole, Field(description="How many pods were measured.")]
+    pods: Annotated[Whole, Field(description="Number of measured pods.")]
     source: Source
 
 
 class AgentPreference(StatusModel):
-    """What the agent's process says it wants of a variable."""
+    """The offer for a variable that the agent's process reports."""
 
     value: float | None = None
     choices: Annotated[dict[str, float] | None, Field(description="The strength of each choice.")] = None
@@ -60,7 +60,7 @@ class AgentPreference(StatusModel):
 
 
 class DirectiveCounts(StatusModel):
-    """How far directives came."""
+    """Number of directives in each state."""
 
     issued: Whole = 0
     delivered: Whole = 0
@@ -68,21 +68,21 @@ class DirectiveCounts(StatusModel):
     refused: Whole = 0
     expired: Whole = 0
     overruled: Annotated[
-        Whole, Field(description="Set aside for another variable's, or after a failure: the agent is not told.")
+        Whole, Field(description="Not delivered: another variable's directive won, or the agent failed after it.")
     ] = 0
 
 
 class AgentDirectiveSet(StatusModel):
-    """What the agent is told: the number of the set, how far its processes applied it, and what it is made of."""
+    """The agent's set of directives: its number, and how far its processes applied it."""
 
     generation: Whole
     applied_generation: Whole
     counts: DirectiveCounts
-    variables: Annotated[tuple[str, ...], Field(description="Who tells the agent something.")] = ()
+    variables: Annotated[tuple[str, ...], Field(description="Variables that have a directive in the set.")] = ()
 
 
 class LastFailure(StatusModel):
-    """The newest line of the ledger, without the words of the process."""
+    """The newest entry of the ledger, without the output of the process."""
 
     time: Time
     cause: FailureCause
@@ -94,21 +94,23 @@ class LastFailure(StatusModel):
 
 
 class AgentInfo(StatusModel):
-    """One agent: what it is, where it runs since when, how often it failed, what it uses, says and is told."""
+    """One agent: its state, its pods and failures, its usage, its reports and its directives."""
 
     namespace: str
     name: str
     role: str
     state: AgentState
     desired_state: DesiredState
-    active: Annotated[bool, Field(description="It runs, all of it is ready, and no variable left it idle.")]
-    reason: Annotated[str | None, Field(description="Of the condition Ready.")] = None
+    active: Annotated[bool, Field(description="It runs, all its replicas are ready, and no variable has made it idle.")]
+    reason: Annotated[str | None, Field(description="Reason of the condition Ready.")] = None
     invalid: Annotated[bool | None, Field(description="True when its spec cannot be read.")] = None
-    start_time: Annotated[Time | None, Field(description="Since when its longest-running replica runs.")] = None
+    start_time: Annotated[
+        Time | None, Field(description="Start time of the replica that has been running longest.")
+    ] = None
     nodes: tuple[str, ...] = ()
-    replicas: Annotated[Whole, Field(description="As many as there are to be.")]
+    replicas: Annotated[Whole, Field(description="Desired number of replicas.")]
     ready_replicas: Whole
-    restarts: Annotated[Whole, Field(description="Restarts that were counted.")]
+    restarts: Annotated[Whole, Field(description="Counted restarts, in all.")]
     disruptions: Whole
     parked_at: Time | None = None
     supervisor: str | None = None
@@ -120,7 +122,7 @@ class AgentInfo(StatusModel):
         dict[str, dict[str, str]] | None, Field(description="`requests` and `limits` of `spec.resources`.")
     ] = None
     effective: Annotated[
-        JsonDict | None, Field(description="The resources that directives gave it; left out: as requested.")
+        JsonDict | None, Field(description="The resources in force by directives; left out: as requested.")
     ] = None
     usage: Usage | None = None
     directives: AgentDirectiveSet | None = None
@@ -131,7 +133,7 @@ class AgentInfo(StatusModel):
 
 
 class SelectedAgents(StatusModel):
-    """Whom the variable is about; the first hundred by name."""
+    """The agents to which the variable applies; the first hundred by name."""
 
     selected: Whole
     names: tuple[str, ...] = ()
@@ -143,7 +145,7 @@ class NegotiationInfo(StatusModel):
 
     strategy: NegotiationStrategy
     state: str
-    participants: Annotated[Whole, Field(description="At most a hundred are recorded.")]
+    participants: Annotated[Whole, Field(description="Number of participants; at most a hundred are recorded.")]
     winner: str | None = None
     payment: float | None = None
 
@@ -159,7 +161,7 @@ class ConsensusInfo(StatusModel):
 
 
 class VariableInfo(StatusModel):
-    """One variable: its value, who decided it when and why, who is told and how far that came."""
+    """One variable: its value, how and when it was decided, and how far it was delivered."""
 
     namespace: str
     name: str
@@ -170,8 +172,10 @@ class VariableInfo(StatusModel):
     priority: int
     active: Annotated[bool, Field(description="Accepted, not paused, in the mode Active, and with a value in force.")]
     converged: Annotated[bool, Field(description="The condition Ready: every agent applied the value.")]
-    reason: Annotated[str | None, Field(description="Of the condition Ready.")] = None
-    error: Annotated[CoordinationError | None, Field(description="The reason, when it is one of these.")] = None
+    reason: Annotated[str | None, Field(description="Reason of the condition Ready.")] = None
+    error: Annotated[CoordinationError | None, Field(description="The reason, when it is one of these failures.")] = (
+        None
+    )
     invalid: Annotated[bool | None, Field(description="True when its spec cannot be read.")] = None
     value: JsonValue = None
     previous_value: JsonValue = None
@@ -189,30 +193,32 @@ class VariableInfo(StatusModel):
 
 
 class OperatorInfo(StatusModel):
-    """Who answers."""
+    """The process that answers."""
 
     version: str
     identity: str
     leader: Annotated[
         bool,
-        Field(description="Only the leader decides, reads reports and counts; a standby knows the objects alone."),
+        Field(description="Only the leader decides, reads reports and counts; a standby only knows the objects."),
     ]
-    since: Annotated[Time, Field(description="Since when this process counts.")]
+    since: Annotated[Time, Field(description="When this process began to count.")]
 
 
 class AgentCounts(StatusModel):
-    """How many agents there are, and in which state."""
+    """Number of agents, in all and by state and role."""
 
     total: Whole
     active: Whole
     parked: Whole
     invalid: Whole
     states: dict[AgentState, Whole]
-    roles: Annotated[dict[AgentRole, Whole], Field(description="Of those whose spec can be read.")] = {}
+    roles: Annotated[
+        dict[AgentRole, Whole], Field(description="By role, without agents whose spec cannot be read.")
+    ] = {}
 
 
 class VariableCounts(StatusModel):
-    """How many variables there are."""
+    """Number of variables, in all and by type."""
 
     total: Whole
     active: Whole
@@ -231,7 +237,7 @@ class Aggregate(StatusModel):
 
 
 class Performance(StatusModel):
-    """What the agents report, by metric; the unlabelled one is `performance`."""
+    """Reported performance by metric; the unlabelled one is `performance`."""
 
     aggregate: dict[str, Aggregate] = {}
     individual: Annotated[
@@ -240,14 +246,14 @@ class Performance(StatusModel):
 
 
 class Load(StatusModel):
-    """How busy the system is, and by which measure."""
+    """The load of the system, and the measure of it."""
 
     value: Share
     source: Source
 
 
 class Capacity(StatusModel):
-    """What the nodes that were measured have, and how much of it is used."""
+    """The measured nodes, and the share of their capacity in use."""
 
     nodes: Whole
     cpu: Share
@@ -256,7 +262,7 @@ class Capacity(StatusModel):
 
 
 class Utilisation(StatusModel):
-    """What the agents and the nodes use."""
+    """Resource usage of the agents and the nodes."""
 
     agents: Annotated[Usage | None, Field(description="All agents together.")] = None
     nodes: Capacity | None = None
@@ -264,22 +270,22 @@ class Utilisation(StatusModel):
 
 
 class Communication(StatusModel):
-    """How well agents hear what they are told. An efficiency is left out as long as nothing was there to be heard."""
+    """How many directives are acknowledged in time. An efficiency is left out until a directive has ended."""
 
     efficiency: Annotated[
         Share | None,
         Field(
-            description="Acknowledged in time, of all directives that came to an end since `operator.since`: "
-            "acknowledged / (acknowledged + refused + expired). The whole operator's, whatever `namespace` says."
+            description="Share acknowledged in time of all directives that ended since `operator.since`: acknowledged "
+            "/ (acknowledged + refused + expired). For the whole operator, whatever `namespace` selects."
         ),
     ] = None
-    current_efficiency: Annotated[Share | None, Field(description="The same of the directives in force now.")] = None
+    current_efficiency: Annotated[Share | None, Field(description="The same for the directives in force now.")] = None
     since_start: Annotated[dict[str, Whole], Field(description="`mabeam_directives_total` by outcome.")] = {}
     current: DirectiveCounts = DirectiveCounts()
 
 
 class Recovery(StatusModel):
-    """From an agent's failure until all of it was ready again, in seconds; the last 256 since `operator.since`."""
+    """Seconds from an agent's failure until all its replicas were ready again; the last 256 since `operator.since`."""
 
     count: Whole
     last_seconds: Amount | None = None
@@ -288,7 +294,7 @@ class Recovery(StatusModel):
 
 
 class RecentEvent(StatusModel):
-    """One Event that the operator told."""
+    """One Event that the operator recorded."""
 
     time: Time
     type: str
@@ -297,7 +303,7 @@ class RecentEvent(StatusModel):
     namespace: str
     name: str
     action: str
-    note: Annotated[str | None, Field(description="Left out where it may quote a process or another server.")] = None
+    note: Annotated[str | None, Field(description="Left out when it may quote a process or another server.")] = None
 
 
 class SystemStatus(StatusModel):
@@ -305,7 +311,7 @@ class SystemStatus(StatusModel):
 
     time: Time
     operator: OperatorInfo
-    namespace: Annotated[str | None, Field(description="The only one that is told of; left out: all.")] = None
+    namespace: Annotated[str | None, Field(description="The namespace of the answer; left out: all.")] = None
     agents: AgentCounts
     variables: VariableCounts
     active_agents: Annotated[tuple[str, ...], Field(description="`namespace/name`; the first hundred.")] = ()
@@ -323,9 +329,10 @@ class SystemStatus(StatusModel):
 class _Page(StatusModel):
     leader: bool
     continue_: Annotated[
-        str | None, Field(alias="continue", description="What `?continue=` goes on with; left out on the last page.")
+        str | None,
+        Field(alias="continue", description="Value of `?continue=` for the next page; left out on the last page."),
     ] = None
-    remaining: Annotated[Whole, Field(description="How many follow.")] = 0
+    remaining: Annotated[Whole, Field(description="Number of items on later pages.")] = 0
 
 
 class AgentList(_Page):

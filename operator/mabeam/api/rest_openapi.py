@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of `/v1`, generated from the records; the apiserver's own API is described by the CRDs."""
+"""The OpenAPI 3.1 document of `/v1`, generated from the records of `rest.py`."""
 
 from functools import cache
 from typing import Any, Final
@@ -16,19 +16,19 @@ DOCUMENT: Final = "/v1/openapi.json"
 _NAMESPACE: Final[JsonDict] = {
     "name": "namespace",
     "in": "query",
-    "description": "Only of this namespace.",
+    "description": "Only objects of this namespace.",
     "schema": {"type": "string"},
 }
 _LIMIT: Final[JsonDict] = {
     "name": "limit",
     "in": "query",
-    "description": "The most items of a page.",
+    "description": "The largest number of items on a page.",
     "schema": {"type": "integer", "minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT},
 }
 _CONTINUE: Final[JsonDict] = {
     "name": "continue",
     "in": "query",
-    "description": "The `continue` of the page before.",
+    "description": "The `continue` of the previous page.",
     "schema": {"type": "string"},
 }
 _PATH: Final = [
@@ -37,7 +37,7 @@ _PATH: Final = [
 LIST_QUERY: Final = (_NAMESPACE, _LIMIT, _CONTINUE)
 STATUS_QUERY: Final = (_NAMESPACE,)
 
-# Path, what it answers, its query's parameters, in a sentence.
+# (path, model of the answer, query parameters, summary)
 OPERATIONS: Final[tuple[tuple[str, type[KubeModel], tuple[JsonDict, ...], str], ...]] = (
     ("/v1/status", SystemStatus, STATUS_QUERY, "The system at a glance."),
     ("/v1/agents", AgentList, LIST_QUERY, "Agents, by namespace and name, in pages."),
@@ -50,7 +50,7 @@ PATHS: Final = (*(path for path, *_ in OPERATIONS), DOCUMENT)
 
 @cache
 def document() -> JsonDict:
-    """The document; the same object each time, not to be changed."""
+    """The document; one shared object, not to be changed."""
     models: list[tuple[type[KubeModel], Any]] = [(model, "serialization") for _, model, _, _ in OPERATIONS]
     _, schemas = models_json_schema(
         [*models, (Problem, "serialization")], by_alias=True, ref_template="#/components/schemas/{model}"
@@ -60,7 +60,7 @@ def document() -> JsonDict:
         "info": {
             "title": "MABEAM on Kubernetes",
             "version": __version__,
-            "summary": "What the operator knows of agents and variables; read-only.",
+            "summary": "Agents and variables as the operator knows them; read-only.",
         },
         "paths": {path: {"get": _operation(model, query, text)} for path, model, query, text in OPERATIONS},
         "components": {"schemas": schemas["$defs"]},
@@ -69,16 +69,19 @@ def document() -> JsonDict:
 
 def _operation(model: type[KubeModel], query: tuple[JsonDict, ...], summary: str) -> JsonDict:
     one = model in (AgentInfo, VariableInfo)
-    told = {200: _answer(summary, model, "application/json"), 503: _problem("Nothing was listed yet.")}
+    responses = {
+        200: _answer(summary, model, "application/json"),
+        503: _problem("The operator has not listed the objects yet."),
+    }
     if query:
-        told[400] = _problem("The query is not one that is answered.")
+        responses[400] = _problem("A query parameter is unknown or has a value that is not allowed.")
     if one:
-        told[404] = _problem("There is none of that name.")
+        responses[404] = _problem("There is no object of that name.")
     return {
         "operationId": f"get{model.__name__}",
         "summary": summary,
         "parameters": [*(_PATH if one else ()), *query],
-        "responses": {str(code): told[code] for code in sorted(told)},
+        "responses": {str(code): responses[code] for code in sorted(responses)},
     }
 
 

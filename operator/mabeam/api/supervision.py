@@ -1,4 +1,4 @@
-"""What a Supervisor tells a child, and what the child says it acted on; shared by the kinds that can be children."""
+"""The instruction of a Supervisor to a child, as recorded by the child; shared by the kinds that can be children."""
 
 from enum import StrEnum
 from typing import Annotated
@@ -7,20 +7,26 @@ from pydantic import Field
 
 from mabeam.api.base import ObjectName, StatusModel
 
-# One life after the other; the last number a status can hold has no successor.
+# Each start of a child has a higher token than the one before. The largest one has no successor.
 Token = Annotated[int, Field(ge=0, le=2**31 - 1)]
 
 
 class Intent(StrEnum):
-    """What a child shall be."""
+    """The instruction of a Supervisor to a child."""
 
     START = "Start"
     STOP = "Stop"
 
 
 class Supervision(StatusModel):
-    """What the child last acted on: whose word it was, what it said, and which life of the child it was about."""
+    """The last instruction that the child acted on."""
 
-    supervisor: ObjectName
-    intent: Intent
-    token: Token
+    supervisor: Annotated[ObjectName, Field(description="Name of the Supervisor that gave the instruction.")]
+    intent: Annotated[Intent, Field(description="The instruction: start or stop.")]
+    token: Annotated[
+        Token,
+        Field(
+            description="Number of the start that the instruction belongs to; each restart of the child has a "
+            "higher one."
+        ),
+    ]

@@ -23,7 +23,7 @@ from mabeam.api.names import MAX_NAME_LENGTH
 from mabeam.api.supervision import Intent, Supervision, Token
 
 MAX_CHILDREN = 64
-# Room for every restart a window can hold (`maxRestarts` + 1).
+# The most restarts that a budget can allow; a window holds one more.
 MAX_RESTARTS = 200
 
 
@@ -35,7 +35,7 @@ class ChildKind(StrEnum):
 
 
 class AutoShutdown(StrEnum):
-    """When the Supervisor ends by itself because significant children ended (OTP 24)."""
+    """When the Supervisor shuts down because significant children ended (OTP 24's `auto_shutdown`)."""
 
     NEVER = "Never"
     ANY_SIGNIFICANT = "AnySignificant"
@@ -43,52 +43,67 @@ class AutoShutdown(StrEnum):
 
 
 class ChildEnd(StrEnum):
-    """How a child's life ended without being followed by another one at once."""
+    """How a child ended that is not restarted."""
 
     FINISHED = "Finished"
     REMOVED = "Removed"
 
 
 class ChildReference(KubeModel):
-    """A child, in its place of the start order."""
+    """A reference to a child; its position in the list is its place in the start order."""
 
-    kind: Annotated[ChildKind, Field(json_schema_extra={CRD_DEFAULT: True})] = ChildKind.AGENT
-    name: ObjectName
+    kind: Annotated[
+        ChildKind, Field(json_schema_extra={CRD_DEFAULT: True}), Field(description="Kind of the child.")
+    ] = ChildKind.AGENT
+    name: Annotated[ObjectName, Field(description="Name of the child, in the same namespace.")]
     significant: Annotated[
         bool,
-        Field(description="Its end counts for `autoShutdown`; for Transient and Temporary agents only."),
+        Field(description="Whether its end counts for `autoShutdown`; only for Transient and Temporary agents."),
     ] = False
 
 
 class SupervisorSpec(KubeModel):
-    """What the user wants: the children in start order, whom a death takes along, and how often."""
+    """The children in start order, and the strategy and the budget of their restarts."""
 
     supervisor: Annotated[
-        ObjectName | None, Field(description="The Supervisor that lists this one as a child: hold until it says start.")
+        ObjectName | None,
+        Field(description="The Supervisor that lists this one as a child; this one waits until it is started."),
     ] = None
     strategy: Annotated[
         SupervisionStrategy,
         Field(json_schema_extra={CRD_DEFAULT: True}),
-        Field(description="Whom a child's death takes along: nobody, those after it, all."),
+        Field(
+            description="Which other children a failure restarts: none (OneForOne), those after it (RestForOne), all "
+            "(OneForAll)."
+        ),
     ] = SupervisionStrategy.ONE_FOR_ONE
     max_restarts: Annotated[
         int,
         Field(ge=0, le=MAX_RESTARTS, json_schema_extra={CRD_DEFAULT: True}),
         Field(
-            description="The next restart inside the period exhausts the budget; a group restart counts as one. Budgets multiply "
-            "along a path: see `status.worstCaseRestarts`."
+            description="Restarts that the period allows; the next one exhausts the budget. A group restart counts as "
+            "one. Budgets multiply along a path: see `status.worstCaseRestarts`."
         ),
     ] = 3
     period_seconds: Annotated[
-        int, Field(ge=1, le=604_800, json_schema_extra={CRD_DEFAULT: True}, description="The budget's sliding window.")
+        int,
+        Field(
+            ge=1,
+            le=604_800,
+            json_schema_extra={CRD_DEFAULT: True},
+            description="The budget's sliding window, in seconds.",
+        ),
     ] = 60
     auto_shutdown: Annotated[
-        AutoShutdown, Field(description="When to end because significant children ended normally.")
+        AutoShutdown, Field(description="When to shut down because significant children ended normally.")
     ] = AutoShutdown.NEVER
     children: Annotated[
         tuple[ChildReference, ...],
         Field(max_length=MAX_CHILDREN, json_schema_extra=list_map("kind", "name")),
-        Field(description="In start order: each starts when those before it are ready; they stop in reverse."),
+        Field(
+            description="The children in start order: each starts after those before it are ready; they stop in "
+            "reverse order."
+        ),
     ] = ()
     restart_finished: Annotated[
         bool, Field(description="Whether a group restart also restarts a finished Transient child, as OTP does.")
@@ -111,56 +126,94 @@ class SupervisorSpec(KubeModel):
 
 
 class ChildRecord(StatusModel):
-    """What one child is told. `due` is the life that follows the one told of, once all that must stop has stopped."""
+    """The instruction to one child, and the state of the child."""
 
-    kind: Annotated[ChildKind, Field(json_schema_extra={CRD_DEFAULT: True})] = ChildKind.AGENT
-    name: ObjectName
-    intent: Intent = Intent.STOP
-    token: Token = 1
-    due: Token | None = None
+    kind: Annotated[
+        ChildKind, Field(json_schema_extra={CRD_DEFAULT: True}), Field(description="Kind of the child.")
+    ] = ChildKind.AGENT
+    name: Annotated[ObjectName, Field(description="Name of the child.")]
+    intent: Annotated[Intent, Field(description="The instruction to the child: start or stop.")] = Intent.STOP
+    token: Annotated[
+        Token,
+        Field(
+            description="Number of the start that the instruction belongs to; each restart of the child has a "
+            "higher one."
+        ),
+    ] = 1
+    due: Annotated[
+        Token | None, Field(description="The token of the next start, once every child that must stop has stopped.")
+    ] = None
     end: Annotated[
         ChildEnd | None,
         Field(
             description="Finished: a Transient child that ended normally, or a Temporary one that ended in any way. "
-            "Removed: a Temporary one that a sibling took along."
+            "Removed: a Temporary one that was stopped in the restart of a sibling."
         ),
     ] = None
-    started: Annotated[bool | None, Field(description="It was ready, or at rest as desired, once in this life.")] = None
-    state: ShortText | None = None
+    started: Annotated[
+        bool | None, Field(description="Whether it was ready, or stopped as desired, at least once since this start.")
+    ] = None
+    state: Annotated[ShortText | None, Field(description="State of the child, as last seen.")] = None
 
 
 class GroupRestart(StatusModel):
-    """One entry of the window: which child died when, and whom that took along."""
+    """One restart: which child failed, when, and which others were restarted with it."""
 
-    time: Time
-    child: ObjectName
-    group: Annotated[tuple[ObjectName, ...], Field(max_length=MAX_CHILDREN)] = ()
+    time: Annotated[Time, Field(description="When the child failed.")]
+    child: Annotated[ObjectName, Field(description="Name of the child that failed.")]
+    group: Annotated[
+        tuple[ObjectName, ...],
+        Field(max_length=MAX_CHILDREN),
+        Field(description="Names of the children that were restarted with it."),
+    ] = ()
 
 
 class SupervisorStatus(StatusModel):
-    """What the children are told and what was seen of them, written once per pass and only when it changed."""
+    """The instructions to the children, and observations of them; written once per pass and only on change."""
 
-    observed_generation: Annotated[int, Field(ge=-1, le=2**53)] = -1
-    state: ShortText | None = None
-    conditions: Conditions = ()
-    restarts: Annotated[tuple[GroupRestart, ...], Field(max_length=MAX_RESTARTS + 1)] = ()
+    observed_generation: Annotated[
+        int,
+        Field(ge=-1, le=2**53),
+        Field(description="The `metadata.generation` that this status was computed from; -1: none yet."),
+    ] = -1
+    state: Annotated[ShortText | None, Field(description="State of the Supervisor as a whole.")] = None
+    conditions: Annotated[
+        Conditions,
+        Field(description="Accepted, Ready, Reconciling, Stalled and others; docs/architecture.md lists them."),
+    ] = ()
+    restarts: Annotated[
+        tuple[GroupRestart, ...],
+        Field(max_length=MAX_RESTARTS + 1),
+        Field(description="The restarts within `periodSeconds`, newest last."),
+    ] = ()
     children: Annotated[
-        tuple[ChildRecord, ...], Field(max_length=2 * MAX_CHILDREN, json_schema_extra=list_map("kind", "name"))
+        tuple[ChildRecord, ...],
+        Field(max_length=2 * MAX_CHILDREN, json_schema_extra=list_map("kind", "name")),
+        Field(description="The instruction to each child, and what it did."),
     ] = ()
     worst_case_restarts: Annotated[
         int | None,
         Field(ge=0, le=2**53),
         Field(
-            description="The product of `maxRestarts`, each at least 1, from the root to this Supervisor: so often its children "
-            "may be restarted before the root gives up. An agent's own `maxFailures` multiplies it once more."
+            description="The product of `maxRestarts`, each at least 1, from the root to this Supervisor: how often "
+            "this Supervisor may restart its children before the root gives up. An agent's own "
+            "`maxFailures` multiplies it once more."
         ),
     ] = None
-    total_restarts: Count = 0
-    spec_hash: Annotated[str | None, Field(max_length=64)] = None
-    parked_at: Time | None = None
-    shut_down_at: Annotated[Time | None, Field(description="When `autoShutdown` ended it.")] = None
-    released_by: Annotated[str | None, Field(max_length=1024)] = None
-    supervision: Supervision | None = None
+    total_restarts: Annotated[Count, Field(description="Restarts in all.")] = 0
+    spec_hash: Annotated[
+        str | None, Field(max_length=64), Field(description="Hash of the spec: a change of it releases.")
+    ] = None
+    parked_at: Annotated[Time | None, Field(description="When the restart budget was exhausted.")] = None
+    shut_down_at: Annotated[Time | None, Field(description="When `autoShutdown` stopped it.")] = None
+    released_by: Annotated[
+        str | None,
+        Field(max_length=1024),
+        Field(description="The last value of the annotation `mabeam.dev/release` that was used."),
+    ] = None
+    supervision: Annotated[
+        Supervision | None, Field(description="The last instruction of its own Supervisor that it acted on.")
+    ] = None
 
 
 class Supervisor(KubeModel):

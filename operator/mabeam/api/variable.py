@@ -41,7 +41,7 @@ from mabeam.api.variable_status import NegotiationStrategy, OrchestrationVariabl
 
 
 class OrchestrationType(StrEnum):
-    """What kind of setting a variable is."""
+    """The type of a variable: what it decides."""
 
     AGENT_SELECTION = "AgentSelection"
     RESOURCE_ALLOCATION = "ResourceAllocation"
@@ -54,7 +54,7 @@ class OrchestrationType(StrEnum):
 
 
 class DomainType(StrEnum):
-    """What a value may be."""
+    """The type of a value."""
 
     NUMBER = "Number"
     INTEGER = "Integer"
@@ -78,14 +78,14 @@ class Payment(StrEnum):
 
 
 class Mode(StrEnum):
-    """Active delivers; Advise decides and records only."""
+    """Active: decisions are delivered. Advise: they are only recorded."""
 
     ACTIVE = "Active"
     ADVISE = "Advise"
 
 
 class CoordinationError(StrEnum):
-    """What can go wrong in a pass over a variable."""
+    """The kinds of failure in a pass over a variable."""
 
     TIMEOUT = "Timeout"
     AGENT_UNAVAILABLE = "AgentUnavailable"
@@ -97,7 +97,7 @@ class CoordinationError(StrEnum):
 class LabelSelector(KubeModel):
     """Equality-based label selector."""
 
-    match_labels: LabelMap
+    match_labels: Annotated[LabelMap, Field(description="Labels that an agent must have, all of them.")]
 
     def matches(self, labels: Mapping[str, str]) -> bool:
         """Whether all of `matchLabels` are among `labels`; an empty selector matches everything, as in Kubernetes."""
@@ -105,10 +105,14 @@ class LabelSelector(KubeModel):
 
 
 class AgentSelector(KubeModel):
-    """Which agents of the namespace the variable is about: the union of names and selector."""
+    """The agents of the namespace to which the variable applies: the union of `names` and `selector`."""
 
-    names: Annotated[tuple[ObjectName, ...], Field(max_length=1000, json_schema_extra=LIST_SET)] = ()
-    selector: LabelSelector | None = None
+    names: Annotated[
+        tuple[ObjectName, ...],
+        Field(max_length=1000, json_schema_extra=LIST_SET),
+        Field(description="Names of agents."),
+    ] = ()
+    selector: Annotated[LabelSelector | None, Field(description="Labels of agents.")] = None
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "(has(self.names) && self.names.size() > 0) || has(self.selector)",
@@ -118,7 +122,7 @@ class AgentSelector(KubeModel):
     )
 
 
-# What holds for a value and for each entry of an object alike.
+# These rules apply to a value and to each entry of an object.
 _BOUNDS_IN_ORDER: Final = Rule(
     "!has(self.minimum) || !has(self.maximum) || self.minimum <= self.maximum",
     "`minimum` must not be above `maximum`",
@@ -132,38 +136,46 @@ _CHOICES_OF_A_CHOICE: Final = Rule(
 
 
 class Property(KubeModel):
-    """What one entry of an Object may be: a bounded number, or one of some choices."""
+    """The domain of one entry of an Object: a bounded number, or one of several choices."""
 
-    type: Literal[DomainType.NUMBER, DomainType.INTEGER, DomainType.CHOICE] = DomainType.NUMBER
-    minimum: Number | None = None
-    maximum: Number | None = None
-    step: Annotated[float | None, Field(ge=1e-9, le=1e12, allow_inf_nan=False)] = None
-    choices: Annotated[
-        tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
-        Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
-    ] = None
-    rules: ClassVar[tuple[Rule, ...]] = (_BOUNDS_IN_ORDER, _CHOICES_OF_A_CHOICE)
-
-
-class Domain(KubeModel):
-    """What a value may be: a bounded number, one of some choices, an object."""
-
-    type: DomainType = DomainType.NUMBER
+    type: Annotated[
+        Literal[DomainType.NUMBER, DomainType.INTEGER, DomainType.CHOICE],
+        Field(description="Number, Integer or Choice."),
+    ] = DomainType.NUMBER
     minimum: Annotated[Number | None, Field(description="The least value; steps are counted from it.")] = None
     maximum: Annotated[Number | None, Field(description="The greatest value.")] = None
     step: Annotated[
         float | None,
         Field(ge=1e-9, le=1e12, allow_inf_nan=False),
-        Field(description="The value is rounded to the nearest step, ties up."),
+        Field(description="The value is rounded to the nearest step, halves upwards."),
+    ] = None
+    choices: Annotated[
+        tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
+        Field(min_length=1, max_length=32, json_schema_extra=LIST_SET),
+        Field(description="The values that a Choice may have; their order breaks ties."),
+    ] = None
+    rules: ClassVar[tuple[Rule, ...]] = (_BOUNDS_IN_ORDER, _CHOICES_OF_A_CHOICE)
+
+
+class Domain(KubeModel):
+    """The domain of a value: a bounded number, one of several choices, or an object."""
+
+    type: Annotated[DomainType, Field(description="Type of the value.")] = DomainType.NUMBER
+    minimum: Annotated[Number | None, Field(description="The least value; steps are counted from it.")] = None
+    maximum: Annotated[Number | None, Field(description="The greatest value.")] = None
+    step: Annotated[
+        float | None,
+        Field(ge=1e-9, le=1e12, allow_inf_nan=False),
+        Field(description="The value is rounded to the nearest step, halves upwards."),
     ] = None
     choices: Annotated[
         tuple[Annotated[str, Field(max_length=253, min_length=1)], ...] | None,
         Field(min_length=1, max_length=100, json_schema_extra=LIST_SET),
-        Field(description="What a Choice may be; their order breaks ties."),
+        Field(description="The values that a Choice may have; their order breaks ties."),
     ] = None
     properties: Annotated[
         dict[Annotated[str, Field(max_length=63)], Property],
-        Field(max_length=32, description="What the entries of an Object may be; without it, anything."),
+        Field(max_length=32, description="Domain of each entry of an Object; without it, any entries are allowed."),
     ] = {}
     rules: ClassVar[tuple[Rule, ...]] = (
         _BOUNDS_IN_ORDER,
@@ -190,9 +202,14 @@ class Negotiation(KubeModel):
 
     strategy: Annotated[
         NegotiationStrategy,
-        Field(description="WeightedConsensus aggregates all offers; Auction takes the highest bidder's."),
+        Field(
+            description="WeightedConsensus: the weighted aggregate of all offers. Auction: the offer of the highest "
+            "bidder."
+        ),
     ] = NegotiationStrategy.WEIGHTED_CONSENSUS
-    aggregation: Annotated[Aggregation | None, Field(description="Of numbers, by weight; default Mean.")] = None
+    aggregation: Annotated[
+        Aggregation | None, Field(description="How numbers are aggregated, by weight; default Mean.")
+    ] = None
     payment: Annotated[
         Payment | None,
         Field(description="What the winner pays: its own bid, or the second highest; default FirstPrice."),
@@ -203,11 +220,15 @@ class Negotiation(KubeModel):
         Field(
             ge=1,
             le=86_400,
-            description="How often changed reports start a new round; a changed spec starts one at once.",
+            description="Seconds between rounds while reports change; a changed spec starts a round at once.",
         ),
     ] = 15
-    max_weight: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, description="Cap on a reported weight.")] = 10
-    max_bid: Annotated[float, Field(ge=0, le=1e9, allow_inf_nan=False, description="Cap on a reported bid.")] = 100
+    max_weight: Annotated[
+        float, Field(ge=0, le=1e9, allow_inf_nan=False, description="Upper bound of a reported weight.")
+    ] = 10
+    max_bid: Annotated[
+        float, Field(ge=0, le=1e9, allow_inf_nan=False, description="Upper bound of a reported bid.")
+    ] = 100
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             "!has(self.aggregation) || !has(self.strategy) || self.strategy == 'WeightedConsensus'",
@@ -222,7 +243,8 @@ class Negotiation(KubeModel):
     )
 
 
-# Which types may carry a block. What is not listed goes with every type; the rules of the CRD are made from this table.
+# Block of the spec → the types that may have it. A block that is not listed goes with every type. The CRD's rules are made
+# from this table.
 _VALUED = (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE, OrchestrationType.CUSTOM)
 CARRIERS: Final[Mapping[str, tuple[OrchestrationType, ...]]] = {
     "parameter": _VALUED,
@@ -242,7 +264,7 @@ CARRIERS: Final[Mapping[str, tuple[OrchestrationType, ...]]] = {
 def _goes_with(block: str, types: tuple[OrchestrationType, ...]) -> Rule:
     name = to_camel(block)
     listed = ", ".join(f"'{kind}'" for kind in types)
-    # The CRD defaults the type, so CEL always sees one; to a field of any type it is blind, even to whether it is there.
+    # The CRD defaults the type, so CEL always finds one. CEL cannot see a field of any type, not even whether it is set.
     return Rule(
         None if block == "value" else f"!has(self.{name}) || self.type in [{listed}]",
         f"`{name}` goes with the type {' or '.join(types)}",
@@ -251,40 +273,53 @@ def _goes_with(block: str, types: tuple[OrchestrationType, ...]) -> Rule:
 
 
 def _decides(spec: "OrchestrationVariableSpec") -> bool:
-    """Whether anything decides the value of a type whose value is said or found, rather than reckoned from the agents."""
+    """Whether the spec says how the value comes about; types that compute it from the agents always do."""
     found = (spec.value, spec.negotiation, spec.function, spec.rate)
     return spec.type not in _VALUED or any(part is not None for part in found)
 
 
 class OrchestrationVariableSpec(KubeModel):
-    """What is decided, about whom, within which bounds and by which rule."""
+    """What is decided, for which agents, within which bounds and by which rule."""
 
     type: Annotated[
         OrchestrationType,
         Field(json_schema_extra={CRD_DEFAULT: True}),
-        Field(description="What kind of setting this is."),
+        Field(description="What the variable decides."),
     ] = OrchestrationType.PARAMETER
     parameter: Annotated[
         ParameterName | None,
-        Field(description="Which parameter of the agents it sets; default: the variable's own name."),
+        Field(description="Parameter of the agents that the value sets; default: the name of the variable."),
     ] = None
     agents: Annotated[
-        AgentSelector, Field(description="About which agents of this namespace: the union of names and selector.")
+        AgentSelector,
+        Field(
+            description="The agents of this namespace to which the variable applies: the union of `names` and "
+            "`selector`."
+        ),
     ]
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1, description="Higher wins a conflict.")] = 0
-    value: Annotated[JsonValue, Field(description="The value until something decides otherwise.")] = None
-    domain: Annotated[Domain, Field(description="What the value may be.")] = Domain()
+    priority: Annotated[
+        int, Field(ge=-(2**31), le=2**31 - 1, description="In a conflict the higher priority wins.")
+    ] = 0
+    value: Annotated[
+        JsonValue, Field(description="The value until a negotiation, a function or a rate decides another.")
+    ] = None
+    domain: Annotated[Domain, Field(description="The allowed values.")] = Domain()
     negotiation: Annotated[
         Negotiation | None,
-        Field(description="How the agents' offers become the value; without it `value` is the value."),
+        Field(description="How the agents' offers become the value; without it, `value` is in force."),
     ] = None
-    consensus: Annotated[Consensus | None, Field(description="Every change of the value needs the agents' votes.")] = (
-        None
-    )
-    constraints: Annotated[Constraints | None, Field(description="What every decision must respect.")] = None
-    function: Annotated[Function | None, Field(description="What gives the value, before all else.")] = None
-    rate: Annotated[Rate | None, Field(description="AdaptationRate: its schedule, and how it yields to load.")] = None
-    resources: Annotated[RequiredResources | None, Field(description="What taking part asks of each agent.")] = None
+    consensus: Annotated[
+        Consensus | None, Field(description="Makes every change of the value subject to a vote of the agents.")
+    ] = None
+    constraints: Annotated[Constraints | None, Field(description="What every decision has to satisfy.")] = None
+    function: Annotated[
+        Function | None,
+        Field(description="A function that gives the value; it comes before `negotiation` and `value`."),
+    ] = None
+    rate: Annotated[Rate | None, Field(description="AdaptationRate: its schedule, and how it falls under load.")] = None
+    resources: Annotated[
+        RequiredResources | None, Field(description="Resources that taking part requires of each agent.")
+    ] = None
     task_requirements: Annotated[TaskRequirements | None, Field(description="AgentSelection: who may be active.")] = (
         None
     )
@@ -292,26 +327,29 @@ class OrchestrationVariableSpec(KubeModel):
         tuple[BudgetItem, ...] | None,
         BUDGET,
         Field(
-            description="ResourceAllocation: what there is to divide. Without it: the namespace's ResourceQuota, else what the "
-            "nodes can allocate."
+            description="ResourceAllocation: the amounts to divide; default: the namespace's ResourceQuota, else what "
+            "the nodes can allocate."
         ),
     ] = None
-    topology: Annotated[Topology | None, Field(description="Who talks to whom.")] = None
-    threshold: Annotated[Threshold | None, Field(description="PerformanceThreshold: what is a breach, and then.")] = (
-        None
-    )
-    adaptation: Adaptation | None = None
-    fault_tolerance: Annotated[
-        VariableFaultTolerance | None, Field(description="What failures of its coordination lead to.")
+    topology: Annotated[Topology | None, Field(description="Which agents communicate with which.")] = None
+    threshold: Annotated[
+        Threshold | None, Field(description="PerformanceThreshold: what counts as a breach, and what follows.")
     ] = None
-    telemetry: Annotated[VariableTelemetry | None, Field(description="What is kept of past decisions, and where.")] = (
-        None
-    )
-    mode: Annotated[Mode, Field(description="Active delivers; Advise decides and records, and tells nobody.")] = (
+    adaptation: Annotated[Adaptation | None, Field(description="Not supported yet.")] = None
+    fault_tolerance: Annotated[
+        VariableFaultTolerance | None, Field(description="What follows failures of coordination.")
+    ] = None
+    telemetry: Annotated[
+        VariableTelemetry | None, Field(description="Which history of decisions is kept, and where.")
+    ] = None
+    mode: Annotated[Mode, Field(description="Active: decisions are delivered. Advise: they are only recorded.")] = (
         Mode.ACTIVE
     )
     paused: Annotated[
-        bool, Field(description="No new decision and no new delivery while true; what is in force stays.")
+        bool,
+        Field(
+            description="While true there are no new decisions and no new deliveries; what is in force stays in force."
+        ),
     ] = False
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
@@ -322,7 +360,7 @@ class OrchestrationVariableSpec(KubeModel):
         *(_goes_with(block, types) for block, types in CARRIERS.items()),
         Rule(
             "self.type != 'Custom' || has(self.function)",
-            "a variable of type Custom is what its `function` says: it must be set",
+            "a variable of type Custom gets its value from `function`: it must be set",
             lambda spec: spec.type is not OrchestrationType.CUSTOM or spec.function is not None,
         ),
         Rule(
@@ -360,7 +398,7 @@ class OrchestrationVariableSpec(KubeModel):
 
 
 class OrchestrationVariable(KubeModel):
-    """One shared setting that a set of agents negotiates, is told, and acknowledges."""
+    """One shared setting that a set of agents negotiates, receives and acknowledges."""
 
     api_version: Literal["mabeam.dev/v1alpha1"] = "mabeam.dev/v1alpha1"
     kind: Literal["OrchestrationVariable"] = "OrchestrationVariable"
@@ -377,10 +415,10 @@ class OrchestrationVariable(KubeModel):
 
     @property
     def parameter(self) -> str:
-        """Which parameter of its agents the variable sets."""
+        """The parameter of its agents that the variable sets."""
         return self.spec.parameter or self.metadata.name
 
     def selects(self, name: str, labels: Mapping[str, Any]) -> bool:
-        """Whether an agent of the variable's namespace is one of its agents (names and selector are a union)."""
+        """Whether the variable applies to an agent of its namespace, by name or by labels."""
         chosen = self.spec.agents
         return name in chosen.names or (chosen.selector is not None and chosen.selector.matches(labels))
