@@ -6,7 +6,6 @@ log n.
 """
 
 import argparse
-import json
 import math
 import sys
 import time
@@ -23,6 +22,7 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import VariableSnapshot
+from support import compact_json
 
 RESULTS: Final = Path(__file__).parent / "results" / "decisions.json"
 NOW: Final = datetime(2026, 1, 1, tzinfo=UTC)
@@ -142,8 +142,7 @@ def main() -> int:
     wrong = judge(rows)
     if arguments.keep:
         RESULTS.write_text(
-            json.dumps({"machine": describe(""), "yardstick_ms": yardstick(), "rows": rows, "broken": wrong}, indent=1)
-            + "\n"
+            compact_json.dumps({"machine": describe(""), "yardstick_ms": yardstick(), "rows": rows, "broken": wrong})
         )
     print("\n".join(wrong) or "every bar holds")
     return 1 if wrong else 0

@@ -16,10 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.endings import migrations, restarts
-from benchmarks.observers import ROOT, AuditLog, Observer, apart, operator_metric, patch
+from benchmarks.observers import AuditLog, Observer, apart, operator_metric, patch
 from benchmarks.sheet import Figure, Results, table
 from e2e import agents as team
 from e2e.release import NAMESPACE, install, uninstall
+from support import compact_json
 from support.kube import JsonDict, Kube, namespace, required, until
 
 PATIENCE = 600
@@ -158,7 +159,7 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=40, help="rounds of each latency (default: %(default)s)")
     parser.add_argument("--agents", type=int, default=100, help="idle agents (default: %(default)s)")
     parser.add_argument("--idle-seconds", type=int, default=120, help="how long they idle (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=ROOT / "benchmarks/results/figures.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/figures.json")
     options = parser.parse_args()
     log, results = AuditLog(), Results(machine=machine())
     with namespace(NAMESPACE):
@@ -176,7 +177,7 @@ def main() -> int:
             uninstall()
     options.output.parent.mkdir(parents=True, exist_ok=True)
     document = {"machine": results.machine, "figures": [asdict(f) | {"holds": f.holds} for f in results.figures]}
-    options.output.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    options.output.write_text(compact_json.dumps(document))
     print(f"\n{table(results)}\n\n{options.output}")
     return 0 if all(figure.holds for figure in results.figures) else 1
 

@@ -1,7 +1,6 @@
 """What one can see of the cluster from outside: watches with the time of each change, the audit log, the operator's metrics."""
 
 import json
-import sys
 import threading
 import time
 from collections import Counter
@@ -12,11 +11,8 @@ from typing import Any
 
 import kubernetes
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))  # the tests' way to the cluster is the benchmarks' too
-
-from e2e.release import NAMESPACE, operator_pods  # noqa: E402
-from support.kube import JsonDict, Kube, required  # noqa: E402
+from e2e.release import NAMESPACE, operator_pods
+from support.kube import JsonDict, Kube, required
 
 API = "mabeam.dev", "v1alpha1"
 WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})

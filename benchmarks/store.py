@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+from support import compact_json
+
 ROOT: Final = Path(__file__).resolve().parents[1]
 RESULTS: Final = ROOT / "benchmarks/results"
 # What the figures are about. A commit that changes none of it leaves the results as good as they were.
@@ -56,7 +58,7 @@ class Store:
         """Keep a part's result."""
         self.folder.mkdir(parents=True, exist_ok=True)
         temporary = self.file(row, part).with_suffix(".tmp")
-        temporary.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+        temporary.write_text(compact_json.dumps(result))
         temporary.replace(self.file(row, part))
 
     def forget(self, row: str, part: str) -> None:

@@ -3,16 +3,11 @@
 import asyncio
 import json
 import os
-import sys
 from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from benchmarks.arena.audit import AuditLog, Request, busiest, most_at_once, parse, tally  # noqa: E402
+from benchmarks.arena.audit import AuditLog, Request, busiest, most_at_once, parse, tally
 
 
 def entry(verb: str = "create", resource: str = "pods", agent: str = "mabeam/0.1.0", **more: object) -> bytes:

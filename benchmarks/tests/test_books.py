@@ -1,27 +1,21 @@
 """What the benchmark's observer reads off watches, and off the operator's metrics, without parsing whole objects."""
 
 import json
-import sys
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from benchmarks.arena.api import Api  # noqa: E402
-from benchmarks.arena.arms import ARMS, TOLD, names  # noqa: E402
-from benchmarks.arena.directives import DirectiveBook, variable  # noqa: E402
-from benchmarks.arena.podbook import Glimpse, PodBook, glance  # noqa: E402
-from benchmarks.arena.process import read_metrics, total  # noqa: E402
-from mabeam.api.agent import Agent  # noqa: E402
-from mabeam.api.directive import directives_document  # noqa: E402
-from mabeam.api.variable import OrchestrationVariable  # noqa: E402
-from mabeam.core.directives.document import directives_config_map_body  # noqa: E402
-from mabeam.core.pods.spec import pod_body  # noqa: E402
-from mabeam.core.snapshot import PodDefaults  # noqa: E402
+from benchmarks.arena.api import Api
+from benchmarks.arena.arms import ARMS, TOLD, names
+from benchmarks.arena.directives import DirectiveBook, variable
+from benchmarks.arena.podbook import Glimpse, PodBook, glance
+from benchmarks.arena.process import read_metrics, total
+from mabeam.api.agent import Agent
+from mabeam.api.directive import directives_document
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.directives.document import directives_config_map_body
+from mabeam.core.pods.spec import pod_body
+from mabeam.core.snapshot import PodDefaults
 
 NO_API = cast(Api, None)  # a book that is only written into asks nobody
 

@@ -1,16 +1,10 @@
 """The benchmark's figures: medians, ratios, bars, and the words in which they are told."""
 
 import math
-import sys
-from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from benchmarks.lines import Bar, Line, number, quantile, ratios, slope  # noqa: E402 - no package of the installed project
+from benchmarks.lines import Bar, Line, number, quantile, ratios, slope
 
 
 def test_a_figure_is_the_median_of_its_samples_and_tells_their_range() -> None:

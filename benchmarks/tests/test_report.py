@@ -1,18 +1,13 @@
 """The benchmark's results on disk, and the table and plots that come from them alone."""
 
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from benchmarks import machine, report  # noqa: E402 - no package of the installed project
-from benchmarks.plots import Curve, scale_curves  # noqa: E402
-from benchmarks.store import Store, subject_digest  # noqa: E402
+from benchmarks import machine, report
+from benchmarks.plots import Curve, scale_curves
+from benchmarks.store import Store, subject_digest
 
 MACHINE = {"cpus": 2, "processor": "EPYC", "memory_gb": 24.0, "kernel": "6.1", "versions": {"Python": "3.11"}}
 

@@ -1,28 +1,22 @@
 """The benchmark's rows: from samples to figures with bar and verdict. Nothing is measured here."""
 
-import sys
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from benchmarks.arena.audit import Request  # noqa: E402
-from benchmarks.bench import is_quick, works  # noqa: E402 - no package of the installed project
-from benchmarks.lines import Line  # noqa: E402
-from benchmarks.rows import ROWS  # noqa: E402
-from benchmarks.rows.p01_scale import STOCK, Trial  # noqa: E402
-from benchmarks.rows.p04_one_failure import between  # noqa: E402
-from benchmarks.rows.p06_change import until_annotated  # noqa: E402
-from benchmarks.rows.p06_types import CHANGES  # noqa: E402
-from benchmarks.rows.p07_memory import settled  # noqa: E402
-from benchmarks.rows.p09_restart import caught_up  # noqa: E402
-from benchmarks.rows.p10_fairness import lag_samples  # noqa: E402
-from benchmarks.rows.row import Plan, Samples  # noqa: E402
+from benchmarks.arena.audit import Request
+from benchmarks.bench import is_quick, works
+from benchmarks.lines import Line
+from benchmarks.rows import ROWS
+from benchmarks.rows.p01_scale import STOCK, Trial
+from benchmarks.rows.p04_one_failure import between
+from benchmarks.rows.p06_change import until_annotated
+from benchmarks.rows.p06_types import CHANGES
+from benchmarks.rows.p07_memory import settled
+from benchmarks.rows.p09_restart import caught_up
+from benchmarks.rows.p10_fairness import lag_samples
+from benchmarks.rows.row import Plan, Samples
 
 
 def by_measure(row: str, samples: Samples) -> dict[str, Line]:

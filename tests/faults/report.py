@@ -10,6 +10,8 @@ from statistics import median
 from types import ModuleType
 from typing import Any, Final
 
+from support import compact_json
+
 ROOT: Final = Path(__file__).resolve().parents[2]
 PROBLEM_LINES: Final = 3
 TABLE: Final = "README.md"
@@ -70,7 +72,7 @@ def _git(*arguments: str) -> str:
 def keep(result: dict[str, Any], folder: Path) -> None:
     """Write a campaign's result into the folder, and the table of all that is there anew."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{result['id']}.json").write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    (folder / f"{result['id']}.json").write_text(compact_json.dumps(result))
     (folder / TABLE).write_text(table(kept(folder)))
 
 

@@ -2,7 +2,6 @@
 
 import logging
 import shlex
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,9 @@ import pytest
 import yaml
 
 from annealers.executor import Executor
+from examples.demo import council, crew, facts, team
+from examples.demo.facts import Ballot, Elected, Obeyed, Track
+from examples.demo.tools import shown
 from mabeam.agent import Agent, Coordinator, Directives, Identity, Peer
 from mabeam.api.agent import Agent as AgentObject
 from mabeam.api.agent_status import Failure
@@ -21,13 +23,6 @@ from mabeam.core.supervision.status import parked_message
 from support.builders import START, agent_body
 
 ROOT = Path(__file__).parents[3]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-from examples.demo import council, crew, facts, team  # noqa: E402 - the examples are no package of the installed project
-from examples.demo.facts import Ballot, Elected, Obeyed, Track  # noqa: E402
-from examples.demo.tools import shown  # noqa: E402
-
 CALM = {"a": Track(1, 0, 0, ("uid-a",)), "b": Track(2, 1, 1, ("uid-b",))}
 RESTARTED = {"a": Track(2, 1, 1, ("uid-a2",)), "b": CALM["b"]}
 

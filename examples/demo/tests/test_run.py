@@ -1,22 +1,17 @@
 """The demo's manners: its exit codes, its messages, and what it refuses to touch."""
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).parents[3]
-if str(ROOT) not in sys.path:
-    sys.path.append(str(ROOT))
-
-import examples.demo.__main__ as demo_main  # noqa: E402 - the examples are no package of the installed project
-from examples.demo import page as pages  # noqa: E402
-from examples.demo import setup  # noqa: E402
-from examples.demo.errors import Unmet, Unusable  # noqa: E402
-from examples.demo.page import Page  # noqa: E402
-from examples.demo.tools import Tools, in_use  # noqa: E402
+import examples.demo.__main__ as demo_main
+from examples.demo import page as pages
+from examples.demo import setup
+from examples.demo.errors import Unmet, Unusable
+from examples.demo.page import Page
+from examples.demo.tools import Tools, in_use
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,12 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import tarfile
 import tomllib
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded import cgroups, cli, components, current, images, processes, status
 from embedded.components import Plan

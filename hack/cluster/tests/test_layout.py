@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import ipaddress
 import itertools
-import sys
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded.errors import ClusterError
 from embedded.layout import Layout, Shape, cache_root, checked_name, known_clusters

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import shutil
-import sys
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parents[3] / "hack" / "cluster"))
 
 from embedded import debian, tools
 from embedded.errors import ClusterError
