@@ -90,7 +90,6 @@ class HostileWorld:
         owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
         facts = [pod for pod in map(parse_pod, owned) if pod is not None]
         held = self.config_maps.get(directives_config_map(name))
-        told = instruction.parent_instruction(agent, self._family())
         readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
         snapshot = AgentSnapshot(
             agent=agent,
@@ -104,7 +103,7 @@ class HostileWorld:
             reports={pod.name: self.reports[name] for pod in facts if name in self.reports},
             nodes=frozenset({"node1"}),
             refused=PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.refused else None,
-            **told._asdict(),
+            parent=instruction.parent_instruction(agent, self._family()),
             invalid=parsed.invalid,
         )
         self._carry_out("Agent", body, agent.status.to_wire(), supervision.decide(snapshot, self.now))
@@ -143,9 +142,9 @@ class HostileWorld:
         body = self.supervisors[name]
         parsed = parse_supervisor(copy.deepcopy(body))
         mine, others = parsed.supervisor, self._family()
-        told = instruction.parent_instruction(mine, others)
+        parent = instruction.parent_instruction(mine, others)
         agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
-        snapshot = SupervisorSnapshot(mine, agents, others, *told, parsed.invalid)
+        snapshot = SupervisorSnapshot(mine, agents, others, parent, parsed.invalid)
         self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))
 
     def _carry_out(self, kind: str, body: JsonDict, before: JsonDict, decision: Decision[Any]) -> None:

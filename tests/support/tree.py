@@ -116,9 +116,9 @@ class Tree:
     def pass_supervisor(self, name: str) -> bool:
         """One pass over a Supervisor; whether it wrote."""
         agents, supervisors = self._all()
-        told = instruction.parent_instruction(supervisors[name], supervisors)
+        parent = instruction.parent_instruction(supervisors[name], supervisors)
         now = next(iter(self.worlds.values())).now
-        decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, *told), now)
+        decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, parent), now)
         assert decision.effects == ()
         if decision.status == supervisors[name].status:
             assert decision.status_reason == "unchanged"
@@ -137,7 +137,7 @@ class Tree:
         """One pass over an agent and its kubelet's next doing; whether anything moved."""
         world = self.worlds[name]
         _, supervisors = self._all()
-        world.word, world.held, world.over = instruction.parent_instruction(self.agent(name), supervisors)
+        world.parent = instruction.parent_instruction(self.agent(name), supervisors)
         wrote = world.pass_once()
         moved = self._kubelet(name, world)
         return bool(wrote) or moved

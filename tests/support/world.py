@@ -14,10 +14,9 @@ from typing import Any
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import ANNOTATION_FAILED
-from mabeam.api.supervision import Supervision
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.passes.agent import decide
-from mabeam.core.snapshot import AgentSnapshot, Key, Progress
+from mabeam.core.snapshot import AgentSnapshot, Key, NoParent, ParentInstruction, Progress
 from mabeam.core.supervision import ledger as budget
 from mabeam.core.supervision.working_set import MAX_INCARNATION
 from mabeam.shell.reconcile.early_writes import DeferredStatus
@@ -64,9 +63,7 @@ class World:
     cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
     implying: bool = False
-    word: Supervision | None = None
-    held: str | None = None
-    over: str | None = None
+    parent: ParentInstruction = field(default_factory=NoParent)
     progress: dict[str, Progress] = field(default_factory=dict)
     deferred_status: DeferredStatus = field(default_factory=DeferredStatus)
     pods: dict[str, JsonDict] = field(default_factory=dict)
@@ -129,9 +126,7 @@ class World:
             pods=tuple(self.arrange([pod for pod in facts if pod is not None])),
             nodes=frozenset(self.nodes) if self.nodes is not None else None,
             cordoned=frozenset(self.cordoned),
-            word=self.word,
-            held=self.held,
-            over=self.over,
+            parent=self.parent,
             progress=self.progress,
             invalid=parsed.invalid,
         )

@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple
 from mabeam import __version__
 from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.base import JsonDict
-from mabeam.api.supervision import Supervision
+from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.functions import FunctionCall, FunctionResult
@@ -130,6 +130,64 @@ class PodDefaults:
     image_pull_policy: str = "IfNotPresent"
 
 
+# --- the parent's instruction -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class NoParent:
+    """The object names no Supervisor and none lists it: it runs unsupervised."""
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingFor:
+    """A Supervisor is to start the object and has given it no instruction yet: the object does not run."""
+
+    whom: str  # noun phrase for messages: "Supervisor s", or "Supervisor s, which does not exist"
+
+
+@dataclass(frozen=True, slots=True)
+class Instructed:
+    """The parent Supervisor's status instructs the object to start or to stop."""
+
+    supervision: Supervision  # the parent's name, its intent, and the token of the start it is about
+    permanent_stop: str | None = None  # why no start can follow this stop, for messages; None: one can
+
+
+@dataclass(frozen=True, slots=True)
+class Orphaned:
+    """The parent that gave the object its last instruction is gone or lists it no more: it keeps running unsupervised."""
+
+    supervision: Supervision  # the last instruction, its intent replaced by Start
+    because: str  # noun phrase for messages: "Supervisor s, which does not exist"
+
+
+ParentInstruction = NoParent | WaitingFor | Instructed | Orphaned
+
+
+def supervision_of(parent: ParentInstruction) -> Supervision | None:
+    """The instruction to act on, None when there is none."""
+    return parent.supervision if isinstance(parent, Instructed | Orphaned) else None
+
+
+def held_by(parent: ParentInstruction) -> str | None:
+    """The noun phrase for the parent that keeps the object from running, None when the object may run."""
+    match parent:
+        case WaitingFor(whom):
+            return whom
+        case Instructed(supervision) if supervision.intent is Intent.STOP:
+            return f"Supervisor {supervision.supervisor}"
+        case _:
+            return None
+
+
+def permanent_stop(parent: ParentInstruction) -> str | None:
+    """Why the parent will never start the object again, None when it may."""
+    return parent.permanent_stop if isinstance(parent, Instructed) else None
+
+
+# --- snapshots --------------------------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class AgentSnapshot:
     """All that one pass over an Agent may know.
@@ -139,8 +197,7 @@ class AgentSnapshot:
     `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
     as a drain leaves them; `variables` every variable of the namespace
     that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
-    made none; `word` what its Supervisor tells it, and `held` whom it waits for to be told anything (`family.word_for`); with
-    both it goes on by itself, for nobody speaks to it any more; `over` why a stop is for good. `peers` are those it is told to
+    made none; `parent` the instruction of its Supervisor. `peers` are those it is told to
     talk to; `fellows` all agents of its variables, where it matters who leads them; `policy` its NetworkPolicy.
     """
 
@@ -154,9 +211,7 @@ class AgentSnapshot:
     cordoned: frozenset[str] = frozenset()
     refused: PodRefused | None = None
     name_taken: str | None = None
-    word: Supervision | None = None
-    held: str | None = None
-    over: str | None = None
+    parent: ParentInstruction = NoParent()
     invalid: str | None = None
     defaults: PodDefaults = PodDefaults()
     answers: Mapping[str, FunctionResult] = field(default_factory=dict)
@@ -175,16 +230,13 @@ class AgentSnapshot:
 class SupervisorSnapshot:
     """All that one pass over a Supervisor may know: the Agents and Supervisors of its namespace, by name.
 
-    `word` is what its parent's status tells it; `held` says whom it waits for, None when it waits for nobody; `over`
-    why a stop is for good.
+    `parent` is the instruction of its own parent.
     """
 
     supervisor: Supervisor
     agents: Mapping[str, Agent] = field(default_factory=dict)
     supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
-    word: Supervision | None = None
-    held: str | None = None
-    over: str | None = None
+    parent: ParentInstruction = NoParent()
     invalid: str | None = None
 
 

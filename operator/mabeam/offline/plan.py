@@ -116,7 +116,6 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         if pod is not None and space == meta.namespace and _owns(agent, body)
     )
     report = world.reports.get((meta.namespace, meta.name))
-    told = instruction.parent_instruction(agent, _family(world, meta.namespace))
     variables = tuple(
         variable
         for (space, _), variable in sorted(world.variables.items())
@@ -132,7 +131,7 @@ def _agent_snapshot(world: World, agent: Agent) -> AgentSnapshot:
         reports=dict.fromkeys(names, report) if report is not None else {},
         nodes=frozenset(world.nodes) if world.nodes is not None else None,
         cordoned=frozenset(name for name, cordoned in (world.nodes or {}).items() if cordoned),
-        **told._asdict(),
+        parent=instruction.parent_instruction(agent, _family(world, meta.namespace)),
         peers=_peers(world, agent),
         fellows=tuple(
             other
@@ -186,7 +185,7 @@ def _supervisor_snapshot(world: World, found: Supervisor) -> SupervisorSnapshot:
     namespace = found.metadata.namespace
     supervisors = _family(world, namespace)
     agents = {name: agent for (space, name), agent in world.agents.items() if space == namespace}
-    return SupervisorSnapshot(found, agents, supervisors, *instruction.parent_instruction(found, supervisors))
+    return SupervisorSnapshot(found, agents, supervisors, instruction.parent_instruction(found, supervisors))
 
 
 def _variable_snapshot(world: World, variable: OrchestrationVariable) -> VariableSnapshot:

@@ -66,7 +66,6 @@ class SimulatedOperator:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        told = instruction.parent_instruction(agent, self.cluster.supervisors_by_name(place[0]))
         decision = supervision.decide(
             AgentSnapshot(
                 agent,
@@ -74,7 +73,7 @@ class SimulatedOperator:
                 nodes=self.cluster.node_names,
                 progress=self.cluster.progress_of(place),
                 defaults=_DEFAULTS,
-                **told._asdict(),
+                parent=instruction.parent_instruction(agent, self.cluster.supervisors_by_name(place[0])),
             ),
             self.cluster.now,
         )
@@ -96,7 +95,7 @@ class SimulatedOperator:
         listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
         agents = {child: agent for child, agent in listed if agent is not None}
         decision = supervisor.decide(
-            SupervisorSnapshot(found, agents, kin, *instruction.parent_instruction(found, kin)), self.cluster.now
+            SupervisorSnapshot(found, agents, kin, instruction.parent_instruction(found, kin)), self.cluster.now
         )
         self.decisions += 1
         if decision.status_reason == "unchanged":

@@ -25,7 +25,7 @@ from mabeam.core.snapshot import (
     SupervisorSnapshot,
     VariableSnapshot,
 )
-from mabeam.core.tree import instruction
+from mabeam.core.tree.instruction import parent_instruction
 from mabeam.state.cache import AGENT, VARIABLE, Cache
 from mabeam.state.capacity import context_of
 from mabeam.state.parse_objects import ParsedVariable
@@ -90,11 +90,7 @@ class Observer:
         if known is not None:
             facts, owner = known
             config_map = replace(facts, ours=owner == uid)
-        told = (
-            instruction.parent_instruction(agent, self.cache.supervisors_by_name(namespace))
-            if agent.spec.supervisor
-            else instruction.ParentInstruction()
-        )
+        supervisors = self.cache.supervisors_by_name(namespace) if agent.spec.supervisor else {}
         variables = self.cache.variables_of(agent)
         policy = self.cache.policies.get((namespace, network_policy(name)))
         return AgentSnapshot(
@@ -108,7 +104,7 @@ class Observer:
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),
-            **told._asdict(),
+            parent=parent_instruction(agent, supervisors),
             invalid=parsed.invalid,
             defaults=self.defaults,
             peers=self._peers(agent, variables),
@@ -149,8 +145,8 @@ class Observer:
             if (namespace, child) in self.cache.agents
         }
         supervisors = self.cache.supervisors_by_name(namespace)
-        told = instruction.parent_instruction(parsed.supervisor, supervisors)
-        return SupervisorSnapshot(parsed.supervisor, agents, supervisors, *told, parsed.invalid)
+        parent = parent_instruction(parsed.supervisor, supervisors)
+        return SupervisorSnapshot(parsed.supervisor, agents, supervisors, parent, parsed.invalid)
 
     def variable(self, namespace: str, name: str) -> tuple[VariableSnapshot, ParsedVariable] | None:
         """All there is to know about a variable, None when there is no such variable (any more)."""

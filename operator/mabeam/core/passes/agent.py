@@ -18,7 +18,7 @@ from mabeam.core.directives.last_good import HealthChange
 from mabeam.core.directives.network_policy import network_policy_effects
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
 from mabeam.core.pods import lifecycle, spec_hash
-from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
 from mabeam.core.supervision import ledger as budget
 from mabeam.core.supervision import status as summary
 from mabeam.core.supervision import working_set
@@ -47,7 +47,7 @@ def decide(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
     orders = spec_overrides(snapshot)
     snapshot = apply_overrides(snapshot, orders)
     agent = snapshot.agent
-    supervision, reborn = instruction.adopt_instruction(before.supervision, snapshot.word)
+    supervision, reborn = instruction.adopt_instruction(before.supervision, supervision_of(snapshot.parent))
     wanted_down = working_set.is_wanted_down(snapshot)
     pass_ = AgentPass(
         snapshot,

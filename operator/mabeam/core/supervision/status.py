@@ -13,7 +13,7 @@ from mabeam.core.conventions.conditions import KStatus, condition, kstatus_condi
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import CAUSE_DESCRIPTIONS, START_FAILURE_CAUSES, describe_exit_code
-from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.snapshot import AgentSnapshot, PodFacts, held_by, permanent_stop
 from mabeam.core.supervision import ledger as budget
 from mabeam.core.supervision.working_set import escalates, is_held
 
@@ -140,7 +140,7 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
         state = AgentState.RUNNING if status.ready_replicas else AgentState.REGISTERED
         message = f"the apiserver refused the pod: {snapshot.refused.message}"
         return _Verdict(state, False, Reason.POD_REFUSED, message, stalled=True)
-    if status.parked_at is not None and not (snapshot.over and escalates(snapshot)):
+    if status.parked_at is not None and not (permanent_stop(snapshot.parent) and escalates(snapshot)):
         message = parked_message(snapshot, status.failures) if status.failures else "parked"
         if escalates(snapshot):
             return _Verdict(AgentState.FAILED, False, Reason.ESCALATED, message)
@@ -153,10 +153,11 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
             return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {names} to stop")
         return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
     if is_held(snapshot):
-        if stopping or not snapshot.over:
+        ended_for_good = permanent_stop(snapshot.parent)
+        if stopping or not ended_for_good:
             return _held(snapshot, stopping, bool(records))
         if status.parked_at is not None or all(record.reason == Reason.STOPPED for record in records):
-            return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, snapshot.over)
+            return _Verdict(AgentState.STOPPED, True, Reason.STOPPED, ended_for_good)
     own = [record for record in records if record.ordinal < wanted]
     failed = [record for record in own if record.state is AgentState.FAILED]
     if failed:
@@ -175,8 +176,7 @@ def _verdict(snapshot: AgentSnapshot, status: AgentStatus) -> _Verdict:
 def _held(snapshot: AgentSnapshot, stopping: Sequence[PodRecord], ran: bool) -> _Verdict:
     if stopping:
         return _Verdict(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {_names(stopping)} to stop")
-    whom = snapshot.held or (f"Supervisor {snapshot.word.supervisor}" if snapshot.word else "its Supervisor")
-    message = f"waits for {whom} to start it" + (" again" if ran else "")
+    message = f"waits for {held_by(snapshot.parent)} to start it" + (" again" if ran else "")
     return _Verdict(AgentState.STOPPED if ran else AgentState.REGISTERED, False, Reason.HELD, message)
 
 

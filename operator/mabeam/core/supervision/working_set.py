@@ -7,10 +7,9 @@ from typing import Final
 
 from mabeam.api.agent import AgentEscalationPolicy
 from mabeam.api.agent_status import AgentState, DesiredState, Failure, PodRecord
-from mabeam.api.supervision import Intent
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods.resources import ContainerResources
-from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.snapshot import AgentSnapshot, Instructed, PodFacts, held_by
 
 # The last number a status can hold: a record that carries it can have no successor, so nobody honest wrote it.
 MAX_INCARNATION: Final = 2**31 - 1
@@ -69,9 +68,7 @@ def current_pod(record: PodRecord, pods: tuple[PodFacts, ...]) -> PodFacts | Non
 
 def is_held(snapshot: AgentSnapshot) -> bool:
     """Whether its Supervisor does not want the agent to pass_, or has not spoken yet."""
-    if snapshot.word is not None:
-        return snapshot.word.intent is Intent.STOP
-    return snapshot.held is not None
+    return held_by(snapshot.parent) is not None
 
 
 def is_wanted_down(snapshot: AgentSnapshot) -> bool:
@@ -88,5 +85,4 @@ def at_rest(records: Iterable[PodRecord]) -> bool:
 def escalates(snapshot: AgentSnapshot) -> bool:
     """Whether its exhausted budget is a death for its Supervisor to handle."""
     policy = snapshot.agent.spec.fault_tolerance.escalation_policy
-    heard = snapshot.word is not None and snapshot.held is None
-    return heard and policy is AgentEscalationPolicy.ESCALATE
+    return isinstance(snapshot.parent, Instructed) and policy is AgentEscalationPolicy.ESCALATE

@@ -1,30 +1,19 @@
 """The instruction that a parent Supervisor gives to one child, and what the child adopts of it."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 from mabeam.api.agent import Agent
 from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, Supervisor
+from mabeam.core.snapshot import Instructed, NoParent, Orphaned, ParentInstruction, WaitingFor
 from mabeam.core.tree.child_state import LARGEST_VALID_TOKEN
 from mabeam.core.tree.lineage import ancestors, parent_of
 
 # --- what a child is told -----------------------------------------------------------------------------------------------
 
 
-class ParentInstruction(NamedTuple):
-    """What a child hears: the word, whom it waits for if that is nothing yet, and why a stop is for good if it is.
-
-    One that was told before goes on by itself when its Supervisor is gone or lists it no more: word and `held` are told then.
-    """
-
-    word: Supervision | None = None
-    held: str | None = None
-    over: str | None = None
-
-
 def parent_instruction(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> ParentInstruction:
-    """What its Supervisor's status tells the child."""
+    """The instruction to the child in its parent's status; without one there, what follows from its own last instruction."""
     named = child.spec.supervisor
     if isinstance(child, Agent):
         kind, listed = ChildKind.AGENT, supervisors.get(named) if named else None
@@ -33,24 +22,23 @@ def parent_instruction(child: Agent | Supervisor, supervisors: Mapping[str, Supe
         kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
     name, before = parent.metadata.name if parent is not None else named, child.status.supervision
     if name is None:
-        return ParentInstruction()
+        return NoParent()
     if parent is not None:
         record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
         if record is not None:
             said = (name, record.intent, record.token)
-            over = _why_over(child, parent, record, supervisors) if record.intent is Intent.STOP else None
+            end = _permanent_stop(child, parent, record, supervisors) if record.intent is Intent.STOP else None
             if before is not None and (before.supervisor, before.intent, before.token) == said:
-                return ParentInstruction(before, over=over)
-            return ParentInstruction(Supervision(supervisor=name, intent=record.intent, token=record.token), over=over)
-    told = before if before is not None and before.supervisor == name else None
+                return Instructed(before, end)
+            return Instructed(Supervision(supervisor=name, intent=record.intent, token=record.token), end)
+    last = before if before is not None and before.supervisor == name else None
     if parent is not None:
-        return ParentInstruction(told, f"Supervisor {name}" if told is None else None)
-    alone = told.model_copy(update={"intent": Intent.START}) if told is not None else None
-    why = "does not list it as a child" if name in supervisors else "does not exist"
-    return ParentInstruction(alone, f"Supervisor {name}, which {why}")
+        return Instructed(last) if last is not None else WaitingFor(f"Supervisor {name}")
+    why = f"Supervisor {name}, which {'does not list it as a child' if name in supervisors else 'does not exist'}"
+    return Orphaned(last.model_copy(update={"intent": Intent.START}), why) if last is not None else WaitingFor(why)
 
 
-def _why_over(
+def _permanent_stop(
     child: Agent | Supervisor, parent: Supervisor, record: ChildRecord, supervisors: Mapping[str, Supervisor]
 ) -> str | None:
     """Why a child that is told to stop is never started again; None when it may be.

@@ -10,6 +10,7 @@ from mabeam.core.algorithms import otp as groups
 from mabeam.core.algorithms.otp import count_in_window, within_budget
 from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Event
+from mabeam.core.snapshot import supervision_of
 from mabeam.core.tree import instruction
 from mabeam.core.tree.child_state import Child, End
 from mabeam.core.tree.status import budget_message, spec_hash
@@ -20,7 +21,7 @@ from mabeam.core.tree.working_set import ChildKey, SupervisorPass
 
 def adopt_instruction(run: SupervisorPass) -> None:
     """Take the parent's word; a new life begins with an empty window and all children."""
-    run.supervision, reborn = instruction.adopt_instruction(run.supervision, run.snapshot.word)
+    run.supervision, reborn = instruction.adopt_instruction(run.supervision, supervision_of(run.snapshot.parent))
     if reborn:
         _begin_anew(run)
 

@@ -13,6 +13,7 @@ from mabeam.core.conventions.hashing import short_digest
 from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Decision, Event
 from mabeam.core.memoize import memoize_by_identity
+from mabeam.core.snapshot import Instructed, WaitingFor, permanent_stop
 from mabeam.core.tree import lineage as family
 from mabeam.core.tree.working_set import ChildKey, SupervisorPass
 
@@ -64,8 +65,8 @@ def _verdict(run: SupervisorPass, all_down: bool) -> tuple[KStatus, AgentState]:
     if cycle:
         told = f"a cycle of Supervisors: {' → '.join(cycle)}; take one of them off another's children"
         return KStatus(False, Reason.INVALID_TREE, told, stalled=True), AgentState.REGISTERED
-    if run.parked_at is not None and run.snapshot.over is None:
-        escalates = run.supervision is not None and run.snapshot.held is None
+    if run.parked_at is not None and permanent_stop(run.snapshot.parent) is None:
+        escalates = isinstance(run.snapshot.parent, Instructed)
         message = budget_message(run) if run.window else "parked"
         message += "; its parent is told" if escalates else f". Fix it, then {_way_out(run.supervisor)}"
         verdict = KStatus(False, Reason.RESTART_BUDGET_EXHAUSTED, message, reconciling=escalates, stalled=not escalates)
@@ -75,12 +76,14 @@ def _verdict(run: SupervisorPass, all_down: bool) -> tuple[KStatus, AgentState]:
         return KStatus(False, Reason.STOPPING, f"waiting for {going} to stop", reconciling=True), AgentState.STOPPING
     if run.shut_down_at is not None:
         return KStatus(True, Reason.COMPLETED, "its significant children ended"), AgentState.STOPPED
-    if not run.is_wanted and run.snapshot.over is not None:
-        return KStatus(True, Reason.STOPPED, run.snapshot.over), AgentState.STOPPED
-    if not run.is_wanted:
-        waits = KStatus(False, Reason.HELD, f"waits for {run.snapshot.held} to start it", reconciling=True)
-        stopped = KStatus(False, Reason.HELD, "stopped by its Supervisor", reconciling=True)
-        return (stopped, AgentState.STOPPED) if run.supervision is not None else (waits, AgentState.REGISTERED)
+    match run.snapshot.parent:
+        case WaitingFor(whom):
+            message = f"waits for {whom} to start it"
+            return KStatus(False, Reason.HELD, message, reconciling=True), AgentState.REGISTERED
+        case Instructed(_, str(why_final)) if not run.is_wanted:
+            return KStatus(True, Reason.STOPPED, why_final), AgentState.STOPPED
+        case Instructed() if not run.is_wanted:
+            return KStatus(False, Reason.HELD, "stopped by its Supervisor", reconciling=True), AgentState.STOPPED
     return _progress(run)
 
 

@@ -8,7 +8,7 @@ from typing import Final
 from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import ChildEnd, ChildKind, ChildRecord, ChildReference, GroupRestart, Supervisor
 from mabeam.core.decision import Event
-from mabeam.core.snapshot import SupervisorSnapshot
+from mabeam.core.snapshot import SupervisorSnapshot, held_by
 from mabeam.core.tree.child_state import LARGEST_VALID_TOKEN, Child
 
 MISSING: Final = "Missing"
@@ -42,9 +42,7 @@ class SupervisorPass:
     @property
     def is_wanted(self) -> bool:
         """Whether its own parent, if it has or names one, wants it to run."""
-        if self.supervision is not None:
-            return self.supervision.intent is Intent.START
-        return self.snapshot.held is None
+        return held_by(self.snapshot.parent) is None
 
     @property
     def children_run(self) -> bool:
