@@ -151,9 +151,9 @@ image: ## Build the image (with docker where there is one, else without)
 	@hack/image/build
 
 ## Figures
-.PHONY: figures
-figures: $(STAMP) test-cluster ## Measure latencies, writes and memory on the tests' cluster (benchmarks/README.md)
-	@$(ENTER_CLUSTER) && $(BIN)/python -m benchmarks.figures
+.PHONY: bench-nodes
+bench-nodes: $(STAMP) test-cluster ## Measure latencies, writes and memory on the tests' cluster (benchmarks/README.md)
+	@$(ENTER_CLUSTER) && $(BIN)/python -m benchmarks.real_nodes
 
 BENCH := $(BIN)/python -m benchmarks.bench --cluster mabeam-bench --down
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 from benchmarks.observers import Observer, merge
-from benchmarks.sheet import Figure, Results
+from benchmarks.table import Figure, Results
 from e2e import agents as team
 from support.kube import JsonDict, Kube, namespace, until
 
@@ -24,7 +24,7 @@ def restarts(results: Results, rounds: int) -> None:
     names = ["crasher-0", "crasher-1"]
     tolerance = {"maxFailures": 200, "failureWindowSeconds": 1, "backoff": AT_ONCE}
     ends: dict[str, float] = {}
-    with namespace(f"figures-restarts-{os.getpid()}") as kube:
+    with namespace(f"bench-restarts-{os.getpid()}") as kube:
         with Observer("pods", kube) as pods:
             kube.apply(*(team.agent(name, CRASHES, faultTolerance=tolerance) for name in names))
 
@@ -58,12 +58,12 @@ def _is_over(pod: JsonDict) -> bool:
 
 
 def _ended(pods: Observer) -> set[str]:
-    return {pod["metadata"]["name"] for _, _, pod in list(pods.told) if _is_over(pod)}
+    return {pod["metadata"]["name"] for _, _, pod in list(pods.events) if _is_over(pod)}
 
 
 def migrations(results: Results, rounds: int) -> None:
     """The annotation → the agent is Ready on the other node; how long nothing served in between; and without a break."""
-    with namespace(f"figures-migrations-{os.getpid()}") as kube:
+    with namespace(f"bench-migrations-{os.getpid()}") as kube:
         kube.apply(
             team.agent("mover"),
             # Drained over and over, it would be replaced later each time.
@@ -77,10 +77,12 @@ def migrations(results: Results, rounds: int) -> None:
             drained = [_drain(kube, pods, number) for number in range(1, rounds // 2 + 1)]
             merge("agents", kube, "twins", {"metadata": {"annotations": {"mabeam.dev/migrate": "1"}}})
             team.reached(kube, "twins", "both moved", team.renewed(2, replicas=2))
-            twins = ((event, pod) for _, event, pod in list(pods.told) if pod["metadata"]["name"].startswith("twins-"))
+            twins = (
+                (event, pod) for _, event, pod in list(pods.events) if pod["metadata"]["name"].startswith("twins-")
+            )
             fewest = team.fewest_serving(twins, of=2)
     note = "two real nodes; break before make"
-    results.add_times("told to move → ready on the other node", [whole for whole, _ in moved], note)
+    results.add_times("asked to move → ready on the other node", [whole for whole, _ in moved], note)
     results.add_times(
         "… of it without a pod that serves", [gap for _, gap in moved], "old pod asked to go → new one Ready"
     )

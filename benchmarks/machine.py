@@ -39,11 +39,11 @@ def load() -> float:
     return round(os.getloadavg()[0], 2)
 
 
-def yardstick() -> float:
+def reference_task_ms() -> float:
     """The CPU milliseconds that a fixed piece of Python takes now.
 
-    Neighbours on the same physical machine slow a core down without being seen in its load; two results whose yardsticks
-    differ must not be compared in seconds, of CPU or of the clock, but only in ratios.
+    Neighbours on the same physical machine slow a core down without being seen in its load; two results whose times
+    of it differ must not be compared in seconds, of CPU or of the clock, but only in ratios.
     """
     return round(1000 * statistics.median(_turns() for _ in range(5)), 2)
 

@@ -19,10 +19,10 @@ WRITES = frozenset({"create", "update", "patch", "delete", "deletecollection"})
 
 
 class Observer:
-    """Watches a kind in a namespace from a thread, and notes when it heard of each change."""
+    """Watches a kind in a namespace from a thread, and notes when each change arrived."""
 
     def __init__(self, path: str, kube: Kube) -> None:
-        self.told: list[tuple[float, str, JsonDict]] = []
+        self.events: list[tuple[float, str, JsonDict]] = []
         self._api = kubernetes.client.CustomObjectsApi(kubernetes.config.new_client_from_config())
         self._core = kubernetes.client.CoreV1Api(self._api.api_client)
         self._path, self._kube = path, kube
@@ -38,14 +38,14 @@ class Observer:
             stream = self._watch.stream(self._api.list_namespaced_custom_object, *API, space, self._path)
         try:
             for event in stream:
-                self.told.append((time.time(), event["type"], event["raw_object"]))
+                self.events.append((time.time(), event["type"], event["raw_object"]))
         except Exception:  # a stream nobody listens to any more may end as it likes
             if not self._stopped:
                 raise
 
     def first(self, look: Callable[[str, JsonDict], bool]) -> float | None:
-        """When the first change was heard of that `look` recognises."""
-        return next((when for when, event, found in list(self.told) if look(event, found)), None)
+        """When the first change arrived that `look` recognises."""
+        return next((when for when, event, found in list(self.events) if look(event, found)), None)
 
     def __enter__(self) -> "Observer":
         self._thread.start()

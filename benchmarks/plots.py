@@ -9,8 +9,8 @@ from typing import Any, Final
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from benchmarks.rows.p07_memory import settled
-from benchmarks.store import Store
+from benchmarks.cases.p07_memory import settled
+from benchmarks.result_files import ResultFiles
 
 # Told apart by people who see colours differently too (Okabe and Ito).
 _COLOURS: Final = {"agents": "#0072b2", "jobs": "#e69f00", "replicasets": "#009e73", "stock jobs": "#cc79a7"}
@@ -69,23 +69,23 @@ _CURVES: Final = {
 }
 
 
-def draw(store: Store) -> list[Path]:
-    """The files that were drawn, beside the results' folder; rows without results have none."""
+def draw(files: ResultFiles) -> list[Path]:
+    """The files that were drawn, beside the results' folder; cases without results have none."""
     drawn = []
     with mpl.rc_context({"svg.hashsalt": "mabeam", "svg.fonttype": "none", "font.family": "sans-serif"}):
-        for row, figure in _figures(store):
-            path = store.folder.with_name(f"{store.folder.name}-{row.lower()}.svg")
+        for case, figure in _figures(files):
+            path = files.folder.with_name(f"{files.folder.name}-{case.lower()}.svg")
             figure.savefig(path, format="svg", metadata={"Date": None})
             drawn.append(path)
     return drawn
 
 
-def _figures(store: Store) -> Iterator[tuple[str, Figure]]:
-    for row, (title, curves) in _CURVES.items():
-        samples = store.samples(row)
+def _figures(files: ResultFiles) -> Iterator[tuple[str, Figure]]:
+    for case, (title, curves) in _CURVES.items():
+        samples = files.samples(case)
         if len(samples) > 1:  # one size is no curve
-            yield row, _against_size(f"{row}: {title}", curves(samples))
-    memory = store.samples("P7")
+            yield case, _against_size(f"{case}: {title}", curves(samples))
+    memory = files.samples("P7")
     if memory:
         yield "P7", _over_time(memory)
 

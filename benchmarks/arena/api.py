@@ -27,10 +27,10 @@ TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=20)
 
 
 class Refused(Exception):
-    """The apiserver's no: its status code and words."""
+    """A refusal of the apiserver: its status code and text."""
 
-    def __init__(self, status: int, request: str, words: str) -> None:
-        super().__init__(f"{status} to {request}: {words[:300]}")
+    def __init__(self, status: int, request: str, text: str) -> None:
+        super().__init__(f"{status} to {request}: {text[:300]}")
         self.status = status
 
 

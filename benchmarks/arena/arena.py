@@ -14,13 +14,13 @@ from typing import Final
 from benchmarks.arena.api import Api, Call, create, patch
 from benchmarks.arena.arms import POPULATIONS, Arm, failed, names
 from benchmarks.arena.audit import AuditLog
-from benchmarks.arena.cluster import BenchCluster, furnish, operator_token, write_operator_kubeconfig
-from benchmarks.arena.process import Operator, usage
+from benchmarks.arena.cluster import BenchCluster, operator_token, prepare, write_operator_kubeconfig
+from benchmarks.arena.operator_process import Operator, usage
 
 COMPONENTS: Final = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "etcd")
 
 
-def say(text: str) -> None:
+def log(text: str) -> None:
     """Tell what is going on, at once, with the time since the program began."""
     elapsed = time.monotonic() - _BEGAN
     print(f"[{int(elapsed // 60):3}:{int(elapsed % 60):02}] {text}", file=sys.stderr, flush=True)
@@ -31,7 +31,7 @@ _BEGAN: Final = time.monotonic()
 
 @dataclass
 class Arena:
-    """Everything a row needs; what is in the cluster is known by arm in `population`."""
+    """Everything a case needs; what is in the cluster is known by arm in `population`."""
 
     cluster: BenchCluster
     api: Api
@@ -75,19 +75,19 @@ class Arena:
                 await self.clear(arm)
                 there = 0
             if wanted > there:
-                say(f"{wanted} {arm.name} wanted, {there} there")
+                log(f"{wanted} {arm.name} wanted, {there} there")
                 await self._grow(arm, there, wanted)
 
     async def _grow(self, arm: Arm, there: int, wanted: int) -> None:
         self.population.pop(arm.name, None)  # until it is done, nobody knows what is there
         await self.post(arm, names(wanted - there, there))
         await self.until_running(arm, wanted)
-        await self.audit.quiet(arm.asker, deadline=120 + wanted / 10)
+        await self.audit.until_idle(arm.client, deadline=120 + wanted / 10)
         self.population[arm.name] = wanted
 
-    async def rest(self, *askers: str, seconds: float = 2.0) -> None:
+    async def rest(self, *clients: str, seconds: float = 2.0) -> None:
         """The operator, and whoever else is named, has come to rest."""
-        await self.audit.quiet("operator", *askers, seconds=seconds, deadline=600)
+        await self.audit.until_idle("operator", *clients, seconds=seconds, deadline=600)
 
     async def pods_of(self, arm: Arm) -> dict[str, str]:
         """The arm's running pods by their owners."""
@@ -135,7 +135,7 @@ async def arena(cluster: BenchCluster) -> AsyncIterator[Arena]:
     cluster.up()
     admin = cluster.kubeconfig
     async with Api(admin) as api:
-        await furnish(api)
+        await prepare(api)
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "kubeconfig"
             write_operator_kubeconfig(admin, await operator_token(api), config)

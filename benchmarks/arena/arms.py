@@ -94,14 +94,14 @@ class Arm:
     prefix: str
     plural: str
     body: Callable[[str], JsonDict]
-    asker: str
-    works: str  # the process whose CPU is counted
-    room: str = ""
+    client: str
+    process: str  # whose CPU is counted
+    suffix: str = ""  # of the namespace; the arm's name when empty
 
     @property
     def namespace(self) -> str:
         """The namespace that holds nothing but this arm's objects."""
-        return f"bench-{self.room or self.name}"
+        return f"bench-{self.suffix or self.name}"
 
     @property
     def path(self) -> str:
@@ -136,9 +136,11 @@ ARMS: Final[Mapping[str, Arm]] = {
 }
 
 
-# Agents that a variable tells something: they have directives, a ConfigMap each, and a namespace of their own.
-TOLD: Final = Arm("told agents", "Agent", "/apis/mabeam.dev/v1alpha1", "agents", _agent, "operator", "operator", "told")
-POPULATIONS: Final[Mapping[str, Arm]] = {**ARMS, TOLD.name: TOLD}
+# Agents that a variable directs: each has a ConfigMap of directives; their namespace is their own.
+DIRECTED: Final = Arm(
+    "directed agents", "Agent", "/apis/mabeam.dev/v1alpha1", "agents", _agent, "operator", "operator", "directed"
+)
+POPULATIONS: Final[Mapping[str, Arm]] = {**ARMS, DIRECTED.name: DIRECTED}
 
 
 def names(count: int, first: int = 0) -> list[str]:

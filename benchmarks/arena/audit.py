@@ -14,8 +14,8 @@ WRITES: Final = frozenset({"create", "update", "patch", "delete", "deletecollect
 STREAMS: Final = frozenset({"watch", "connect"})
 _SERVICE_ACCOUNT: Final = b'"username":"system:serviceaccount:kube-system:%s"'
 
-# How each asker is recognised in a line of the log, before it is parsed.
-ASKERS: Final = {
+# How each client is recognised in a line of the log, before it is parsed.
+CLIENTS: Final = {
     "operator": b'"userAgent":"mabeam/',
     "benchmark": b'"userAgent":"benchmark/',
     "job controller": _SERVICE_ACCOUNT % b"job-controller",
@@ -134,22 +134,22 @@ class AuditLog:
                         return
                     yield line
 
-    def requests(self, asker: str, since: Mark, until: Mark | None = None) -> list[Request]:
-        """What that asker (a key of ASKERS) asked between two marks."""
-        needle = ASKERS[asker]
+    def requests(self, client: str, since: Mark, until: Mark | None = None) -> list[Request]:
+        """What that client (a key of CLIENTS) asked between two marks."""
+        needle = CLIENTS[client]
         found = (parse(line) for line in self.lines(since, until) if needle in line)
         return [request for request in found if request is not None]
 
-    async def quiet(self, *askers: str, seconds: float = 2.0, deadline: float = 120.0) -> None:
-        """Returns once none of the askers wrote anything, Leases apart, for so long."""
+    async def until_idle(self, *clients: str, seconds: float = 2.0, deadline: float = 120.0) -> None:
+        """Returns once none of the clients wrote anything, Leases apart, for so long."""
         end = time.monotonic() + deadline
         mark, last = self.mark(), time.monotonic()
         while time.monotonic() - last < seconds:
             if time.monotonic() > end:
-                raise TimeoutError(f"{', '.join(askers)} did not come to rest within {deadline:.0f} s")
+                raise TimeoutError(f"{', '.join(clients)} did not come to rest within {deadline:.0f} s")
             await asyncio.sleep(0.2)
             now = self.mark()
-            for asker in askers:
-                if tally(self.requests(asker, mark, now), apart=("leases",)):
+            for client in clients:
+                if tally(self.requests(client, mark, now), apart=("leases",)):
                     last = time.monotonic()
             mark = now

@@ -56,7 +56,7 @@ class BenchCluster:
         return int(self._run("pid", component))
 
 
-async def furnish(api: Api) -> None:
+async def prepare(api: Api) -> None:
     """The cluster has the CRDs, the operator's rights and account, and a namespace for each arm."""
     for file in sorted((ROOT / "crds").glob("*mabeam.dev.yaml")):
         definition = yaml.safe_load(file.read_text())

@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final, Self
 
 from benchmarks.arena.api import Api, JsonDict, create, patch
-from benchmarks.arena.arms import TOLD
-from benchmarks.arena.podbook import glance
+from benchmarks.arena.arms import DIRECTED
+from benchmarks.arena.pod_timeline import parse_pod_event
 
 PARAMETER: Final = "load"
-_VARIABLES: Final = f"/apis/mabeam.dev/v1alpha1/namespaces/{TOLD.namespace}/orchestrationvariables"
-_MAPS: Final = f"/api/v1/namespaces/{TOLD.namespace}/configmaps"
+_VARIABLES: Final = f"/apis/mabeam.dev/v1alpha1/namespaces/{DIRECTED.namespace}/orchestrationvariables"
+_MAPS: Final = f"/api/v1/namespaces/{DIRECTED.namespace}/configmaps"
 # The document is a JSON text within a JSON text: its quotes are escaped.
 _VALUE: Final = re.compile(rb'\\"%s\\": ?([0-9.]+)' % PARAMETER.encode())
 _DOCUMENT_GENERATION: Final = re.compile(rb'\\"generation\\": ?([0-9]+)')
@@ -52,8 +52,8 @@ async def current(api: Api) -> float:
 
 
 @dataclass
-class DirectiveBook:
-    """When each agent was told: the first moment at which both its ConfigMap and its pod were up to date."""
+class DirectiveTimeline:
+    """When each agent had the value: the first moment at which both its ConfigMap and its pod were up to date."""
 
     api: Api
     value: float
@@ -62,7 +62,7 @@ class DirectiveBook:
     _tasks: "list[asyncio.Task[None]]" = field(default_factory=list)
 
     async def __aenter__(self) -> Self:
-        for path, note in ((_MAPS, self.note_map), (TOLD.pods, self.note_pod)):
+        for path, note in ((_MAPS, self.note_map), (DIRECTED.pods, self.note_pod)):
             version = await self.api.version(path)
             self._tasks.append(asyncio.create_task(self._read(path, version, note)))
         return self
@@ -81,16 +81,16 @@ class DirectiveBook:
         """Write down a ConfigMap that holds the value."""
         value, generation = _VALUE.search(line), _DOCUMENT_GENERATION.search(line)
         if value and generation and float(value[1]) == self.value:
-            self.held.setdefault(glance(line).owner, (int(generation[1]), now))
+            self.held.setdefault(parse_pod_event(line).owner, (int(generation[1]), now))
 
     def note_pod(self, line: bytes, now: float) -> None:
         """Write down a pod's generation."""
         generation = _POD_GENERATION.search(line)
         if generation:
-            self.annotated.setdefault(glance(line).owner, {}).setdefault(int(generation[1]), now)
+            self.annotated.setdefault(parse_pod_event(line).owner, {}).setdefault(int(generation[1]), now)
 
-    def told(self) -> dict[str, float]:
-        """The agents that were told, and when."""
+    def delivered(self) -> dict[str, float]:
+        """The agents that have the value → since when."""
         found = {}
         for agent, (generation, when) in self.held.items():
             annotated = self.annotated.get(agent, {}).get(generation)
@@ -98,16 +98,22 @@ class DirectiveBook:
                 found[agent] = max(when, annotated)
         return found
 
-    async def until_told(self, agents: int, deadline: float) -> float:
-        """When the last of so many agents was told; raises TimeoutError with the count after so many seconds."""
+    async def until_delivered(self, agents: int, deadline: float) -> float:
+        """When the last of so many agents had the value; raises TimeoutError with the count after so many seconds."""
         end = time.monotonic() + deadline
         while True:
             for task in self._tasks:
                 if task.done():
                     await task
             # Looking through all of them is not free: only when there are enough of both.
-            if len(self.held) >= agents and len(self.annotated) >= agents and len(told := self.told()) >= agents:
-                return max(told.values())
+            if (
+                len(self.held) >= agents
+                and len(self.annotated) >= agents
+                and len(delivered := self.delivered()) >= agents
+            ):
+                return max(delivered.values())
             if time.monotonic() > end:
-                raise TimeoutError(f"not within {deadline:.0f} s: {len(self.told())} of {agents} agents were told")
+                raise TimeoutError(
+                    f"not within {deadline:.0f} s: {len(self.delivered())} of {agents} agents have the value"
+                )
             await asyncio.sleep(0.02)

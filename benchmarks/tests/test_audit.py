@@ -106,7 +106,7 @@ def test_a_mark_that_was_rotated_away_is_an_error(tmp_path: Path) -> None:
         log.requests("operator", since)
 
 
-def test_quiet_waits_for_the_askers_rest_but_not_for_leases_or_others(tmp_path: Path) -> None:
+def test_until_idle_waits_for_the_clients_rest_but_not_for_leases_or_others(tmp_path: Path) -> None:
     log = AuditLog(tmp_path / "audit.log")
     log.path.write_bytes(b"")
 
@@ -121,7 +121,7 @@ def test_quiet_waits_for_the_askers_rest_but_not_for_leases_or_others(tmp_path: 
 
         writer = asyncio.create_task(write_on())
         try:
-            await log.quiet("operator", seconds=0.5, deadline=1.5)
+            await log.until_idle("operator", seconds=0.5, deadline=1.5)
         except TimeoutError:
             return False
         finally:

@@ -7,29 +7,29 @@ import pytest
 
 from benchmarks import machine, report
 from benchmarks.plots import Curve, scale_curves
-from benchmarks.store import Store, subject_digest
+from benchmarks.result_files import ResultFiles, subject_digest
 
 MACHINE = {"cpus": 2, "processor": "EPYC", "memory_gb": 24.0, "kernel": "6.1", "versions": {"Python": "3.11"}}
 
 
-def result(row: str, part: str, samples: dict[str, Any]) -> dict[str, Any]:
+def result(case: str, part: str, samples: dict[str, Any]) -> dict[str, Any]:
     return {
-        "row": row,
+        "case": case,
         "part": part,
         "commit": "abc123",
         "subject": "0",
         "measured_at": "2026-01-01T00:00:00Z",
         "seconds": 60.0,
         "load_average": [0.1, 2.0],
-        "yardstick_ms": [14.0, 15.0],
+        "reference_task_ms": [14.0, 15.0],
         "machine": MACHINE,
         "samples": samples,
     }
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
-    kept = Store(tmp_path / "bench")
+def files(tmp_path: Path) -> ResultFiles:
+    kept = ResultFiles(tmp_path / "bench")
     rounds = [{"seconds": s, "leads": 1.0, "cpu": 1.0, "writes": {}} for s in (2.0, 3.0, 2.5)]
     for size in (1000, 5000):
         kept.write("P9", f"{size}", result("P9", f"{size}", {"size": size, "rounds": rounds}))
@@ -41,8 +41,8 @@ def store(tmp_path: Path) -> Store:
     return kept
 
 
-def test_the_table_has_figure_bar_and_verdict_of_every_line(store: Store) -> None:
-    text = report.table(report.lines_of(store))
+def test_the_table_has_figure_bar_and_verdict_of_every_measurement(files: ResultFiles) -> None:
+    text = report.table(report.measurements_of(files))
     assert (
         "| P9 | SIGKILL with 1,000 agents → caught up |  |  | 2.50 s (2–3) |  | it leads after 1.0 s; CPU 1.0 s |"
         in text
@@ -52,34 +52,34 @@ def test_the_table_has_figure_bar_and_verdict_of_every_line(store: Store) -> Non
     )
 
 
-def test_the_report_is_written_again_from_the_results_alone(store: Store) -> None:
-    text = report.write(store, "The benchmark", quick=False, stale=["P1-100"])
-    assert (store.folder.parent / "bench.md").read_text() == text
+def test_the_report_is_written_again_from_the_results_alone(files: ResultFiles) -> None:
+    text = report.write(files, "The benchmark", quick=False, stale=["P1-100"])
+    assert (files.folder.parent / "bench.md").read_text() == text
     assert "commit abc123, 4 minutes in all" in text
     assert "other sources than the tree's: P1-100." in text
     assert "quick run leaves out" not in text
-    drawn = {path.name: path.read_bytes() for path in store.folder.parent.glob("*.svg")}
+    drawn = {path.name: path.read_bytes() for path in files.folder.parent.glob("*.svg")}
     assert set(drawn) == {"bench-p7.svg", "bench-p9.svg"}
     assert all(name in text for name in drawn)
-    report.write(store, "The benchmark", quick=False, stale=[])
-    assert {path.name: path.read_bytes() for path in store.folder.parent.glob("*.svg")} == drawn
+    report.write(files, "The benchmark", quick=False, stale=[])
+    assert {path.name: path.read_bytes() for path in files.folder.parent.glob("*.svg")} == drawn
 
 
-def test_the_quick_report_says_what_it_leaves_out(store: Store) -> None:
-    assert "- P7: 29 of the 30 minutes of churn" in report.write(store, "Quick", quick=True, stale=[])
+def test_the_quick_report_says_what_it_leaves_out(files: ResultFiles) -> None:
+    assert "- P7: 29 of the 30 minutes of churn" in report.write(files, "Quick", quick=True, stale=[])
 
 
-def test_what_is_forgotten_is_in_no_report(store: Store) -> None:
-    store.forget("P9", "1000")
-    store.forget("P9", "5000")
-    assert store.samples("P9") == {}
-    assert {line.row for line in report.lines_of(store)} == {"P3", "P7"}
-    store.clear()
-    assert store.results() == []
+def test_what_was_removed_is_in_no_report(files: ResultFiles) -> None:
+    files.remove("P9", "1000")
+    files.remove("P9", "5000")
+    assert files.samples("P9") == {}
+    assert {figure.case for figure in report.measurements_of(files)} == {"P3", "P7"}
+    files.clear()
+    assert files.results() == []
 
 
 def test_samples_of_one_row_are_not_taken_for_anothers(tmp_path: Path) -> None:
-    kept = Store(tmp_path)
+    kept = ResultFiles(tmp_path)
     kept.write("P10", "1000", result("P10", "1000", {"size": 1}))
     assert kept.samples("P1") == {}
     assert kept.samples("P10") == {"1000": {"size": 1}}
@@ -113,4 +113,4 @@ def test_the_machine_is_described_with_versions_and_measured_with_a_yardstick() 
     described = machine.describe("v1.35.4")
     assert described["versions"]["Kubernetes"] == "v1.35.4"
     assert described["versions"]["kopf"].startswith("1.")
-    assert 0 < machine.yardstick() < 10_000
+    assert 0 < machine.reference_task_ms() < 10_000

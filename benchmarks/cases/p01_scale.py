@@ -8,12 +8,12 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import ARMS, Arm, names
 from benchmarks.arena.audit import tally
-from benchmarks.arena.podbook import PodBook
-from benchmarks.lines import Bar, Line, ratios
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.arena.pod_timeline import PodTimeline
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement, ratios
 
 STOCK = "stock jobs"
 STOCK_MOST = {True: 100, False: 1000}  # by whether the run is quick: twenty requests a second take their time
@@ -52,42 +52,42 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
         first = number % len(chosen)
         for arm in chosen[first:] + chosen[:first]:
             trials.append(await trial(arena, arm, size))
-            say(f"P1 {size:,} round {number + 1}: {describe(trials[-1])}")
+            log(f"P1 {size:,} round {number + 1}: {describe(trials[-1])}")
     if size <= STOCK_MOST[plan.quick] and plan.has("jobs") and plan.has(STOCK):
         trials.append(await stock(arena, size))
-        say(f"P1 {size:,}: {describe(trials[-1])}")
+        log(f"P1 {size:,}: {describe(trials[-1])}")
     return {"trials": [asdict(one) for one in trials]}
 
 
 async def trial(arena: Arena, arm: Arm, size: int, quiet: float = 2.0) -> Trial:
     """Create, wait until all run, let everything come to rest, delete, wait until all is gone and at rest again."""
-    askers = {arm.asker, "operator"}
-    await arena.audit.quiet(*askers, seconds=quiet)
+    clients = {arm.client, "operator"}
+    await arena.audit.until_idle(*clients, seconds=quiet)
     patience = 120 + size / 10
     before, rss_before, mark = arena.cpu(), arena.operator.usage().rss, arena.audit.mark()
-    async with PodBook(arena.api, arm.pods) as book:
+    async with PodTimeline(arena.api, arm.pods) as timeline:
         begun = time.monotonic()
         await arena.post(arm, names(size))
         created = time.monotonic() - begun
-        await book.until(f"{size} pods of {arm.name} run", lambda: len(book.running) >= size, patience)
+        await timeline.until(f"{size} pods of {arm.name} run", lambda: len(timeline.running) >= size, patience)
         at_running = arena.cpu()
-        await arena.audit.quiet(*askers, seconds=quiet, deadline=patience)
+        await arena.audit.until_idle(*clients, seconds=quiet, deadline=patience)
         rss_after = arena.operator.usage().rss
         deleted = time.monotonic()
         await arena.clear(arm)
-        await book.until("all pods are gone", lambda: book.gone.keys() >= book.seen.keys(), patience)
-        await arena.audit.quiet(*askers, seconds=quiet, deadline=patience)
+        await timeline.until("all pods are gone", lambda: timeline.gone.keys() >= timeline.seen.keys(), patience)
+        await arena.audit.until_idle(*clients, seconds=quiet, deadline=patience)
     after = arena.cpu()
     return Trial(
         arm=arm.name,
         size=size,
-        running=max(book.running.values()) - begun,
-        posted=max(book.seen.values()) - begun,
+        running=max(timeline.running.values()) - begun,
+        posted=max(timeline.seen.values()) - begun,
         created=created,
-        deleting=max(book.gone.values()) - deleted,
+        deleting=max(timeline.gone.values()) - deleted,
         cpu={name: round(after[name] - before[name], 3) for name in after},
-        cpu_until_running=round(at_running[arm.works] - before[arm.works], 3),
-        writes=tally(arena.audit.requests(arm.asker, mark), apart=("leases",)),
+        cpu_until_running=round(at_running[arm.process] - before[arm.process], 3),
+        writes=tally(arena.audit.requests(arm.client, mark), apart=("leases",)),
         rss_before=rss_before,
         rss_after=rss_after,
     )
@@ -100,16 +100,26 @@ async def stock(arena: Arena, size: int) -> Trial:
     try:
         await arena.post(arm, names(1, first=size))
         await arena.until_running(arm, 1)  # it has read the cluster and is at work
-        async with PodBook(arena.api, arm.pods) as book:
+        async with PodTimeline(arena.api, arm.pods) as timeline:
             begun = time.monotonic()
             await arena.post(arm, names(size))
             created = time.monotonic() - begun
-            await book.until(f"{size} stock pods run", lambda: len(book.running) >= size, 120 + size)
+            await timeline.until(f"{size} stock pods run", lambda: len(timeline.running) >= size, 120 + size)
     finally:
         arena.throttle("all")
     await arena.clear(arm)
     return Trial(
-        STOCK, size, max(book.running.values()) - begun, max(book.seen.values()) - begun, created, 0, {}, 0, {}, 0, 0
+        STOCK,
+        size,
+        max(timeline.running.values()) - begun,
+        max(timeline.seen.values()) - begun,
+        created,
+        0,
+        {},
+        0,
+        {},
+        0,
+        0,
     )
 
 
@@ -144,7 +154,7 @@ def _each(samples: JsonDict, arm: str, what: str) -> list[float]:
     return [one[what] for one in _trials(samples, arm)]
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """P1's figures: the ratios with their bars, after the times themselves."""
     found = []
     for part in sorted(samples, key=sized):
@@ -154,19 +164,19 @@ def lines(samples: Samples) -> list[Line]:
             if seconds:
                 posted = sorted(_each(these, arm, "posted"))[len(seconds) // 2]
                 note = f"last pod created after {posted:.2f} s"
-                found.append(Line("P1", f"{size:,} {arm} → all pods run", "s", tuple(seconds), note=note))
+                found.append(Measurement("P1", f"{size:,} {arm} → all pods run", "s", tuple(seconds), note=note))
         ours = times["agents"]
         for arm, bar in (("jobs", Bar(1.0, stretch=0.7)), ("replicasets", Bar(2.0))):
             if ours and times[arm]:
                 name = f"{size:,} agents ÷ {arm}, time until all run"
-                found.append(Line("P1", name, "×", ratios(ours, times[arm]), bar))
+                found.append(Measurement("P1", name, "×", ratios(ours, times[arm]), bar))
         if ours and times[STOCK]:
             against = tuple(seconds / times[STOCK][0] for seconds in ours)
-            found.append(Line("P1", f"{size:,} agents ÷ Jobs at stock limits", "×", against, Bar(0.3)))
+            found.append(Measurement("P1", f"{size:,} agents ÷ Jobs at stock limits", "×", against, Bar(0.3)))
     return found
 
 
-def write_lines(samples: Samples) -> list[Line]:
+def write_measurements(samples: Samples) -> list[Measurement]:
     """P2's figures: writes per object over its whole life, Events apart."""
     found = []
     for part in sorted(samples, key=sized):
@@ -175,16 +185,16 @@ def write_lines(samples: Samples) -> list[Line]:
         if per["agents"]:
             note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, "agents")[-1].items())
             bar = Bar(3, stretch=2)
-            found.append(Line("P2", f"writes per Agent, of {size:,}", "writes", tuple(per["agents"]), bar, note))
+            found.append(Measurement("P2", f"writes per Agent, of {size:,}", "writes", tuple(per["agents"]), bar, note))
         for arm in ("jobs", "replicasets"):
             if per[arm]:
                 note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, arm)[-1].items())
                 found.append(
-                    Line("P2", f"writes per {ARMS[arm].one}, of {size:,}", "writes", tuple(per[arm]), None, note)
+                    Measurement("P2", f"writes per {ARMS[arm].one}, of {size:,}", "writes", tuple(per[arm]), None, note)
                 )
         if per["agents"] and per["jobs"]:
             against = ratios(per["agents"], per["jobs"])
-            found.append(Line("P2", f"writes per Agent ÷ per Job, of {size:,}", "×", against, Bar(0.6)))
+            found.append(Measurement("P2", f"writes per Agent ÷ per Job, of {size:,}", "×", against, Bar(0.6)))
     return found
 
 
@@ -192,17 +202,17 @@ def _each_writes(samples: JsonDict, arm: str) -> Sequence[dict[str, int]]:
     return [one["writes"] for one in _trials(samples, arm)]
 
 
-def cpu_lines(samples: Samples) -> list[Line]:
+def cpu_measurements(samples: Samples) -> list[Measurement]:
     """P8's figures: CPU seconds per 1000 objects created and deleted; the bar is for the populations around 1000."""
     found = []
     for part in sorted(samples, key=sized):
         size, these = int(part), samples[part]
         for name, arm in ARMS.items():
-            used = tuple(1000 * one["cpu"][arm.works] / size for one in _trials(these, name))
+            used = tuple(1000 * one["cpu"][arm.process] / size for one in _trials(these, name))
             if used:
                 bar = Bar(6, stretch=4) if name == "agents" and size >= 400 else None
-                measure = f"{arm.works}: CPU per 1000 {name} created and deleted, {size:,} at a time"
-                found.append(Line("P8", measure, "s", used, bar))
+                measure = f"{arm.process}: CPU per 1000 {name} created and deleted, {size:,} at a time"
+                found.append(Measurement("P8", measure, "s", used, bar))
     return found
 
 
@@ -217,15 +227,15 @@ def _estimate(plan: Plan, part: str) -> float:
     return plan.rounds(size) * chosen * (7 + size * 0.026) + stock_arm
 
 
-ROW = Row(
+CASE = Case(
     "P1",
     "N Agents → all pods Running",
-    lines,
+    measurements,
     parts,
     run,
     estimate=_estimate,
     left_out="N = 1000 and 5000 (N = 400 instead); Jobs at stock limits only for N = 100",
     place=lambda part: (0, sized(part)),
 )
-WRITES = Row("P2", "operator writes per Agent", write_lines, source="P1")
-CPU = Row("P8", "operator CPU per 1000 create + delete", cpu_lines, source="P1")
+WRITES = Case("P2", "operator writes per Agent", write_measurements, source="P1")
+CPU = Case("P8", "operator CPU per 1000 create + delete", cpu_measurements, source="P1")

@@ -9,12 +9,12 @@ import asyncio
 import random
 from collections.abc import Sequence
 
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import ARMS, Arm
 from benchmarks.arena.audit import Request
-from benchmarks.arena.podbook import PodBook
-from benchmarks.lines import Bar, Line, quantile
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.arena.pod_timeline import PodTimeline
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement, quantile
 
 DEADLINE = 60.0
 JOB_GAP = 0.25
@@ -27,51 +27,51 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     chosen = [arm for arm in ARMS.values() if plan.has(arm.name)]
     await arena.running_operator()
     await arena.populate({arm.name: size for arm in chosen})
-    await arena.rest(*(arm.asker for arm in chosen))
+    await arena.rest(*(arm.client for arm in chosen))
     chance = random.Random(4)
     owners = {arm.name: chance.sample(sorted((await arena.pods_of(arm)).items()), count) for arm in chosen}
     latencies: dict[str, list[float]] = {arm.name: [] for arm in chosen}
     turns = [arm for arm in chosen if arm.name in _IN_TURNS]
-    books = {arm.name: PodBook(arena.api, arm.pods) for arm in chosen}
+    timelines = {arm.name: PodTimeline(arena.api, arm.pods) for arm in chosen}
     async with asyncio.TaskGroup() as group:
-        for book in books.values():
-            group.create_task(book.__aenter__())
+        for timeline in timelines.values():
+            group.create_task(timeline.__aenter__())
     try:
         for number in range(count):
             for arm in turns:
                 owner, pod = owners[arm.name][number]
-                latencies[arm.name].append(await fail_one(arena, arm, books[arm.name], owner, pod))
+                latencies[arm.name].append(await fail_one(arena, arm, timelines[arm.name], owner, pod))
                 # So that no failure falls in step with a period of anything.
                 await asyncio.sleep(chance.uniform(0.01, 0.1))
             if number % 25 == 24:
-                say(
+                log(
                     f"P4: {number + 1} of {count}, last "
                     + ", ".join(f"{a} {1000 * t[-1]:.0f} ms" for a, t in latencies.items() if t)
                 )
         if "jobs" in latencies:
-            say(f"P4: {count} Jobs' pods fail, one every {JOB_GAP} s")
-            latencies["jobs"] = await fail_spread(arena, ARMS["jobs"], books["jobs"], owners["jobs"])
+            log(f"P4: {count} Jobs' pods fail, one every {JOB_GAP} s")
+            latencies["jobs"] = await fail_spread(arena, ARMS["jobs"], timelines["jobs"], owners["jobs"])
     finally:
-        for book in books.values():
-            await book.__aexit__()
+        for timeline in timelines.values():
+            await timeline.__aexit__()
     for arm in chosen:
         if arm.name != "agents":
-            # The native controllers leave the failed pods lying about; the next rows begin without.
+            # The native controllers leave the failed pods lying about; the next cases begin without.
             await arena.api.clear(arm.pods, fieldSelector="status.phase=Failed")
     return {"size": size, "latencies": latencies}
 
 
-async def fail_one(arena: Arena, arm: Arm, book: PodBook, owner: str, pod: str) -> float:
+async def fail_one(arena: Arena, arm: Arm, timeline: PodTimeline, owner: str, pod: str) -> float:
     """Seconds from the pod's failure to its replacement, by the apiserver's clock."""
     mark = arena.audit.mark()
     await arena.api.send(arena.fail(arm, pod))
-    await book.until(f"{pod} is replaced", lambda: book.replaced(owner, pod) is not None, DEADLINE)
+    await timeline.until(f"{pod} is replaced", lambda: timeline.replaced(owner, pod) is not None, DEADLINE)
 
     def latency() -> float | None:
-        return between(arena.audit.requests("benchmark", mark), arena.audit.requests(arm.asker, mark))
+        return between(arena.audit.requests("benchmark", mark), arena.audit.requests(arm.client, mark))
 
     # A watch may be ahead of the audit log, into which a request goes when its answer has left.
-    await book.until(f"the audit log tells that {pod} is replaced", lambda: latency() is not None, DEADLINE)
+    await timeline.until(f"the audit log tells that {pod} is replaced", lambda: latency() is not None, DEADLINE)
     seconds = latency()
     assert seconds is not None
     return seconds
@@ -85,19 +85,19 @@ def between(ours: Sequence[Request], theirs: Sequence[Request]) -> float | None:
     return None if begin is None or end is None else end - begin
 
 
-async def fail_spread(arena: Arena, arm: Arm, book: PodBook, which: list[tuple[str, str]]) -> list[float]:
+async def fail_spread(arena: Arena, arm: Arm, timeline: PodTimeline, which: list[tuple[str, str]]) -> list[float]:
     """The same for many pods, one after the other in short intervals, awaited together."""
     for _, pod in which:
         await arena.api.send(arena.fail(arm, pod))
         await asyncio.sleep(JOB_GAP)
-    await book.until(
-        "the Jobs' pods are replaced", lambda: all(book.replaced(o, p) is not None for o, p in which), DEADLINE
+    await timeline.until(
+        "the Jobs' pods are replaced", lambda: all(timeline.replaced(o, p) is not None for o, p in which), DEADLINE
     )
-    replaced = {pod: book.replaced(owner, pod) for owner, pod in which}
-    return [when - book.failed[pod] for pod, when in replaced.items() if when is not None]
+    replaced = {pod: timeline.replaced(owner, pod) for owner, pod in which}
+    return [when - timeline.failed[pod] for pod, when in replaced.items() if when is not None]
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """Median and 99th percentile of each arm, and the ratios of both with their bars."""
     found = []
     bars = {"replicasets": Bar(2.0), "jobs": Bar(0.1)}
@@ -107,17 +107,17 @@ def lines(samples: Samples) -> list[Line]:
             at = {arm: quantile(times, share) for arm, times in latencies.items() if times}
             for arm, seconds in at.items():
                 name = f"1 pod of {size:,} {arm} fails → replacement created, {word}"
-                found.append(Line("P4", name, "ms", (1000 * seconds,), note=f"n = {len(latencies[arm])}"))
+                found.append(Measurement("P4", name, "ms", (1000 * seconds,), note=f"n = {len(latencies[arm])}"))
             for arm, bar in bars.items():
                 if "agents" in at and arm in at:
-                    found.append(Line("P4", f"agents ÷ {arm}, {word}", "×", (at["agents"] / at[arm],), bar))
+                    found.append(Measurement("P4", f"agents ÷ {arm}, {word}", "×", (at["agents"] / at[arm],), bar))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P4",
     "a failed pod → its replacement",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
     estimate=lambda plan, part: 15 + int(part) * 0.06 + (25 if plan.quick else 80),

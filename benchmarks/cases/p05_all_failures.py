@@ -2,12 +2,12 @@
 
 import time
 
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import ARMS, Arm
 from benchmarks.arena.audit import most_at_once, tally
-from benchmarks.arena.podbook import PodBook
-from benchmarks.lines import Bar, Line, ratios
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.arena.pod_timeline import PodTimeline
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement, ratios
 
 ARMS_HERE = ("agents", "replicasets")
 PARALLEL = 64
@@ -24,31 +24,31 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     for number in range(plan.rounds()):
         for arm in chosen if number % 2 == 0 else reversed(chosen):
             rounds.append(await fail_all(arena, arm, size))
-            say(f"P5 round {number + 1}: {rounds[-1]}")
+            log(f"P5 round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
 
 
 async def fail_all(arena: Arena, arm: Arm, size: int) -> JsonDict:
     """Every pod of the arm fails, as fast as the apiserver takes it; seconds from the first patch to the last new pod."""
-    await arena.rest(arm.asker)
+    await arena.rest(arm.client)
     pods = await arena.pods_of(arm)
     if len(pods) != size:
         raise RuntimeError(f"{len(pods)} of {size} pods of {arm.name} run before they are to fail")
     calls = [arena.fail(arm, pod) for pod in pods.values()]
     mark = arena.audit.mark()
-    async with PodBook(arena.api, arm.pods) as book:
+    async with PodTimeline(arena.api, arm.pods) as timeline:
         begun = time.monotonic()
         await arena.api.send_all(calls, PARALLEL)
         patched = time.monotonic() - begun
         old = set(pods.values())
-        await book.until(
+        await timeline.until(
             f"{size} pods of {arm.name} are replaced",
-            lambda: len(book.seen.keys() - old) >= size and len(_replacements(book, pods)) == size,
+            lambda: len(timeline.seen.keys() - old) >= size and len(_replacements(timeline, pods)) == size,
             120 + size / 10,
         )
-        replaced = max(_replacements(book, pods)) - begun
-        await arena.rest(arm.asker)
-    requests = arena.audit.requests(arm.asker, mark)
+        replaced = max(_replacements(timeline, pods)) - begun
+        await arena.rest(arm.client)
+    requests = arena.audit.requests(arm.client, mark)
     await arena.until_running(arm, size)
     if arm.name != "agents":
         await arena.api.clear(arm.pods, fieldSelector="status.phase=Failed")
@@ -62,12 +62,12 @@ async def fail_all(arena: Arena, arm: Arm, size: int) -> JsonDict:
     }
 
 
-def _replacements(book: PodBook, pods: dict[str, str]) -> list[float]:
-    found = (book.replaced(owner, pod) for owner, pod in pods.items())
+def _replacements(timeline: PodTimeline, pods: dict[str, str]) -> list[float]:
+    found = (timeline.replaced(owner, pod) for owner, pod in pods.items())
     return [when for when in found if when is not None]
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """The times and their ratio; the refusals and the most requests at once, which are the operator's manners."""
     found = []
     for part in sorted(samples, key=sized):
@@ -77,24 +77,26 @@ def lines(samples: Samples) -> list[Line]:
             if these:
                 seconds = tuple(one["replaced"] for one in these)
                 note = f"the last pod had failed after {these[-1]['patched']:.2f} s"
-                found.append(Line("P5", f"all pods of {size:,} {arm} fail → all replaced", "s", seconds, note=note))
+                found.append(
+                    Measurement("P5", f"all pods of {size:,} {arm} fail → all replaced", "s", seconds, note=note)
+                )
         if all(of.values()):
             ours, theirs = ([one["replaced"] for one in of[arm]] for arm in ARMS_HERE)
-            found.append(Line("P5", "agents ÷ replicasets", "×", ratios(ours, theirs), Bar(2.0, stretch=1.3)))
+            found.append(Measurement("P5", "agents ÷ replicasets", "×", ratios(ours, theirs), Bar(2.0, stretch=1.3)))
         if of["agents"]:
             refused = (sum(one["refused"] for one in of["agents"]),)
             most = (max(one["in_flight"] for one in of["agents"]),)
-            found.append(Line("P5", "answers 429 to the operator", "answers", refused, Bar(0)))
-            found.append(Line("P5", "most requests of the operator at once", "requests", most, Bar(64)))
+            found.append(Measurement("P5", "answers 429 to the operator", "answers", refused, Bar(0)))
+            found.append(Measurement("P5", "most requests of the operator at once", "requests", most, Bar(64)))
             per = tuple(sum(one["writes"].values()) / size for one in of["agents"])
-            found.append(Line("P5", "writes per failed Agent, Events included", "writes", per))
+            found.append(Measurement("P5", "writes per failed Agent, Events included", "writes", per))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P5",
     "all pods fail at once",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
     estimate=lambda plan, part: plan.rounds() * 2 * (6 + int(part) * 0.02),

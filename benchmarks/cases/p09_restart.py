@@ -5,12 +5,12 @@ does, its identity survives the restart, so that it need not wait for its own Le
 """
 
 from benchmarks.arena import directives
-from benchmarks.arena.arena import Arena, say
-from benchmarks.arena.arms import TOLD
+from benchmarks.arena.arena import Arena, log
+from benchmarks.arena.arms import DIRECTED
 from benchmarks.arena.audit import tally
-from benchmarks.arena.process import Metrics, total
-from benchmarks.lines import Bar, Line
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.arena.operator_process import Metrics, total
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement
 
 SMALL, LARGE = 1000, 10_000
 
@@ -20,11 +20,11 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     size = int(part)
     await arena.running_operator()
     await directives.ensure_variable(arena.api)
-    await arena.populate({TOLD.name: size})
+    await arena.populate({DIRECTED.name: size})
     rounds = []
     for number in range(plan.rounds(size)):
         rounds.append(await restart(arena, size))
-        say(f"P9 {size:,} round {number + 1}: {rounds[-1]}")
+        log(f"P9 {size:,} round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
 
 
@@ -50,29 +50,31 @@ def caught_up(seen: Metrics, agents: int) -> bool:
     return passes >= agents and total(seen, "mabeam_workqueue_depth") == 0
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """The times, the writes, and the growth from 1000 to 10,000."""
     found = []
     for part in sorted(samples, key=sized):
         size, rounds = samples[part]["size"], samples[part]["rounds"]
         note = f"it leads after {rounds[-1]['leads']:.1f} s; CPU {rounds[-1]['cpu']:.1f} s"
         seconds = tuple(one["seconds"] for one in rounds)
-        found.append(Line("P9", f"SIGKILL with {size:,} agents → caught up", "s", seconds, note=note))
+        found.append(Measurement("P9", f"SIGKILL with {size:,} agents → caught up", "s", seconds, note=note))
         writes = sum(sum(one["writes"].values()) for one in rounds)
         listed = {name: count for one in rounds for name, count in one["writes"].items()}
         words = ", ".join(f"{name} {count}" for name, count in listed.items())
-        found.append(Line("P9", f"writes after it, {size:,} agents, Lease apart", "writes", (writes,), Bar(0), words))
+        found.append(
+            Measurement("P9", f"writes after it, {size:,} agents, Lease apart", "writes", (writes,), Bar(0), words)
+        )
     if str(SMALL) in samples and str(LARGE) in samples:
-        small = Line("", "", "s", tuple(one["seconds"] for one in samples[str(SMALL)]["rounds"])).median
+        small = Measurement("", "", "s", tuple(one["seconds"] for one in samples[str(SMALL)]["rounds"])).median
         times = tuple(one["seconds"] / small for one in samples[str(LARGE)]["rounds"])
-        found.append(Line("P9", f"T({LARGE:,}) ÷ T({SMALL:,})", "×", times, Bar(12)))
+        found.append(Measurement("P9", f"T({LARGE:,}) ÷ T({SMALL:,})", "×", times, Bar(12)))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P9",
     "killed and started again → caught up",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((SMALL, 5000, LARGE), (300,))],
     run,
     estimate=lambda plan, part: int(part) * 0.015 + plan.rounds(int(part)) * (12 + int(part) * 0.003),

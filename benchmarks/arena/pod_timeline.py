@@ -1,6 +1,6 @@
 """When each pod was first seen, ran, failed and went: from a watch, by one clock.
 
-The events are not parsed but glanced at (a few regular expressions instead of a JSON document of four kilobytes), so that
+The events are not parsed as JSON but searched (a few regular expressions instead of a JSON document of four kilobytes), so that
 the observer takes little of the cores which it shares with what it observes.
 """
 
@@ -20,8 +20,8 @@ _OWNER: Final = re.compile(rb'"ownerReferences":\[\{"apiVersion":"[^"]*","kind":
 _PHASE: Final = b'"phase":"'
 
 
-class Glimpse(NamedTuple):
-    """What a watch event says of a pod."""
+class PodEvent(NamedTuple):
+    """What a watch event holds of a pod."""
 
     type: str
     name: str
@@ -29,20 +29,20 @@ class Glimpse(NamedTuple):
     phase: str
 
 
-def glance(line: bytes) -> Glimpse:
+def parse_pod_event(line: bytes) -> PodEvent:
     """The event's type, and the pod's name, owner and phase; raises ValueError when the event is about no pod."""
     type_, name, owner = _TYPE.match(line), _NAME.search(line), _OWNER.search(line)
     if type_ is None or name is None or type_[1] not in (b"ADDED", b"MODIFIED", b"DELETED"):
-        raise ValueError(f"the watch said: {line[:300]!r}")
+        raise ValueError(f"not an event of a pod: {line[:300]!r}")
     # The last one: a pod's status comes after everything that its owner may have written into it.
     start = line.rfind(_PHASE)
     phase = line[start + len(_PHASE) : line.index(b'"', start + len(_PHASE))] if start >= 0 else b""
-    return Glimpse(type_[1].decode(), name[1].decode(), owner[1].decode() if owner else "", phase.decode())
+    return PodEvent(type_[1].decode(), name[1].decode(), owner[1].decode() if owner else "", phase.decode())
 
 
 @dataclass
-class PodBook:
-    """The pods of one namespace, since the book was opened; times are `time.monotonic()`."""
+class PodTimeline:
+    """The pods of one namespace, since the watch began; times are `time.monotonic()`."""
 
     api: Api
     path: str
@@ -67,9 +67,9 @@ class PodBook:
 
     async def _read(self, version: str) -> None:
         async for line in self.api.watch(self.path, version):
-            self.note(glance(line), time.monotonic())
+            self.note(parse_pod_event(line), time.monotonic())
 
-    def note(self, seen: Glimpse, now: float) -> None:
+    def note(self, seen: PodEvent, now: float) -> None:
         """Write down what is new in it."""
         self.events += 1
         name = seen.name

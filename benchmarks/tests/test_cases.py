@@ -1,4 +1,4 @@
-"""The benchmark's rows: from samples to figures with bar and verdict. Nothing is measured here."""
+"""The benchmark's cases: from samples to figures with bar and verdict. Nothing is measured here."""
 
 from dataclasses import asdict
 from typing import Any
@@ -7,25 +7,25 @@ import pytest
 
 from benchmarks.arena.audit import Request
 from benchmarks.bench import is_quick, works
-from benchmarks.lines import Line
-from benchmarks.rows import ROWS
-from benchmarks.rows.p01_scale import STOCK, Trial
-from benchmarks.rows.p04_one_failure import between
-from benchmarks.rows.p06_change import until_annotated
-from benchmarks.rows.p06_types import CHANGES
-from benchmarks.rows.p07_memory import settled
-from benchmarks.rows.p09_restart import caught_up
-from benchmarks.rows.p10_fairness import lag_samples
-from benchmarks.rows.row import Plan, Samples
+from benchmarks.cases import CASES
+from benchmarks.cases.case import Plan, Samples
+from benchmarks.cases.p01_scale import STOCK, Trial
+from benchmarks.cases.p04_one_failure import between
+from benchmarks.cases.p06_change import until_annotated
+from benchmarks.cases.p06_types import CHANGES
+from benchmarks.cases.p07_memory import settled
+from benchmarks.cases.p09_restart import caught_up
+from benchmarks.cases.p10_fairness import lag_samples
+from benchmarks.measurements import Measurement
 
 
-def by_measure(row: str, samples: Samples) -> dict[str, Line]:
-    return {line.measure: line for line in ROWS[row].lines(samples)}
+def by_measure(case: str, samples: Samples) -> dict[str, Measurement]:
+    return {figure.measure: figure for figure in CASES[case].measurements(samples)}
 
 
-def judged(row: str, samples: Samples) -> dict[str, bool]:
-    """The lines that have a bar, and whether it is met."""
-    return {line.measure: line.met for line in ROWS[row].lines(samples) if line.met is not None}
+def judged(case: str, samples: Samples) -> dict[str, bool]:
+    """The measurements that have a bar, and whether it is met."""
+    return {figure.measure: figure.met for figure in CASES[case].measurements(samples) if figure.met is not None}
 
 
 # --- P1, P2, P8 -------------------------------------------------------------------------------------------------------
@@ -69,9 +69,9 @@ def test_agents_are_compared_with_jobs_and_replicasets_of_the_same_round() -> No
 
 
 def test_the_arm_with_stock_limits_is_run_once_and_has_a_bar_of_its_own() -> None:
-    line = by_measure("P1", SCALE)["100 agents ÷ Jobs at stock limits"]
-    assert line.samples == (0.2, 0.45)
-    assert line.met is False
+    figure = by_measure("P1", SCALE)["100 agents ÷ Jobs at stock limits"]
+    assert figure.samples == (0.2, 0.45)
+    assert figure.met is False
 
 
 def test_an_arm_alone_has_times_but_nothing_to_be_compared_with() -> None:
@@ -85,13 +85,13 @@ def test_writes_are_counted_per_object_without_events() -> None:
     assert all(judged("P2", SCALE).values())
 
 
-def test_cpu_is_told_per_thousand_of_the_process_that_does_the_work() -> None:
-    found = ROWS["P8"].lines(SCALE)
-    assert {line.measure.partition(":")[0]: line.median for line in found} == {
+def test_cpu_is_per_thousand_of_the_process_that_does_the_work() -> None:
+    found = CASES["P8"].measurements(SCALE)
+    assert {figure.measure.partition(":")[0]: figure.median for figure in found} == {
         "operator": 5.0,
         "kube-controller-manager": 10.0,
     }
-    assert [line.bar for line in found] == [None, None, None]  # a hundred are too few to be judged
+    assert [figure.bar for figure in found] == [None, None, None]  # a hundred are too few to be judged
 
 
 # --- P3 ---------------------------------------------------------------------------------------------------------------
@@ -169,7 +169,7 @@ def _changes(large: float, writes: int = 3) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(("large", "met"), [(30.0, True), (31.0, False)])
-def test_ten_times_as_many_agents_may_take_fifteen_times_as_long_to_tell(large: float, met: bool) -> None:
+def test_ten_times_as_many_agents_may_take_fifteen_times_as_long(large: float, met: bool) -> None:
     assert judged("P6", _changes(large))["T(10,000) ÷ T(1,000)"] is met
 
 
@@ -199,7 +199,7 @@ def test_an_agents_writes_are_counted_up_to_the_first_one_of_its_pod() -> None:
     assert until_annotated(seen) == 5
 
 
-def test_growth_is_not_told_of_sizes_that_were_not_measured() -> None:
+def test_growth_is_not_computed_for_sizes_that_were_not_measured() -> None:
     few = {"10": {"size": 10, "rounds": [_change(1.0, 10)]}}
     assert not any("÷" in measure for measure in by_measure("P6", few))
 
@@ -264,7 +264,7 @@ def _fairness(busy: float, lag: float) -> dict[str, Any]:
     return {"1000": {"size": 1000, "rounds": [one | {"arm": "agents"}, one | {"arm": "replicasets"}]}}
 
 
-def test_fairness_is_judged_for_agents_and_told_for_replicasets() -> None:
+def test_fairness_is_judged_for_agents_and_shown_for_replicasets() -> None:
     assert list(judged("P10", _fairness(0.03, 0.1)).values()) == [True, True]
     assert list(judged("P10", _fairness(0.04, 0.11)).values()) == [False, False]
     assert "the same, under load ÷ idle, replicasets" in by_measure("P10", _fairness(0.03, 0.1))
@@ -291,25 +291,25 @@ def test_one_part_of_a_row_can_be_asked_for() -> None:
 
 
 def test_populations_only_grow_through_the_rows_that_share_them() -> None:
-    order = [one.name for one in works(list(ROWS), Plan())]
-    told = [name for name in order if name.startswith(("P6", "P9"))]
+    order = [one.name for one in works(list(CASES), Plan())]
+    ordered = [name for name in order if name.startswith(("P6", "P9"))]
     types = [f"P6T-{one}" for one in CHANGES]
-    assert told == ["P6-10", "P6-100", "P6-1000", *types, "P9-1000", "P9-5000", "P6-10000", "P9-10000"]
+    assert ordered == ["P6-10", "P6-100", "P6-1000", *types, "P9-1000", "P9-5000", "P6-10000", "P9-10000"]
     assert order[-1] == "P7-1000"  # half an hour alone comes last
 
 
 @pytest.mark.parametrize("quick", [True, False])
 def test_every_row_measures_something_or_is_read_off_one_that_does(quick: bool) -> None:
-    for row in ROWS.values():
-        source = ROWS[row.source or row.id]
+    for case in CASES.values():
+        source = CASES[case.source or case.id]
         assert source.run is not None
         assert source.parts(Plan(quick=quick))
-        assert row.source or row.left_out, f"{row.id} does not say what the quick run leaves out"
+        assert case.source or case.left_out, f"{case.id} does not say what the quick run leaves out"
 
 
 def test_the_quick_run_is_thought_to_take_ten_minutes_at_most() -> None:
     plan = Plan(quick=True)
-    assert sum(one.row.estimate(plan, one.part) for one in works(list(ROWS), plan) if is_quick(one)) <= 600
+    assert sum(one.case.estimate(plan, one.part) for one in works(list(CASES), plan) if is_quick(one)) <= 600
 
 
 def test_other_sizes_are_not_the_benchmark() -> None:

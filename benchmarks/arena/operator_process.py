@@ -69,7 +69,7 @@ class Operator:
         if self._process is None:
             raise RuntimeError("the operator was not started")
         if self._process.poll() is not None:
-            raise RuntimeError(f"the operator ended with {self._process.returncode}:\n{self.words()}")
+            raise RuntimeError(f"the operator ended with {self._process.returncode}:\n{self.text()}")
         return self._process
 
     @property
@@ -133,14 +133,14 @@ class Operator:
             if seen and look(seen):
                 return time.monotonic()
             if time.monotonic() > end or not self.runs:
-                raise TimeoutError(f"not within {deadline:.0f} s: {what}; the operator's log ends:\n{self.words()}")
+                raise TimeoutError(f"not within {deadline:.0f} s: {what}; the operator's log ends:\n{self.text()}")
             await asyncio.sleep(0.05)
 
     async def until_leading(self) -> float:
         """The moment at which it began to decide."""
         return await self.until("the operator leads", lambda seen: total(seen, "mabeam_leader") == 1)
 
-    def words(self) -> str:
+    def text(self) -> str:
         """The end of its log."""
         return self._log.read_text(errors="replace")[-3000:]
 

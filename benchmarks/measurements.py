@@ -1,4 +1,4 @@
-"""Figures and their bars: what a line of the table holds, and how it is made of samples. Nothing here measures."""
+"""Figures and their bars: how they are made of samples. Nothing here measures."""
 
 import math
 import statistics
@@ -20,16 +20,16 @@ class Bar:
         return self.least <= value <= self.most
 
     @property
-    def words(self) -> str:
+    def label(self) -> str:
         """The bar as the table shows it."""
         return self.text or f"≤ {number(self.most)}"
 
 
 @dataclass(frozen=True)
-class Line:
-    """One line of the table: a figure of a row, the median of its samples with their range."""
+class Measurement:
+    """A figure of a case: the median of its samples with their range."""
 
-    row: str
+    case: str
     measure: str
     unit: str
     samples: tuple[float, ...]
@@ -43,11 +43,11 @@ class Line:
 
     @property
     def met(self) -> bool | None:
-        """Whether the bar is met; None for a figure that is only told."""
+        """Whether the bar is met; None for a figure without a bar."""
         return None if self.bar is None else self.bar.holds(self.median)
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The figure as the table shows it."""
         unit = "" if self.unit == "×" else f" {self.unit}"
         times = " ×" if self.unit == "×" else ""

@@ -6,10 +6,10 @@ from typing import Any, cast
 import pytest
 
 from benchmarks.arena.api import Api
-from benchmarks.arena.arms import ARMS, TOLD, names
-from benchmarks.arena.directives import DirectiveBook, variable
-from benchmarks.arena.podbook import Glimpse, PodBook, glance
-from benchmarks.arena.process import read_metrics, total
+from benchmarks.arena.arms import ARMS, DIRECTED, names
+from benchmarks.arena.directives import DirectiveTimeline, variable
+from benchmarks.arena.operator_process import read_metrics, total
+from benchmarks.arena.pod_timeline import PodEvent, PodTimeline, parse_pod_event
 from mabeam.api.agent import Agent
 from mabeam.api.directive import directives_document
 from mabeam.api.variable import OrchestrationVariable
@@ -17,12 +17,12 @@ from mabeam.core.directives.document import directives_config_map_body
 from mabeam.core.pods.spec import pod_body
 from mabeam.core.snapshot import PodDefaults
 
-NO_API = cast(Api, None)  # a book that is only written into asks nobody
+NO_API = cast(Api, None)  # a timeline that is only written into asks nobody
 
 
 def agent(name: str) -> Agent:
     body = ARMS["agents"].body(name)
-    body["metadata"] |= {"namespace": TOLD.namespace, "uid": f"uid-of-{name}", "generation": 1}
+    body["metadata"] |= {"namespace": DIRECTED.namespace, "uid": f"uid-of-{name}", "generation": 1}
     return Agent.model_validate(body)
 
 
@@ -53,7 +53,7 @@ def test_the_three_arms_have_the_same_pod_but_for_what_their_kind_demands() -> N
 def test_the_benchmarks_objects_are_what_the_operator_takes() -> None:
     assert agent("w-00000").spec.template is not None
     body = variable(7)
-    body["metadata"] |= {"namespace": TOLD.namespace, "uid": "u", "generation": 1}
+    body["metadata"] |= {"namespace": DIRECTED.namespace, "uid": "u", "generation": 1}
     assert OrchestrationVariable.model_validate(body).selects("w", {"team": "bench"})
 
 
@@ -62,16 +62,16 @@ def test_names_go_on_where_they_were_left() -> None:
 
 
 def test_a_glance_finds_type_name_owner_and_phase() -> None:
-    assert glance(event("ADDED", pod("w-0-1", "w", "Pending"))) == Glimpse("ADDED", "w-0-1", "w", "Pending")
+    assert parse_pod_event(event("ADDED", pod("w-0-1", "w", "Pending"))) == PodEvent("ADDED", "w-0-1", "w", "Pending")
 
 
 def test_a_glance_at_an_error_is_an_error() -> None:
     with pytest.raises(ValueError, match="410"):
-        glance(b'{"type":"ERROR","object":{"kind":"Status","metadata":{"name":"x"},"code":410}}')
+        parse_pod_event(b'{"type":"ERROR","object":{"kind":"Status","metadata":{"name":"x"},"code":410}}')
 
 
 def test_the_book_keeps_the_first_moment_of_everything() -> None:
-    book = PodBook(NO_API, "")
+    timeline = PodTimeline(NO_API, "")
     story = [
         ("ADDED", "Pending"),
         ("MODIFIED", "Running"),
@@ -80,8 +80,8 @@ def test_the_book_keeps_the_first_moment_of_everything() -> None:
         ("DELETED", "Failed"),
     ]
     for moment, (type_, phase) in enumerate(story):
-        book.note(Glimpse(type_, "w-0-1", "w", phase), moment)
-    assert (book.seen, book.running, book.failed, book.gone) == (
+        timeline.note(PodEvent(type_, "w-0-1", "w", phase), moment)
+    assert (timeline.seen, timeline.running, timeline.failed, timeline.gone) == (
         {"w-0-1": 0},
         {"w-0-1": 1},
         {"w-0-1": 3},
@@ -90,12 +90,12 @@ def test_the_book_keeps_the_first_moment_of_everything() -> None:
 
 
 def test_a_replacement_is_the_next_pod_of_the_same_owner() -> None:
-    book = PodBook(NO_API, "")
+    timeline = PodTimeline(NO_API, "")
     for moment, (name, owner) in enumerate([("a-0-1", "a"), ("b-0-1", "b"), ("a-0-2", "a"), ("a-0-3", "a")]):
-        book.note(Glimpse("ADDED", name, owner, "Pending"), moment)
-    assert book.replaced("a", "a-0-1") == 2
-    assert book.replaced("b", "b-0-1") is None
-    assert book.replaced("a", "of-another") is None
+        timeline.note(PodEvent("ADDED", name, owner, "Pending"), moment)
+    assert timeline.replaced("a", "a-0-1") == 2
+    assert timeline.replaced("b", "b-0-1") is None
+    assert timeline.replaced("a", "of-another") is None
 
 
 def config_map(owner: str, generation: int, value: float) -> dict[str, Any]:
@@ -105,23 +105,23 @@ def config_map(owner: str, generation: int, value: float) -> dict[str, Any]:
     return directives_config_map_body(agent(owner), document)
 
 
-def test_an_agent_is_told_once_its_map_has_the_value_and_its_pod_that_generation() -> None:
-    book = DirectiveBook(NO_API, value=7)
-    book.note_map(event("MODIFIED", config_map("w", 4, 6)), 1)  # the value of before
-    book.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=4)), 2)
-    assert book.told() == {}
-    book.note_map(event("MODIFIED", config_map("w", 5, 7)), 3)
-    assert book.told() == {}
-    book.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=5)), 4)
-    book.note_map(event("MODIFIED", config_map("w", 5, 7)), 9)  # seen again: it was told before
-    assert book.told() == {"w": 4}
+def test_an_agent_has_the_value_once_its_map_has_the_value_and_its_pod_that_generation() -> None:
+    timeline = DirectiveTimeline(NO_API, value=7)
+    timeline.note_map(event("MODIFIED", config_map("w", 4, 6)), 1)  # the value of before
+    timeline.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=4)), 2)
+    assert timeline.delivered() == {}
+    timeline.note_map(event("MODIFIED", config_map("w", 5, 7)), 3)
+    assert timeline.delivered() == {}
+    timeline.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=5)), 4)
+    timeline.note_map(event("MODIFIED", config_map("w", 5, 7)), 9)  # seen again: it had the value before
+    assert timeline.delivered() == {"w": 4}
 
 
 def test_a_map_that_comes_after_the_annotation_is_what_counts() -> None:
-    book = DirectiveBook(NO_API, value=7)
-    book.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=5)), 1)
-    book.note_map(event("ADDED", config_map("w", 5, 7.0)), 2)
-    assert book.told() == {"w": 2}
+    timeline = DirectiveTimeline(NO_API, value=7)
+    timeline.note_pod(event("MODIFIED", pod("w-0-1", "w", generation=5)), 1)
+    timeline.note_map(event("ADDED", config_map("w", 5, 7.0)), 2)
+    assert timeline.delivered() == {"w": 2}
 
 
 METRICS = """\

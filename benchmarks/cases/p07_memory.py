@@ -9,10 +9,10 @@ import itertools
 import time
 
 from benchmarks.arena.api import Call
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import ARMS, names
-from benchmarks.lines import Bar, Line, slope
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement, slope
 
 AGENTS = ARMS["agents"]
 REST = 60
@@ -32,11 +32,11 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     await arena.fresh_operator()
     await asyncio.sleep(10 if plan.quick else 30)
     base = arena.operator.usage().rss
-    say(f"P7: {base / 1e6:.1f} MB with no agents")
+    log(f"P7: {base / 1e6:.1f} MB with no agents")
     await arena.populate({AGENTS.name: size})
     await asyncio.sleep(10 if plan.quick else REST)
     grown = arena.operator.usage().rss
-    say(f"P7: {grown / 1e6:.1f} MB with {size:,} agents")
+    log(f"P7: {grown / 1e6:.1f} MB with {size:,} agents")
     course = await churn(arena, size, seconds)
     arena.population.pop(AGENTS.name)  # their names are others now
     return {"agents": size, "base": base, "grown": grown, "course": course, "seconds": seconds}
@@ -59,7 +59,7 @@ async def churn(arena: Arena, size: int, seconds: float) -> list[tuple[float, in
         for cycle in itertools.count(1):
             await turn_over(arena, living, size // SHARE, fresh)
             if cycle % 10 == 0:
-                say(f"P7: {time.monotonic() - begun:.0f} of {seconds:.0f} s, {course[-1][1] / 1e6:.1f} MB")
+                log(f"P7: {time.monotonic() - begun:.0f} of {seconds:.0f} s, {course[-1][1] / 1e6:.1f} MB")
             left = begun + cycle * CYCLE - time.monotonic()
             if time.monotonic() - begun >= seconds:
                 return course
@@ -88,28 +88,28 @@ def settled(course: list[tuple[float, int]]) -> list[tuple[float, int]]:
     return [(at, rss) for at, rss in course if at >= WARM_UP * course[-1][0]]
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """Base, growth and slope with their bars; the slope as what it adds up to over the churn."""
     found = []
     for part in sorted(samples, key=sized):
         these = samples[part]
         size, seconds = these["agents"], these["seconds"]
         base, grown = these["base"] / 1e6, these["grown"] / 1e6
-        found.append(Line("P7", "RSS with no agents", "MB", (base,), Bar(80)))
+        found.append(Measurement("P7", "RSS with no agents", "MB", (base,), Bar(80)))
         per = (grown - base) * 1000 / size
-        found.append(Line("P7", f"RSS growth per 1000 agents, with {size:,}", "MB", (per,), Bar(25)))
+        found.append(Measurement("P7", f"RSS growth per 1000 agents, with {size:,}", "MB", (per,), Bar(25)))
         later = settled([(at, rss / 1e6) for at, rss in these["course"]])
         added = slope(later) * seconds
         note = f"from {later[0][1]:.1f} to {later[-1][1]:.1f} MB, the first third apart"
         bar = Bar(1, -1, "0 ± 1 MB")
-        found.append(Line("P7", f"RSS slope over {seconds / 60:g} min of churn", "MB", (added,), bar, note))
+        found.append(Measurement("P7", f"RSS slope over {seconds / 60:g} min of churn", "MB", (added,), bar, note))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P7",
     "the operator's memory",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
     estimate=lambda plan, part: 15 + int(part) * 0.03 + (80 if plan.quick else 1900),

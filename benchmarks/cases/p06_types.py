@@ -11,16 +11,16 @@ from collections.abc import Mapping
 from typing import Final
 
 from benchmarks.arena.api import JsonDict, create, patch
-from benchmarks.arena.arena import Arena, say
-from benchmarks.arena.arms import TOLD
+from benchmarks.arena.arena import Arena, log
+from benchmarks.arena.arms import DIRECTED
 from benchmarks.arena.audit import tally
-from benchmarks.lines import Line
-from benchmarks.rows.p06_change import of_agents
-from benchmarks.rows.row import Plan, Row, Samples
+from benchmarks.cases.case import Case, Plan, Samples
+from benchmarks.cases.p06_change import of_agents
+from benchmarks.measurements import Measurement
 
 SIZE, QUICK_SIZE = 1000, 300
 NAME: Final = "typed"
-_VARIABLES: Final = f"/apis/mabeam.dev/v1alpha1/namespaces/{TOLD.namespace}/orchestrationvariables"
+_VARIABLES: Final = f"/apis/mabeam.dev/v1alpha1/namespaces/{DIRECTED.namespace}/orchestrationvariables"
 
 
 def _tokens(amount: str) -> JsonDict:
@@ -43,7 +43,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     """The rounds of one type."""
     size = plan.pick((SIZE,), (QUICK_SIZE,))[0]
     await arena.running_operator()
-    await arena.populate({TOLD.name: size})
+    await arena.populate({DIRECTED.name: size})
     before, after = CHANGES[part]
     agents = {"selector": {"matchLabels": {"team": "bench"}}}
     body = {
@@ -53,11 +53,11 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
         "spec": {"type": part, "agents": agents, **before},
     }
     await arena.api.send(create(_VARIABLES, body))
-    await until_told(arena, 1, size)
+    await until_delivered(arena, 1, size)
     rounds = []
     for number in range(plan.rounds(size)):
         rounds.append(await change(arena, (after, before)[number % 2], size))
-        say(f"P6T {part} round {number + 1}: {rounds[-1]}")
+        log(f"P6T {part} round {number + 1}: {rounds[-1]}")
     await arena.api.clear(_VARIABLES)
     await arena.rest(seconds=4)
     return {"size": size, "rounds": rounds}
@@ -70,17 +70,17 @@ async def change(arena: Arena, spec: JsonDict, size: int) -> JsonDict:
     cpu, mark = arena.cpu()["operator"], arena.audit.mark()
     begun = time.monotonic()
     await arena.api.send(patch(f"{_VARIABLES}/{NAME}", {"spec": spec}))
-    told = await until_told(arena, known + 1, size) - begun
+    delivered = await until_delivered(arena, known + 1, size) - begun
     await arena.rest(seconds=4)
     requests = arena.audit.requests("operator", mark)
     return {
-        "seconds": told,
+        "seconds": delivered,
         "writes": tally(requests, apart=("leases",)),
         "cpu": arena.cpu()["operator"] - cpu,
     }
 
 
-async def until_told(arena: Arena, number: int, size: int) -> float:
+async def until_delivered(arena: Arena, number: int, size: int) -> float:
     """When all that the variable issued in that round, or a later one, was delivered; raises TimeoutError."""
     deadline = time.monotonic() + 60 + size / 10
     while True:
@@ -101,28 +101,30 @@ async def _status(arena: Arena) -> JsonDict:
     return found
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """For each type the time, how that compares with a Parameter's, and the writes per agent."""
     found = []
     plain = samples.get("Parameter")
-    usual = Line("", "", "s", tuple(one["seconds"] for one in plain["rounds"])).median if plain else None
+    usual = Measurement("", "", "s", tuple(one["seconds"] for one in plain["rounds"])).median if plain else None
     for part in [part for part in CHANGES if part in samples]:
         size, rounds = samples[part]["size"], samples[part]["rounds"]
         seconds = tuple(one["seconds"] for one in rounds)
-        found.append(Line("P6T", f"a variable of type {part} changes → all {size:,} agents told", "s", seconds))
+        found.append(
+            Measurement("P6T", f"a variable of type {part} changes → all {size:,} agents have it", "s", seconds)
+        )
         if usual and part != "Parameter":
             times = tuple(one / usual for one in seconds)
-            found.append(Line("P6T", "… ÷ a Parameter", "×", times))
+            found.append(Measurement("P6T", "… ÷ a Parameter", "×", times))
         per = tuple(of_agents(one["writes"]) / size for one in rounds)
         note = ", ".join(f"{name} {count / size:.2f}" for name, count in rounds[-1]["writes"].items())
-        found.append(Line("P6T", "… writes per agent", "writes", per, None, note))
+        found.append(Measurement("P6T", "… writes per agent", "writes", per, None, note))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P6T",
-    "a variable of each type changes → every agent told",
-    lines,
+    "a variable of each type changes → every agent has it",
+    measurements,
     lambda plan: list(CHANGES),
     run,
     estimate=lambda plan, part: 20 + plan.rounds(SIZE) * 20,

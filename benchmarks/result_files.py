@@ -1,4 +1,4 @@
-"""The results, one JSON file for each measured part of a row; everything that is printed or drawn comes from them."""
+"""The results, one JSON file for each measured part of a case; everything that is printed or drawn comes from them."""
 
 import hashlib
 import json
@@ -37,46 +37,46 @@ def _git(*arguments: str) -> str:
 
 
 @dataclass(frozen=True)
-class Store:
+class ResultFiles:
     """The directory of one kind of run: the full one, the quick one, or a trial with other sizes."""
 
     folder: Path
 
-    def file(self, row: str, part: str) -> Path:
+    def file(self, case: str, part: str) -> Path:
         """Where a part's result is kept."""
-        return self.folder / f"{row}-{part}.json"
+        return self.folder / f"{case}-{part}.json"
 
-    def read(self, row: str, part: str) -> dict[str, Any] | None:
+    def read(self, case: str, part: str) -> dict[str, Any] | None:
         """A part's result; None when there is none."""
         try:
-            found: dict[str, Any] = json.loads(self.file(row, part).read_text())
+            found: dict[str, Any] = json.loads(self.file(case, part).read_text())
         except FileNotFoundError:
             return None
         return found
 
-    def write(self, row: str, part: str, result: dict[str, Any]) -> None:
+    def write(self, case: str, part: str, result: dict[str, Any]) -> None:
         """Keep a part's result."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        temporary = self.file(row, part).with_suffix(".tmp")
+        temporary = self.file(case, part).with_suffix(".tmp")
         temporary.write_text(compact_json.dumps(result))
-        temporary.replace(self.file(row, part))
+        temporary.replace(self.file(case, part))
 
-    def forget(self, row: str, part: str) -> None:
-        """There is no result of the part any more."""
-        self.file(row, part).unlink(missing_ok=True)
+    def remove(self, case: str, part: str) -> None:
+        """Remove the result of a part, if there is one."""
+        self.file(case, part).unlink(missing_ok=True)
 
     def clear(self) -> None:
-        """Forget every result."""
+        """Remove every result."""
         for file in self._files("P*"):
             file.unlink()
 
-    def samples(self, row: str) -> dict[str, dict[str, Any]]:
-        """The samples of every part of a row that was measured."""
-        return {file.stem.partition("-")[2]: json.loads(file.read_text())["samples"] for file in self._files(row)}
+    def samples(self, case: str) -> dict[str, dict[str, Any]]:
+        """The samples of every part of a case that was measured."""
+        return {file.stem.partition("-")[2]: json.loads(file.read_text())["samples"] for file in self._files(case)}
 
     def results(self) -> list[dict[str, Any]]:
         """Every result there is."""
         return [json.loads(file.read_text()) for file in self._files("P*")]
 
-    def _files(self, row: str) -> list[Path]:
-        return sorted(self.folder.glob(f"{row}-*.json"))
+    def _files(self, case: str) -> list[Path]:
+        return sorted(self.folder.glob(f"{case}-*.json"))

@@ -7,12 +7,12 @@ born while the variable is there: all have been told something, and have their C
 import time
 
 from benchmarks.arena import directives
-from benchmarks.arena.arena import Arena, say
-from benchmarks.arena.arms import TOLD
+from benchmarks.arena.arena import Arena, log
+from benchmarks.arena.arms import DIRECTED
 from benchmarks.arena.audit import Request, busiest, tally
-from benchmarks.lines import Bar, Line
-from benchmarks.rows.p01_scale import writes_apart
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.cases.p01_scale import writes_apart
+from benchmarks.measurements import Bar, Measurement
 
 SMALL, LARGE = 1000, 10_000
 _STATUS = "orchestrationvariables/status"
@@ -25,11 +25,11 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     size = int(part)
     await arena.running_operator()
     await directives.ensure_variable(arena.api)
-    await arena.populate({TOLD.name: size})
+    await arena.populate({DIRECTED.name: size})
     rounds = []
     for number in range(plan.rounds(size)):
         rounds.append(await change(arena, size))
-        say(f"P6 {size:,} round {number + 1}: {rounds[-1]}")
+        log(f"P6 {size:,} round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
 
 
@@ -38,14 +38,14 @@ async def change(arena: Arena, size: int) -> JsonDict:
     await arena.rest()
     value = await directives.current(arena.api) + 1
     cpu, mark = arena.cpu()["operator"], arena.audit.mark()
-    async with directives.DirectiveBook(arena.api, value) as book:
+    async with directives.DirectiveTimeline(arena.api, value) as timeline:
         begun = time.monotonic()
         await directives.change(arena.api, value)
-        told = await book.until_told(size, 60 + size / 10) - begun
+        delivered = await timeline.until_delivered(size, 60 + size / 10) - begun
         await arena.rest(seconds=4)  # an agent that does not answer is reminded after two seconds
     requests = arena.audit.requests("operator", mark)
     return {
-        "seconds": told,
+        "seconds": delivered,
         "writes": tally(requests, apart=("leases",)),
         "writes_until_annotated": until_annotated(requests),
         "status_writes_a_second": busiest(
@@ -84,41 +84,45 @@ def of_agents(writes: dict[str, int]) -> int:
     return sum(count for name, count in writes_apart(writes).items() if "orchestrationvariables" not in name)
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """The times for each size, the writes per agent, the variable's own writes, and the growth from 1000 to 10,000."""
     found = []
     for part in sorted(samples, key=sized):
         size, rounds = samples[part]["size"], samples[part]["rounds"]
-        what = f"a variable changes → all {size:,} agents told"
-        found.append(Line("P6", what, "s", tuple(one["seconds"] for one in rounds)))
+        what = f"a variable changes → all {size:,} agents have it"
+        found.append(Measurement("P6", what, "s", tuple(one["seconds"] for one in rounds)))
         until = tuple(one["writes_until_annotated"] / size for one in rounds)
         found.append(
-            Line("P6", f"writes per changed agent until annotated, of {size:,}", "writes", until, Bar(3, stretch=2))
+            Measurement(
+                "P6", f"writes per changed agent until annotated, of {size:,}", "writes", until, Bar(3, stretch=2)
+            )
         )
         per = tuple(of_agents(one["writes"]) / size for one in rounds)
         note = ", ".join(f"{name} {count / size:.2f}" for name, count in rounds[-1]["writes"].items())
         found.append(
-            Line("P6", f"… and after it, with the reminder of a silent agent, of {size:,}", "writes", per, None, note)
+            Measurement(
+                "P6", f"… and after it, with the reminder of a silent agent, of {size:,}", "writes", per, None, note
+            )
         )
         most = (max(one["status_writes_a_second"] for one in rounds),)
         name = f"status writes of the variable within a second, {size:,} agents"
-        found.append(Line("P6", name, "writes", most, Bar(1)))
+        found.append(Measurement("P6", name, "writes", most, Bar(1)))
     growth = _growth(samples)
     return [*found, *growth]
 
 
-def _growth(samples: Samples) -> list[Line]:
+def _growth(samples: Samples) -> list[Measurement]:
     if str(SMALL) not in samples or str(LARGE) not in samples:
         return []
-    small = Line("", "", "s", tuple(one["seconds"] for one in samples[str(SMALL)]["rounds"])).median
+    small = Measurement("", "", "s", tuple(one["seconds"] for one in samples[str(SMALL)]["rounds"])).median
     times = tuple(one["seconds"] / small for one in samples[str(LARGE)]["rounds"])
-    return [Line("P6", f"T({LARGE:,}) ÷ T({SMALL:,})", "×", times, Bar(15))]
+    return [Measurement("P6", f"T({LARGE:,}) ÷ T({SMALL:,})", "×", times, Bar(15))]
 
 
-ROW = Row(
+CASE = Case(
     "P6",
-    "a variable changes → every agent told",
-    lines,
+    "a variable changes → every agent has it",
+    measurements,
     lambda plan: [str(size) for size in plan.pick((10, 100, SMALL, LARGE), (10, 300))],
     run,
     estimate=lambda plan, part: int(part) * 0.02 + plan.rounds(int(part)) * (7 + int(part) * 0.012),

@@ -1,4 +1,4 @@
-"""Measures latencies, writes and memory on the tests' cluster, and prints a table: `make figures` (README.md beside this).
+"""Measures latencies, writes and memory on the tests' cluster, and prints a table: `make bench-nodes` (README.md beside this).
 
 All times are read from one clock: the agents' processes, the operator and this observer run on the same machine.
 """
@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmarks.endings import migrations, restarts
 from benchmarks.observers import AuditLog, Observer, apart, operator_metric, patch
-from benchmarks.sheet import Figure, Results, table
+from benchmarks.table import Figure, Results, table
 from e2e import agents as team
 from e2e.release import NAMESPACE, install, uninstall
 from support import compact_json
@@ -32,7 +32,7 @@ PATIENCE = 600
 def directives(results: Results, rounds: int) -> None:
     """A changed preference → the new value in the agents' processes, and → the variable says that all have it."""
     names = [f"agent-{number}" for number in range(4)]
-    with namespace(f"figures-directives-{os.getpid()}") as kube:
+    with namespace(f"bench-directives-{os.getpid()}") as kube:
         kube.apply(
             *(team.speaker(name, preferences=[{"variable": "temperature", "value": 1.0}]) for name in names),
             team.variable("temperature", names, negotiation={"aggregation": "Median"}, domain={"minimum": 0}),
@@ -50,9 +50,9 @@ def directives(results: Results, rounds: int) -> None:
                 asked[value] = patch(
                     "agents", kube, names[0], {"preferences": [{"variable": "temperature", "value": value}]}
                 )
-                until(f"{value} is everywhere", lambda: _heard(variables, value) is not None, PATIENCE)  # noqa: B023
+                until(f"{value} is everywhere", lambda: _converged_at(variables, value) is not None, PATIENCE)  # noqa: B023
                 time.sleep(random.uniform(0, 1))  # so that no period of anything falls in step with the rounds
-            said = {value: _heard(variables, value) for value in values}
+            converged = {value: _converged_at(variables, value) for value in values}
         applied: dict[float, list[float]] = {value: [] for value in values}
         for name in names:
             for text in kube.run("logs", f"{name}-0-1").splitlines():
@@ -62,12 +62,12 @@ def directives(results: Results, rounds: int) -> None:
     assert all(len(times) == len(names) for times in applied.values()), "every agent applied every value once"
     each = [when - asked[value] for value, times in applied.items() for when in times]
     every = [max(times) - asked[value] for value, times in applied.items()]
-    told = [when - asked[value] for value, when in said.items() if when is not None]
+    acknowledged = [when - asked[value] for value, when in converged.items() if when is not None]
     results.add_times(
         "preference changed → an agent's process has the new value", each, "of 4 agents; they look every 20 ms"
     )
     results.add_times("preference changed → all 4 agents' processes have it", every)
-    results.add_times("preference changed → the variable says that all 4 acknowledged", told, "seen by a watch")
+    results.add_times("preference changed → the variable says that all 4 acknowledged", acknowledged, "seen by a watch")
 
 
 def _value(kube: Kube) -> object:
@@ -83,7 +83,7 @@ def _converged(kube: Kube) -> bool:
     return _ready_reason(kube.get("mov", "temperature")) == "Converged"
 
 
-def _heard(variables: Observer, value: float) -> float | None:
+def _converged_at(variables: Observer, value: float) -> float | None:
     return variables.first(
         lambda _, found: found.get("status", {}).get("value") == value and _ready_reason(found) == "Converged"
     )
@@ -92,7 +92,7 @@ def _heard(variables: Observer, value: float) -> float | None:
 def lifecycle(results: Results, log: AuditLog, count: int) -> None:
     """The operator's writes per Agent from its creation over Running to its deletion; Events and the Lease apart."""
     names = [f"agent-{number}" for number in range(count)]
-    with namespace(f"figures-lifecycle-{os.getpid()}") as kube, log.writes() as writes:
+    with namespace(f"bench-lifecycle-{os.getpid()}") as kube, log.writes() as writes:
         kube.apply(*(team.agent(name) for name in names))
         for name in names:
             team.running(kube, name)
@@ -108,7 +108,7 @@ def lifecycle(results: Results, log: AuditLog, count: int) -> None:
 
 def idle(results: Results, log: AuditLog, count: int, seconds: int) -> None:
     """What so many agents cost at which nothing happens."""
-    with namespace(f"figures-idle-{os.getpid()}") as kube:
+    with namespace(f"bench-idle-{os.getpid()}") as kube:
         names = [f"agent-{number:03}" for number in range(count)]
         kube.apply(*(team.agent(name) for name in names))
 
@@ -155,11 +155,11 @@ def machine() -> dict[str, Any]:
 
 def main() -> int:
     """The exit code: 1 when a bar is broken."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.figures", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.real_nodes", description=__doc__)
     parser.add_argument("--rounds", type=int, default=40, help="rounds of each latency (default: %(default)s)")
     parser.add_argument("--agents", type=int, default=100, help="idle agents (default: %(default)s)")
     parser.add_argument("--idle-seconds", type=int, default=120, help="how long they idle (default: %(default)s)")
-    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/figures.json")
+    parser.add_argument("--output", type=Path, default=Path(__file__).parent / "results/real-nodes.json")
     options = parser.parse_args()
     log, results = AuditLog(), Results(machine=machine())
     with namespace(NAMESPACE):

@@ -1,11 +1,11 @@
-"""What a row of the benchmark is, and the plan by which it runs."""
+"""A case of the benchmark, and the plan by which cases run."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from benchmarks.arena.arena import Arena
-from benchmarks.lines import Line
+from benchmarks.measurements import Measurement
 
 JsonDict = dict[str, Any]
 Samples = Mapping[str, JsonDict]
@@ -14,7 +14,7 @@ LARGE = 5000
 
 @dataclass(frozen=True)
 class Plan:
-    """How much is measured; what is None is as the row has it."""
+    """How much is measured; what is None is as the case has it."""
 
     quick: bool = False
     sizes: tuple[int, ...] | None = None
@@ -40,16 +40,16 @@ class Plan:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One row of the issue's table.
+class Case:
+    """One case of docs/performance.md: how it is measured, and which figures with which bars come of it.
 
-    `run` measures one part and returns its samples as JSON; `lines` turns the samples of all parts into figures. A row whose
-    `source` is another row's id is read off that row's samples and measures nothing itself.
+    `run` measures one part and returns its samples as JSON; `measurements` turns the samples of all parts into figures. A
+    case whose `source` is another case's id is read off that case's samples and measures nothing itself.
     """
 
     id: str
     title: str
-    lines: Callable[[Samples], list[Line]]
+    measurements: Callable[[Samples], list[Measurement]]
     parts: Callable[[Plan], list[str]] = lambda plan: []
     run: Callable[[Arena, Plan, str], Awaitable[JsonDict]] | None = None
     source: str = ""

@@ -2,10 +2,10 @@
 
 import asyncio
 
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.audit import tally
-from benchmarks.lines import Bar, Line
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement
 
 _LEASES = "leases"
 
@@ -18,7 +18,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     await arena.rest(seconds=5)
     cpu, mark = arena.cpu()["operator"], arena.audit.mark()
     for passed in range(0, seconds, 30):
-        say(f"P3: {size:,} agents idle, {seconds - passed} s to go")
+        log(f"P3: {size:,} agents idle, {seconds - passed} s to go")
         await asyncio.sleep(min(30, seconds - passed))
     end = arena.audit.mark()
     return {
@@ -30,7 +30,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     }
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """The writes but the Lease's, which have the bar; the Lease's; and the CPU."""
     found = []
     for part in sorted(samples, key=sized):
@@ -39,17 +39,17 @@ def lines(samples: Samples) -> list[Line]:
         leases = sum(count for name, count in these["writes"].items() if name.split()[1] == _LEASES)
         others = {name: count for name, count in these["writes"].items() if name.split()[1] != _LEASES}
         note = ", ".join(f"{name} {count}" for name, count in others.items())
-        found.append(Line("P3", f"{what}: writes, Lease apart", "writes", (sum(others.values()),), Bar(0), note))
-        found.append(Line("P3", f"{what}: renewals of the Lease", "writes", (leases,)))
+        found.append(Measurement("P3", f"{what}: writes, Lease apart", "writes", (sum(others.values()),), Bar(0), note))
+        found.append(Measurement("P3", f"{what}: renewals of the Lease", "writes", (leases,)))
         busy = 100 * these["cpu"] / these["seconds"]
-        found.append(Line("P3", f"{what}: operator's CPU", "% of a core", (busy,)))
+        found.append(Measurement("P3", f"{what}: operator's CPU", "% of a core", (busy,)))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P3",
     "writes of idle agents",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
     estimate=lambda plan, part: 12 + int(part) * 0.025 + (30 if plan.quick else 300),

@@ -1,21 +1,21 @@
-"""The benchmark's figures: medians, ratios, bars, and the words in which they are told."""
+"""The benchmark's figures: medians, ratios, bars, and how they are written."""
 
 import math
 
 import pytest
 
-from benchmarks.lines import Bar, Line, number, quantile, ratios, slope
+from benchmarks.measurements import Bar, Measurement, number, quantile, ratios, slope
 
 
 def test_a_figure_is_the_median_of_its_samples_and_tells_their_range() -> None:
-    line = Line("P1", "m", "s", (3.0, 1.0, 2.0), Bar(2.5))
-    assert line.median == 2.0
-    assert line.met is True
-    assert line.words == "2 s (1–3)"
+    figure = Measurement("P1", "m", "s", (3.0, 1.0, 2.0), Bar(2.5))
+    assert figure.median == 2.0
+    assert figure.met is True
+    assert figure.text == "2 s (1–3)"
 
 
 def test_a_figure_without_a_bar_is_neither_met_nor_missed() -> None:
-    assert Line("P1", "m", "s", (1.0,)).met is None
+    assert Measurement("P1", "m", "s", (1.0,)).met is None
 
 
 @pytest.mark.parametrize(("value", "holds"), [(2.0, True), (2.0001, False), (0.0, True), (math.nan, False)])

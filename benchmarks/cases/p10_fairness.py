@@ -14,13 +14,13 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 
 from benchmarks.arena.api import create
-from benchmarks.arena.arena import Arena, say
+from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import ARMS, Arm
 from benchmarks.arena.cluster import PROBE_NAMESPACE, ROOT
-from benchmarks.arena.podbook import PodBook
-from benchmarks.arena.process import Metrics
-from benchmarks.lines import Bar, Line, quantile
-from benchmarks.rows.row import JsonDict, Plan, Row, Samples, sized
+from benchmarks.arena.operator_process import Metrics
+from benchmarks.arena.pod_timeline import PodTimeline
+from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
+from benchmarks.measurements import Bar, Measurement, quantile
 
 EVENTS, SECONDS = 10_000, 10
 PROBES_A_SECOND = 10
@@ -38,10 +38,10 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     rounds: list[JsonDict] = []
     for number in range(plan.rounds()):
         for name in (arm for arm in ARMS_HERE[: 1 if plan.quick else 2] if plan.has(arm)):
-            arm = replace(ARMS[name], room=PROBE_NAMESPACE.removeprefix("bench-"))
-            await arena.rest(arm.asker)
+            arm = replace(ARMS[name], suffix=PROBE_NAMESPACE.removeprefix("bench-"))
+            await arena.rest(arm.client)
             idle = await probe(arena, arm)
-            await arena.rest(arm.asker)
+            await arena.rest(arm.client)
             async with load(arena, size) as events:
                 before = await arena.operator.metrics()
                 lags = asyncio.create_task(watch_lag(arena, SECONDS))
@@ -50,7 +50,7 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
                 await lags
             rounds.append({"arm": name, "idle": idle, "busy": busy, "lag": lag, "events": events})
             p99 = [1000 * quantile(times, 0.99) for times in (idle, busy)]
-            say(
+            log(
                 f"P10 round {number + 1}, {name}: p99 idle {p99[0]:.0f} ms, under load {p99[1]:.0f} ms; "
                 f"lag p99 {1000 * quantile(lag, 0.99):.0f} ms; {events}"
             )
@@ -60,15 +60,15 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
 async def probe(arena: Arena, arm: Arm) -> list[float]:
     """Seconds from the request to create a probe to the sight of its pod, ten a second for ten seconds."""
     asked: dict[str, float] = {}
-    async with PodBook(arena.api, arm.pods) as book, asyncio.TaskGroup() as group:
+    async with PodTimeline(arena.api, arm.pods) as timeline, asyncio.TaskGroup() as group:
         begun = time.monotonic()
         for number in range(PROBES_A_SECOND * SECONDS):
             await asyncio.sleep(max(0.0, begun + number / PROBES_A_SECOND - time.monotonic()))
             name = f"probe-{number:03}"
             asked[name] = time.monotonic()
             group.create_task(arena.api.send(create(arm.path, arm.body(name))))
-        await book.until("every probe has its pod", lambda: book.of_owner.keys() >= asked.keys(), DEADLINE)
-        found = [book.seen[book.of_owner[name][0]] - when for name, when in asked.items()]
+        await timeline.until("every probe has its pod", lambda: timeline.of_owner.keys() >= asked.keys(), DEADLINE)
+        found = [timeline.seen[timeline.of_owner[name][0]] - when for name, when in asked.items()]
     await arena.clear(arm)
     arena.population.pop(arm.name, None)
     return found
@@ -132,7 +132,7 @@ async def _line(stream: asyncio.StreamReader, what: str, deadline: float) -> byt
         raise TimeoutError(f"not within {deadline:.0f} s: the load {what}") from None
 
 
-def lines(samples: Samples) -> list[Line]:
+def measurements(samples: Samples) -> list[Measurement]:
     """The probes' 99th percentiles, their ratio, and the loop's lag, with the bars."""
     found = []
     for part in sorted(samples, key=sized):
@@ -143,21 +143,23 @@ def lines(samples: Samples) -> list[Line]:
             at = {when: tuple(1000 * quantile(one[when], 0.99) for one in rounds) for when in ("idle", "busy")}
             took = max(one["events"]["seconds"] for one in rounds)
             note = f"{rounds[0]['events']['sent']:,} events in {took:.1f} s at the longest"
-            found.append(Line("P10", f"a new {ARMS[arm].one} → its pod, p99, idle", "ms", at["idle"]))
-            found.append(Line("P10", f"a new {ARMS[arm].one} → its pod, p99, under load", "ms", at["busy"], note=note))
+            found.append(Measurement("P10", f"a new {ARMS[arm].one} → its pod, p99, idle", "ms", at["idle"]))
+            found.append(
+                Measurement("P10", f"a new {ARMS[arm].one} → its pod, p99, under load", "ms", at["busy"], note=note)
+            )
             times = tuple(busy / idle for busy, idle in zip(at["busy"], at["idle"], strict=True))
             bar = Bar(3) if arm == "agents" else None
-            found.append(Line("P10", f"the same, under load ÷ idle, {arm}", "×", times, bar))
+            found.append(Measurement("P10", f"the same, under load ÷ idle, {arm}", "×", times, bar))
             if arm == "agents":
                 lag = tuple(1000 * quantile(one["lag"], 0.99) for one in rounds)
-                found.append(Line("P10", "event loop's lag under load, p99", "ms", lag, Bar(100)))
+                found.append(Measurement("P10", "event loop's lag under load, p99", "ms", lag, Bar(100)))
     return found
 
 
-ROW = Row(
+CASE = Case(
     "P10",
     "a new agent's wait among 10,000 events",
-    lines,
+    measurements,
     lambda plan: [str(size) for size in plan.pick((1000,), (300,))],
     run,
     estimate=lambda plan, part: int(part) * 0.02 + plan.rounds() * (35 if plan.quick else 70),

@@ -1,4 +1,4 @@
-"""A sheet of figures: what was measured, how often, and the most it may be."""
+"""A table of measurements: what was measured, how often, and the most it may be."""
 
 import math
 import statistics
@@ -33,9 +33,9 @@ class Results:
     machine: dict[str, Any] = field(default_factory=dict)
 
     def add(self, figure: Figure) -> None:
-        """Keep a figure, and say it at once."""
+        """Keep a figure, and print it at once."""
         self.figures.append(figure)
-        print(f"  {figure.name}: {line(figure)}", flush=True)
+        print(f"  {figure.name}: {numbers(figure)}", flush=True)
 
     def add_times(self, name: str, seconds: Sequence[float], note: str = "") -> None:
         """A latency: its median and 95th percentile in milliseconds."""
@@ -44,8 +44,8 @@ class Results:
         self.add(Figure(name, "ms", round(statistics.median(ordered), 1), round(p95, 1), len(ordered), note=note))
 
 
-def line(figure: Figure) -> str:
-    """A figure's numbers in words."""
+def numbers(figure: Figure) -> str:
+    """A figure's numbers as text."""
     p95 = f", p95 {figure.p95:g}" if figure.p95 is not None else ""
     bar = f" (bar {figure.bar:g}: {'kept' if figure.holds else 'BROKEN'})" if figure.bar is not None else ""
     return f"{figure.p50:g} {figure.unit}{p95}{bar}, n={figure.samples}"
