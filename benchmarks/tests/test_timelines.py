@@ -14,8 +14,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.directive import directives_document
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.document import directives_config_map_body
-from mabeam.core.pods.spec import pod_body
-from mabeam.core.snapshot import PodDefaults
+from mabeam.core.pods.spec import PodRequest, pod_body
 
 NO_API = cast(Api, None)  # a timeline that is only written into asks nobody
 
@@ -32,7 +31,7 @@ def event(type_: str, body: dict[str, Any]) -> bytes:
 
 
 def pod(name: str, owner: str, phase: str = "Running", generation: int = 0) -> dict[str, Any]:
-    made = pod_body(agent(owner), 0, 1, generation, PodDefaults("image:1", "Never"))
+    made = pod_body(PodRequest(agent=agent(owner), ordinal=0, incarnation=1, generation=generation))
     meta = {"name": name} | {key: value for key, value in made["metadata"].items() if key != "name"}
     managed = [{"manager": "kwok", "fieldsV1": {"f:status": {"f:phase": {}}}}]
     return {

@@ -10,7 +10,7 @@ import yaml
 
 from e2e import agents as on_nodes
 from mabeam.api.agent import Agent
-from mabeam.core.pods.spec import pod_body
+from mabeam.core.pods.spec import PodRequest, pod_body
 from mabeam.core.snapshot import PodDefaults
 from support.kube import JsonDict, Kube, Refused, condition, namespace, until
 from support.operator_process import operator
@@ -37,6 +37,7 @@ def shipped_agents() -> dict[str, JsonDict]:
     return found
 
 
+DEFAULTS: Final = PodDefaults(image="mabeam:test", image_pull_policy="IfNotPresent")
 AGENTS: Final = shipped_agents()
 
 
@@ -54,7 +55,7 @@ def pod_of(kube: Kube, document: JsonDict) -> JsonDict:
     uid = {"uid": "00000000-0000-0000-0000-000000000001"}
     metadata = {**document["metadata"], "namespace": kube.namespace, **uid}
     model = Agent.model_validate({**document, "metadata": metadata})
-    return pod_body(model, 0, 1, 0, PodDefaults(image="mabeam:test", image_pull_policy="IfNotPresent"))
+    return pod_body(PodRequest(agent=model, ordinal=0, incarnation=1, defaults=DEFAULTS))
 
 
 def admit(kube: Kube, pod: JsonDict) -> None:

@@ -19,7 +19,7 @@ from mabeam.api.supervisor import Supervisor as SupervisorObject
 from mabeam.api.variable_blocks import CoordinationPattern
 from mabeam.core.algorithms.peer_graph import build_peer_graph
 from mabeam.core.snapshot import AgentSnapshot
-from mabeam.core.supervision.status import parked_message
+from mabeam.core.supervision.summary import parked_message
 from support.builders import START, agent_body
 
 ROOT = Path(__file__).parents[3]

@@ -82,6 +82,11 @@ class PodRecord(StatusModel):
         """Whether the record wants a pod of its incarnation to run: Starting or Running."""
         return self.state in (AgentState.STARTING, AgentState.RUNNING)
 
+    @property
+    def is_at_rest(self) -> bool:
+        """Whether the incarnation's end is decided: Stopped or Failed."""
+        return self.state in (AgentState.STOPPED, AgentState.FAILED)
+
 
 class Failure(StatusModel):
     """One entry of the ledger: which pod ended, when, why and where, and whether it counts against the budget."""

@@ -66,6 +66,7 @@ class Decision(Generic[Status]):
     requeue_after: float | None = None
     function_calls: tuple[FunctionCall, ...] = ()
     beforehand: tuple[Effect, ...] = ()
+    expects_follow_up: bool = True  # whether the status write itself must trigger the next pass
 
 
 # Until what could wait is looked at again, when nothing else calls sooner.

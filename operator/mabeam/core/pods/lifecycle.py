@@ -1,4 +1,4 @@
-"""Pod facts → what became of the agent's process: the main container decides, else the pod's phase."""
+"""Pod facts → whether the agent's process runs, is ready, or ended, and how: by the main container, else by the pod's phase."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -15,31 +15,31 @@ from mabeam.core.snapshot import PodFacts, Progress
 class PodExit:
     """How an incarnation ended, and when."""
 
-    kind: ExitKind
+    kind: ExitKind  # the row of POLICY (core/algorithms/otp.py)
     cause: FailureCause
-    time: datetime
-    exit_code: int | None = None
-    reason: str | None = None
-    message: str | None = None
+    time: datetime  # never after the pass's own time
+    exit_code: int | None = None  # None: no container exit is known
+    reason: str | None = None  # a Kubernetes reason, or the agent's own text
+    message: str | None = None  # free text by the kubelet or the process, one line
 
     def __str__(self) -> str:
-        """The ending in words, for messages."""
+        """The exit as a phrase for messages: cause and detail."""
         if self.cause is FailureCause.NORMAL_EXIT:
             return f"exit code {self.exit_code} (normal)"
         if self.cause is FailureCause.CRASH and self.exit_code is not None:
             return describe_exit_code(self.exit_code, self.message)
         detail = self.message if self.cause in START_FAILURE_CAUSES else None
-        words = CAUSE_DESCRIPTIONS.get(self.cause, str(self.cause))
-        return f"{words} ({detail or self.reason})" if detail or self.reason else words
+        cause = CAUSE_DESCRIPTIONS.get(self.cause, str(self.cause))
+        return f"{cause} ({detail or self.reason})" if detail or self.reason else cause
 
 
-# A sentence goes on after them.
-_WORDS_LENGTH: Final = 256
+# The phrase stands inside a longer message.
+_MAX_MESSAGE_LENGTH: Final = 256
 
 
 def describe_exit_code(code: int, message: str | None) -> str:
-    """An exit code in words, with what the process said of it."""
-    return f"exit code {code}: {message[:_WORDS_LENGTH]}" if message else f"exit code {code}"
+    """The exit code as a phrase for messages, with the process's own message."""
+    return f"exit code {code}: {message[:_MAX_MESSAGE_LENGTH]}" if message else f"exit code {code}"
 
 
 CAUSE_DESCRIPTIONS: Final = {
@@ -56,7 +56,7 @@ CAUSE_DESCRIPTIONS: Final = {
 }
 START_FAILURE_CAUSES: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
 
-# Reasons of the pod condition DisruptionTarget (KEP-3329).
+# Reason of the pod condition DisruptionTarget (KEP-3329) → cause.
 DISRUPTION_CAUSES: Final = {
     "PreemptionByScheduler": FailureCause.PREEMPTED,
     "DeletionByTaintManager": FailureCause.NODE_LOST,
@@ -64,8 +64,8 @@ DISRUPTION_CAUSES: Final = {
     "EvictionByEvictionAPI": FailureCause.EVICTED,
     "TerminationByKubelet": FailureCause.EVICTED,
 }
-# Values of `status.reason` that a pod's death by its node or by the scheduler leaves behind. The lower half are the
-# kubelet's admission refusals: the pod never ran, its agent has done nothing wrong.
+# A Failed pod's `status.reason`, set by the node or the scheduler → cause. From NodeAffinity on they are refusals of the
+# kubelet's admission: the pod never ran, so its agent cannot be to blame.
 POD_REASON_CAUSES: Final = {
     "Evicted": FailureCause.EVICTED,
     "Preempting": FailureCause.PREEMPTED,
@@ -99,13 +99,13 @@ TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 def is_terminal(pod: PodFacts) -> bool:
     """Whether every container of the pod has ended for good.
 
-    The kubelet tells of the container before it tells of the phase; with `restartPolicy: Never` the former is enough.
+    The kubelet reports a container's end before the phase; with `restartPolicy: Never` the former is enough.
     """
     return pod.phase in TERMINAL_PHASES or (pod.main.state == "terminated" and not pod.others_running)
 
 
 def is_live(pod: PodFacts) -> bool:
-    """Whether a process of the pod may still run: only a terminal phase, or the object's absence, proves it does not."""
+    """Whether a process of the pod may still run: only a terminal phase or the absence of the object proves the contrary."""
     return not is_terminal(pod)
 
 
@@ -117,26 +117,26 @@ def is_running(pod: PodFacts) -> bool:
 
 
 def is_ready(pod: PodFacts) -> bool:
-    """Whether the main container runs and the kubelet calls the pod Ready."""
+    """Whether the main container runs and the pod has the condition Ready."""
     return is_running(pod) and pod.ready
 
 
 def start_failure_reason(pod: PodFacts) -> str | None:
-    """Why the pod cannot start, in the kubelet's own word; None when nothing says that it cannot."""
+    """The kubelet's waiting reason when it means that the container cannot start; None otherwise."""
     if pod.main.state == "waiting" and pod.main.reason in IMAGE_REASONS | CONFIG_REASONS:
         return pod.main.reason
     return None
 
 
 def is_same_start_failure(one: str, other: str | None) -> bool:
-    """Whether two reasons tell of the same trouble: the kubelet alternates ErrImagePull and ImagePullBackOff at every try."""
-    return one == other or any(one in kin and other in kin for kin in (IMAGE_REASONS, CONFIG_REASONS))
+    """Whether two waiting reasons mean the same failure: the kubelet alternates ErrImagePull and ImagePullBackOff."""
+    return one == other or any(one in group and other in group for group in (IMAGE_REASONS, CONFIG_REASONS))
 
 
 def start_deadline(pod: PodFacts, spec: AgentSpec) -> datetime | None:
-    """When a pod that has not started becomes a failure; None before it is scheduled and once it has started.
+    """When a pod that has not started counts as failed; None before it is scheduled and once it has started.
 
-    An unschedulable pod waits for ever: the cluster is full, the agent has done nothing wrong.
+    An unschedulable pod never does: the cluster is full, and its agent is not to blame.
     """
     if pod.scheduled_at is None or is_terminal(pod) or pod.main.state in ("running", "terminated"):
         return None
@@ -146,14 +146,14 @@ def start_deadline(pod: PodFacts, spec: AgentSpec) -> datetime | None:
 
 
 def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
-    """How the pod ended, None while it has not; the time is the container's `finishedAt`, bounded by `now`.
+    """How the pod ended; None while it has not. The time is the container's `finishedAt`, at most `now`.
 
-    An exit that came before the disruption or the deletion is the agent's own; one that followed it is its consequence.
+    An exit before the disruption or deletion is the agent's own; one after it is a consequence of it.
     """
     finished = min(pod.main.finished_at, now) if pod.main.finished_at is not None else None
     disrupted = _disruption(pod)
     over = pod.deleting or is_terminal(pod) or pod.main.state == "terminated"
-    if over and disrupted is not None and not _came_first(finished, pod.disrupted_at):
+    if over and disrupted is not None and not _is_before(finished, pod.disrupted_at):
         return PodExit(
             ExitKind.DISRUPTION,
             disrupted,
@@ -162,7 +162,7 @@ def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
             pod.disruption or pod.reason,
             pod.message,
         )
-    if pod.deleting and not _came_first(finished, pod.deletion_requested_at):
+    if pod.deleting and not _is_before(finished, pod.deletion_requested_at):
         return PodExit(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, finished or now, pod.main.exit_code)
     if pod.main.state == "terminated":
         return _exit(pod, spec, finished or now)
@@ -180,21 +180,21 @@ def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
 
 
 def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> ExitCodeAction | None:
-    """What the first of the agent's rules that names the code says of such an exit; None when it is a failure like any other."""
+    """The action of the first of the agent's `exitCodeRules` with this exit code; None: no rule applies."""
     if cause is not FailureCause.CRASH:
         return None
     return next((rule.action for rule in spec.fault_tolerance.exit_code_rules if code in rule.codes), None)
 
 
 def is_fenced(pod: PodFacts) -> bool:
-    """Whether the pod may still run on a node that the cluster has lost sight of; its object stays until that is settled."""
+    """Whether the pod is being deleted but may still run, because its node does not answer."""
     return pod.deleting and is_live(pod) and _disruption(pod) is FailureCause.NODE_LOST
 
 
 def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
-    """When a process that goes on like this is taken for hung: never while it says that it waits."""
-    waits = progress.waiting_until
-    since = max(progress.since, waits) if waits is not None else progress.since
+    """When a process without further progress counts as hung; the timeout starts after the end of a declared wait."""
+    waiting_until = progress.waiting_until
+    since = max(progress.since, waiting_until) if waiting_until is not None else progress.since
     return add_seconds(since, timeout_seconds)
 
 
@@ -208,9 +208,9 @@ def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> PodExit:
 
 
 def last_line(text: str | None) -> str | None:
-    """The last line of a termination message that says something: there the reason is, in a traceback or a log.
+    """The last line that is not blank: a traceback or a log has its reason there. None: there is none.
 
-    It comes from the agent, and goes to terminals: without what they would obey.
+    Without unprintable characters: the agent writes the text, and terminals would interpret control sequences in it.
     """
     lines = ("".join(c for c in line if c.isprintable()).strip() for line in reversed((text or "").splitlines()))
     return next((line for line in lines if line), None)
@@ -222,5 +222,5 @@ def _disruption(pod: PodFacts) -> FailureCause | None:
     return POD_REASON_CAUSES.get(pod.reason or "") if pod.phase == "Failed" else None
 
 
-def _came_first(finished: datetime | None, other: datetime | None) -> bool:
+def _is_before(finished: datetime | None, other: datetime | None) -> bool:
     return finished is not None and other is not None and finished < other

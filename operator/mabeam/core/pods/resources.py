@@ -1,4 +1,4 @@
-"""What an agent's main container asks for and may use, and what it comes to when an allocation says otherwise."""
+"""Requests and limits of an agent's main container: as its spec declares them, and as an allocation changes them."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,9 +11,9 @@ from mabeam.api.names import MAIN_CONTAINER
 from mabeam.core.algorithms import quantity
 from mabeam.core.memoize import memoize_by_identity
 
-# What the kubelet can change on a running container (KEP-1287); anything else is only told to the process.
+# What the kubelet can change on a running container (KEP-1287); other resources only reach the process, by its directives.
 RESIZABLE: Final = ("cpu", "memory")
-# Each way; the annotations are those of the bandwidth plug-in (CNI), which reads them when a pod's network is made.
+# Bits per second in each direction, read by the CNI bandwidth plug-in from the annotations when it sets up the pod's network.
 BANDWIDTH: Final[Mapping[NetworkPriority, str]] = {
     NetworkPriority.LOW: "10M",
     NetworkPriority.NORMAL: "100M",
@@ -24,25 +24,25 @@ BANDWIDTH_ANNOTATIONS: Final = ("kubernetes.io/ingress-bandwidth", "kubernetes.i
 
 @dataclass(frozen=True, slots=True)
 class ContainerResources:
-    """Requests and limits by resource, as quantities."""
+    """Requests and limits of one container."""
 
-    requests: Mapping[str, str] = field(default_factory=dict)
-    limits: Mapping[str, str] = field(default_factory=dict)
+    requests: Mapping[str, str] = field(default_factory=dict)  # resource name → quantity
+    limits: Mapping[str, str] = field(default_factory=dict)  # resource name → quantity
 
     def to_wire(self) -> JsonDict:
-        """As a container's `resources`."""
+        """The container's `resources` field."""
         sides = {"requests": dict(self.requests), "limits": dict(self.limits)}
         return {side: amounts for side, amounts in sides.items() if amounts}
 
 
 def main_container(containers: list[JsonDict]) -> JsonDict:
-    """The container whose end is the agent's end: the one named `agent`, else the first."""
+    """The container that is the agent's process: the one named `agent`, else the first."""
     return next((c for c in containers if c.get("name") == MAIN_CONTAINER), containers[0])
 
 
 @memoize_by_identity
 def declared_resources(spec: AgentSpec) -> ContainerResources:
-    """What the agent's main container declares: the template's own words, then those of `spec.resources`."""
+    """What the spec declares for the main container: the template's values, else those of `spec.resources`."""
     own = spec.resources or AgentResources()
     requests, limits = dict(own.requests or {}), dict(own.limits or {})
     containers = (spec.template.spec.get("containers") or []) if spec.template is not None else []
@@ -51,13 +51,13 @@ def declared_resources(spec: AgentSpec) -> ContainerResources:
         written = written if isinstance(written, dict) else {}
         requests |= _quantities(written.get("requests"))
         limits |= _quantities(written.get("limits"))
-    # A limit without a request is a request of as much: so the apiserver defaults it.
+    # The apiserver defaults a missing request to the limit.
     return ContainerResources({**{r: limits[r] for r in RESIZABLE if r in limits}, **requests}, limits)
 
 
-def _quantities(found: Any) -> dict[str, str]:
-    """The amounts among what a template says; what is none the apiserver will tell its author."""
-    named = found.items() if isinstance(found, dict) else ()
+def _quantities(values: Any) -> dict[str, str]:
+    """The valid quantities of a template's `requests` or `limits`; the apiserver rejects the others."""
+    named = values.items() if isinstance(values, dict) else ()
     return {str(name): str(amount) for name, amount in named if _is_quantity(str(amount))}
 
 
@@ -70,10 +70,10 @@ def _is_quantity(text: str) -> bool:
 
 
 def allotted_resources(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[ContainerResources, str | None]:
-    """What the main container gets of an allocation, and why it cannot have it; what it declares, when it cannot.
+    """The main container's resources under an allocation, and None; or what it declares, and why the shares cannot be applied.
 
-    Requests become the share; limits move with them in proportion, no higher than the agent's own bounds: the pod's QoS class
-    stays, as a resize has to leave it (KEP-1287).
+    `shares`: resource name → quantity. Requests become the share; limits grow or shrink in proportion, up to the agent's own
+    bounds. The pod keeps its QoS class, as a resize must (KEP-1287).
     """
     before = declared_resources(spec)
     requests, limits = dict(before.requests), dict(before.limits)
@@ -83,7 +83,7 @@ def allotted_resources(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Cont
         if share is None:
             continue
         if resource not in requests:
-            return before, f"its pods ask for no {resource}, and asking now would change their QoS class"
+            return before, f"its pods request no {resource}, and a request now would change their QoS class"
         try:
             amount, was = quantity.parse(share), quantity.parse(requests[resource])
             limit = quantity.parse(limits[resource]) if resource in limits else None
@@ -93,7 +93,7 @@ def allotted_resources(spec: AgentSpec, shares: Mapping[str, str]) -> tuple[Cont
         if amount <= 0:
             return before, f"its pods cannot run with {share} {resource}"
         requests[resource] = share
-        if limit is not None:  # equal ones stay equal to the letter: that is what the class Guaranteed means
+        if limit is not None:  # equal ones stay equal to the letter, as the QoS class Guaranteed requires
             limits[resource] = share if limit == was else _limit(resource, amount, was, limit, bound)
     return ContainerResources(requests, limits), None
 
@@ -107,20 +107,20 @@ def _limit(resource: str, amount: Fraction, was: Fraction, limit: Fraction, boun
 
 
 def same_resources(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two containers' `resources` mean the same cpu and memory, however they are written."""
+    """Whether two containers' `resources` are the same amounts of cpu and memory, in whatever notation."""
     return _resizable(one) == _resizable(other)
 
 
 def _resizable(resources: Mapping[str, Any] | None) -> dict[tuple[str, str], Fraction]:
-    found = {}
+    amounts = {}
     for side in ("requests", "limits"):
         for resource, amount in ((resources or {}).get(side) or {}).items():
             if resource in RESIZABLE:
                 try:
-                    found[side, resource] = quantity.parse(str(amount))
+                    amounts[side, resource] = quantity.parse(str(amount))
                 except ValueError:
                     continue
     for resource in RESIZABLE:
-        if ("limits", resource) in found:
-            found.setdefault(("requests", resource), found["limits", resource])
-    return found
+        if ("limits", resource) in amounts:
+            amounts.setdefault(("requests", resource), amounts["limits", resource])
+    return amounts

@@ -1,9 +1,11 @@
-"""The bodies of what the operator creates: pods and ConfigMaps, with fixed labels and one explicit owner.
+"""The body of the pod that the operator creates for one incarnation of an agent's ordinal.
 
-Nothing of the owner's labels or annotations is copied: a GitOps tool that tracks by label would take the child for its own.
+It carries fixed labels and one owner reference. Nothing of the Agent's own labels or annotations is copied: a GitOps tool
+that tracks by label would take the pod for one of its own objects.
 """
 
 import copy
+from dataclasses import dataclass, field
 from typing import Final
 
 from mabeam.api.agent import Agent, AgentSpec, ShutdownPolicy
@@ -25,7 +27,7 @@ from mabeam.core.pods.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, Contain
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.snapshot import PodDefaults
 
-# OTP's brutal_kill. Never 0: the API would forget a container that still runs.
+# OTP's brutal_kill. Never 0: the API would delete the pod object while its container still runs.
 BRUTAL_GRACE_SECONDS: Final = 1
 
 _RESTRICTED_POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
@@ -36,62 +38,73 @@ _RESTRICTED_CONTAINER: Final = {
 }
 
 
-def pod_body(
-    agent: Agent,
-    ordinal: int,
-    incarnation: int,
-    generation: int,
-    defaults: PodDefaults,
-    avoid: str | None = None,
-    made_from: str | None = None,
-    resources: ContainerResources | None = None,
-) -> JsonDict:
-    """The pod of one incarnation: `restartPolicy: Never`, for the operator alone restarts, counts and delays.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PodRequest:
+    """All that the body of one pod is made from."""
 
-    The node to `avoid` is taken all the same when there is no other: an agent on one node must not wait for ever. `made_from` is
-    the hash that says of what the pod is made; `resources` are what the main container gets instead of what it declares.
-    """
-    spec = agent.spec
-    name = pod_name(agent.metadata.name, ordinal, incarnation)
+    agent: Agent  # its spec is the effective one
+    ordinal: int
+    incarnation: int
+    generation: int = 0  # of the agent's directives; 0: it has none
+    defaults: PodDefaults = field(default_factory=PodDefaults)  # for a `module` agent that names no image
+    avoided_node: str | None = None  # the scheduler prefers any other node; None: no preference
+    pod_hash: str | None = None  # recorded in the annotation mabeam.dev/spec-hash; None: the hash of the agent's spec
+    resources: ContainerResources | None = None  # of the main container, instead of what the spec declares
+
+
+def pod_body(request: PodRequest) -> JsonDict:
+    """The Pod object. `restartPolicy: Never`, because the operator restarts, counts and delays, and not the kubelet."""
+    agent, spec = request.agent, request.agent.spec
     meta = spec.template.metadata if spec.template else None
-    pod_spec = _from_template(spec.template) if spec.template else _from_module(spec, defaults)
-    pod_spec["restartPolicy"] = "Never"
-    pod_spec.setdefault("automountServiceAccountToken", False)
-    if spec.template is None or "shutdown" in spec.model_fields_set:
-        pod_spec["terminationGracePeriodSeconds"] = _grace(spec)
-    else:
-        pod_spec.setdefault("terminationGracePeriodSeconds", _grace(spec))
-    if avoid is not None:
-        _avoid(pod_spec, avoid)
-    volumes = _list_in(pod_spec, "volumes")
-    volumes.append(
-        {"name": DIRECTIVES_VOLUME, "configMap": {"name": directives_config_map(agent.metadata.name), "optional": True}}
-    )
-    _equip(main_container(pod_spec["containers"]), agent, ordinal, incarnation)
-    if resources is not None:
-        main_container(pod_spec["containers"])["resources"] = resources.to_wire()
-    annotations = dict((meta.annotations if meta else None) or {})
-    if spec.resources is not None and spec.resources.network_priority is not None:
-        annotations |= dict.fromkeys(BANDWIDTH_ANNOTATIONS, BANDWIDTH[spec.resources.network_priority])
-    annotations[ANNOTATION_SPEC_HASH] = made_from or pod_hash(spec)
-    if generation:
-        annotations[ANNOTATION_GENERATION] = str(generation)
+    labels = dict((meta.labels if meta else None) or {})
     return {
         "apiVersion": "v1",
         "kind": "Pod",
         "metadata": {
-            "name": name,
+            "name": pod_name(agent.metadata.name, request.ordinal, request.incarnation),
             "namespace": agent.metadata.namespace,
-            "labels": dict((meta.labels if meta else None) or {})
-            | pod_labels(agent.metadata.name, ordinal, incarnation),
-            "annotations": annotations,
+            "labels": labels | pod_labels(agent.metadata.name, request.ordinal, request.incarnation),
+            "annotations": _annotations(request),
             "ownerReferences": [owner_reference("Agent", agent.metadata.name, agent.metadata.uid)],
         },
-        "spec": pod_spec,
+        "spec": _pod_spec(request),
     }
 
 
+def _annotations(request: PodRequest) -> dict[str, str]:
+    spec = request.agent.spec
+    meta = spec.template.metadata if spec.template else None
+    annotations = dict((meta.annotations if meta else None) or {})
+    if spec.resources is not None and spec.resources.network_priority is not None:
+        annotations |= dict.fromkeys(BANDWIDTH_ANNOTATIONS, BANDWIDTH[spec.resources.network_priority])
+    annotations[ANNOTATION_SPEC_HASH] = request.pod_hash or pod_hash(spec)
+    if request.generation:
+        annotations[ANNOTATION_GENERATION] = str(request.generation)
+    return annotations
+
+
+def _pod_spec(request: PodRequest) -> JsonDict:
+    agent, spec = request.agent, request.agent.spec
+    pod_spec = _from_template(spec.template) if spec.template else _from_module(spec, request.defaults)
+    pod_spec["restartPolicy"] = "Never"
+    pod_spec.setdefault("automountServiceAccountToken", False)
+    if spec.template is None or "shutdown" in spec.model_fields_set:
+        pod_spec["terminationGracePeriodSeconds"] = _grace_seconds(spec)
+    else:
+        pod_spec.setdefault("terminationGracePeriodSeconds", _grace_seconds(spec))
+    if request.avoided_node is not None:
+        _avoid(pod_spec, request.avoided_node)
+    config_map = {"name": directives_config_map(agent.metadata.name), "optional": True}
+    _list_in(pod_spec, "volumes").append({"name": DIRECTIVES_VOLUME, "configMap": config_map})
+    container = main_container(pod_spec["containers"])
+    _complete_container(container, request)
+    if request.resources is not None:
+        container["resources"] = request.resources.to_wire()
+    return pod_spec
+
+
 def _avoid(pod_spec: JsonDict, node: str) -> None:
+    """Prefer any other node. Not a requirement: an agent in a cluster of one node must not wait for ever."""
     elsewhere = {"matchExpressions": [{"key": "kubernetes.io/hostname", "operator": "NotIn", "values": [node]}]}
     affinity = pod_spec.setdefault("affinity", {})
     affinity = affinity.setdefault("nodeAffinity", {}) if isinstance(affinity, dict) else {}
@@ -101,7 +114,7 @@ def _avoid(pod_spec: JsonDict, node: str) -> None:
         )
 
 
-def _grace(spec: AgentSpec) -> int:
+def _grace_seconds(spec: AgentSpec) -> int:
     return BRUTAL_GRACE_SECONDS if spec.shutdown.policy is ShutdownPolicy.BRUTAL else spec.shutdown.timeout_seconds
 
 
@@ -115,7 +128,7 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
         "image": spec.image or defaults.image,
         "command": ["mabeam-agent", "run", spec.module],
         "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - the container's own, an emptyDir
+        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir of the container's own
     }
     if spec.image is None:
         container["imagePullPolicy"] = defaults.image_pull_policy
@@ -127,42 +140,52 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
 
 
 def _list_in(holder: JsonDict, key: str) -> list[JsonDict]:
-    """The list to add to; templating tools leave a null where a list was empty."""
-    found: list[JsonDict] = holder.get(key) or []
-    holder[key] = found
-    return found
+    """The list under the key, created when it is missing or null: templating tools leave a null for an empty list."""
+    items: list[JsonDict] = holder.get(key) or []
+    holder[key] = items
+    return items
 
 
-def _equip(container: JsonDict, agent: Agent, ordinal: int, incarnation: int) -> None:
-    """Give the main container its directives, its identity, its ports and its resources; the template's own words win."""
-    spec = agent.spec
+def _complete_container(container: JsonDict, request: PodRequest) -> None:
+    """Add the directives mount, the identity variables, ports and resources; what the template sets already stays."""
+    spec = request.agent.spec
     mounts = _list_in(container, "volumeMounts")
     if not any(mount.get("mountPath") == DIRECTIVES_DIR for mount in mounts):
         mounts.append({"name": DIRECTIVES_VOLUME, "mountPath": DIRECTIVES_DIR, "readOnly": True})
     port = spec.reports.port if spec.reports else REPORT_PORT
     env = _list_in(container, "env")
     known = {variable.get("name") for variable in env}
-    identity = {
-        "MABEAM_AGENT": agent.metadata.name,
-        "MABEAM_NAMESPACE": agent.metadata.namespace,
-        "MABEAM_POD": pod_name(agent.metadata.name, ordinal, incarnation),
-        "MABEAM_ORDINAL": str(ordinal),
-        "MABEAM_INCARNATION": str(incarnation),
-        "MABEAM_ROLE": spec.role_name,
-        "MABEAM_DIRECTIVES_DIR": DIRECTIVES_DIR,
-        "MABEAM_REPORT_PORT": str(port),
-    }
+    identity = _identity(request) | {"MABEAM_REPORT_PORT": str(port)}
     env.extend({"name": key, "value": value} for key, value in identity.items() if key not in known)
-    wanted = [(i.name, i.port, i.protocol) for i in spec.communication.interfaces] if spec.communication else []
-    if spec.template is None and not any(number == port and proto == "TCP" for _, number, proto in wanted):
-        wanted.append((REPORT_PORT_NAME, port, "TCP"))
-    ports = _list_in(container, "ports")
-    taken = {p.get("name") for p in ports}
-    ports.extend({"name": n, "containerPort": p, "protocol": proto} for n, p, proto in wanted if n not in taken)
-    if not ports:
-        del container["ports"]
+    _add_ports(container, spec, port)
     if spec.resources is not None:
         resources = container["resources"] = container.get("resources") or {}
         for side, amounts in (("requests", spec.resources.requests), ("limits", spec.resources.limits)):
             if amounts:
                 resources[side] = dict(amounts) | (resources.get(side) or {})
+
+
+def _identity(request: PodRequest) -> dict[str, str]:
+    """The environment variables by which the SDK knows its agent (docs/agent-contract.md)."""
+    meta = request.agent.metadata
+    return {
+        "MABEAM_AGENT": meta.name,
+        "MABEAM_NAMESPACE": meta.namespace,
+        "MABEAM_POD": pod_name(meta.name, request.ordinal, request.incarnation),
+        "MABEAM_ORDINAL": str(request.ordinal),
+        "MABEAM_INCARNATION": str(request.incarnation),
+        "MABEAM_ROLE": request.agent.spec.role_name,
+        "MABEAM_DIRECTIVES_DIR": DIRECTIVES_DIR,
+    }
+
+
+def _add_ports(container: JsonDict, spec: AgentSpec, report_port: int) -> None:
+    """Add the ports of `communication.interfaces`, and of the report where the operator makes the container."""
+    wanted = [(i.name, i.port, i.protocol) for i in spec.communication.interfaces] if spec.communication else []
+    if spec.template is None and not any(port == report_port and proto == "TCP" for _, port, proto in wanted):
+        wanted.append((REPORT_PORT_NAME, report_port, "TCP"))
+    ports = _list_in(container, "ports")
+    taken = {p.get("name") for p in ports}
+    ports.extend({"name": n, "containerPort": p, "protocol": proto} for n, p, proto in wanted if n not in taken)
+    if not ports:
+        del container["ports"]

@@ -1,133 +1,167 @@
-"""Acts: what is done to an ordinal's pods, and only ever on an intent that is already stored."""
+"""Pod effects: the deletes, resizes and creates that bring an ordinal's pods to its record, once the record is stored.
 
-from collections.abc import Mapping
+Intent before act: a pass that changes a record writes nothing to that ordinal's pods (docs/design/0007-supervision.md).
+"""
+
 from dataclasses import dataclass
 from datetime import timedelta
 
 from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
-from mabeam.api.agent_status import AgentState, PodRecord
+from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.pods import lifecycle
-from mabeam.core.pods import spec as objects
 from mabeam.core.pods.resources import same_resources
+from mabeam.core.pods.spec import BRUTAL_GRACE_SECONDS, PodRequest, pod_body
 from mabeam.core.snapshot import PodFacts
-from mabeam.core.supervision.working_set import AgentPass, current_pod
+from mabeam.core.supervision.working_set import AgentPass
+
+
+def act_on_stored_intent(pass_: AgentPass) -> None:
+    """Append to `pass_.effects` the writes for every ordinal whose record is stored, and mark processes that still end."""
+    step = ordered_step(pass_)
+    for ordinal, record in pass_.records.items():
+        if same_intent(record, pass_.stored.get(ordinal)):
+            _delete_pods(pass_, record, step)
+            _resize_pod(pass_, record)
+            _create_pod(pass_, record, step)
+        pass_.records[ordinal] = _with_terminating(pass_, record)
 
 
 def same_intent(record: PodRecord, stored: PodRecord | None) -> bool:
-    """Whether the record wants of its pods what the stored one wanted: only then may anything be done to them."""
+    """Whether the record desires the same of its pods as the stored one: only then may they be written."""
     if stored is None or record.incarnation != stored.incarnation:
         return False
     return record.state == stored.state or (record.is_alive and stored.is_alive)
 
 
-@dataclass(frozen=True, slots=True)
-class Turns:
-    """Whose turn it is where ordinals depend on each other: pods go from the last one down, and then come from the first one up.
+def expects_follow_up(before: AgentStatus, after: AgentStatus) -> bool:
+    """Whether the next pass has work because of what this one stores: an intent to act on, or directives to deliver."""
+    stored = {record.ordinal: record for record in before.pods}
+    same = all(same_intent(record, stored.get(record.ordinal)) for record in after.pods)
+    return not same or len(before.pods) != len(after.pods) or before.directives != after.directives
 
-    None of both means that there is nothing to wait for.
+
+def _with_terminating(pass_: AgentPass, record: PodRecord) -> PodRecord:
+    """The record, `terminating` while a process may run though its end is decided: those before it in a tree wait for it."""
+    is_live = any(map(lifecycle.is_live, pass_.pods_of(record)))
+    terminating = True if record.is_at_rest and is_live else None
+    return record if record.terminating == terminating else record.model_copy(update={"terminating": terminating})
+
+
+# --- the order among ordinals that depend on each other ---------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class OrderedStep:
+    """Which ordinal may stop or start next; both None: none has to wait.
+
+    Pods stop from the last ordinal down, and when no process is left to stop they start from the first ordinal up.
     """
 
-    goes: int | None = None
-    comes: int | None = None
+    stopping: int | None = None  # the ordinal whose processes must end next
+    starting: int | None = None  # the ordinal that must become ready next
+
+    def may_stop(self, ordinal: int) -> bool:
+        """Whether the ordinal's running pods may be deleted in this pass."""
+        return self.stopping in (None, ordinal)
+
+    def may_start(self, ordinal: int) -> bool:
+        """Whether the ordinal's pod may be created in this pass."""
+        return self.stopping is None and self.starting == ordinal
 
 
-def turns(pass_: AgentPass, pods: Mapping[int, tuple[PodFacts, ...]]) -> Turns | None:
-    """Whose turn it is; None when each ordinal stands for itself (OneForOne).
+def ordered_step(pass_: AgentPass) -> OrderedStep | None:
+    """The next step in start order; None when the ordinals are independent (OneForOne).
 
-    Follows from records and pods alone: what must go is what still may run and is not its ordinal's current incarnation.
+    It follows from records and pods alone: a process must end that may still run and is not of its ordinal's incarnation.
     """
     if pass_.snapshot.agent.spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE:
         return None
-    going = [
+    stopping = [
         ordinal
         for ordinal, record in pass_.records.items()
-        if any(_may_still_run(pass_, pod) for pod in _doomed(pass_, record, pods.get(ordinal, ())))
+        if any(_may_still_run(pass_, pod) for pod in _pods_to_stop(pass_, record))
     ]
-    coming = (
+    starting = (
         ordinal
         for ordinal, record in pass_.records.items()
-        if record.is_alive and not _is_up(current_pod(record, pods.get(ordinal, ())))
+        if record.is_alive and not _is_ready(pass_.current_pod(record))
     )
-    return Turns(max(going, default=None), min(coming, default=None))
+    return OrderedStep(max(stopping, default=None), min(starting, default=None))
 
 
-def _is_up(pod: PodFacts | None) -> bool:
+def _is_ready(pod: PodFacts | None) -> bool:
     return pod is not None and lifecycle.is_ready(pod)
 
 
-def _doomed(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, ...]) -> tuple[PodFacts, ...]:
-    """The ordinal's pods that may run and should not."""
-    current = current_pod(record, pods) if record.is_alive else None
-    serves = _overlaps(pass_, record)
+# --- deletes ----------------------------------------------------------------------------------------------------------
+
+
+def _delete_pods(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -> None:
+    """Delete the pods that are to stop, then the ended ones whose logs are not kept."""
+    reason = "superseded" if record.is_alive else "stopped"
+    for pod in _pods_to_stop(pass_, record):
+        waits = step is not None and not step.may_stop(record.ordinal) and _may_still_run(pass_, pod)
+        if not pod.deleting and not waits:
+            pass_.effects.append(_delete(pass_, pod, reason))
+    for pod in _ended_pods_to_delete(pass_, record):
+        pass_.effects.append(_delete(pass_, pod, "newer-log-kept", can_wait=True))
+
+
+def _pods_to_stop(pass_: AgentPass, record: PodRecord) -> tuple[PodFacts, ...]:
+    """The ordinal's pods that may run and are not to."""
+    current = pass_.current_pod(record) if record.is_alive else None
+    overlaps = _overlaps(pass_, record)
     return tuple(
         pod
-        for pod in pods
-        if lifecycle.is_live(pod) and pod is not current and not (serves and lifecycle.is_ready(pod))
+        for pod in pass_.pods_of(record)
+        if lifecycle.is_live(pod) and pod is not current and not (overlaps and lifecycle.is_ready(pod))
     )
 
 
 def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:
-    """Whether the old pod of a moving replica serves until the new one is ready: where the others are its equals, and on request.
+    """Whether the old pod of a migrating replica runs until the new one is ready (MakeBeforeBreak).
 
-    A single replica must never run twice, and one that others depend on starts and stops in its turn.
+    Only beside other, independent replicas: a single replica must never run twice, and ordinals that depend on each other
+    stop and start in order.
     """
     spec = pass_.snapshot.agent.spec
-    equals = spec.replicas > 1 and spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE
-    moves = record.migrating_from is not None and record.state is AgentState.STARTING
-    return moves and equals and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
+    independent = spec.replicas > 1 and spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE
+    migrating = record.migrating_from is not None and record.state is AgentState.STARTING
+    return migrating and independent and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
 
 
-def act(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, ...], turn: Turns | None = None) -> None:
-    """Add the writes that bring the ordinal's pods to what its record says: deletions first, then the creation.
+def _ended_pods_to_delete(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
+    """Ended pods whose logs are not kept: all but the newest of an ordinal, and all of an ordinal that was scaled away."""
+    current = pass_.current_pod(record)
+    by_age = sorted(pass_.pods_of(record), key=lambda pod: pod is current)  # the current one counts as the newest
+    ended = [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
+    return ended if record.ordinal >= pass_.snapshot.agent.spec.replicas else ended[:-1]
 
-    With `turn` only when it is the ordinal's.
-    """
-    alive = record.is_alive
-    current = current_pod(record, pods)
-    older = tuple(pod for pod in pods if pod is not current)
-    doomed = _doomed(pass_, record, pods)
-    for pod in doomed:
-        waits = turn is not None and turn.goes not in (None, record.ordinal) and _may_still_run(pass_, pod)
-        if not pod.deleting and not waits:
-            pass_.effects.append(_delete(pass_, pod, "stopped" if not alive else "superseded"))
-    for pod in _spent(record, current, older, pass_.snapshot.agent.spec.replicas):
-        pass_.effects.append(_delete(pass_, pod, "newer-log-kept", can_wait=True))
-    if alive and current is not None:
-        _resize(pass_, current)
-    if not alive or current is not None or any(_may_still_run(pass_, pod) for pod in doomed):
-        return
-    if turn is not None and (turn.goes is not None or turn.comes != record.ordinal):
-        return
-    # A time further away than any backoff can be was written by a clock that has since been stepped back.
-    backoff = pass_.snapshot.agent.spec.fault_tolerance.backoff
-    furthest = pass_.now + timedelta(seconds=backoff.max_seconds + 1)
-    if record.next_restart_time is not None and pass_.now < record.next_restart_time <= furthest:
-        pass_.wake(record.next_restart_time)
-        return
-    refused = pass_.snapshot.refused
-    if refused is not None and not refused.retry:
-        pass_.requeue = soonest(pass_.requeue, refused.ask_again_in)
-        return
+
+def _may_still_run(pass_: AgentPass, pod: PodFacts) -> bool:
+    """Fencing: a pod that is being deleted may run until its object is gone, or its node is."""
+    nodes = pass_.snapshot.nodes
+    return nodes is None or pod.node is None or pod.node in nodes
+
+
+def _delete(pass_: AgentPass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
     agent = pass_.snapshot.agent
-    generation = agent.status.directives.generation if agent.status.directives else 0
-    body = objects.pod_body(
-        agent,
-        record.ordinal,
-        record.incarnation,
-        generation,
-        pass_.snapshot.defaults,
-        _to_avoid(pass_, record),
-        pass_.shape,
-        pass_.resources,
-    )
-    pass_.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+    brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
+    grace = BRUTAL_GRACE_SECONDS if brutal else None
+    space = agent.metadata.namespace
+    return Effect("delete", "Pod", space, pod.name, reason, uid=pod.uid, grace_seconds=grace, can_wait=can_wait)
 
 
-def _resize(pass_: AgentPass, pod: PodFacts) -> None:
-    """Ask the kubelet for what the main container is to have, when somebody allots it that."""
-    wanted = pass_.resources
-    if wanted is None or pod.deleting or not lifecycle.is_live(pod) or pod.resources is None or not pod.main_name:
+# --- resizes ----------------------------------------------------------------------------------------------------------
+
+
+def _resize_pod(pass_: AgentPass, record: PodRecord) -> None:
+    """Resize the main container in place (KEP-1287) when an allocation gives it other resources than it has."""
+    wanted, pod = pass_.resources, pass_.current_pod(record)
+    if wanted is None or pod is None or not record.is_alive:
+        return
+    if pod.deleting or not lifecycle.is_live(pod) or pod.resources is None or not pod.main_name:
         return
     if same_resources(pod.resources, wanted.to_wire()):
         return
@@ -136,33 +170,52 @@ def _resize(pass_: AgentPass, pod: PodFacts) -> None:
     pass_.effects.append(Effect("patch", "Pod", space, pod.name, "resize", body, uid=pod.uid, subresource="resize"))
 
 
-def _to_avoid(pass_: AgentPass, record: PodRecord) -> str | None:
-    """The node the ordinal moves away from; or on which it failed last, when its agent is to come back elsewhere."""
+# --- creates ----------------------------------------------------------------------------------------------------------
+
+
+def _create_pod(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -> None:
+    """Create the record's pod, when none of the ordinal's processes may run, it is the ordinal's turn, and no delay is left."""
+    if not record.is_alive or pass_.current_pod(record) is not None:
+        return
+    if any(_may_still_run(pass_, pod) for pod in _pods_to_stop(pass_, record)):
+        return
+    if (step is not None and not step.may_start(record.ordinal)) or _must_wait(pass_, record):
+        return
+    agent = pass_.snapshot.agent
+    request = PodRequest(
+        agent=agent,
+        ordinal=record.ordinal,
+        incarnation=record.incarnation,
+        generation=agent.status.directives.generation if agent.status.directives else 0,
+        defaults=pass_.snapshot.defaults,
+        avoided_node=_node_to_avoid(pass_, record),
+        pod_hash=pass_.pod_hash,
+        resources=pass_.resources,
+    )
+    body = pod_body(request)
+    pass_.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _must_wait(pass_: AgentPass, record: PodRecord) -> bool:
+    """Whether the pod waits for its backoff, or for the retry of a create that the apiserver refused; requeues the pass."""
+    # A time beyond the longest backoff was written by a clock that has been set back since: ignored.
+    longest = pass_.snapshot.agent.spec.fault_tolerance.backoff.max_seconds + 1
+    at = record.next_restart_time
+    if at is not None and pass_.now < at <= pass_.now + timedelta(seconds=longest):
+        pass_.requeue_at(at)
+        return True
+    refused = pass_.snapshot.refused
+    if refused is not None and not refused.retry:
+        pass_.requeue_after = soonest(pass_.requeue_after, refused.ask_again_in)
+        return True
+    return False
+
+
+def _node_to_avoid(pass_: AgentPass, record: PodRecord) -> str | None:
+    """The node that the ordinal migrates from; under `recoveryStrategy: Reschedule` the one on which it failed last."""
     if record.migrating_from is not None:
         return record.migrating_from
     if pass_.snapshot.agent.spec.fault_tolerance.recovery_strategy is not RecoveryStrategy.RESCHEDULE:
         return None
     own = (failure for failure in reversed(pass_.ledger) if failure.ordinal == record.ordinal and failure.counted)
     return next((failure.node for failure in own if not failure.released), None)
-
-
-def _spent(record: PodRecord, current: PodFacts | None, older: tuple[PodFacts, ...], replicas: int) -> list[PodFacts]:
-    """Ended pods whose logs nobody needs: all but the newest of an ordinal, and all of one that was scaled away."""
-    ended = [
-        pod for pod in (*older, *((current,) if current else ())) if lifecycle.is_terminal(pod) and not pod.deleting
-    ]
-    return ended if record.ordinal >= replicas else ended[:-1]
-
-
-def _may_still_run(pass_: AgentPass, pod: PodFacts) -> bool:
-    """Fencing: a pod that is being deleted may run until it is gone, or until its node is."""
-    nodes = pass_.snapshot.nodes
-    return nodes is None or pod.node is None or pod.node in nodes
-
-
-def _delete(pass_: AgentPass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
-    agent = pass_.snapshot.agent
-    brutal = agent.spec.shutdown.policy is ShutdownPolicy.BRUTAL
-    grace = objects.BRUTAL_GRACE_SECONDS if brutal else None
-    space = agent.metadata.namespace
-    return Effect("delete", "Pod", space, pod.name, reason, uid=pod.uid, grace_seconds=grace, can_wait=can_wait)

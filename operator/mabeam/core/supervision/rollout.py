@@ -1,78 +1,79 @@
-"""Replacement of pods whose spec is outdated or that shall move: one ordinal at a time, or a whole group."""
+"""Rollout: new incarnations for pods that are made from an outdated spec or must migrate; one ordinal at a time, or its group."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from mabeam.api.agent import SupervisionStrategy
 from mabeam.api.agent_status import PodRecord
 from mabeam.api.names import Reason
-from mabeam.core.algorithms import otp as groups
+from mabeam.core.algorithms.otp import restart_group
 from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.snapshot import PodFacts
-from mabeam.core.supervision.records import incarnate, is_to_move
-from mabeam.core.supervision.working_set import AgentPass, current_pod
+from mabeam.core.supervision.records import must_migrate, new_incarnation
+from mabeam.core.supervision.working_set import AgentPass
 
 
-def roll(pass_: AgentPass, pods: Mapping[int, tuple[PodFacts, ...]]) -> None:
-    """A changed spec, or a migration: give stale ordinals a new incarnation, those that run one at a time, the others at once.
+def replace_outdated(pass_: AgentPass) -> None:
+    """Give outdated ordinals a new incarnation: those that are not ready at once, the ready ones one at a time.
 
-    Where ordinals depend on each other, the lowest stale one takes its group along, as if it had failed.
-
-    A pod's own annotation says which spec it was made from; the record says it for one that is not made yet.
+    Where ordinals depend on each other, the lowest outdated one takes its group along, as if it had failed
+    (docs/design/0011-supervisor.md, "Replicas").
     """
-    wanted = pass_.shape
-    healthy_stale: list[PodRecord] = []
-    replaced: list[PodRecord] = []
-    settled = True
+    ready: list[PodRecord] = []  # outdated, and their pods are ready
+    not_ready: list[PodRecord] = []  # outdated, replaced below
+    settled = True  # whether every other ordinal has a ready pod of the new spec
     for ordinal, record in pass_.records.items():
         if not record.is_alive:
             continue
-        current = current_pod(record, pods.get(ordinal, ()))
-        made_from = (current.spec_hash if current else None) or record.spec_hash or wanted
-        moves = is_to_move(pass_, record)
-        if made_from == wanted and not moves:
-            pass_.records[ordinal] = (
-                record if record.spec_hash == wanted else record.model_copy(update={"spec_hash": wanted})
-            )
+        current = pass_.current_pod(record)
+        if not _is_outdated(pass_, record, current):
+            pass_.records[ordinal] = _with_hash(pass_, record)
             settled = settled and current is not None and lifecycle.is_ready(current)
-        elif current is None:
-            pass_.records[ordinal] = record.model_copy(
-                update={"spec_hash": wanted, "migration": pass_.migrations or None}
-            )
+        elif current is None:  # its pod will be made from the new spec
+            made_anew = {"spec_hash": pass_.pod_hash, "migration": pass_.migrations or None}
+            pass_.records[ordinal] = record.model_copy(update=made_anew)
             settled = False
         elif lifecycle.is_ready(current):
-            healthy_stale.append(record)
+            ready.append(record)
         else:
-            replaced.append(record.model_copy(update={"node": current.node}))
-            pass_.records[ordinal] = incarnate(pass_, replaced[-1], None)
+            not_ready.append(record.model_copy(update={"node": current.node}))
+            pass_.records[ordinal] = new_incarnation(pass_, not_ready[-1], None)
             settled = False
     strategy = pass_.snapshot.agent.spec.supervision_strategy
     if strategy is not SupervisionStrategy.ONE_FOR_ONE:
-        _roll_group(pass_, strategy, [*replaced, *healthy_stale], pods)
-    elif healthy_stale and settled:
-        first = healthy_stale[0]
-        pass_.records[first.ordinal] = incarnate(pass_, first, None)
+        _replace_group(pass_, strategy, [*not_ready, *ready])
+    elif ready and settled:
+        first = ready[0]
+        pass_.records[first.ordinal] = new_incarnation(pass_, first, None)
         pass_.events.append(_replaced(pass_, first, first.name))
 
 
-def _roll_group(
-    pass_: AgentPass,
-    strategy: SupervisionStrategy,
-    stale: Sequence[PodRecord],
-    pods: Mapping[int, tuple[PodFacts, ...]],
-) -> None:
-    if not stale:
+def _is_outdated(pass_: AgentPass, record: PodRecord, current: PodFacts | None) -> bool:
+    """Whether the ordinal's pod is made from another spec, or has to migrate.
+
+    The pod's own annotation names its spec; the record does for a pod that is not made yet.
+    """
+    made_from = (current.spec_hash if current else None) or record.spec_hash or pass_.pod_hash
+    return made_from != pass_.pod_hash or must_migrate(pass_, record)
+
+
+def _with_hash(pass_: AgentPass, record: PodRecord) -> PodRecord:
+    return record if record.spec_hash == pass_.pod_hash else record.model_copy(update={"spec_hash": pass_.pod_hash})
+
+
+def _replace_group(pass_: AgentPass, strategy: SupervisionStrategy, outdated: Sequence[PodRecord]) -> None:
+    if not outdated:
         return
-    first = min(stale, key=lambda record: record.ordinal)
-    for ordinal in groups.restart_group(strategy, first.ordinal, list(pass_.records)):
+    first = min(outdated, key=lambda record: record.ordinal)
+    for ordinal in restart_group(strategy, first.ordinal, list(pass_.records)):
         record = pass_.records[ordinal]
-        # One without a pod of its own incarnation will be made from the new spec anyway.
-        if record.is_alive and current_pod(record, pods.get(ordinal, ())) is not None:
-            pass_.records[ordinal] = incarnate(pass_, record, None)
+        # An ordinal without a pod of its own incarnation gets one that is made from the new spec anyway.
+        if record.is_alive and pass_.current_pod(record) is not None:
+            pass_.records[ordinal] = new_incarnation(pass_, record, None)
     pass_.events.append(_replaced(pass_, first, f"{first.name} and its group"))
 
 
-def _replaced(pass_: AgentPass, record: PodRecord, who: str) -> Event:
-    if is_to_move(pass_, record):
-        return Event(Reason.MIGRATING, f"{who}: to move from {record.node}; not counted", action="Migrate")
-    return Event(Reason.REPLACING, f"{who}: replaced, for the spec changed; not counted")
+def _replaced(pass_: AgentPass, record: PodRecord, subject: str) -> Event:
+    if must_migrate(pass_, record):
+        return Event(Reason.MIGRATING, f"{subject}: migrating from {record.node}; not counted", action="Migrate")
+    return Event(Reason.REPLACING, f"{subject}: replaced because the spec changed; not counted")

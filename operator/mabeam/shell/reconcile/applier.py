@@ -5,11 +5,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
-from mabeam.core.supervision.pod_effects import same_intent
 from mabeam.shell.kube.client import ApiError, Client, merge_patch
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.state.cache import AGENT, Cache, Change
@@ -71,7 +69,7 @@ class Applier:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
             answer = await self.client.patch_status(kind, meta.namespace, meta.name, body)
-            foreseen_by = None if _expects_follow_up(before, decision.status) else Key(kind, meta.namespace, meta.name)
+            foreseen_by = None if decision.expects_follow_up else Key(kind, meta.namespace, meta.name)
             self._update_cache(kind, answer, dead, foreseen_by)
         # With the status, not after the effects: what fails below is tried again, but this is never decided again.
         if decision.events:
@@ -159,12 +157,3 @@ def _labels(body: JsonDict) -> JsonDict:
         if meta.get(key):
             found[key] = meta[key]
     return found
-
-
-def _expects_follow_up(before: AnyStatus, after: AnyStatus) -> bool:
-    """Whether the next pass has something to do on what this one stored: an intent to act on, a directive to deliver."""
-    if not isinstance(before, AgentStatus) or not isinstance(after, AgentStatus):
-        return True
-    stored = {record.ordinal: record for record in before.pods}
-    settled = all(same_intent(record, stored.get(record.ordinal)) for record in after.pods)
-    return not settled or len(before.pods) != len(after.pods) or before.directives != after.directives

@@ -661,7 +661,7 @@ def only(team: Team) -> tuple[str, str | None]:
 
 def test_what_cannot_be_done_is_refused_and_issued_anew_as_soon_as_it_can() -> None:
     team = allotting()
-    why = "cannot be done: its pods ask for no cpu, and asking now would change their QoS class"
+    why = "cannot be done: its pods request no cpu, and a request now would change their QoS class"
     assert only(team) == ("Refused", why)
     team.agents["a"]["spec"]["resources"] = {"requests": {"cpu": "100m"}}
     assert only(team)[0] != "Refused"

@@ -478,7 +478,7 @@ def test_an_agent_that_is_created_stopped_never_starts() -> None:
     world.advance(1000)
     assert (world.state, world.made()) == ("Stopped", [])
     assert world.condition("Ready")[0] == "True"
-    assert world.told("AgentRegistered") == ["accepted; it is to rest"]
+    assert world.told("AgentRegistered") == ["accepted; it stays stopped, as desired"]
 
 
 # --- backoff ----------------------------------------------------------------------------------------------------------

@@ -8,8 +8,7 @@ import pytest
 from faults.pure_specs import built
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import format_time
-from mabeam.core.pods.spec import pod_body
-from mabeam.core.snapshot import PodDefaults
+from mabeam.core.pods.spec import PodRequest, pod_body
 from support.builders import agent_body, an_agent
 
 WORKER = {"module": "team.work:Worker"}
@@ -114,7 +113,7 @@ def test_a_null_where_a_list_was_empty_is_an_empty_list() -> None:
     container = {"name": "c", "image": "i", "env": None, "ports": None, "volumeMounts": None, "resources": None}
     template = {"spec": {"containers": [container], "volumes": None}}
     agent = an_agent(template=template, resources={"requests": {"cpu": "1"}})
-    made = pod_body(agent, 0, 1, 0, PodDefaults())["spec"]
+    made = pod_body(PodRequest(agent=agent, ordinal=0, incarnation=1))["spec"]
     (equipped,) = made["containers"]
     assert equipped["resources"] == {"requests": {"cpu": "1"}}
     assert [mount["name"] for mount in equipped["volumeMounts"]] == [volume["name"] for volume in made["volumes"]]

@@ -71,7 +71,7 @@ def test_what_is_guaranteed_stays_guaranteed_to_the_letter(share: str) -> None:
 @pytest.mark.parametrize(
     ("shares", "says"),
     [
-        ({"memory": "1Gi"}, "its pods ask for no memory, and asking now would change their QoS class"),
+        ({"memory": "1Gi"}, "its pods request no memory, and a request now would change their QoS class"),
         ({"cpu": "lots"}, "'lots' is not a quantity"),
         ({"cpu": "1/0"}, "'1/0' is not a quantity"),
         ({"cpu": "-1"}, "its pods cannot run with -1 cpu"),

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from mabeam.api.agent import AgentSpec
 from mabeam.core.conventions.metadata import child_labels
 from mabeam.core.directives.document import directives_config_map_body
-from mabeam.core.pods.spec import pod_body
+from mabeam.core.pods.spec import PodRequest, pod_body
 from mabeam.core.pods.spec_hash import POD_FIELDS, pod_hash, spec_hash
 from mabeam.core.snapshot import PodDefaults
 from support.builders import WITH_SIDECAR, an_agent
@@ -17,7 +17,7 @@ DEFAULTS = PodDefaults("stock:1", "Never")
 
 
 def body(**words: Any) -> dict[str, Any]:
-    return pod_body(an_agent(**words), 2, 7, 0, DEFAULTS)
+    return pod_body(PodRequest(agent=an_agent(**words), ordinal=2, incarnation=7, defaults=DEFAULTS))
 
 
 def spec(**words: Any) -> AgentSpec:
@@ -47,7 +47,7 @@ def test_the_pods_name_is_agent_ordinal_incarnation_and_its_owner_the_agent_alon
 def test_the_pod_has_the_fixed_labels_and_none_of_its_owners() -> None:
     agent = an_agent()
     tracked = agent.model_copy(update={"metadata": agent.metadata.model_copy(update={"labels": {"argocd": "app"}})})
-    labels = pod_body(tracked, 0, 1, 0, DEFAULTS)["metadata"]["labels"]
+    labels = pod_body(PodRequest(agent=tracked, ordinal=0, incarnation=1))["metadata"]["labels"]
     assert labels == {
         "app.kubernetes.io/name": "mabeam",
         "app.kubernetes.io/component": "agent",
@@ -141,7 +141,7 @@ def test_a_template_is_taken_as_it_is_and_never_changed() -> None:
         "spec": {"containers": [{"name": "agent", "image": "x:1", "env": [{"name": "MABEAM_ROLE", "value": "mine"}]}]}
     }
     agent = an_agent(template=template)
-    first, second = (pod_body(agent, 0, 1, 0, DEFAULTS) for _ in range(2))
+    first, second = (pod_body(PodRequest(agent=agent, ordinal=0, incarnation=1)) for _ in range(2))
     assert first == second
     assert env_of(first)["MABEAM_ROLE"] == "mine"
     assert agent.spec.template is not None
@@ -196,7 +196,9 @@ def test_resources_go_to_the_main_container_and_the_templates_own_win() -> None:
 
 
 def test_a_pod_of_an_agent_that_was_told_something_carries_the_generation() -> None:
-    annotations = pod_body(an_agent(), 0, 1, 9, DEFAULTS)["metadata"]["annotations"]
+    annotations = pod_body(PodRequest(agent=an_agent(), ordinal=0, incarnation=1, generation=9))["metadata"][
+        "annotations"
+    ]
     assert annotations["mabeam.dev/directives-generation"] == "9"
     assert "mabeam.dev/directives-generation" not in body()["metadata"]["annotations"]
 

@@ -26,7 +26,7 @@ def test_the_annotation_moves_the_pod_to_another_node_and_counts_nothing() -> No
     assert nodes_of(world) == {"a-0-2": "node2"}
     assert (world.status.restarts, world.status.disruptions, world.status.failures) == (0, 0, ())
     assert (world.status.migrations, world.status.migrated_by, world.state) == (1, "1", "Running")
-    assert world.told("Migrating") == ["a-0-1: to move from node1; not counted"]
+    assert world.told("Migrating") == ["a-0-1: migrating from node1; not counted"]
     assert world.told("AgentMigrated") == ["a-0-2 moved from node1 to node2"]
 
 
@@ -80,7 +80,7 @@ def test_a_group_that_moves_for_a_replica_that_is_not_ready_says_that_it_moves()
     world = a_team(2, supervisionStrategy="OneForAll", prompt=False)
     world.unready("a-0-1")
     world.settle()
-    assert world.told("Migrating") == ["a-0-1 and its group: to move from node1; not counted"]
+    assert world.told("Migrating") == ["a-0-1 and its group: migrating from node1; not counted"]
 
 
 def test_a_replica_that_was_to_move_and_fails_first_comes_back_elsewhere() -> None:
@@ -115,7 +115,7 @@ def test_a_pod_that_no_other_node_takes_says_so() -> None:
     world.settle()
     world.start("a-0-2", "node1")
     world.settle()
-    assert world.told("AgentMigrated") == ["a-0-2 runs on node1 again: no other node took it"]
+    assert world.told("AgentMigrated") == ["a-0-2 runs on node1 again: the scheduler found no other node for it"]
     world.advance(1000)
     assert world.live() == ["a-0-2"]
 

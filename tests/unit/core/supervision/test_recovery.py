@@ -40,7 +40,7 @@ def test_a_parked_agent_is_tried_once_after_the_time_it_asks_for() -> None:
     world.advance(1)
     assert world.live() == ["a-0-2"]
     assert (world.status.parked_at, world.status.probed_at) == (None, at(600))
-    assert world.told("AgentProbed") == ["parked; tried once more, one failure parks it again"]
+    assert world.told("AgentProbed") == ["parked, now started on trial: one counted failure parks it again"]
 
 
 def test_a_failure_during_the_try_parks_it_again_whatever_the_budget_says() -> None:
@@ -264,7 +264,7 @@ def test_an_exit_code_that_no_restart_helps_parks_the_agent_at_once() -> None:
     ready, reason, message = world.condition("Stalled")
     assert (ready, reason) == ("True", "ParkedByRule")
     assert message.startswith(
-        "exit code 78, after which `exitCodeRules` ask for no restart. Fix it, then change the spec"
+        "exit code 78, for which `exitCodeRules` say Park. Fix it, then change the spec"
     )
 
 

@@ -8,7 +8,8 @@ import pytest
 from mabeam.api.agent_status import AgentState, Failure, FailureCause
 from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
-from mabeam.core.supervision.status import describe_failure, status_reason
+from mabeam.core.supervision.status import status_reason
+from mabeam.core.supervision.summary import describe_failure
 from support import kstatus
 from support.builders import a_pod, agent_body, an_agent, at, stamp
 from support.world import World, up
@@ -281,7 +282,7 @@ def test_a_name_that_belongs_to_someone_else_is_told() -> None:
     ready = next(c for c in decide(snapshot, at(1)).status.conditions if c.type == "Ready")
     assert (ready.reason, ready.message) == (
         "NameTaken",
-        "a pod named a-0-1 belongs to someone else; waiting for it to go",
+        "a pod named a-0-1 belongs to another owner; waiting until it is deleted",
     )
 
 

@@ -16,6 +16,7 @@ from mabeam.api.names import Reason
 from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.snapshot import Key
+from mabeam.core.supervision.pod_effects import expects_follow_up
 from mabeam.shell.kube.client import ApiError, NotLeading, merge_patch
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.state.cache import AGENT, Cache, Change
@@ -129,7 +130,8 @@ class Bench:
         status = self.agent.status
         if changed:
             status = status.model_copy(update={"state": AgentState.RUNNING, "observed_generation": 1})
-        return Decision(status, "running", effects, (Event(Reason.AGENT_STARTED, "runs"),))
+        events = (Event(Reason.AGENT_STARTED, "runs"),)
+        return Decision(status, "running", effects, events, expects_follow_up=False)
 
     def apply(self, decision: Decision[Any]) -> bool:
         agent = self.agent
@@ -339,7 +341,7 @@ def test_an_intent_that_was_stored_is_acted_on_in_a_pass_of_its_own() -> None:
     bench = Bench()
     record = PodRecord(ordinal=0, name="a-0-1", incarnation=1, state=AgentState.STARTING)
     status = bench.agent.status.model_copy(update={"observed_generation": 1, "pods": (record,)})
-    assert bench.apply(Decision(status, "starting"))
+    assert bench.apply(Decision(status, "starting", expects_follow_up=expects_follow_up(bench.agent.status, status)))
     assert bench.foreseen == [None]
 
 

@@ -1,0 +1,263 @@
+"""Summary: records and pods → one state for the whole agent, with the reason and message of its conditions."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from mabeam.api.agent import ExitCodeAction
+from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
+from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.core.pods import lifecycle
+from mabeam.core.pods.lifecycle import CAUSE_DESCRIPTIONS, START_FAILURE_CAUSES, describe_exit_code
+from mabeam.core.snapshot import AgentSnapshot, PodFacts, held_by, permanent_stop
+from mabeam.core.supervision.ledger import failures_in_window
+from mabeam.core.supervision.working_set import escalates, is_held
+
+
+@dataclass(frozen=True, slots=True)
+class AgentSummary:
+    """The agent's state, and what its conditions Ready and Stalled are made of."""
+
+    state: AgentState
+    ready: bool  # the agent is as desired; a stopped one can be, too
+    reason: str  # of condition Ready: one of `Reason`, or the kubelet's waiting reason
+    message: str
+    stalled: bool = False  # kstatus "Failed": nothing changes until a user acts
+
+
+def summarize(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary:
+    """The summary by the first of SUMMARY_RULES that applies; `status` has this pass's records already."""
+    summaries = (rule(snapshot, status) for rule in SUMMARY_RULES)
+    return next(summary for summary in summaries if summary is not None)
+
+
+# --- the rules --------------------------------------------------------------------------------------------------------
+
+
+def _pod_refused(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    if snapshot.refused is None:
+        return None
+    state = AgentState.RUNNING if status.ready_replicas else AgentState.REGISTERED
+    message = f"the apiserver refused the pod: {snapshot.refused.message}"
+    return AgentSummary(state, False, Reason.POD_REFUSED, message, stalled=True)
+
+
+def _parked(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    # An escalated agent whose parent never starts it again is stopped for good, not parked (`_stopped_for_good`).
+    if status.parked_at is None or (permanent_stop(snapshot.parent) and escalates(snapshot)):
+        return None
+    message = parked_message(snapshot, status.failures) if status.failures else "parked"
+    if escalates(snapshot):
+        return AgentSummary(AgentState.FAILED, False, Reason.ESCALATED, message)
+    return AgentSummary(AgentState.FAILED, False, parked_reason(snapshot, status.failures), message, stalled=True)
+
+
+def _stop_desired(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    spec = snapshot.agent.spec
+    if spec.desired_state is not DesiredState.STOPPED and spec.replicas > 0:
+        return None
+    stopped = AgentSummary(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
+    return _stopping(status) or stopped
+
+
+def _stopping(status: AgentStatus) -> AgentSummary | None:
+    stopping = [record for record in status.pods if record.state is AgentState.STOPPING or record.terminating]
+    if not stopping:
+        return None
+    return AgentSummary(AgentState.STOPPING, False, Reason.STOPPING, f"waiting for {_names(stopping)} to stop")
+
+
+def _held(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    if not is_held(snapshot):
+        return None
+    if permanent_stop(snapshot.parent):
+        return _stopping(status)
+    message = f"waits for {held_by(snapshot.parent)} to start it" + (" again" if status.pods else "")
+    state = AgentState.STOPPED if status.pods else AgentState.REGISTERED
+    return _stopping(status) or AgentSummary(state, False, Reason.HELD, message)
+
+
+def _stopped_for_good(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    """A permanent stop by the parent, unless the agent had ended by itself before: then its own end is reported."""
+    why = permanent_stop(snapshot.parent)
+    stopped_by_parent = status.parked_at is not None or all(r.reason == Reason.STOPPED for r in status.pods)
+    if not is_held(snapshot) or why is None or not stopped_by_parent:
+        return None
+    return AgentSummary(AgentState.STOPPED, True, Reason.STOPPED, why)
+
+
+def _failed(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    """Ordinals that ended abnormally and are not restarted (Temporary)."""
+    failed = [record for record in _desired_records(snapshot, status) if record.state is AgentState.FAILED]
+    if not failed:
+        return None
+    last = _last_failure(status, failed[-1])
+    how = describe_failure(last) if last is not None else "unknown"
+    message = f"{_names(failed)} ended with {how}; {snapshot.agent.spec.restart_strategy} agents are not restarted"
+    return AgentSummary(AgentState.FAILED, False, Reason.FAILED, message, stalled=True)
+
+
+def _ended(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    own = _desired_records(snapshot, status)
+    if any(record.is_alive for record in own):
+        return None
+    reason = next((record.reason for record in own if record.reason), Reason.COMPLETED)
+    message = _END_MESSAGES.get(reason, "ended, as desired")
+    return AgentSummary(AgentState.STOPPED, True, reason, message)
+
+
+_END_MESSAGES: Final[Mapping[str, str]] = {
+    Reason.COMPLETED: "completed; a spec change or a release starts it again",
+    Reason.DISRUPTED: "ended by a disruption, as Temporary agents do; a spec change or a release starts it again",
+}
+
+
+def _starting(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    """Some ordinal does not run yet: the reason is the first such ordinal's."""
+    starting = [r for r in _desired_records(snapshot, status) if r.state is AgentState.STARTING]
+    if not starting:
+        return None
+    migrating = any(record.migrating_from for record in starting)
+    reason, message = _why_not_running(snapshot, status, starting[0])
+    return AgentSummary(AgentState.MIGRATING if migrating else AgentState.STARTING, False, reason, message)
+
+
+def _running(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
+    pods = {pod.name: pod for pod in snapshot.pods}
+    alive = [record for record in _desired_records(snapshot, status) if record.is_alive]
+    unready = [r for r in alive if r.name not in pods or not lifecycle.is_ready(pods[r.name])]
+    share = f"{len(alive) - len(unready)}/{len(alive)} ready"
+    if unready:
+        return AgentSummary(AgentState.RUNNING, False, Reason.NOT_READY, f"{share}; waiting for {_names(unready)}")
+    return AgentSummary(AgentState.RUNNING, True, Reason.RUNNING, share)
+
+
+Rule = Callable[[AgentSnapshot, AgentStatus], AgentSummary | None]
+# In order of priority; the last one always applies.
+SUMMARY_RULES: Final[tuple[Rule, ...]] = (
+    _pod_refused,
+    _parked,
+    _stop_desired,
+    _held,
+    _stopped_for_good,
+    _failed,
+    _ended,
+    _starting,
+    _running,
+)
+
+
+def _desired_records(snapshot: AgentSnapshot, status: AgentStatus) -> list[PodRecord]:
+    """The records of the ordinals below `replicas`."""
+    return [record for record in status.pods if record.ordinal < snapshot.agent.spec.replicas]
+
+
+def _last_failure(status: AgentStatus, record: PodRecord) -> Failure | None:
+    return next((failure for failure in reversed(status.failures) if failure.ordinal == record.ordinal), None)
+
+
+# --- why one ordinal does not run yet ---------------------------------------------------------------------------------
+
+# KEP-2268; the pod garbage collector then deletes the node's pods by force.
+OUT_OF_SERVICE: Final = "node.kubernetes.io/out-of-service"
+
+
+def _why_not_running(snapshot: AgentSnapshot, status: AgentStatus, record: PodRecord) -> tuple[str, str]:
+    """The reason and message of an ordinal that is Starting."""
+    pod = next((pod for pod in snapshot.pods if pod.name == record.name), None)
+    if snapshot.name_taken == record.name:
+        return Reason.NAME_TAKEN, f"a pod named {record.name} belongs to another owner; waiting until it is deleted"
+    problem = _pod_problem(snapshot, record, pod) if pod is not None else _fencing(snapshot, record)
+    if problem is not None:
+        return problem
+    if record.next_restart_time is not None:
+        # Until it runs: a message that changed with the clock would cost a status write for nothing.
+        last = _last_failure(status, record)
+        after = f" after {describe_failure(last)}" if last else ""
+        return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
+    if record.migrating_from is not None:
+        return Reason.MIGRATING, f"{record.name} moves from {record.migrating_from}"
+    return Reason.STARTING, f"{record.name} is starting"
+
+
+def _pod_problem(snapshot: AgentSnapshot, record: PodRecord, pod: PodFacts) -> tuple[str, str] | None:
+    if record.reason:
+        detail = f": {pod.main.message}" if pod.main.message else ""
+        return record.reason, _first_message(snapshot, record, record.reason, f"cannot start{detail}")
+    if pod.unschedulable:
+        message = f"cannot be scheduled: {pod.unschedulable}"
+        return Reason.UNSCHEDULABLE, _first_message(snapshot, record, Reason.UNSCHEDULABLE, message)
+    return None
+
+
+def _fencing(snapshot: AgentSnapshot, record: PodRecord) -> tuple[str, str] | None:
+    fenced = next((p for p in snapshot.pods if p.ordinal == record.ordinal and lifecycle.is_fenced(p)), None)
+    if fenced is None:
+        return None
+    return Reason.FENCING, (
+        f"{record.name} waits until {fenced.name} is known to be gone: its node {fenced.node} does not answer. It starts "
+        f"when the node answers, is deleted or is tainted {OUT_OF_SERVICE}, or when the pod is deleted by force"
+    )
+
+
+def _first_message(snapshot: AgentSnapshot, record: PodRecord, reason: str, message: str) -> str:
+    """The pod's name and the message; the stored message when it is about the same pod and reason.
+
+    The kubelet rephrases its message at every try, and each new one would cost a status write.
+    """
+    ready = next((c for c in snapshot.agent.status.conditions if c.type == ConditionType.READY), None)
+    if ready is not None and ready.reason == reason and ready.message.startswith(f"{record.name} "):
+        return ready.message
+    return f"{record.name} {message}"
+
+
+# --- texts ------------------------------------------------------------------------------------------------------------
+
+
+def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
+    """Why the agent is parked, and how it is started again: by its user, or by its Supervisor when it escalates."""
+    agent, meta = snapshot.agent, snapshot.agent.metadata
+    tolerance, last = agent.spec.fault_tolerance, ledger[-1]
+    count = failures_in_window(ledger, last.time, tolerance.failure_window_seconds)
+    if parked_reason(snapshot, ledger) is Reason.PARKED_BY_RULE:
+        why = f"{describe_failure(last)}, for which `exitCodeRules` say Park. "
+    elif count <= tolerance.max_failures:
+        why = f"It failed again when it was started on trial: {describe_failure(last)}. "
+    else:
+        failures = "failure" if count == 1 else "failures"
+        allowed = f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures})"
+        why = f"{allowed}. Last: {describe_failure(last)}. "
+    if escalates(snapshot):
+        return f"{why}Its Supervisor decides"
+    return (
+        f"{why}Fix it, then change the spec or: "
+        f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
+    )
+
+
+def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
+    """Why the agent is parked: by a rule for the exit code of its last failure, or by its exhausted budget."""
+    last = ledger[-1] if ledger else None
+    spec = snapshot.agent.spec
+    if last is not None and lifecycle.exit_code_action(spec, last.cause, last.exit_code) is ExitCodeAction.PARK:
+        return Reason.PARKED_BY_RULE
+    return Reason.RESTART_BUDGET_EXHAUSTED
+
+
+def describe_failure(failure: Failure) -> str:
+    """A failure of the ledger as a phrase for messages: cause and detail."""
+    if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
+        return describe_exit_code(failure.exit_code, failure.message)
+    cause = CAUSE_DESCRIPTIONS.get(failure.cause, str(failure.cause))
+    detail = (failure.message if failure.cause in START_FAILURE_CAUSES else None) or failure.reason
+    return f"{cause} ({detail})" if detail else cause
+
+
+def _names(records: Sequence[PodRecord]) -> str:
+    return join_names([record.name for record in records])
+
+
+def join_names(names: Sequence[str]) -> str:
+    """The first three names, and the number of the others."""
+    shown = ", ".join(names[:3])
+    return shown if len(names) <= 3 else f"{shown} and {len(names) - 3} more"
