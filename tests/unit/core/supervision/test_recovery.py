@@ -263,9 +263,7 @@ def test_an_exit_code_that_no_restart_helps_parks_the_agent_at_once() -> None:
     assert (world.state, world.live()) == ("Failed", [])
     ready, reason, message = world.condition("Stalled")
     assert (ready, reason) == ("True", "ParkedByRule")
-    assert message.startswith(
-        "exit code 78, for which `exitCodeRules` say Park. Fix it, then change the spec"
-    )
+    assert message.startswith("exit code 78, for which `exitCodeRules` say Park. Fix it, then change the spec")
 
 
 def test_a_temporary_agent_is_not_restarted_by_a_rule() -> None:
