@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.optimize import linprog
 
 from mabeam.core.coordination.strategies.allocation import allocate
-from support.coordination import a_round, told_agent
+from support.coordination import a_round, in_json, told_agent
 
 Wants = dict[str, tuple[float, int, int | None, int]]
 """By name: weight, least, most, replicas."""
@@ -41,7 +41,7 @@ def amounts(budget: int, those: Wants) -> dict[str, int] | None:
     """How many tokens each replica gets; None when there are too few."""
     agents = [agent(name, want) for name, want in those.items()]
     spec: dict[str, Any] = {"type": "ResourceAllocation", "budget": [{"resource": "tokens", "amount": str(budget)}]}
-    value = allocate(a_round(*agents, **spec)).value
+    value = in_json(allocate(a_round(*agents, **spec))).value
     if value is None:
         return None
     return {name: int(share["tokens"].replace("k", "000").replace("M", "000000")) for name, share in value.items()}

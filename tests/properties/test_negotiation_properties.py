@@ -19,7 +19,7 @@ from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 from mabeam.shell.reconcile.early_writes import EarlyDelivery
 from support.builders import agent_body, an_agent
-from support.coordination import SIZES, Team, a_domain, a_variable, an_offer, prefers, variable_body
+from support.coordination import SIZES, Team, a_domain, a_variable, an_offer, in_json, prefers, variable_body
 
 NAMES = st.text(string.ascii_lowercase, min_size=1, max_size=6)
 VALUES = st.one_of(
@@ -61,7 +61,7 @@ SETUPS = st.sampled_from(
 
 
 def decide(setup: dict[str, Any], domain: Domain, brought: tuple[Offer, ...]) -> StrategyResult:
-    return negotiate(Negotiation.model_validate(setup), domain, GatheredOffers(brought))
+    return in_json(negotiate(Negotiation.model_validate(setup), domain, GatheredOffers(brought)))
 
 
 # --- order ------------------------------------------------------------------------------------------------------------
@@ -149,9 +149,9 @@ def test_one_hostile_report_moves_the_mean_by_no_more_than_its_capped_share_of_t
     agents = [an_agent(f"a{i}", preferences=[prefers(value)]) for i, value in enumerate(honest)]
     report = Report(numbers={"temperature": wish}, weights={"temperature": weight})
     negotiation = variable.spec.negotiation or Negotiation()
-    before = negotiate(negotiation, variable.spec.domain, gather_offers(variable, agents, {}))
+    before = in_json(negotiate(negotiation, variable.spec.domain, gather_offers(variable, agents, {})))
     brought = gather_offers(variable, [*agents, an_agent("hostile")], {"hostile": report})
-    after = negotiate(negotiation, variable.spec.domain, brought)
+    after = in_json(negotiate(negotiation, variable.spec.domain, brought))
     share = min(weight, cap) / (min(weight, cap) + len(honest))
     assert abs(after.value - before.value) <= share + 1e-12
 

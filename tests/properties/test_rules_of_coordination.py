@@ -15,7 +15,7 @@ from mabeam.core.coordination.strategies.rate import rate
 from mabeam.core.directives.conflicts import RESOLVERS, ConflictContext, DesiredSetting, Leader, resolve
 from mabeam.core.functions import FunctionResult
 from support.builders import agent_body, an_agent, at
-from support.coordination import Team, a_domain, a_round, variable_body
+from support.coordination import Team, a_domain, a_round, in_json, variable_body
 
 # --- the window of failures ---------------------------------------------------------------------------------------------
 
@@ -66,7 +66,9 @@ def test_a_schedule_stays_between_its_ends_and_never_turns_round(
     schedule = {"type": kind, "start": start, "end": end, "overSeconds": over, "steps": steps}
     moments = sorted(data.draw(st.lists(st.floats(-10, 2.0 * over), min_size=2, max_size=6)))
     found = [
-        float(rate(a_round(an_agent("a"), now=at(m), type="AdaptationRate", rate={"schedule": schedule})).value)
+        float(
+            in_json(rate(a_round(an_agent("a"), now=at(m), type="AdaptationRate", rate={"schedule": schedule}))).value
+        )
         for m in moments
     ]
     low, high = sorted((float(f"{start:.12g}"), float(f"{end:.12g}")))

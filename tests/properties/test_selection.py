@@ -6,7 +6,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from mabeam.core.coordination.strategies.selection import select
-from support.coordination import a_round, performing, told_agent
+from support.coordination import a_round, in_json, performing, told_agent
 
 NAMES = "abcdefg"
 SCORES = st.dictionaries(st.sampled_from(NAMES), st.floats(0, 100, allow_nan=False), max_size=7)
@@ -29,7 +29,7 @@ def chosen(
         "taskRequirements": wanted,
     }
     status = {"observedGeneration": 1, "value": {"active": sorted(active)}}
-    value = select(a_round(*agents, reports=performing(**scores), status=status, **spec)).value
+    value = in_json(select(a_round(*agents, reports=performing(**scores), status=status, **spec))).value
     return None if value is None else frozenset(value["active"])
 
 

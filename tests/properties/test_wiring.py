@@ -7,10 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mabeam.core.algorithms.peer_graph import Direction
-from mabeam.core.coordination.strategies.election import pattern
+from mabeam.core.coordination.strategies.election import elect
 from mabeam.core.coordination.strategies.topology import topology
 from mabeam.core.directives.desired import wiring_of
-from support.coordination import a_round, told_agent
+from support.coordination import a_round, in_json, told_agent
 
 NAMES = "abcdef"
 PARKED = {"state": "Failed", "parkedAt": "2026-01-01T00:00:00Z", "readyReplicas": 0}
@@ -30,10 +30,10 @@ SHAPES = st.sampled_from(["Ring", "Star", "Broadcast", "Mesh"]).map(lambda found
 
 def decided(decide: Any, shape: Any, team: dict[str, str], before: Any) -> Any:
     """The value after a look at that team; the one before when nobody takes part."""
-    kind = "CoordinationPattern" if decide is pattern else "CommunicationTopology"
+    kind = "CoordinationPattern" if decide is elect else "CommunicationTopology"
     agents = [AGENTS[state][name] for name, state in team.items()]
     status = {"observedGeneration": 1, "value": before}
-    value = decide(a_round(*agents, type=kind, topology=shape, status=status)).value
+    value = in_json(decide(a_round(*agents, type=kind, topology=shape, status=status))).value
     return before if value is None else value
 
 
@@ -94,7 +94,7 @@ def test_the_term_never_falls_and_rises_exactly_with_each_new_coordinator(
 ) -> None:
     value: Any = None
     for team in history:
-        after = decided(pattern, {"pattern": shape}, team, value)
+        after = decided(elect, {"pattern": shape}, team, value)
         if value is None:
             assert after is None or after["term"] == 1
         else:

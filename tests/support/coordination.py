@@ -17,7 +17,7 @@ from mabeam.api.names import ANNOTATION_GENERATION, API_VERSION, DIRECTIVES_KEY,
 from mabeam.api.variable import Domain, OrchestrationVariable
 from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
 from mabeam.core.coordination.offers import GatheredOffers, gather_offers
-from mabeam.core.coordination.strategies.interface import StrategyInputs
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
@@ -166,6 +166,11 @@ def a_round(
         function_results=answers or {},
         open_calls=tuple(asked),
     )
+
+
+def in_json(result: StrategyResult) -> Any:
+    """A strategy's result, with its value as the status stores it."""
+    return replace(result, value=None if result.value is None else result.value.to_json())
 
 
 def performing(**scores: float) -> dict[str, Report]:

@@ -37,10 +37,10 @@ def parse_directive(json: Any) -> DesiredDirective | None:
         return None
     found = json.get("parameters")
     parameters = dict(found) if isinstance(found, dict) else {}
-    return None if parameters_problem(parameters) else DesiredDirective(DirectiveAction(json["action"]), parameters)
+    return None if invalid_parameters(parameters) else DesiredDirective(DirectiveAction(json["action"]), parameters)
 
 
-def parameters_problem(parameters: JsonDict) -> str | None:
+def invalid_parameters(parameters: JsonDict) -> str | None:
     """Why no directive can carry these parameters; None when one can."""
     if len(parameters) > MAX_PARAMETERS:
         return f"with more than {MAX_PARAMETERS} parameters"
@@ -241,11 +241,12 @@ def parse_threshold(json: Any) -> ThresholdValue | None:
     """The entries of `{agent: {state, action, parameters?, since?}}` whose directive can be read."""
     if not isinstance(json, dict):
         return None
-    entries = {name: entry for name, item in json.items() if (entry := _threshold_entry(item)) is not None}
+    entries = {name: entry for name, item in json.items() if (entry := parse_threshold_entry(item)) is not None}
     return ThresholdValue(entries)
 
 
-def _threshold_entry(json: Any) -> ThresholdEntry | None:
+def parse_threshold_entry(json: Any) -> ThresholdEntry | None:
+    """The entry of `{state, action, parameters?, since?}`; None without a readable directive."""
     directive = parse_directive(json)
     if directive is None:
         return None

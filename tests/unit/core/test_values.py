@@ -21,7 +21,7 @@ from mabeam.core.values import (
     ThresholdEntry,
     ThresholdValue,
     TopologyValue,
-    parameters_problem,
+    invalid_parameters,
     parse_directive,
     parse_value,
 )
@@ -136,7 +136,7 @@ def test_an_election_without_a_readable_part_writes_only_the_others() -> None:
 def test_a_directive_with_more_parameters_than_one_carries_is_not_read() -> None:
     many = {f"p{i}": i for i in range(65)}
     assert parse_directive({"action": "Reconfigure", "parameters": many}) is None
-    assert parameters_problem(many) == "with more than 64 parameters"
+    assert invalid_parameters(many) == "with more than 64 parameters"
 
 
 def test_a_directive_with_too_long_a_parameter_name_is_not_read() -> None:

@@ -1,4 +1,4 @@
-"""The vote on a value: a proposal, ballots from the agents' reports or preferences, and a human's word where one is asked."""
+"""The vote on a proposed value: ballots from the agents' reports or preferences, and a human's approval where one is required."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,22 +16,24 @@ from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.coordination.strategies.interface import StrategyInputs, result_of_call
 from mabeam.core.functions import FunctionCall, Language, PluginGroup
 
-# As many votes as a status lists; all of them are counted.
+# The most votes that a status lists; all of them are counted.
 LISTED: Final = 100
 
 
 @dataclass(frozen=True)
 class VoteProgress:
-    """The vote as it stands, in how many seconds it has to be looked at again, and what is to be asked of a plug-in."""
+    """The vote after the ballots were counted."""
 
     vote: ConsensusRound
-    again: float | None = None
-    function_calls: tuple[FunctionCall, ...] = ()
+    recheck_seconds: float | None = None  # until the deadline; None: nothing changes by time alone
+    function_calls: tuple[FunctionCall, ...] = ()  # to the protocol's plug-in
 
 
-def new_proposal(inputs: StrategyInputs, rules: Consensus, number: int, value: Any, spec_hash: str) -> ConsensusRound:
-    """The proposal of a value, of that round and under that spec."""
-    # Rounded up to a status's whole seconds: a deadline may come out later than asked for, never earlier.
+def new_proposal(
+    inputs: StrategyInputs, rules: Consensus, number: int, *, value: Any, spec_hash: str
+) -> ConsensusRound:
+    """The proposal of a JSON value in round `number`, open until the deadline of the rules."""
+    # Rounded up to the whole seconds of a status: a deadline may be later than asked for, never earlier.
     deadline = inputs.now + timedelta(seconds=rules.deadline_seconds, microseconds=999_999)
     return ConsensusRound(
         proposal=f"{inputs.variable.metadata.name}-{number}",
@@ -44,9 +46,9 @@ def new_proposal(inputs: StrategyInputs, rules: Consensus, number: int, value: A
 
 
 def count_ballots(inputs: StrategyInputs, rules: Consensus, vote: ConsensusRound) -> VoteProgress:
-    """The vote after the ballots of this moment: Pending, Accepted or Rejected."""
+    """The vote after counting the ballots cast by now: Pending, Accepted or Rejected."""
     if vote.awaits_approval:
-        return VoteProgress(_approved(inputs, vote))
+        return VoteProgress(_with_approval(inputs, vote))
     ballots = _ballots(inputs, vote.proposal)
     voters = {agent.metadata.name: _voter(inputs, agent) for agent in inputs.agents}
     left = (vote.deadline - inputs.now).total_seconds() if vote.deadline is not None else 0.0
@@ -55,41 +57,44 @@ def count_ballots(inputs: StrategyInputs, rules: Consensus, vote: ConsensusRound
         Vote(agent=name, choice=choice.value, weight=float(voters[name].weight)) for name, choice in cast.items()
     )
     vote = vote.model_copy(update={"votes": listed[:LISTED], "eligible": len(voters)})
-    asks: tuple[FunctionCall, ...] = ()
+    calls: tuple[FunctionCall, ...] = ()
     if rules.protocol in PROTOCOLS:
         result = tally(rules, voters, ballots, closed=left <= 0)
     else:
-        result, asks = _by_plugin(inputs, rules, vote, voters, cast, closed=left <= 0)
+        call = _plugin_call(rules, vote, voters, cast=cast, closed=left <= 0)
+        result, calls = _plugin_tally(inputs, call, voted=f"{len(cast)} of {len(voters)}", closed=left <= 0)
     vote = vote.model_copy(update={"outcome": str(result.outcome), "reason": result.message[:1024]})
     if result.outcome is VoteOutcome.PENDING:
-        return VoteProgress(vote, max(left, 0.0) if not asks else None, asks)
+        return VoteProgress(vote, None if calls else max(left, 0.0), calls)
     if result.outcome is VoteOutcome.ACCEPTED and rules.require_approval:
         vote = vote.model_copy(update={"outcome": str(VoteOutcome.PENDING), "awaits_approval": True})
-        return VoteProgress(_approved(inputs, vote))
+        return VoteProgress(_with_approval(inputs, vote))
     return VoteProgress(vote)
 
 
 def _ballots(inputs: StrategyInputs, proposal: str) -> dict[str, Choice]:
-    """Each agent's ballot: as it reports, else as its preference for the variable says of every proposal."""
+    """Agent name → its ballot: the one it reports for this proposal, else the `vote` of its preference, for every proposal."""
     found: dict[str, Choice] = {}
     for agent in inputs.agents:
         name = agent.metadata.name
         report = inputs.reports.get(name)
         reported = report.votes.get(proposal) if report is not None else None
-        static = _preference(inputs, agent)
-        choice = reported if reported in set(Choice) else static
+        choice = reported if reported in set(Choice) else _static_ballot(inputs, agent)
         if choice is not None:
             found[name] = Choice(choice)
     return found
 
 
-def _preference(inputs: StrategyInputs, agent: Agent) -> str | None:
+def _static_ballot(inputs: StrategyInputs, agent: Agent) -> str | None:
     name = inputs.variable.metadata.name
     return next((p.vote for p in agent.spec.preferences if p.variable == name), None)
 
 
 def _voter(inputs: StrategyInputs, agent: Agent) -> Voter:
-    """A reported weight is capped, as in a negotiation; a static one is not, for who may write it may write the cap too."""
+    """The agent's role and weight: the reported weight, capped by `maxWeight`, else the weight of its preference.
+
+    A static weight is not capped: whoever may write a preference may write the cap too.
+    """
     name, variable = agent.metadata.name, inputs.variable.metadata.name
     report = inputs.reports.get(name)
     reported = report.weights.get(variable) if report is not None else None
@@ -99,45 +104,55 @@ def _voter(inputs: StrategyInputs, agent: Agent) -> Voter:
     return Voter(Fraction(repr(weight)), agent.spec.role)
 
 
-def _approved(inputs: StrategyInputs, vote: ConsensusRound) -> ConsensusRound:
-    """The vote after a human's word, when there is one on this very proposal."""
-    for annotation, outcome, word in (
+def _with_approval(inputs: StrategyInputs, vote: ConsensusRound) -> ConsensusRound:
+    """The vote, decided when the annotation `approve` or `reject` names this very proposal; `reject` wins over `approve`."""
+    for annotation, outcome, verb in (
         (ANNOTATION_REJECT, VoteOutcome.REJECTED, "refused"),
         (ANNOTATION_APPROVE, VoteOutcome.ACCEPTED, "approved"),
     ):
         if annotation_request(inputs.variable.metadata, annotation) == vote.proposal:
-            told = {"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation}
+            reason = f"{vote.reason}; {verb} by the annotation {annotation}"[:1024]
             return vote.model_copy(
-                update=told | {"reason": f"{vote.reason}; {word} by the annotation {annotation}"[:1024]}
+                update={"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation, "reason": reason}
             )
     return vote
 
 
-def _by_plugin(
-    inputs: StrategyInputs,
+# --- a protocol that is a plug-in ---------------------------------------------------------------------------------------------
+
+
+def _plugin_call(
     rules: Consensus,
     vote: ConsensusRound,
     voters: Mapping[str, Voter],
-    cast: Mapping[str, Choice],
     *,
+    cast: Mapping[str, Choice],
     closed: bool,
-) -> tuple[Tally, tuple[FunctionCall, ...]]:
-    """A plug-in's word on the vote: true, false, or null while it is open; without one it is rejected at the deadline."""
-    told = {
+) -> FunctionCall:
+    given = {
         "value": vote.proposed,
         "proposal": vote.proposal,
         "closed": closed,
         "voters": {name: {"weight": float(v.weight), "role": v.role} for name, v in voters.items()},
         "ballots": {name: str(choice) for name, choice in cast.items()},
     }
-    ask, answer = result_of_call(inputs, FunctionCall(Language.PLUGIN, rules.protocol, told, PluginGroup.CONSENSUS))
-    if answer is None:
-        return Tally(VoteOutcome.PENDING, f"the plug-in {rules.protocol} is being asked"), (ask,)
-    if answer.error is not None:
+    return FunctionCall(Language.PLUGIN, rules.protocol, given, PluginGroup.CONSENSUS)
+
+
+def _plugin_tally(
+    inputs: StrategyInputs, call: FunctionCall, *, voted: str, closed: bool
+) -> tuple[Tally, tuple[FunctionCall, ...]]:
+    """(the plug-in's tally, calls to wait for). It returns true, false, or null for open; at the deadline open is rejected."""
+    plugin = f"the plug-in {call.text}"
+    call, result = result_of_call(inputs, call)
+    if result is None:
+        return Tally(VoteOutcome.PENDING, f"{plugin} is being asked"), (call,)
+    if result.error is not None:
         outcome = VoteOutcome.REJECTED if closed else VoteOutcome.PENDING
-        return Tally(outcome, f"the plug-in {rules.protocol}: {answer.error}"), () if closed else (ask,)
-    verdicts = {True: VoteOutcome.ACCEPTED, False: VoteOutcome.REJECTED}
-    outcome = verdicts.get(answer.value, VoteOutcome.PENDING) if isinstance(answer.value, bool) else VoteOutcome.PENDING
+        return Tally(outcome, f"{plugin}: {result.error}"), () if closed else (call,)
+    outcome = VoteOutcome.PENDING
+    if isinstance(result.value, bool):
+        outcome = VoteOutcome.ACCEPTED if result.value else VoteOutcome.REJECTED
     if outcome is VoteOutcome.PENDING and closed:
-        return Tally(VoteOutcome.REJECTED, f"the plug-in {rules.protocol} did not accept it in time"), ()
-    return Tally(outcome, f"by the plug-in {rules.protocol}; {len(cast)} of {len(voters)} have voted"), ()
+        return Tally(VoteOutcome.REJECTED, f"{plugin} did not accept it in time"), ()
+    return Tally(outcome, f"by {plugin}; {voted} have voted"), ()

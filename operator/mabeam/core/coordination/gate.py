@@ -1,4 +1,4 @@
-"""What a proposal passes before it is in force: constraints, a vote, an approval; and the fallback when it fails."""
+"""What a decided value passes before it is in force: constraints, the fallback of a failure, the vote and the approval."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -30,153 +30,202 @@ from mabeam.core.functions import FunctionCall, Language
 
 
 @dataclass(frozen=True)
-class Fallback:
-    """What a failure leaves in force, and why; or what is to be asked before that is known."""
-
-    value: Any
-    message: str
-    function_calls: tuple[FunctionCall, ...] = ()
-
-
-def fallback_for(inputs: StrategyInputs, value: Any, message: str) -> Fallback:
-    """What a failure leaves in force, by `recoveryStrategy`. A fallback has to obey the domain and the rules like any value."""
-    tolerance, spec = inputs.variable.spec.fault_tolerance, inputs.variable.spec
-    if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.FALLBACK:
-        return Fallback(value, message)
-    wanted = spec.value if tolerance.fallback_value is None else tolerance.fallback_value
-    bounded = spec.type is not OrchestrationType.CUSTOM or "domain" in spec.model_fields_set
-    fallback = domains.fit_or_none(spec.domain, wanted) if bounded and wanted is not None else wanted
-    if fallback is None or fallback == value:
-        return Fallback(value, message)
-    checked = check_constraints(inputs, fallback)
-    if checked.function_calls:
-        return Fallback(value, message, checked.function_calls)
-    if checked.broken is not None:
-        return Fallback(
-            value, f"{message}; nor is fallbackValue {domains.format_value(fallback)} allowed: {checked.broken}"
-        )
-    return Fallback(fallback, f"{domains.format_value(fallback)} by fallbackValue: {message}")
-
-
-@dataclass(frozen=True)
-class ConstraintCheck:
-    """What is still to be asked, or which rule the value breaks; neither when it may be taken."""
-
-    function_calls: tuple[FunctionCall, ...] = ()
-    broken: str | None = None
-
-
-def check_constraints(inputs: StrategyInputs, value: Any) -> ConstraintCheck:
-    """Whether the variable's rules allow the value; a rule that cannot be evaluated does not."""
-    constraints = inputs.variable.spec.constraints
-    asks, broken = [], None
-    given = function_inputs(inputs, value) if constraints is not None and constraints.rules_ else {}
-    for rule in (constraints.rules_ or ()) if constraints is not None else ():
-        ask, answer = result_of_call(inputs, FunctionCall(Language.CEL, rule.cel, given))
-        if answer is None:
-            asks.append(ask)
-        elif broken is None and answer.value is not True:
-            why = answer.error or ("" if answer.value is False else f"gave {answer.value!r:.40}, not true or false")
-            broken = f"{rule.message or rule.cel}{f' ({why})' if why else ''}"
-    return ConstraintCheck(tuple(asks), broken)
-
-
-@dataclass(frozen=True)
 class RoundResult:
-    """The status after this pass's round, or as it was when none was due or nothing came of it; and when to look again.
-
-    `waits` says what it waits for; `asks` are the questions that are to be answered; `tried` says that a value was looked for,
-    and all that was asked for it answered.
-    """
+    """The status after this pass's round: the stored one when no round was due, or when nothing came of it."""
 
     status: OrchestrationVariableStatus
-    requeue: float | None = None
-    function_calls: tuple[FunctionCall, ...] = ()
-    waits: Reason | None = None
-    tried: bool = False
+    requeue: float | None = None  # seconds
+    function_calls: tuple[FunctionCall, ...] = ()  # with any, the round goes on when their results are known
+    waiting_for: Reason | None = None  # Evaluating, Voting or AwaitingApproval; None: for nothing
+    attempted: bool = False  # whether a value was sought, with every function result that it needs
 
 
-# --- the gate ---------------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class PendingCalls:
+    """Function calls whose results are needed before the next step of the gate."""
+
+    function_calls: tuple[FunctionCall, ...]
 
 
-def pass_gate(inputs: StrategyInputs, trigger: str, outcome: StrategyResult, *, at_once: bool) -> RoundResult:
-    """The value through the gate: rules in CEL, then the vote; what does not pass leaves the value in force."""
+def pass_gate(inputs: StrategyInputs, trigger: str, result: StrategyResult, *, at_once: bool) -> RoundResult:
+    """The status after the result went through the gate; what does not pass leaves the value in force.
+
+    `trigger` is the hash of what starts a round at once, and `at_once` whether it changed.
+    """
     before, rules = inputs.before, inputs.variable.spec.consensus
-    value, rule, message = _value_in_force(inputs, outcome)
-    if value != before.value or at_once:
-        checked = check_constraints(inputs, value) if value is not None else ConstraintCheck()
-        if checked.function_calls:
-            return RoundResult(before, None, checked.function_calls, Reason.EVALUATING)
-        if checked.broken is not None:
-            told = f"{domains.format_value(value)} is not allowed: {checked.broken}"
-            rule, message = str(Reason.CONSTRAINT_VIOLATION), told
-            outcome = replace(outcome, error=Reason.CONSTRAINT_VIOLATION)
-            value, asks = _allowed_start(inputs)
-            if asks:
-                return RoundResult(before, None, asks, Reason.EVALUATING)
-    if rule in FAILED_RULES:
-        rescue = fallback_for(inputs, value, message)
-        if rescue.function_calls:
-            return RoundResult(before, None, rescue.function_calls, Reason.EVALUATING)
-        value, message = rescue.value, rescue.message
-    if rules is not None and value != _start_or_last(inputs):
-        return _propose(inputs, rules, trigger, outcome, (value, rule, message))
-    after = record_round(inputs, trigger, outcome, (value, rule, message), before.consensus)
-    if rules is not None and after.consensus is not None and after.consensus.outcome == "Pending":
-        # What was proposed is not what is wanted any more.
-        over = {"outcome": "Rejected", "awaits_approval": None, "reason": "superseded"}
-        after = after.model_copy(update={"consensus": after.consensus.model_copy(update=over)})
-    if rules is None and after.consensus is not None:
-        after = after.model_copy(update={"consensus": None})
-    changed = at_once or decided_content(after) != decided_content(before)
-    return RoundResult(after if changed else before)
+    decided = _value_in_force(inputs, result)
+    constrained = _constrained(inputs, decided) if at_once or decided.value != before.value else decided
+    rescued = _with_fallback(inputs, constrained) if isinstance(constrained, Decided) else constrained
+    if isinstance(rescued, PendingCalls):
+        return _evaluating(inputs, rescued)
+    if rules is not None and rescued.value != _start_or_last(inputs):
+        return _propose(inputs, rules, trigger, result, decided=rescued)
+    after = record_round(inputs, trigger, result, decided=rescued, vote=_without_proposal(rules, before.consensus))
+    return RoundResult(after if at_once or decided_content(after) != decided_content(before) else before)
+
+
+def _evaluating(inputs: StrategyInputs, pending: PendingCalls) -> RoundResult:
+    return RoundResult(inputs.before, function_calls=pending.function_calls, waiting_for=Reason.EVALUATING)
+
+
+def _without_proposal(rules: Consensus | None, vote: ConsensusRound | None) -> ConsensusRound | None:
+    """The vote on record once a round proposes nothing: an open proposal is superseded, and none is kept without a vote."""
+    if rules is None or vote is None or vote.outcome != "Pending":
+        return None if rules is None else vote
+    return vote.model_copy(update={"outcome": "Rejected", "awaits_approval": None, "reason": "superseded"})
+
+
+# --- the value ----------------------------------------------------------------------------------------------------------------
+
+
+def _value_in_force(inputs: StrategyInputs, result: StrategyResult) -> Decided:
+    """The strategy's value; without one, `spec.value` until the agents have decided once, then the last value."""
+    if result.value is not None:
+        return Decided(result.value.to_json(), result.rule, result.message)
+    spec, before = inputs.variable.spec, inputs.before
+    start = None if spec.value is None else domains.fit_or_none(spec.domain, spec.value)
+    last = before.value
+    has_domain = spec.type in (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE)
+    if last is not None and has_domain and domains.empty_reason(spec.domain) is None:
+        last = domains.fit_or_none(spec.domain, last)  # a domain that became narrower bounds the last value too
+    never_decided = before.last_decision is None or before.last_decision.rule == SPEC_VALUE
+    if start is not None and (last is None or never_decided):
+        failed = result.rule in FAILED_RULES and result.rule != Reason.INVALID_CONFIGURATION
+        message = f"{domains.format_value(start)} from spec.value: {result.message}"
+        return Decided(start, result.rule if failed else SPEC_VALUE, message)
+    if last is not None:
+        return Decided(last, result.rule, f"{domains.format_value(last)} stays in force: {result.message}")
+    return Decided(None, result.rule, result.message)
 
 
 def _start_or_last(inputs: StrategyInputs) -> Any:
-    """What is in force while nothing is decided: the last value, else `spec.value`."""
+    """The JSON value in force while nothing is decided: the last value, else `spec.value`."""
     spec, before = inputs.variable.spec, inputs.before
     if before.value is not None or spec.value is None:
         return before.value
     return domains.fit_or_none(spec.domain, spec.value)
 
 
-def _allowed_start(inputs: StrategyInputs) -> tuple[Any, tuple[FunctionCall, ...]]:
-    """What stays in force where the rules refuse a value: the last one; the start, if they allow that; else nothing yet."""
+# --- constraints --------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class ConstraintCheck:
+    """The result of `constraints.rules`; the value is allowed when there is neither a call nor a broken rule."""
+
+    function_calls: tuple[FunctionCall, ...] = ()
+    broken: str | None = None  # the first broken rule, by its message or its CEL
+
+
+def check_constraints(inputs: StrategyInputs, value: Any) -> ConstraintCheck:
+    """Whether the variable's rules allow the JSON value; a rule that cannot be evaluated does not allow it."""
+    constraints = inputs.variable.spec.constraints
+    rules = (constraints.rules_ or ()) if constraints is not None else ()
+    given = function_inputs(inputs, value) if rules else {}
+    calls, broken = [], None
+    for rule in rules:
+        call, result = result_of_call(inputs, FunctionCall(Language.CEL, rule.cel, given))
+        if result is None:
+            calls.append(call)
+        elif broken is None and result.value is not True:
+            why = result.error or ("" if result.value is False else f"gave {result.value!r:.40}, not true or false")
+            broken = f"{rule.message or rule.cel}{f' ({why})' if why else ''}"
+    return ConstraintCheck(tuple(calls), broken)
+
+
+def _constrained(inputs: StrategyInputs, decided: Decided) -> Decided | PendingCalls:
+    """The value if the rules allow it; else the value that stays, with the broken rule."""
+    if decided.value is None:
+        return decided
+    checked = check_constraints(inputs, decided.value)
+    if checked.function_calls:
+        return PendingCalls(checked.function_calls)
+    if checked.broken is None:
+        return decided
+    stays = _allowed_start(inputs)
+    if isinstance(stays, PendingCalls):
+        return stays
+    message = f"{domains.format_value(decided.value)} is not allowed: {checked.broken}"
+    return Decided(stays.value, str(Reason.CONSTRAINT_VIOLATION), message)
+
+
+@dataclass(frozen=True)
+class _Stays:
+    """The JSON value that stays in force while another one is refused or proposed; None: no value yet."""
+
+    value: Any
+
+
+def _allowed_start(inputs: StrategyInputs) -> _Stays | PendingCalls:
+    """The last value; without one, `spec.value` if the rules allow it."""
     value = _start_or_last(inputs)
     if value is None or inputs.before.value is not None:
-        return value, ()
+        return _Stays(value)
     checked = check_constraints(inputs, value)
-    return (value if checked.broken is None else None), checked.function_calls
+    if checked.function_calls:
+        return PendingCalls(checked.function_calls)
+    return _Stays(value if checked.broken is None else None)
+
+
+# --- fallback -----------------------------------------------------------------------------------------------------------------
+
+
+def _with_fallback(inputs: StrategyInputs, decided: Decided) -> Decided | PendingCalls:
+    """The fallback value after a failure under `recoveryStrategy: Fallback`, if domain and rules allow it; else `decided`."""
+    tolerance, spec = inputs.variable.spec.fault_tolerance, inputs.variable.spec
+    if decided.rule not in FAILED_RULES:
+        return decided
+    if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.FALLBACK:
+        return decided
+    wanted = spec.value if tolerance.fallback_value is None else tolerance.fallback_value
+    bounded = spec.type is not OrchestrationType.CUSTOM or "domain" in spec.model_fields_set
+    fallback = domains.fit_or_none(spec.domain, wanted) if bounded and wanted is not None else wanted
+    if fallback is None or fallback == decided.value:
+        return decided
+    checked = check_constraints(inputs, fallback)
+    if checked.function_calls:
+        return PendingCalls(checked.function_calls)
+    shown = domains.format_value(fallback)
+    if checked.broken is not None:
+        message = f"{decided.message}; nor is fallbackValue {shown} allowed: {checked.broken}"
+        return replace(decided, message=message)
+    return replace(decided, value=fallback, message=f"{shown} by fallbackValue: {decided.message}")
+
+
+# --- vote ---------------------------------------------------------------------------------------------------------------------
 
 
 def _propose(
-    inputs: StrategyInputs, rules: Consensus, trigger: str, outcome: StrategyResult, taken: Decided
+    inputs: StrategyInputs, rules: Consensus, trigger: str, result: StrategyResult, *, decided: Decided
 ) -> RoundResult:
-    """A changed value becomes a proposal; one that was rejected is not proposed again until it differs, or the spec does."""
+    """The status with the changed value as a proposal; a rejected value is proposed again only when it or the spec changes."""
     before = inputs.before
-    value, rule, message = taken
     last = before.consensus
-    stays, asks = _allowed_start(inputs)
-    if asks:
-        return RoundResult(before, None, asks, Reason.EVALUATING)
+    stays = _allowed_start(inputs)
+    if isinstance(stays, PendingCalls):
+        return _evaluating(inputs, stays)
     spec_hash = digest(spec_inputs(inputs))
-    same = last is not None and last.proposed == value and last.spec_hash == spec_hash
+    same = last is not None and last.proposed == decided.value and last.spec_hash == spec_hash
+    shown = domains.format_value(decided.value)
+    rule = _rule_in_force(before, decided.rule)
     if same and last is not None and last.outcome == "Rejected":
-        told = f"{domains.format_value(value)} was rejected: {last.reason}"
-        after = record_round(inputs, trigger, outcome, (stays, _rule_in_force(before, rule), told), last)
+        in_force = Decided(stays.value, rule, f"{shown} was rejected: {last.reason}")
+        after = record_round(inputs, trigger, result, decided=in_force, vote=last)
         known = before.last_decision is not None and before.last_decision.trigger_hash == trigger
         return RoundResult(before if known and decided_content(after) == decided_content(before) else after)
-    vote = ballots.new_proposal(inputs, rules, min(before.round + 1, LAST_ROUND), value, spec_hash)
-    vote = vote.model_copy(update={"rule": rule})
     if same and last is not None and last.outcome == "Pending":
-        vote = last  # other agents, or other offers, but the same value: the vote on it goes on
-    told = f"{domains.format_value(value)} is proposed: {message}"
-    after = record_round(inputs, trigger, outcome, (stays, _rule_in_force(before, rule), told), vote)
+        vote = last  # other agents or offers that lead to the same value: the vote on it goes on
+    else:
+        number = min(before.round + 1, LAST_ROUND)
+        vote = ballots.new_proposal(inputs, rules, number, value=decided.value, spec_hash=spec_hash)
+        vote = vote.model_copy(update={"rule": decided.rule})
+    in_force = Decided(stays.value, rule, f"{shown} is proposed: {decided.message}")
+    after = record_round(inputs, trigger, result, decided=in_force, vote=vote)
     return count_vote(replace(inputs, variable=inputs.variable.model_copy(update={"status": after})), rules, vote)
 
 
 def _rule_in_force(before: OrchestrationVariableStatus, proposed_by: str) -> str:
-    """By which rule the value in force came about, while another one is only proposed; a failure that is told stays told."""
+    """The rule of the value in force while another value is proposed; a failure stays on record as the rule."""
     last = before.last_decision
     if proposed_by in FAILED_RULES:
         return proposed_by
@@ -184,48 +233,23 @@ def _rule_in_force(before: OrchestrationVariableStatus, proposed_by: str) -> str
 
 
 def count_vote(inputs: StrategyInputs, rules: Consensus, vote: ConsensusRound) -> RoundResult:
-    """The status after the ballots of this moment: an accepted value is in force, a rejected one is not."""
+    """The status after counting the ballots cast by now: an accepted value comes into force, a rejected one does not."""
     before = inputs.before
-    counted = ballots.count_ballots(inputs, rules, vote)
-    vote = counted.vote
+    progress = ballots.count_ballots(inputs, rules, vote)
+    vote = progress.vote
     after = before if vote == before.consensus else before.model_copy(update={"consensus": vote})
     if vote.outcome == "Pending":
-        waits = Reason.AWAITING_APPROVAL if vote.awaits_approval else Reason.VOTING
-        return RoundResult(after, counted.again, counted.function_calls, waits)
+        waiting_for = Reason.AWAITING_APPROVAL if vote.awaits_approval else Reason.VOTING
+        return RoundResult(after, progress.recheck_seconds, progress.function_calls, waiting_for)
     accepted = vote.outcome == "Accepted"
-    last = before.last_decision
-    told = f"{domains.format_value(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
-    decided = last.model_copy(update={"time": inputs.now, "message": told[:1024]}) if last is not None else None
-    taken: JsonDict = {"last_decision": decided}
-    if accepted and decided is not None and vote.rule:
-        taken["last_decision"] = decided.model_copy(update={"rule": vote.rule})
+    message = f"{domains.format_value(vote.proposed)} is {vote.outcome.lower()}: {vote.reason}"
+    decision = before.last_decision
+    if decision is not None:
+        decision = decision.model_copy(update={"time": inputs.now, "message": message[:1024]})
+        if accepted and vote.rule:
+            decision = decision.model_copy(update={"rule": vote.rule})
+    changes: JsonDict = {"last_decision": decision}
     if accepted:
-        was = before.previous_value if before.value is None else before.value
-        taken |= {"value": vote.proposed, "previous_value": was}
-    return RoundResult(after.model_copy(update=taken))
-
-
-def _value_in_force(inputs: StrategyInputs, outcome: StrategyResult) -> Decided:
-    """The value in force after a round, by which rule, and the explanation: what came out, else start or last good.
-
-    A value that came from `spec.value` goes on following it until the agents have decided once.
-    """
-    if outcome.value is not None:
-        return outcome.value, outcome.rule, outcome.message
-    spec, before = inputs.variable.spec, inputs.before
-    start = None if spec.value is None else domains.fit_or_none(spec.domain, spec.value)
-    last = before.value
-    valued = spec.type in (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE)
-    if last is not None and valued and domains.empty_reason(spec.domain) is None:
-        last = domains.fit_or_none(spec.domain, last)  # a domain that shrank bounds the last good value too
-    never_decided = before.last_decision is None or before.last_decision.rule == SPEC_VALUE
-    failed = outcome.rule in FAILED_RULES and outcome.rule != Reason.INVALID_CONFIGURATION
-    if start is not None and (last is None or never_decided):
-        return (
-            start,
-            outcome.rule if failed else SPEC_VALUE,
-            f"{domains.format_value(start)} from spec.value: {outcome.message}",
-        )
-    if last is not None:
-        return last, outcome.rule, f"{domains.format_value(last)} stays in force: {outcome.message}"
-    return None, outcome.rule, outcome.message
+        previous = before.previous_value if before.value is None else before.value
+        changes |= {"value": vote.proposed, "previous_value": previous}
+    return RoundResult(after.model_copy(update=changes))

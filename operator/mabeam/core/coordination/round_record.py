@@ -1,6 +1,6 @@
-"""The record of a round of coordination: its inputs, its rule, its result, in the variable's status."""
+"""The record of a round of coordination in the variable's status: its inputs, its rule, its value."""
 
-from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
@@ -9,23 +9,24 @@ from mabeam.api.variable_status import ConsensusRound, LastDecision, Negotiation
 from mabeam.core.conventions.hashing import digest
 from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 
-# What a round does not depend on: how it is delivered and what failures lead to, and the agents (the members stand for them).
+# Fields of the spec that no value depends on: delivery and failures, and the agents, for which the members stand.
 _NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents", "fault_tolerance", "telemetry"})
 LISTED: Final = 100
 CANDIDATES: Final = 20
-# The last number a status can hold; nobody honest comes to it, and from there it stands still.
+# The largest number that the schema of `status.round` allows; only an edited status can reach it, and then it stays there.
 LAST_ROUND: Final = 2**53
 
 
-def recorded_failure(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
-    """What the last round on record came to, when that was a failure: it stands until another round is recorded."""
-    last = status.last_decision
-    if last is not None and last.rule in FAILED_RULES:
-        return Reason(last.rule), last.message
-    return None
+@dataclass(frozen=True)
+class Decided:
+    """The value that a round puts into force, or leaves in force."""
+
+    value: Any  # JSON; None: no value yet
+    rule: str  # the rule that gave the value, or the Reason of a failure
+    message: str
 
 
-# The rules under which a round is on record that came to nothing for a failure.
+# The rules of rounds that failed: they are on record, and the value in force stayed.
 FAILED_RULES: Final = frozenset(
     map(
         str,
@@ -41,22 +42,26 @@ FAILED_RULES: Final = frozenset(
 )
 
 
+def recorded_failure(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
+    """Reason and message of the last recorded round if it failed, else None; it stands until another round is recorded."""
+    last = status.last_decision
+    if last is not None and last.rule in FAILED_RULES:
+        return Reason(last.rule), last.message
+    return None
+
+
 def spec_inputs(inputs: StrategyInputs) -> Any:
-    """The part of the spec that bears on the value. Defaults are left out: an upgrade that adds one starts no round."""
+    """The part of the spec that the value depends on, as JSON.
+
+    Without defaults: an upgrade of the operator that adds one must not start a round.
+    """
     return inputs.variable.spec.model_dump(
         mode="json", by_alias=True, exclude_none=True, exclude_defaults=True, exclude=set(_NOT_INPUTS)
     )
 
 
-Decided = tuple[Any, str, str]
-"""A value, by which rule, and why."""
-
-
-# --- the record -------------------------------------------------------------------------------------------------------------
-
-
 def decided_content(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
-    """What a round came to, without what it came from: while this is the same, nothing new is recorded."""
+    """What a round decided, without its inputs: a round with the same content as the last one is not recorded."""
     session, last = status.negotiation, status.last_decision
     rule = last.rule if last is not None else None
     if session is None:
@@ -65,28 +70,28 @@ def decided_content(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
 
 
 def record_round(
-    inputs: StrategyInputs, trigger: str, outcome: StrategyResult, taken: Decided, vote: ConsensusRound | None
+    inputs: StrategyInputs, trigger: str, result: StrategyResult, *, decided: Decided, vote: ConsensusRound | None
 ) -> OrchestrationVariableStatus:
+    """The stored status with this round recorded in it."""
     before = inputs.before
-    value, rule, message = taken
     number = min(before.round + 1, LAST_ROUND)
-    changed = value != before.value
-    candidates = [candidate.to_wire() for candidate in outcome.candidates]
-    hashed = [spec_inputs(inputs), [offer.to_wire() for offer in outcome.offers], *([candidates] if candidates else [])]
+    changed = decided.value != before.value
+    candidates = [candidate.to_wire() for candidate in result.candidates]
+    hashed = [spec_inputs(inputs), [offer.to_wire() for offer in result.offers], *([candidates] if candidates else [])]
     return before.model_copy(
         update={
-            "value": value,
+            "value": decided.value,
             "previous_value": before.value if changed and before.value is not None else before.previous_value,
             "round": number,
-            "negotiation": _session(inputs, outcome, number),
+            "negotiation": _session(inputs, result, number),
             "consensus": vote,
             "last_decision": LastDecision(
                 time=inputs.now,
-                rule=rule,
-                inputs_hash=outcome.asked or digest(hashed),
+                rule=decided.rule,
+                inputs_hash=result.follow_up.used_call or digest(hashed),
                 trigger_hash=trigger,
-                message=message[:1024],
-                candidates=outcome.candidates[:CANDIDATES],
+                message=decided.message[:1024],
+                candidates=result.candidates[:CANDIDATES],
             ),
             "context": _context(inputs),
         }
@@ -94,25 +99,24 @@ def record_round(
 
 
 def _context(inputs: StrategyInputs) -> JsonDict | None:
-    """The system as the round saw it, where there was anything to see."""
-    seen: Mapping[str, Any] = inputs.context.to_wire()
-    known = {key: value for key, value in seen.items() if value not in (None, "", {})}
+    """The system's load and resources that the round used; None when nothing is known of them."""
+    known = {key: value for key, value in inputs.context.to_wire().items() if value not in (None, "", {})}
     return known or None
 
 
-def _session(inputs: StrategyInputs, outcome: StrategyResult, number: int) -> NegotiationSession | None:
+def _session(inputs: StrategyInputs, result: StrategyResult, number: int) -> NegotiationSession | None:
     negotiation = inputs.variable.spec.negotiation
     if negotiation is None or inputs.variable.spec.function is not None:
         return None
     return NegotiationSession(
         id=f"{inputs.variable.metadata.name}-{number}",
-        state="Failed" if outcome.value is None else "Completed",
-        participants=tuple(offer.agent for offer in outcome.offers[:LISTED]),
+        state="Failed" if result.value is None else "Completed",
+        participants=tuple(offer.agent for offer in result.offers[:LISTED]),
         strategy=negotiation.strategy,
-        offers=outcome.offers[:LISTED],
-        outcome=outcome.value,
-        winner=outcome.winner,
-        payment=outcome.payment,
-        reason=outcome.rule,
-        dropped=outcome.dropped[:LISTED],
+        offers=result.offers[:LISTED],
+        outcome=None if result.value is None else result.value.to_json(),
+        winner=result.winner,
+        payment=result.payment,
+        reason=result.rule,
+        dropped=result.dropped[:LISTED],
     )

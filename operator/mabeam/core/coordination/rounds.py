@@ -1,8 +1,9 @@
-"""One round over a variable: value → gate → record. A round is recorded only when something came of it.
+"""When a round of coordination is held, and what it comes to: strategy → gate → record.
 
-What starts one at once (the spec, the members, a static preference, an offer that came or went) is hashed in
-`status.lastDecision.triggerHash`; numbers that were reported anew are looked at no more often than `negotiation.periodSeconds`
-where agents negotiate or a function is asked. A pass over an unchanged world returns the stored status.
+A round is recorded only when something came of it. Whatever starts one at once (the spec, the members, a static preference, an
+offer that came or went) is hashed in `status.lastDecision.triggerHash`. Newly reported numbers start one no more often than
+`negotiation.periodSeconds` where agents negotiate or a function is called. A pass over an unchanged world returns the stored
+status.
 """
 
 from dataclasses import replace
@@ -15,17 +16,17 @@ from mabeam.core.coordination.failure_budget import is_retry_due
 from mabeam.core.coordination.gate import RoundResult, count_vote, pass_gate
 from mabeam.core.coordination.round_record import recorded_failure, spec_inputs
 from mabeam.core.coordination.strategies.interface import StrategyInputs
-from mabeam.core.coordination.strategies.selection import active_in
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.decision import soonest
 from mabeam.core.reports.report import expects_reports
+from mabeam.core.values import parse_selection
 
-# A restarted operator listens before it decides; it asks itself again after this.
-LISTENING_SECONDS: Final = 1.0
+# How often a restarted operator checks whether the reports that counted before have arrived again.
+REPORTS_RECHECK_SECONDS: Final = 1.0
 
 
 def run_round(inputs: StrategyInputs) -> RoundResult:
-    """The next round, or the next look at the vote that is under way."""
+    """The result of the next round, or of counting the vote that is open."""
     before, last = inputs.before, inputs.before.last_decision
     trigger = digest(_trigger(inputs))
     at_once = last is None or last.trigger_hash != trigger
@@ -33,62 +34,53 @@ def run_round(inputs: StrategyInputs) -> RoundResult:
     if rules is not None and vote is not None and vote.outcome == "Pending" and not at_once:
         return count_vote(inputs, rules, vote)
     if _awaits_first_reports(inputs):
-        return RoundResult(before, LISTENING_SECONDS)
-    again, wait = _period(inputs, at_once)
+        return RoundResult(before, REPORTS_RECHECK_SECONDS)
+    period, wait = _period(inputs, at_once)
     if wait is not None and wait > 0:
-        return RoundResult(before, wait if again is not None else None)
-    outcome = STRATEGIES[inputs.variable.spec.type](inputs)
-    again = soonest(again, outcome.again)
-    if outcome.function_calls:
-        return RoundResult(before, again, outcome.function_calls, Reason.EVALUATING)
-    played = pass_gate(inputs, trigger, outcome, at_once=at_once)
-    watched = played.status.model_copy(update={"watching": outcome.memory or None})
-    return replace(played, status=watched, requeue=soonest(again, played.requeue), tried=not played.function_calls)
-
-
-# --- when -------------------------------------------------------------------------------------------------------------------
-
-
-def _is_periodic(inputs: StrategyInputs) -> bool:
-    spec = inputs.variable.spec
-    return spec.negotiation is not None or spec.function is not None
+        return RoundResult(before, wait if period is not None else None)
+    result = STRATEGIES[inputs.variable.spec.type](inputs)
+    requeue = soonest(period, result.follow_up.after_seconds)
+    calls = result.follow_up.function_calls
+    if calls:
+        return RoundResult(before, requeue, calls, Reason.EVALUATING)
+    passed = pass_gate(inputs, trigger, result, at_once=at_once)
+    status = passed.status.model_copy(update={"watching": result.follow_up.memory or None})
+    return replace(passed, status=status, requeue=soonest(requeue, passed.requeue), attempted=not passed.function_calls)
 
 
 def _period(inputs: StrategyInputs, at_once: bool) -> tuple[float | None, float | None]:
-    """After how many seconds to look by itself, and how many of those are left; None of the latter when a round is due.
+    """(seconds until the variable has to be looked at again, seconds until the next round is due).
 
-    `lastDecision.time` is that of the last round on record, so the period is the least distance between two records. A function
-    is given as much time between two hearings: what it says may come to nothing that is recorded, and still it was asked.
+    The first is None when only an event can change anything, the second when a round is due now. `lastDecision.time` is the time
+    of the last recorded round, so a period is the least distance between two records. The results of a function start a new
+    period too: they may lead to nothing that is recorded, and the function was called nonetheless.
     """
-    last = inputs.before.last_decision
-    if not _is_periodic(inputs):
+    spec, last = inputs.variable.spec, inputs.before.last_decision
+    if spec.negotiation is None and spec.function is None:
         return None, None
-    period = (inputs.variable.spec.negotiation or Negotiation()).period_seconds
-    # Memory of reports runs out without a word, so whoever counts on reports looks again by itself.
-    counts = inputs.variable.spec.function is not None or any(o.source == "Report" for o in inputs.gathered.offers)
-    again = float(period) if counts else None
-    if (
-        last is None
-        or at_once
-        or (recorded_failure(inputs.before) is not None and is_retry_due(inputs.variable, inputs.now))
-    ):
-        return again, None
+    period = (spec.negotiation or Negotiation()).period_seconds
+    # A remembered report expires without an event, so whatever depends on reports is looked at again by time.
+    uses_reports = spec.function is not None or any(offer.source == "Report" for offer in inputs.gathered.offers)
+    recheck = float(period) if uses_reports else None
+    retry = recorded_failure(inputs.before) is not None and is_retry_due(inputs.variable, inputs.now)
+    if last is None or at_once or retry:
+        return recheck, None
     since = last.time
-    if inputs.variable.spec.function is not None and inputs.results_used_at is not None:
+    if spec.function is not None and inputs.results_used_at is not None:
         since = max(since, inputs.results_used_at)
-    return again, (since - inputs.now).total_seconds() + period
+    return recheck, (since - inputs.now).total_seconds() + period
 
 
 def _awaits_first_reports(inputs: StrategyInputs) -> bool:
-    """Whether an agent whose report counted last time has not been listened to since the operator started.
+    """Whether an agent whose report counted in the last round has not been read since the operator started.
 
-    Without this a restarted operator would take silence for a withdrawn offer, and decide anew, twice.
+    Without this a restarted operator would take a missing report for a withdrawn offer, and decide anew, twice.
     """
     session, last = inputs.before.negotiation, inputs.before.last_decision
     counted = {offer.agent for offer in session.offers if offer.source == "Report"} if session is not None else set()
     if inputs.variable.spec.type is OrchestrationType.AGENT_SELECTION and last is not None:
         scored = {candidate.name for candidate in last.candidates if candidate.score is not None}
-        counted |= scored & set(active_in(inputs.before.value))
+        counted |= scored & set(parse_selection(inputs.before.value).active)
     return any(
         agent.metadata.name in counted
         and agent.metadata.name not in inputs.reports
@@ -99,7 +91,7 @@ def _awaits_first_reports(inputs: StrategyInputs) -> bool:
 
 
 def _trigger(inputs: StrategyInputs) -> Any:
-    """What starts a round at once."""
+    """The JSON of everything that starts a round at once when it changes."""
     own = spec_inputs(inputs)
     spec = inputs.variable.spec
     if spec.negotiation is None and spec.consensus is None:

@@ -45,14 +45,14 @@ def variable_kstatus(run: VariablePass, played: RoundResult, delivery: tuple[Rea
     failed = session is not None and session.state == "Failed"
     if failed and session is not None and session.reason == Reason.INVALID_CONFIGURATION:
         return KStatus(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
-    if played.waits is not None and (played.waits is not Reason.EVALUATING or status.value is None):
+    if played.waiting_for is not None and (played.waiting_for is not Reason.EVALUATING or status.value is None):
         vote = status.consensus
         told = (
             f"{domains.format_value(vote.proposed)}: {vote.reason}"
             if vote is not None and vote.reason
             else "in progress"
         )
-        return KStatus(False, played.waits, told, reconciling=True)
+        return KStatus(False, played.waiting_for, told, reconciling=True)
     if status.value is None and run.variable.spec.paused:
         return KStatus(False, Reason.PAUSED, "paused before anything was decided")
     if status.value is None:

@@ -41,7 +41,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     told = () if advise else directives_progress(variable, run.agents, status.value)
     verdict = trouble or variable_kstatus(run, played, overall_progress(told))
     undecided = trouble is None and recorded_failure(status) is not None
-    budget = update_failure_budget(variable, status, verdict, now, undecided=undecided, tried=played.tried)
+    budget = update_failure_budget(variable, status, verdict, now, undecided=undecided, tried=played.attempted)
     verdict = budget.verdict
     status = budget.status.model_copy(
         update={

@@ -12,7 +12,7 @@ from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import VariableSnapshot
 from support.builders import an_agent, at
-from support.coordination import a_round, a_variable, an_item, performing, told_agent
+from support.coordination import a_round, a_variable, an_item, in_json, performing, told_agent
 
 STOPPED = an_item("v", "Acknowledged", action="Stop", parameters={})
 STRICT = {"taskRequirements": {"minPerformance": 0.5, "inactivePolicy": "Stop"}}
@@ -25,7 +25,7 @@ def resting(name: str, **words: Any) -> Any:
 
 def selected(*agents: Any, watching: Any = None, **spec: Any) -> Any:
     status = {"observedGeneration": 1, "value": {"active": ["a"]}, "watching": watching}
-    outcome = select(a_round(*agents, reports=performing(a=0.9), status=status, type="AgentSelection", **spec))
+    outcome = in_json(select(a_round(*agents, reports=performing(a=0.9), status=status, type="AgentSelection", **spec)))
     return outcome.value["active"]
 
 
@@ -40,11 +40,11 @@ def test_who_was_never_heard_has_to_run_to_show_what_it_can_do() -> None:
 
 def test_the_last_score_is_remembered_for_as_long_as_it_is_needed() -> None:
     told = {"type": "AgentSelection", **STRICT}
-    first = select(a_round(told_agent("a"), told_agent("b"), reports=performing(a=0.9, b=0.2), **told))
-    assert first.memory == {"b": 0.2}
-    status = {"observedGeneration": 1, "value": first.value, "watching": first.memory}
-    again = select(a_round(told_agent("a"), resting("b"), reports=performing(a=0.9), status=status, **told))
-    assert (again.value, again.memory) == (first.value, first.memory)
+    first = in_json(select(a_round(told_agent("a"), told_agent("b"), reports=performing(a=0.9, b=0.2), **told)))
+    assert first.follow_up.memory == {"b": 0.2}
+    status = {"observedGeneration": 1, "value": first.value, "watching": first.follow_up.memory}
+    again = in_json(select(a_round(told_agent("a"), resting("b"), reports=performing(a=0.9), status=status, **told)))
+    assert (again.value, again.follow_up.memory) == (first.value, first.follow_up.memory)
 
 
 @pytest.mark.parametrize("wrong", ["high", True, [1], {"b": 1}, 1e300])

@@ -1,45 +1,52 @@
-"""The strategy of CoordinationPattern: who coordinates, and in which term."""
+"""The strategy of CoordinationPattern: a topology, its coordinator, and the term of that coordinator."""
 
+from dataclasses import replace
 from typing import Final
 
-from mabeam.api.agent import AgentRole
+from mabeam.api.agent import Agent, AgentRole
 from mabeam.api.variable_status import Candidate
 from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult, is_member, is_ready
 from mabeam.core.coordination.strategies.topology import topology
+from mabeam.core.values import ElectionValue, TopologyValue, parse_election
 
 ELECTED: Final = "Elected"
+# The largest term that a JSON number holds exactly.
+_LAST_TERM: Final = 2**53
 
 
-def pattern(inputs: StrategyInputs) -> StrategyResult:
-    """The topology's value, `coordinator` and `term`: the coordinator stays while it takes part; each new one has a new term."""
-    wired = topology(inputs)
-    if wired.value is None:
-        return wired
-    before = inputs.before.value if isinstance(inputs.before.value, dict) else {}
-    held, term = before.get("coordinator"), before.get("term")
-    number = term if isinstance(term, int) and not isinstance(term, bool) and 0 <= term < 2**53 else 0
+def elect(inputs: StrategyInputs) -> StrategyResult:
+    """An `ElectionValue`: the coordinator in office while it takes part; else the best candidate, with the next term.
+
+    Ready agents come first, since a successor that never starts would be no better than none; then those whose role is
+    Coordinator, then by name.
+    """
+    graph = topology(inputs)
+    if not isinstance(graph.value, TopologyValue):
+        return graph
+    before = parse_election(inputs.before.value)
     members = tuple(agent for agent in inputs.agents if is_member(agent))
     ranked = sorted(members, key=lambda a: (not is_ready(a), a.spec.role is not AgentRole.COORDINATOR, a.metadata.name))
-    stays = any(agent.metadata.name == held for agent in members)
-    leader = str(held) if stays else ranked[0].metadata.name
-    # Only who is ready is elected, when anybody is: a successor that never comes up would be no better than none.
-    value = {key: found for key, found in wired.value.items() if key != "hub"}
-    value |= {"coordinator": leader, "term": number if stays else number + 1}
-    why = (
-        f"{leader} stays coordinator (term {number})"
-        if stays
-        else f"{leader} is elected coordinator (term {number + 1})"
+    in_office = before.coordinator if before is not None else None
+    stays = in_office is not None and any(agent.metadata.name == in_office for agent in members)
+    coordinator = in_office if stays and in_office is not None else ranked[0].metadata.name
+    term = _last_term(before) + (0 if stays else 1)
+    message = f"{coordinator} {'stays' if stays else 'is elected'} coordinator (term {term})"
+    return StrategyResult(
+        ELECTED,
+        f"{message}; {graph.message}",
+        # The coordinator is the hub of a pattern that has one.
+        ElectionValue(replace(graph.value, hub=None), coordinator, term),
+        candidates=tuple(_candidate(agent, coordinator, stays) for agent in ranked),
     )
-    candidates = tuple(
-        Candidate(
-            name=agent.metadata.name,
-            chosen=agent.metadata.name == leader,
-            reason="in office"
-            if stays and agent.metadata.name == leader
-            else "ready"
-            if is_ready(agent)
-            else "not ready",
-        )
-        for agent in ranked
-    )
-    return StrategyResult(ELECTED, f"{why}; {wired.message}", value, candidates=candidates)
+
+
+def _last_term(before: ElectionValue | None) -> int:
+    """The term in force; 0 before the first election, and for a stored number that no election can have given."""
+    term = before.term if before is not None else None
+    return term if term is not None and 0 <= term < _LAST_TERM else 0
+
+
+def _candidate(agent: Agent, coordinator: str, stays: bool) -> Candidate:
+    chosen = agent.metadata.name == coordinator
+    reason = "in office" if stays and chosen else "ready" if is_ready(agent) else "not ready"
+    return Candidate(name=agent.metadata.name, chosen=chosen, reason=reason)

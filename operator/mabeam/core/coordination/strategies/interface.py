@@ -1,4 +1,4 @@
-"""What a strategy may look at, and what it asks functions of."""
+"""The interface of a strategy: `StrategyInputs → StrategyResult`, and what strategies share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,51 +15,88 @@ from mabeam.core.coordination.offers import GatheredOffers
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.snapshot import SystemContext
+from mabeam.core.values import Value
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StrategyInputs:
-    """All that deciding rests on. `agents` are in order of name; `asked` are the questions of this decision so far."""
+    """Everything that the value of one variable may depend on."""
 
     variable: OrchestrationVariable
-    agents: tuple[Agent, ...]
+    agents: tuple[Agent, ...]  # the selected agents, by name
     now: datetime
-    reports: Mapping[str, Report] = field(default_factory=dict)
-    gathered: GatheredOffers = field(default_factory=GatheredOffers)
+    reports: Mapping[str, Report] = field(default_factory=dict)  # agent name → its best report
+    gathered: GatheredOffers = field(default_factory=GatheredOffers)  # empty without `spec.negotiation`
     context: SystemContext = field(default_factory=SystemContext)
-    function_results: Mapping[str, FunctionResult] = field(default_factory=dict)
-    open_calls: tuple[FunctionCall, ...] = ()
-    results_used_at: datetime | None = None
+    function_results: Mapping[str, FunctionResult] = field(default_factory=dict)  # call id → its result
+    open_calls: tuple[FunctionCall, ...] = ()  # requested for the decision under way; their results are not used yet
+    results_used_at: datetime | None = (
+        None  # when a decision last had all its results; None: not since the operator started
+    )
 
     @property
     def before(self) -> OrchestrationVariableStatus:
+        """The stored status."""
         return self.variable.status
 
     def metric(self, agent: str, metric: str = PRIMARY_METRIC) -> float | None:
-        """What the agent last reported of a metric; None when it reports none. `performance` is the primary one.
-
-        Bounded as a status can carry it: a report may hold any finite number.
-        """
+        """The agent's last reported value of the metric, bounded as a status can store it; None without a report of it."""
         report = self.reports.get(agent)
         if report is None:
             return None
         named = report.performance.get(metric)
-        found = report.performance.get("") if named is None and metric == PRIMARY_METRIC else named
-        return None if found is None else min(max(found, -MAGNITUDE), MAGNITUDE)  # as far as a status can tell it
+        value = report.performance.get("") if named is None and metric == PRIMARY_METRIC else named
+        return None if value is None else min(max(value, -MAGNITUDE), MAGNITUDE)
 
 
-_UP: Final = frozenset({None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING})
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FollowUp:
+    """What has to happen before, or may change, the next result of a strategy."""
+
+    function_calls: tuple[FunctionCall, ...] = ()  # with any, nothing is decided until each has a result
+    used_call: str | None = None  # id of the call whose result this is
+    after_seconds: float | None = None  # time alone may change the result after so long; None: it cannot
+    memory: JsonDict | None = None  # stored as `status.watching` for the next pass, whatever the result
+
+
+@dataclass(frozen=True)
+class StrategyResult:
+    """The value that a strategy decided on, or why it decided on none."""
+
+    rule: str  # the rule that gave the value; without a value, the Reason
+    message: str
+    value: Value | None = None
+    winner: str | None = None  # agent that won the auction
+    payment: float | None = None  # what the winner pays
+    error: Reason | None = None  # set when the configuration or a function is at fault
+    offers: tuple[Offer, ...] = ()
+    dropped: tuple[str, ...] = ()  # offers that do not count, one sentence each
+    candidates: tuple[Candidate, ...] = ()  # everything that was weighed, best first
+    follow_up: FollowUp = FollowUp()
+
+
+def failure(reason: Reason, message: str, *, used_call: str | None = None) -> StrategyResult:
+    """The result of a strategy that cannot decide: the value in force stays."""
+    return StrategyResult(reason, message, error=reason, follow_up=FollowUp(used_call=used_call))
+
+
+# --- agents -----------------------------------------------------------------------------------------------------------------
+
+_MEMBER_STATES: Final = frozenset(
+    {None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING}
+)
+NO_MEMBER: Final = "no agent takes part: all are stopped, parked or at an end"
 
 
 def is_member(agent: Agent) -> bool:
-    """Whether the agent takes part: it is to run, and neither parked nor at an end. One that is restarted takes part on."""
+    """Whether the agent takes part: it is desired to run, not parked, not at an end. A restart does not end membership."""
     status = agent.status
     wanted = agent.wanted_state is DesiredState.RUNNING and agent.wanted_replicas > 0
-    return wanted and status.parked_at is None and status.state in _UP
+    return wanted and status.parked_at is None and status.state in _MEMBER_STATES
 
 
 def is_ready(agent: Agent) -> bool:
-    """Whether it runs and is ready; one of which nothing was seen yet is taken at its word."""
+    """Whether the agent runs and is ready; True also for a new agent without any status."""
     status = agent.status
     if status.state is None:
         return True
@@ -68,13 +105,14 @@ def is_ready(agent: Agent) -> bool:
     )
 
 
+# --- functions --------------------------------------------------------------------------------------------------------------
+
+
 def agent_input(inputs: StrategyInputs, agent: Agent) -> JsonDict:
-    """The agent as functions are given it; what it does not report is not there."""
+    """The agent as functions receive it; keys of what it does not report are absent."""
     name, report = agent.metadata.name, inputs.reports.get(agent.metadata.name, Report())
     offer = next((o for o in inputs.gathered.offers if o.agent == name), None)
-    metrics = {metric: value for metric, value in report.performance.items() if metric}
-    primary = inputs.metric(name)
-    known = {
+    always = {
         "name": name,
         "role": agent.status.role or agent.spec.role_name,
         "labels": dict(agent.metadata.labels),
@@ -82,19 +120,19 @@ def agent_input(inputs: StrategyInputs, agent: Agent) -> JsonDict:
         "replicas": agent.wanted_replicas,
         "ready": is_ready(agent),
         "member": is_member(agent),
-        "metrics": metrics,
+        "metrics": {metric: value for metric, value in report.performance.items() if metric},
     }
-    maybe = {
-        "performance": primary,
+    reported = {
+        "performance": inputs.metric(name),
         "preference": offer.value if offer is not None else None,
         "weight": offer.weight if offer is not None else None,
         "bid": offer.bid if offer is not None else None,
     }
-    return known | {key: value for key, value in maybe.items() if value is not None}
+    return always | {key: value for key, value in reported.items() if value is not None}
 
 
 def function_inputs(inputs: StrategyInputs, value: Any) -> JsonDict:
-    """What a function or a rule is given: the value (in force, or proposed), what was before it, the agents, the system."""
+    """The inputs of a function or a constraint; `value` is the JSON value in force, or the proposed one."""
     return {
         "variable": {"name": inputs.variable.metadata.name, "type": str(inputs.variable.spec.type)},
         "value": value,
@@ -105,58 +143,34 @@ def function_inputs(inputs: StrategyInputs, value: Any) -> JsonDict:
     }
 
 
-def result_of_call(inputs: StrategyInputs, ask: FunctionCall) -> tuple[FunctionCall, FunctionResult | None]:
-    """The question to stand by, and its answer if it is known.
+def result_of_call(inputs: StrategyInputs, call: FunctionCall) -> tuple[FunctionCall, FunctionResult | None]:
+    """The call to wait for, and its result, None until it is known.
 
-    Reports tick, so every pass would ask anew and never hear an answer: a question about the same that is under way, or
-    answered and not used yet, is good enough. It is older than this pass by no more than its own answer took.
+    A pending or unused call on the same subject is reused: its inputs change with every report, so that a call which must match
+    exactly would never have a result. The result is older than this pass by no more than the time that the call took.
     """
-    known = inputs.function_results.get(ask.id)
+    known = inputs.function_results.get(call.id)
     if known is not None:
-        return ask, known
+        return call, known
     last = inputs.before.last_decision
     for other in inputs.open_calls:
-        if _subject(other) != _subject(ask):
+        if _subject(other) != _subject(call):
             continue
-        answer = inputs.function_results.get(other.id)
-        if answer is None:
+        result = inputs.function_results.get(other.id)
+        if result is None:
             return other, None
         if last is None or last.inputs_hash != other.id:
-            return other, answer
-    return ask, None
+            return other, result
+    return call, None
 
 
-def _subject(ask: FunctionCall) -> tuple[Any, ...]:
-    """What a question is about: the function, the value, and of a vote which one and whether it is over."""
-    given = ask.inputs.get
-    return ask.language, ask.text, ask.group, given("value"), given("proposal"), given("closed")
+def _subject(call: FunctionCall) -> tuple[Any, ...]:
+    """The function and the value it is called about; for a vote also the proposal and whether voting is closed."""
+    given = call.inputs.get
+    return call.language, call.text, call.group, given("value"), given("proposal"), given("closed")
 
 
-@dataclass(frozen=True)
-class StrategyResult:
-    """What a round came to. Without a `value`, `rule` is the reason why; `error` blames the configuration or the function.
-
-    `winner` and `payment` are an auction's. `candidates` are what was weighed, best first. With `asks` nothing is decided until
-    they are answered; `asked` is the question whose answer this is. `memory` is what the strategy wants to remember of what it
-    saw, though nothing was decided on it yet; `again` says in how many seconds time alone may change the outcome.
-    """
-
-    rule: str
-    message: str
-    value: Any = None
-    winner: str | None = None
-    payment: float | None = None
-    error: Reason | None = None
-    offers: tuple[Offer, ...] = ()
-    dropped: tuple[str, ...] = ()
-    candidates: tuple[Candidate, ...] = ()
-    function_calls: tuple[FunctionCall, ...] = ()
-    memory: JsonDict | None = None
-    again: float | None = None
-    asked: str | None = None
-
-
-def failed_call(answer: FunctionResult, what: str, ask: FunctionCall) -> StrategyResult:
-    """The outcome of a function that gave no answer: the last good value stays."""
-    reason = Reason.TIMEOUT if answer.timed_out else Reason.FUNCTION_FAILED
-    return StrategyResult(reason, f"{what}: {answer.error}", error=reason, asked=ask.id)
+def failed_call(result: FunctionResult, function: str, call: FunctionCall) -> StrategyResult:
+    """The result of a strategy whose function failed; `function` names it in the message."""
+    reason = Reason.TIMEOUT if result.timed_out else Reason.FUNCTION_FAILED
+    return failure(reason, f"{function}: {result.error}", used_call=call.id)

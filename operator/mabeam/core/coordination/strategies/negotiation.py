@@ -1,7 +1,8 @@
-"""Offers → one value. Pure arithmetic: the same offers in any order give the same outcome.
+"""Negotiation: one value from the agents' offers, by weighted consensus or by an auction.
 
-Offers are sorted by agent and summed in decimals of 60 digits. An offer is bounded by the domain before it counts, so
-the worst a hostile agent can do is what an honest one with its weight could do at the edge of the domain.
+The result does not depend on the order of the offers: they are sorted by agent and summed in decimals of 60 digits. An offer is
+bounded by the domain before it counts, so a hostile agent can do no more than an honest one of the same weight at the edge of
+the domain.
 """
 
 import json
@@ -15,44 +16,43 @@ from mabeam.api.variable import Aggregation, Domain, DomainType, Negotiation, Pa
 from mabeam.api.variable_status import NegotiationStrategy, Offer
 from mabeam.core.algorithms.domain import CONTEXT, empty_reason, fit, format_value, is_numeric, to_decimal
 from mabeam.core.coordination.offers import GatheredOffers
-from mabeam.core.coordination.strategies.interface import StrategyResult
+from mabeam.core.coordination.strategies.interface import StrategyResult, failure
+from mabeam.core.values import ParameterValue
 
-# The share of the weight that TrimmedMean drops at either end.
+# The share of the weight that TrimmedMean drops at each end.
 TRIMMED_SHARE: Final = Decimal("0.1")
-# With fewer offers there is no middle to keep.
+# With fewer offers TrimmedMean is the Mean: nothing would be left between the ends.
 TRIMMED_LEAST: Final = 3
 
 
 def negotiate(negotiation: Negotiation, domain: Domain, gathered: GatheredOffers) -> StrategyResult:
-    """The outcome of one round over the gathered offers."""
-    impossible = empty_reason(domain)
-    if impossible is not None:
-        outcome = StrategyResult(Reason.INVALID_CONFIGURATION, impossible, error=Reason.INVALID_CONFIGURATION)
+    """The `ParameterValue` that the gathered offers lead to, with the offers themselves; without one, the reason."""
+    empty = empty_reason(domain)
+    if empty is not None:
+        result = failure(Reason.INVALID_CONFIGURATION, empty)
     elif not gathered.offers:
         bids = negotiation.strategy is NegotiationStrategy.AUCTION
-        outcome = StrategyResult(Reason.NO_OFFERS, "no agent has made a bid" if bids else "no agent has an offer")
+        result = StrategyResult(Reason.NO_OFFERS, "no agent has made a bid" if bids else "no agent has an offer")
     else:
         with localcontext(CONTEXT):
-            outcome = STRATEGIES[negotiation.strategy](negotiation, domain, gathered.offers)
-    return replace(outcome, offers=gathered.offers, dropped=gathered.dropped)
+            result = STRATEGIES[negotiation.strategy](negotiation, domain, gathered.offers)
+    return replace(result, offers=gathered.offers, dropped=gathered.dropped)
 
 
 # --- weighted consensus -----------------------------------------------------------------------------------------------
 
 _Weighted = tuple[tuple[Decimal, Decimal], ...]
-"""Value and weight of each offer that has weight, in order of value."""
+"""(value, weight) of each offer whose weight is above 0, sorted by value."""
 
 
 def _consensus(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> StrategyResult:
     total = sum((_decimal(offer.weight) for offer in offers), Decimal(0))
     if total == 0:
         text = "the offers' total weight is 0; give at least one agent a weight above 0"
-        return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
-    decide = AGGREGATORS[domain.type]
-    rule, value = decide(negotiation, domain, offers)
-    return StrategyResult(
-        rule, f"{format_value(value)} from {_count(offers, 'offer')}, total weight {format_value(total)}", value
-    )
+        return failure(Reason.INVALID_CONFIGURATION, text)
+    rule, value = AGGREGATORS[domain.type](negotiation, domain, offers)
+    message = f"{format_value(value)} from {_count(offers, 'offer')}, total weight {format_value(total)}"
+    return StrategyResult(rule, message, ParameterValue(value))
 
 
 def _aggregate(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
@@ -62,7 +62,7 @@ def _aggregate(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ..
 
 
 def _mean(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
-    """The minimiser of the weighted squared distances; between the least and the greatest offer, like all three."""
+    """The weighted mean, which minimises the weighted squared distances; like all three within the range of the offers."""
     total = sum((weight for _, weight in weighted), Decimal(0))
     return "WeightedMean", sum((value * weight for value, weight in weighted), Decimal(0)) / total
 
@@ -70,7 +70,8 @@ def _mean(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
 def _median(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
     """The lower weighted median: the least offer with at least half of the weight at or below it.
 
-    Always somebody's offer, and out of reach of any group with less than half of the weight (breakdown point 1/2).
+    It is always one of the offers, and agents with less than half of the weight cannot move it beyond the others' offers
+    (breakdown point 1/2).
     """
     half = sum((weight for _, weight in weighted), Decimal(0)) / 2
     reached = Decimal(0)
@@ -82,10 +83,10 @@ def _median(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
 
 
 def _trimmed_mean(weighted: _Weighted, count: int) -> tuple[str, Decimal]:
-    """The mean of what remains when a tenth of the weight is dropped at either end; the Mean of fewer than 3 offers.
+    """The mean without a tenth of the weight at each end; of fewer than 3 offers, the Mean.
 
-    An offer that straddles the cut keeps the part of its weight inside (Stigler 1973): with unit weights and a count
-    that 10 divides this is the textbook's trimmed mean, and it never jumps when a weight grows.
+    An offer across the cut keeps the part of its weight that is inside (Stigler 1973). With unit weights and a count that is a
+    multiple of 10 this is the textbook's trimmed mean; it is continuous in every weight.
     """
     if count < TRIMMED_LEAST:
         return _mean(weighted, count)
@@ -109,20 +110,20 @@ AGGREGATIONS: Final[Mapping[Aggregation, Callable[[_Weighted, int], tuple[str, D
 
 
 def _plurality(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
-    """The choice with the most weight behind it; of equals the first in the domain's order (`max` keeps the first)."""
-    behind = {choice: Decimal(0) for choice in domain.choices or ()}
+    """The choice with the greatest total weight; of equals the first in the domain's order (`max` keeps the first)."""
+    weights = {choice: Decimal(0) for choice in domain.choices or ()}
     for offer in offers:
-        behind[offer.value] += _decimal(offer.weight)
-    return "WeightedPlurality", max(behind, key=lambda choice: behind[choice])
+        weights[offer.value] += _decimal(offer.weight)
+    return "WeightedPlurality", max(weights, key=lambda choice: weights[choice])
 
 
 def _plurality_of_objects(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]) -> tuple[str, Any]:
-    """The object with the most weight behind it, whole: settings that belong together are not mixed. Ties by their text."""
-    behind: dict[str, Decimal] = {}
+    """The object with the greatest total weight, taken as a whole: entries of two objects are not mixed. Ties by JSON text."""
+    weights: dict[str, Decimal] = {}
     for offer in offers:
         text = json.dumps(offer.value, sort_keys=True)
-        behind[text] = behind.get(text, Decimal(0)) + _decimal(offer.weight)
-    return "WeightedPlurality", json.loads(min(behind, key=lambda text: (-behind[text], text)))
+        weights[text] = weights.get(text, Decimal(0)) + _decimal(offer.weight)
+    return "WeightedPlurality", json.loads(min(weights, key=lambda text: (-weights[text], text)))
 
 
 AGGREGATORS: Final[Mapping[DomainType, Callable[[Negotiation, Domain, tuple[Offer, ...]], tuple[str, Any]]]] = {
@@ -148,8 +149,8 @@ def _auction(negotiation: Negotiation, domain: Domain, offers: tuple[Offer, ...]
     pays = PAYMENTS[payment](_decimal(winner.bid), second, reserve)
     value = fit(domain, _decimal(winner.value)) if is_numeric(domain) else winner.value
     among = _count(qualified, "qualifying bid")
-    told = f"{format_value(value)} won by {winner.agent}, who pays {format_value(pays)}, among {among}"
-    return StrategyResult(payment, told, value, winner.agent, float(pays))
+    message = f"{format_value(value)} won by {winner.agent}, who pays {format_value(pays)}, among {among}"
+    return StrategyResult(payment, message, ParameterValue(value), winner=winner.agent, payment=float(pays))
 
 
 def _first_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
@@ -157,7 +158,10 @@ def _first_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
 
 
 def _second_price(own: Decimal, second: Decimal, reserve: Decimal) -> Decimal:
-    """Vickrey 1961: what the winner pays does not depend on its own bid, so bidding the true worth is dominant."""
+    """The second highest bid, at least the reserve: no bid sets its own payment, so bidding the true worth is dominant.
+
+    Source: Vickrey 1961.
+    """
     return max(second, reserve)
 
 

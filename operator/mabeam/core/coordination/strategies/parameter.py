@@ -1,4 +1,4 @@
-"""Parameter, AdaptationRate, Custom: values that are said or found. Function, else rate, else negotiation, else `spec.value`."""
+"""The strategy of Parameter: the value from the variable's function, else by negotiation, else `spec.value`."""
 
 import json
 from collections.abc import Callable
@@ -8,50 +8,60 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import Function
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.coordination.strategies.interface import (
+    FollowUp,
     StrategyInputs,
     StrategyResult,
     failed_call,
+    failure,
     function_inputs,
     result_of_call,
 )
 from mabeam.core.coordination.strategies.negotiation import negotiate
 from mabeam.core.functions import function_call
+from mabeam.core.values import ParameterValue, Value
 
 SPEC_VALUE: Final = "SpecValue"
 FUNCTION: Final = "Function"
-# How much of a function's answer a status can carry.
+# The largest function result that a status can carry, in bytes of JSON.
 MAX_VALUE_BYTES: Final = 256 * 1024
+
+ResultParser = Callable[[Any], Value | str]
+"""A function's JSON result → the value, or what is wrong with it, as a phrase that follows "the function"."""
 
 
 def parameter(inputs: StrategyInputs) -> StrategyResult:
-    """The value of a Parameter."""
+    """A `ParameterValue` of the domain."""
     spec = inputs.variable.spec
     if spec.function is not None:
-        return called(inputs, spec.function, lambda answer: _of_domain(inputs, answer))
+        return call_function(inputs, spec.function, lambda result: in_domain(inputs, result))
     if spec.negotiation is not None:
         return negotiate(spec.negotiation, spec.domain, inputs.gathered)
     value = domains.fit_or_none(spec.domain, spec.value)
-    return StrategyResult(SPEC_VALUE, f"{domains.format_value(value)} from spec.value", value)
+    return StrategyResult(
+        SPEC_VALUE,
+        f"{domains.format_value(value)} from spec.value",
+        None if value is None else ParameterValue(value),
+    )
 
 
-def called(inputs: StrategyInputs, function: Function, read: Callable[[Any], tuple[Any, str | None]]) -> StrategyResult:
-    """What the variable's function gives, once `read` finds it sound: the value, or what is wrong with it."""
-    ask, answer = result_of_call(inputs, function_call(function, function_inputs(inputs, inputs.before.value)))
-    if answer is None:
-        return StrategyResult(FUNCTION, "the function is being asked", function_calls=(ask,))
-    if answer.error is not None:
-        return failed_call(answer, "the function", ask)
-    value, wrong = read(answer.value)
-    if wrong is None and len(json.dumps(value)) > MAX_VALUE_BYTES:
-        wrong = f"gave more than {MAX_VALUE_BYTES // 1024} KiB"
-    if wrong is not None:
-        return StrategyResult(
-            Reason.FUNCTION_FAILED, f"the function {wrong}", error=Reason.FUNCTION_FAILED, asked=ask.id
-        )
-    return StrategyResult(FUNCTION, f"{domains.format_value(value)} from the function", value, asked=ask.id)
+def call_function(inputs: StrategyInputs, function: Function, parse: ResultParser) -> StrategyResult:
+    """The value that `parse` makes of the function's result; a request for the call until that is known."""
+    call, result = result_of_call(inputs, function_call(function, function_inputs(inputs, inputs.before.value)))
+    if result is None:
+        return StrategyResult(FUNCTION, "the function is being asked", follow_up=FollowUp(function_calls=(call,)))
+    if result.error is not None:
+        return failed_call(result, "the function", call)
+    value = parse(result.value)
+    if not isinstance(value, str) and len(json.dumps(value.to_json())) > MAX_VALUE_BYTES:
+        value = f"gave more than {MAX_VALUE_BYTES // 1024} KiB"
+    if isinstance(value, str):
+        return failure(Reason.FUNCTION_FAILED, f"the function {value}", used_call=call.id)
+    message = f"{domains.format_value(value.to_json())} from the function"
+    return StrategyResult(FUNCTION, message, value, follow_up=FollowUp(used_call=call.id))
 
 
-def _of_domain(inputs: StrategyInputs, answer: Any) -> tuple[Any, str | None]:
-    value = domains.fit_or_none(inputs.variable.spec.domain, answer)
-    shown = json.dumps(answer)[:80]
-    return value, None if value is not None else f"gave {shown}, which is no value of the domain"
+def in_domain(inputs: StrategyInputs, result: Any) -> ParameterValue | str:
+    """The result fitted to the domain, or what is wrong with it."""
+    value = domains.fit_or_none(inputs.variable.spec.domain, result)
+    shown = json.dumps(result)[:80]
+    return f"gave {shown}, which is no value of the domain" if value is None else ParameterValue(value)

@@ -1,6 +1,9 @@
-"""AgentSelection: filter by requirements, rank, take `maxConcurrent`; with inertia, so that noise flaps nobody."""
+"""The strategy of AgentSelection: filter by requirements, rank, take `maxConcurrent`.
 
-from collections.abc import Callable
+Hysteresis keeps noise in the metrics from replacing one agent by another.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -12,83 +15,88 @@ from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import TaskRequirements
 from mabeam.api.variable_status import Candidate
 from mabeam.core.algorithms import quantity
-from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult, is_member, is_ready
-from mabeam.core.coordination.strategies.parameter import called
+from mabeam.core.coordination.strategies.interface import (
+    FollowUp,
+    StrategyInputs,
+    StrategyResult,
+    is_member,
+    is_ready,
+)
+from mabeam.core.coordination.strategies.parameter import call_function
 from mabeam.core.pods.resources import declared_resources
+from mabeam.core.values import SelectionValue, parse_selection
 
 RANKED: Final = "Ranked"
 
 
 @dataclass(frozen=True, slots=True)
 class _Contender:
-    """One agent in the running: its score (None ranks last), whether it is active now, and why it does not qualify."""
+    """One agent that could be selected."""
 
     name: str
-    score: float | None
-    active: bool
-    lacks: str | None
+    score: float | None  # its primary metric; None ranks last
+    active: bool  # whether the value in force selects it
+    lacks: str | None  # the first requirement it does not meet, as a phrase; None: it qualifies
 
     @property
     def rank(self) -> tuple[bool, float, str]:
+        """The sort key: highest score first, then by name."""
         return self.score is None, -(self.score or 0.0), self.name
 
 
 def select(inputs: StrategyInputs) -> StrategyResult:
-    """`{active: [names]}`. Ties go by name; an active agent keeps its place unless a challenger is better by the hysteresis."""
+    """A `SelectionValue`. Ties go by name; an active agent keeps its place unless a challenger is better by the hysteresis."""
     if inputs.variable.spec.function is not None:
-        return called(inputs, inputs.variable.spec.function, lambda answer: _named(inputs, answer))
+        return call_function(inputs, inputs.variable.spec.function, lambda result: _parse_result(inputs, result))
     requirements = inputs.variable.spec.task_requirements or TaskRequirements()
-    active = set(active_in(inputs.before.value))
+    active = set(parse_selection(inputs.before.value).active)
     contenders = [_contender(inputs, requirements, agent, agent.metadata.name in active) for agent in inputs.agents]
-    able = sorted((c for c in contenders if c.lacks is None), key=lambda c: c.rank)
+    qualified = sorted((c for c in contenders if c.lacks is None), key=lambda c: c.rank)
     constraints = inputs.variable.spec.constraints
-    seats = (constraints.max_concurrent if constraints else None) or len(contenders)
-    chosen = _seated(able, seats, requirements.hysteresis)
-    candidates = tuple(_told(c, chosen, seats) for c in sorted(contenders, key=lambda c: (c.lacks is not None, c.rank)))
-    if not able:
+    places = (constraints.max_concurrent if constraints else None) or len(contenders)
+    chosen = _chosen(qualified, places, requirements.hysteresis)
+    ranked = sorted(contenders, key=lambda c: (c.lacks is not None, c.rank))
+    # While nobody qualifies the value in force stays, and with it the agents that are active.
+    memory = FollowUp(memory=_last_scores(inputs, contenders, chosen if qualified else active))
+    candidates = tuple(_candidate(c, chosen, places) for c in ranked)
+    if not qualified:
         why = "; ".join(f"{c.name} {c.lacks}" for c in contenders[:3])
         more = f" and {len(contenders) - 3} more" if len(contenders) > 3 else ""
         text = f"no agent qualifies: {why}{more}"
-        return StrategyResult(
-            Reason.AGENT_UNAVAILABLE, text, candidates=candidates, memory=_remembered(inputs, contenders, active)
-        )
-    told = f"{len(chosen)} of {len(contenders)} active: {', '.join(sorted(chosen)[:5])}{'…' if len(chosen) > 5 else ''}"
-    memory = _remembered(inputs, contenders, chosen)
-    return StrategyResult(RANKED, told, {"active": sorted(chosen)}, candidates=candidates, memory=memory)
+        return StrategyResult(Reason.AGENT_UNAVAILABLE, text, candidates=candidates, follow_up=memory)
+    names = tuple(sorted(chosen))
+    text = f"{len(names)} of {len(contenders)} active: {', '.join(names[:5])}{'…' if len(names) > 5 else ''}"
+    return StrategyResult(RANKED, text, SelectionValue(names), candidates=candidates, follow_up=memory)
 
 
-def _remembered(inputs: StrategyInputs, contenders: list[_Contender], chosen: set[str]) -> JsonDict:
-    """The last scores of those that are stopped: who rests reports nothing, and must be judged all the same."""
+def _contender(inputs: StrategyInputs, requirements: TaskRequirements, agent: Agent, active: bool) -> _Contender:
+    lacks = next((lack for check in REQUIREMENTS if (lack := check(inputs, requirements, agent, active))), None)
+    return _Contender(agent.metadata.name, _score(inputs, agent), active, lacks)
+
+
+def _score(inputs: StrategyInputs, agent: Agent) -> float | None:
+    """The agent's primary metric; of an agent that this variable stopped, the last one before it stopped."""
+    name = agent.metadata.name
+    known = (inputs.before.watching or {}).get(name)
+    stopped = _is_stopped_by(inputs.variable.metadata.name, agent)
+    if stopped and isinstance(known, int | float) and not isinstance(known, bool):
+        return min(max(float(known), -MAGNITUDE), MAGNITUDE)
+    return inputs.metric(name)
+
+
+def _last_scores(inputs: StrategyInputs, contenders: Iterable[_Contender], chosen: set[str]) -> JsonDict:
+    """Agent name → score of each agent that will be stopped: it reports nothing then, and must be ranked all the same."""
     requirements = inputs.variable.spec.task_requirements
     if requirements is None or requirements.inactive_policy != "Stop":
         return {}
     return {c.name: c.score for c in contenders if c.name not in chosen and c.score is not None}
 
 
-def _score(inputs: StrategyInputs, agent: Agent) -> float | None:
-    """What the agent performs at; of one that rests for this variable, what it did when it last ran."""
-    name = agent.metadata.name
-    known = (inputs.before.watching or {}).get(name)
-    if (
-        _rests_for(inputs.variable.metadata.name, agent)
-        and isinstance(known, int | float)
-        and not isinstance(known, bool)
-    ):
-        return min(max(float(known), -MAGNITUDE), MAGNITUDE)
-    return inputs.metric(name)
-
-
-def active_in(value: Any) -> tuple[str, ...]:
-    """The names a selection's value holds."""
-    found = value.get("active") if isinstance(value, dict) else None
-    return tuple(str(name) for name in found) if isinstance(found, list) else ()
-
-
-def _seated(able: list[_Contender], seats: int, hysteresis: float) -> set[str]:
-    """Who is active: those who are, best first, then the best of the others; then each challenger against the weakest."""
-    seated = [c for c in able if c.active][:seats]
-    waiting = [c for c in able if c not in seated]
-    free = seats - len(seated)
+def _chosen(qualified: Sequence[_Contender], places: int, hysteresis: float) -> set[str]:
+    """Names of at most `places` agents: the active ones, then the best others, then challengers that beat the weakest."""
+    seated = [c for c in qualified if c.active][:places]
+    waiting = [c for c in qualified if c not in seated]
+    free = places - len(seated)
     seated, waiting = sorted([*seated, *waiting[:free]], key=lambda c: c.rank), waiting[free:]
     for challenger in waiting:
         weakest = seated[-1] if seated else None
@@ -107,20 +115,13 @@ def _beats(challenger: _Contender, holder: _Contender, hysteresis: float) -> boo
     return challenger.score > holder.score + margin
 
 
-def _contender(inputs: StrategyInputs, requirements: TaskRequirements, agent: Agent, active: bool) -> _Contender:
-    name = agent.metadata.name
-    score = _score(inputs, agent)
-    lacks = next((found for lack in REQUIREMENTS if (found := lack(inputs, requirements, agent, active))), None)
-    return _Contender(name, score, active, lacks)
-
-
-def _told(contender: _Contender, chosen: set[str], seats: int) -> Candidate:
+def _candidate(contender: _Contender, chosen: set[str], places: int) -> Candidate:
     taken = contender.name in chosen
-    why = contender.lacks or ("" if taken else f"{seats} places, and better or earlier ones have them")
+    why = contender.lacks or ("" if taken else f"{places} places, and better or earlier ones have them")
     return Candidate(name=contender.name, score=contender.score, chosen=taken, reason=why[:256])
 
 
-# --- requirements: each says what an agent lacks, or None ---------------------------------------------------------------------
+# --- requirements: each returns what the agent lacks, as a phrase that follows its name, or None ------------------------------
 
 
 def _role(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
@@ -140,19 +141,19 @@ def _labels(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, acti
 
 
 def _readiness(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
-    """Ready; or stopped by this very variable, for then only being selected makes it run again.
+    """None for a ready agent, and for one that this variable stopped: only being selected starts that one again.
 
-    One that is active and is started anew keeps its place: a restart is no reason to tell everybody something else.
+    An active agent that is restarted keeps its place: a restart alone must not change the other agents' directives.
     """
-    if is_ready(agent) or (active and is_member(agent)) or _rests_for(inputs.variable.metadata.name, agent):
+    if is_ready(agent) or (active and is_member(agent)) or _is_stopped_by(inputs.variable.metadata.name, agent):
         return None
     if agent.status.parked_at is not None:
         return "is parked"
     return f"is not ready ({agent.status.state})"
 
 
-def _rests_for(variable: str, agent: Agent) -> bool:
-    """Whether it is this variable alone that keeps the agent from running."""
+def _is_stopped_by(variable: str, agent: Agent) -> bool:
+    """Whether a Stop directive of this variable is the only thing that keeps the agent from running."""
     held, status = agent.status.directives, agent.status
     if held is None or status.parked_at is not None or agent.spec.desired_state is DesiredState.STOPPED:
         return False
@@ -166,44 +167,46 @@ def _performance(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent,
     least = wanted.min_performance
     if least is None:
         return None
-    found = _score(inputs, agent)
-    if found is None and _rests_for(inputs.variable.metadata.name, agent):
-        return None  # it was never heard: it has to run to show what it can do
-    if found is None:
+    score = _score(inputs, agent)
+    if score is None and _is_stopped_by(inputs.variable.metadata.name, agent):
+        return None  # it never reported: it has to run before its performance can be known
+    if score is None:
         return "reports no performance"
     slack = wanted.hysteresis * abs(least) if active else 0.0
-    return None if found >= least - slack else f"performs at {found:g}, below {least:g}"
+    return None if score >= least - slack else f"performs at {score:g}, below {least:g}"
 
 
 def _resources(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent, active: bool) -> str | None:
-    """The variable's own `resources`: what the agent may use has to suffice; where it is not bounded, what nodes have free."""
-    asked = inputs.variable.spec.resources
+    """`spec.resources.requests` against the agent's limits, else its requests, else what the nodes have free."""
+    required = inputs.variable.spec.resources
     own = declared_resources(agent.spec)
-    for resource, amount in sorted(((asked.requests or {}) if asked else {}).items()):
-        least = quantity.parse(amount)
-        has = own.limits.get(resource) or own.requests.get(resource) or inputs.context.free.get(resource)
-        if has is not None and quantity.parse(has) < least:
-            return f"has {has} {resource}, not {amount}"
-        if has is None and resource not in ("cpu", "memory"):
+    for resource, amount in sorted(((required.requests or {}) if required else {}).items()):
+        available = own.limits.get(resource) or own.requests.get(resource) or inputs.context.free.get(resource)
+        if available is not None and quantity.parse(available) < quantity.parse(amount):
+            return f"has {available} {resource}, not {amount}"
+        if available is None and resource not in ("cpu", "memory"):
             return f"has no {resource}"
     return None
 
 
-Lack = Callable[[StrategyInputs, TaskRequirements, Agent, bool], str | None]
-REQUIREMENTS: Final[tuple[Lack, ...]] = (_role, _capabilities, _labels, _readiness, _performance, _resources)
+Requirement = Callable[[StrategyInputs, TaskRequirements, Agent, bool], str | None]
+REQUIREMENTS: Final[tuple[Requirement, ...]] = (_role, _capabilities, _labels, _readiness, _performance, _resources)
 
 
-def _named(inputs: StrategyInputs, answer: Any) -> tuple[JsonDict | None, str | None]:
-    """The names a function gave, as a list or as `{active: [...]}`."""
-    names = answer.get("active") if isinstance(answer, dict) else answer
+# --- the result of a function -------------------------------------------------------------------------------------------------
+
+
+def _parse_result(inputs: StrategyInputs, result: Any) -> SelectionValue | str:
+    """The agents in `[name]` or `{active: [name]}`, or what is wrong with the result."""
+    names = result.get("active") if isinstance(result, dict) else result
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return None, "must give a list of agents' names"
+        return "must give a list of agents' names"
     known = {agent.metadata.name for agent in inputs.agents}
-    strangers = sorted(set(names) - known)
-    if strangers:
-        return None, f"named {', '.join(strangers[:3])}, which are none of its agents"
+    unknown = sorted(set(names) - known)
+    if unknown:
+        return f"named {', '.join(unknown[:3])}, which are none of its agents"
     constraints = inputs.variable.spec.constraints
     most = constraints.max_concurrent if constraints else None
     if most is not None and len(set(names)) > most:
-        return None, f"named {len(set(names))} agents; `constraints.maxConcurrent` is {most}"
-    return {"active": sorted(set(names))}, None
+        return f"named {len(set(names))} agents; `constraints.maxConcurrent` is {most}"
+    return SelectionValue(tuple(sorted(set(names))))

@@ -1,21 +1,26 @@
-"""The table: which strategy decides on a variable of which type."""
+"""The table of strategies: one function for each `spec.type`."""
 
 from collections.abc import Callable, Mapping
 from typing import Final
 
 from mabeam.api.variable import OrchestrationType
-from mabeam.core.coordination.strategies import allocation, custom, election, rate, selection, threshold
-from mabeam.core.coordination.strategies import parameter as valued
-from mabeam.core.coordination.strategies import topology as wiring
+from mabeam.core.coordination.strategies.allocation import allocate
+from mabeam.core.coordination.strategies.custom import custom
+from mabeam.core.coordination.strategies.election import elect
 from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
+from mabeam.core.coordination.strategies.parameter import parameter
+from mabeam.core.coordination.strategies.rate import rate
+from mabeam.core.coordination.strategies.selection import select
+from mabeam.core.coordination.strategies.threshold import check_thresholds
+from mabeam.core.coordination.strategies.topology import topology
 
 STRATEGIES: Final[Mapping[OrchestrationType, Callable[[StrategyInputs], StrategyResult]]] = {
-    OrchestrationType.AGENT_SELECTION: selection.select,
-    OrchestrationType.RESOURCE_ALLOCATION: allocation.allocate,
-    OrchestrationType.COMMUNICATION_TOPOLOGY: wiring.topology,
-    OrchestrationType.ADAPTATION_RATE: rate.rate,
-    OrchestrationType.PERFORMANCE_THRESHOLD: threshold.watch,
-    OrchestrationType.COORDINATION_PATTERN: election.pattern,
-    OrchestrationType.PARAMETER: valued.parameter,
-    OrchestrationType.CUSTOM: custom.custom,
+    OrchestrationType.AGENT_SELECTION: select,
+    OrchestrationType.RESOURCE_ALLOCATION: allocate,
+    OrchestrationType.COMMUNICATION_TOPOLOGY: topology,
+    OrchestrationType.ADAPTATION_RATE: rate,
+    OrchestrationType.PERFORMANCE_THRESHOLD: check_thresholds,
+    OrchestrationType.COORDINATION_PATTERN: elect,
+    OrchestrationType.PARAMETER: parameter,
+    OrchestrationType.CUSTOM: custom,
 }

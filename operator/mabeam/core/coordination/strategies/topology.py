@@ -1,89 +1,98 @@
-"""CommunicationTopology and CoordinationPattern: who talks to whom, and who coordinates."""
+"""The strategy of CommunicationTopology: which agents communicate with which."""
 
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
 from mabeam.api.agent import Agent, AgentRole
-from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import CoordinationPattern, Topology
 from mabeam.core.algorithms.peer_graph import LARGEST_MESH, build_peer_graph
 from mabeam.core.coordination.strategies.interface import (
+    NO_MEMBER,
+    FollowUp,
     StrategyInputs,
     StrategyResult,
     agent_input,
     failed_call,
+    failure,
     is_member,
 )
 from mabeam.core.functions import FunctionCall, Language
+from mabeam.core.values import TopologyValue, parse_topology
 
 RULE: Final = "Wired"
-# A predicate is asked of every ordered pair, and what it finds is kept in the status.
+# A predicate is evaluated for every ordered pair of agents, and the pairs it holds for are stored in the status.
 LARGEST_PREDICATE: Final = 300
 MOST_EDGES: Final = 5000
 PREDICATE_SECONDS: Final = 10.0
 
+_Edges = tuple[tuple[str, str], ...]
+
 
 def topology(inputs: StrategyInputs) -> StrategyResult:
-    """`{pattern, members}`, with `hub` for a Star or a Broadcast and `edges` for Custom."""
+    """A `TopologyValue` of the agents that take part; its edges are the spec's own, or the pairs a predicate holds for."""
     members = tuple(agent for agent in inputs.agents if is_member(agent))
     if not members:
-        return StrategyResult(Reason.AGENT_UNAVAILABLE, "no agent takes part: all are stopped, parked or at an end")
+        return StrategyResult(Reason.AGENT_UNAVAILABLE, NO_MEMBER)
     shape = inputs.variable.spec.topology or Topology()
-    names = [agent.metadata.name for agent in members]
+    names = tuple(agent.metadata.name for agent in members)
     if shape.pattern is CoordinationPattern.MESH and len(names) > LARGEST_MESH:
         text = f"a Mesh of {len(names)} agents would tell {len(names) * (len(names) - 1)} peers; at most {LARGEST_MESH} agents"
-        return _invalid(f"{text}. Use Ring, Star or Custom, or select fewer")
-    value: JsonDict = {"pattern": str(shape.pattern), "members": names}
-    told = f"{shape.pattern} of {len(names)}"
-    if shape.pattern in (CoordinationPattern.STAR, CoordinationPattern.BROADCAST):
-        value["hub"] = _hub(inputs.before.value, members)
+        return failure(Reason.INVALID_CONFIGURATION, f"{text}. Use Ring, Star or Custom, or select fewer")
+    message = f"{shape.pattern} of {len(names)}"
     if shape.pattern is CoordinationPattern.CUSTOM:
-        edges: Any = [[edge.from_, edge.to] for edge in shape.edges]
-        if shape.cel is not None:
-            found = _predicate(inputs, shape.cel, members)
-            if isinstance(found, StrategyResult):
-                return found
-            edges = found
-        value["edges"] = edges
-        joined = build_peer_graph(shape.pattern, names, None, [(a, b) for a, b in edges]).joined
-        told += f", {len(edges)} edges"
-        strangers = {name for edge in edges for name in edge} - {agent.metadata.name for agent in inputs.agents}
-        if strangers:
-            told += f"; not among its agents: {', '.join(sorted(strangers)[:5])}"
-        if joined:
-            told += "; joined, so that nobody is cut off: " + ", ".join(f"{a}–{b}" for a, b in joined[:5])
-    return StrategyResult(RULE, told, value)
+        edges = _edges(inputs, shape, members)
+        if isinstance(edges, StrategyResult):
+            return edges
+        message = f"{message}{_edges_message(inputs, names, edges)}"
+        return StrategyResult(RULE, message, TopologyValue(shape.pattern, names, edges=edges))
+    centred = shape.pattern in (CoordinationPattern.STAR, CoordinationPattern.BROADCAST)
+    return StrategyResult(
+        RULE, message, TopologyValue(shape.pattern, names, hub=_hub(inputs, members) if centred else None)
+    )
 
 
-def _hub(before: Any, members: tuple[Agent, ...]) -> str:
-    """The hub in force while it takes part; else the first Coordinator among the members, else the first of them."""
+def _hub(inputs: StrategyInputs, members: Sequence[Agent]) -> str:
+    """The hub in force while it takes part; else the first Coordinator among the members, else the first member."""
     names = [agent.metadata.name for agent in members]
-    held = before.get("hub") if isinstance(before, dict) else None
-    if held in names:
-        return str(held)
+    before = parse_topology(inputs.before.value)
+    if before is not None and before.hub in names:
+        return str(before.hub)
     return next((a.metadata.name for a in members if a.spec.role is AgentRole.COORDINATOR), names[0])
 
 
-def _predicate(inputs: StrategyInputs, cel: str, members: tuple[Agent, ...]) -> StrategyResult | list[list[str]]:
+def _edges(inputs: StrategyInputs, shape: Topology, members: Sequence[Agent]) -> _Edges | StrategyResult:
+    """The edges of a Custom pattern; a result without a value while they are not known, or cannot be."""
+    if shape.cel is None:
+        return tuple((edge.from_, edge.to) for edge in shape.edges)
     if len(members) > LARGEST_PREDICATE:
         text = f"a predicate is asked of every pair, so of at most {LARGEST_PREDICATE} agents, not of {len(members)}"
-        return _invalid(f"{text}; list `edges`, or select fewer")
-    # Metrics tick; who talks to whom follows from what agents are, not from how they do at the moment.
-    agents = [{k: v for k, v in agent_input(inputs, agent).items() if k in _SETTLED} for agent in members]
-    # So the answer to this very question comes, and no other does: one about other agents knows nothing of these.
-    ask = FunctionCall(Language.CEL_EDGES, cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
-    answer = inputs.function_results.get(ask.id)
-    if answer is None:
-        return StrategyResult(RULE, "the predicate is being asked", function_calls=(ask,))
-    if answer.error is not None:
-        return failed_call(answer, "the predicate", ask)
-    if len(answer.value) > MOST_EDGES:
-        return _invalid(f"the predicate holds for {len(answer.value)} pairs; at most {MOST_EDGES}: use Mesh")
-    return [[str(a), str(b)] for a, b in answer.value]
+        return failure(Reason.INVALID_CONFIGURATION, f"{text}; list `edges`, or select fewer")
+    agents = [{k: v for k, v in agent_input(inputs, agent).items() if k in _STABLE_INPUTS} for agent in members]
+    call = FunctionCall(Language.CEL_EDGES, shape.cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
+    # By its id, not by `result_of_call`: the result of a call about other agents does not contain these.
+    result = inputs.function_results.get(call.id)
+    if result is None:
+        return StrategyResult(RULE, "the predicate is being asked", follow_up=FollowUp(function_calls=(call,)))
+    if result.error is not None:
+        return failed_call(result, "the predicate", call)
+    if len(result.value) > MOST_EDGES:
+        text = f"the predicate holds for {len(result.value)} pairs; at most {MOST_EDGES}: use Mesh"
+        return failure(Reason.INVALID_CONFIGURATION, text)
+    return tuple((str(a), str(b)) for a, b in result.value)
 
 
-_SETTLED: Final = frozenset({"name", "role", "labels", "capabilities", "replicas"})
+# What a predicate may use: properties of an agent that last, not metrics, which change with every report.
+_STABLE_INPUTS: Final = frozenset({"name", "role", "labels", "capabilities", "replicas"})
 
 
-def _invalid(text: str) -> StrategyResult:
-    return StrategyResult(Reason.INVALID_CONFIGURATION, text, error=Reason.INVALID_CONFIGURATION)
+def _edges_message(inputs: StrategyInputs, members: Sequence[str], edges: _Edges) -> str:
+    """How many edges there are, which name no agent of the variable, and which were added to connect the graph."""
+    message = f", {len(edges)} edges"
+    unknown = {name for edge in edges for name in edge} - {agent.metadata.name for agent in inputs.agents}
+    if unknown:
+        message += f"; not among its agents: {', '.join(sorted(unknown)[:5])}"
+    joined = build_peer_graph(CoordinationPattern.CUSTOM, members, None, edges).joined
+    if joined:
+        message += "; joined, so that nobody is cut off: " + ", ".join(f"{a}–{b}" for a, b in joined[:5])
+    return message

@@ -7,7 +7,7 @@ import pytest
 from mabeam.core.coordination.strategies.allocation import allocate
 from mabeam.core.snapshot import SystemContext
 from support.builders import agent_body
-from support.coordination import Team, a_round, told_agent, variable_body
+from support.coordination import Team, a_round, in_json, told_agent, variable_body
 
 
 def sharing(name: str, weight: float = 1, least: str | None = None, most: str | None = None, **words: Any) -> Any:
@@ -19,7 +19,7 @@ def sharing(name: str, weight: float = 1, least: str | None = None, most: str | 
 def dividing(amount: str | None, *agents: Any, resource: str = "tokens", **words: Any) -> Any:
     """The outcome of dividing so much of a resource among these."""
     budget = {"budget": [{"resource": resource, "amount": amount}]} if amount is not None else {}
-    return allocate(a_round(*agents, type="ResourceAllocation", **budget, **words))
+    return in_json(allocate(a_round(*agents, type="ResourceAllocation", **budget, **words)))
 
 
 def tokens(*args: Any, **words: Any) -> dict[str, str]:

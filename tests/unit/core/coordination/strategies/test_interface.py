@@ -6,7 +6,7 @@ from mabeam.core.coordination.strategies.custom import custom
 from mabeam.core.coordination.strategies.interface import StrategyInputs, function_inputs
 from mabeam.core.functions import FunctionResult, function_call
 from support.builders import START, an_agent
-from support.coordination import a_variable
+from support.coordination import a_variable, in_json
 
 
 def answered(round_: StrategyInputs, answer: Any) -> Any:
@@ -15,9 +15,12 @@ def answered(round_: StrategyInputs, answer: Any) -> Any:
     assert function is not None
     ask = function_call(function, function_inputs(round_, round_.before.value))
     known = StrategyInputs(
-        round_.variable, round_.agents, round_.now, function_results={ask.id: FunctionResult(answer)}
+        variable=round_.variable,
+        agents=round_.agents,
+        now=round_.now,
+        function_results={ask.id: FunctionResult(answer)},
     )
-    return custom(known).value
+    return in_json(custom(known)).value
 
 
 def test_a_function_that_says_the_same_again_orders_the_same() -> None:
@@ -26,5 +29,5 @@ def test_a_function_that_says_the_same_again_orders_the_same() -> None:
     for effective in (2, 3, 4):
         status = {"observedGeneration": 1, "effective": {"replicas": effective, "desiredState": "Running"}}
         agent = an_agent("a", replicas=2, status=status)
-        told = answered(StrategyInputs(variable, (agent,), START), one_more)
+        told = answered(StrategyInputs(variable=variable, agents=(agent,), now=START), one_more)
         assert told["directives"][0]["parameters"] == {"replicas": 3}

@@ -18,13 +18,13 @@ from mabeam.core.coordination.strategies.negotiation import (
 )
 from mabeam.core.reports.report import Report
 from support.builders import an_agent
-from support.coordination import SIZES, UNIT, a_domain, a_variable, an_offer, offering, prefers
+from support.coordination import SIZES, UNIT, a_domain, a_variable, an_offer, in_json, offering, prefers
 
 NUMBER = Domain()
 
 
-def outcome(*offers: Offer, domain: Domain = NUMBER, **negotiation: Any) -> StrategyResult:
-    return negotiate(Negotiation.model_validate(negotiation), domain, GatheredOffers(offers))
+def outcome(*offers: Offer, domain: Domain = NUMBER, **negotiation: Any) -> Any:
+    return in_json(negotiate(Negotiation.model_validate(negotiation), domain, GatheredOffers(offers)))
 
 
 def auction(*bids: tuple[str, Any, float], domain: Domain = NUMBER, **words: Any) -> StrategyResult:

@@ -8,13 +8,15 @@ from mabeam.core.coordination.strategies.rate import rate
 from mabeam.core.functions import FunctionResult
 from mabeam.core.snapshot import SystemContext
 from support.builders import START, agent_body, an_agent, at, stamp
-from support.coordination import Team, a_round, offering, variable_body
+from support.coordination import Team, a_round, in_json, offering, variable_body
 
 
 def rated(seconds: float = 0, load: float | None = None, *agents: Any, **spec: Any) -> Any:
     """The rate so long after the variable's creation, under this load."""
     context = SystemContext(load=load, load_source="cpu")
-    return rate(a_round(*(agents or (an_agent("a"),)), now=at(seconds), context=context, type="AdaptationRate", **spec))
+    return in_json(
+        rate(a_round(*(agents or (an_agent("a"),)), now=at(seconds), context=context, type="AdaptationRate", **spec))
+    )
 
 
 def scheduled(kind: str, seconds: float, **words: Any) -> float:
@@ -36,8 +38,14 @@ def test_a_schedule_goes_in_steps_from_its_start_to_its_end(kind: str, values: l
 
 def test_it_asks_to_be_looked_at_again_for_its_next_step_and_no_more_after_the_last() -> None:
     schedule = {"type": "Linear", "start": 1, "end": 0, "overSeconds": 100, "steps": 4}
-    assert [rated(s, rate={"schedule": schedule}).again for s in (0, 10, 25, 99, 100)] == [25, 15, 25, 1, None]
-    assert rated(5, rate={"schedule": {"start": 1}}).again is None
+    assert [rated(s, rate={"schedule": schedule}).follow_up.after_seconds for s in (0, 10, 25, 99, 100)] == [
+        25,
+        15,
+        25,
+        1,
+        None,
+    ]
+    assert rated(5, rate={"schedule": {"start": 1}}).follow_up.after_seconds is None
 
 
 def test_before_its_creation_and_without_one_a_schedule_is_at_its_start() -> None:
@@ -75,7 +83,7 @@ def test_without_rules_of_its_own_it_comes_about_as_a_parameter_does() -> None:
 
 
 def test_a_functions_answer_yields_to_load_too() -> None:
-    [ask] = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}).function_calls
+    [ask] = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}).follow_up.function_calls
     outcome = rated(0, 1.0, function={"cel": "1"}, rate={"load": {}}, answers={ask.id: FunctionResult(2)})
     assert outcome.value == pytest.approx(0.2)
 

@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.coordination.strategies.selection import active_in, select
+from mabeam.core.coordination.strategies.selection import select
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.snapshot import SystemContext
 from support.builders import agent_body, an_agent
-from support.coordination import Team, a_round, an_item, performing, told_agent, variable_body
+from support.coordination import Team, a_round, an_item, in_json, performing, told_agent, variable_body
 
 NAMES = ("a", "b", "c")
 
@@ -24,7 +24,7 @@ def selecting(
         spec["taskRequirements"] = wanted
     team = agents or tuple(told_agent(name) for name in NAMES)
     status = {"observedGeneration": 1, "value": active} if active is not None else None
-    return select(a_round(*team, reports=performing(**(scores or {})), status=status, **spec, **words))
+    return in_json(select(a_round(*team, reports=performing(**(scores or {})), status=status, **spec, **words)))
 
 
 def chosen(*args: Any, **words: Any) -> list[str]:
@@ -76,7 +76,6 @@ def test_two_challengers_take_two_places() -> None:
 @pytest.mark.parametrize("active", [None, 5, "ab", [], {"active": 7}, {"active": [[], {"x": 1}, "zz"]}])
 def test_a_stored_value_of_any_shape_holds_nobodys_place(active: Any) -> None:
     assert chosen(1, active, scores={"b": 1.0}) == ["b"]
-    assert isinstance(active_in(active), tuple)
 
 
 @pytest.mark.parametrize(
@@ -158,7 +157,7 @@ def test_a_function_names_the_active_ones_or_is_told_what_it_did_wrong(answer: A
         words = {"answers": known} if known else {}
         return selecting(2, None, function={"cel": "x"}, **words)
 
-    [ask] = told().function_calls
+    [ask] = told().follow_up.function_calls
     outcome = told({ask.id: FunctionResult(answer)})
     assert outcome.value == value
     if says:
@@ -192,7 +191,7 @@ def test_a_restarted_operator_listens_to_the_active_ones_before_it_unseats_them(
 
 
 def test_an_ask_carries_what_the_agents_are() -> None:
-    [ask] = selecting(2, None, function={"plugin": {"name": "p"}}, scores={"a": 0.5}).function_calls
+    [ask] = selecting(2, None, function={"plugin": {"name": "p"}}, scores={"a": 0.5}).follow_up.function_calls
     assert isinstance(ask, FunctionCall)
     assert [agent.get("performance") for agent in ask.inputs["agents"]] == [0.5, None, None]
 

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.coordination.strategies.threshold import watch
+from mabeam.core.coordination.strategies.threshold import check_thresholds
 from mabeam.core.reports.report import Report
 from support.builders import agent_body, at, stamp
-from support.coordination import Team, a_round, told_agent, variable_body
+from support.coordination import Team, a_round, in_json, told_agent, variable_body
 
 BELOW_HALF = {"below": 0.5, "forSeconds": 30, "cooldownSeconds": 60, "onBreach": {"action": "Migrate"}}
 SCALING = {**BELOW_HALF, "forSeconds": 0, "onBreach": {"action": "ScaleUp", "parameters": {"by": 2, "max": 6}}}
@@ -27,8 +27,10 @@ class Watched:
         status = {"observedGeneration": 1, "value": self.value, "watching": self.memory}
         reports = {"a": Report(performance={name: metric})} if metric is not None else {}
         spec = {"type": "PerformanceThreshold", "threshold": self.threshold}
-        outcome = watch(a_round(self.agent, reports=reports, status=status, now=at(seconds), **spec))
-        self.value, self.memory = json.loads(json.dumps([outcome.value, outcome.memory]))
+        outcome = in_json(
+            check_thresholds(a_round(self.agent, reports=reports, status=status, now=at(seconds), **spec))
+        )
+        self.value, self.memory = json.loads(json.dumps([outcome.value, outcome.follow_up.memory]))
         return outcome
 
     @property
@@ -38,8 +40,8 @@ class Watched:
 
 def test_a_breach_counts_once_it_has_lasted() -> None:
     watched = Watched()
-    assert (watched.look(0, 0.4).again, watched.state) == (30, "")
-    assert (watched.look(29, 0.4).again, watched.state) == (1, "")
+    assert (watched.look(0, 0.4).follow_up.after_seconds, watched.state) == (30, "")
+    assert (watched.look(29, 0.4).follow_up.after_seconds, watched.state) == (1, "")
     watched.look(30, 0.4)
     assert watched.value == {"a": {"state": "Breached", "action": "Migrate", "parameters": {}, "since": stamp(30)}}
     assert watched.memory == {}
@@ -76,7 +78,7 @@ def test_recovery_waits_out_the_cooldown_and_takes_back_what_was_told() -> None:
     watched = Watched(forSeconds=10)
     watched.look(0, 0.4)
     watched.look(10, 0.4)
-    assert watched.look(20, 0.9).again == 50
+    assert watched.look(20, 0.9).follow_up.after_seconds == 50
     watched.look(69, 0.9)
     assert watched.state == "Breached"
     watched.look(70, 0.9)
@@ -123,7 +125,7 @@ def test_an_order_that_is_not_carried_out_is_not_repeated() -> None:
 def test_an_absolute_number_is_ordered_once() -> None:
     watched = Watched(forSeconds=0, onBreach={"action": "ScaleUp", "parameters": {"replicas": 4}})
     watched.look(0, 0.1)
-    assert watched.look(500, 0.1).again is None
+    assert watched.look(500, 0.1).follow_up.after_seconds is None
     assert watched.value["a"]["parameters"] == {"replicas": 4}
 
 
@@ -142,7 +144,7 @@ def test_a_clock_that_is_set_back_holds_an_action_no_longer_than_twice_the_coold
     told = {"state": "Breached", "action": "ScaleUp", "parameters": {"replicas": 3}, "since": stamp(0)}
     watched = Watched({"a": told}, agent=told_agent("a", replicas=3), **SCALING)
     outcome = watched.look(-back, 0.1)
-    assert outcome.again == (wait or 60)
+    assert outcome.follow_up.after_seconds == (wait or 60)
     assert watched.value["a"]["parameters"] == {"replicas": 3 if wait else 5}
 
 

@@ -5,21 +5,21 @@ from typing import Any
 import pytest
 
 from mabeam.core.algorithms.peer_graph import LARGEST_MESH
-from mabeam.core.coordination.strategies.election import pattern
+from mabeam.core.coordination.strategies.election import elect
 from mabeam.core.coordination.strategies.topology import topology
 from mabeam.core.directives.desired import wiring_of
 from mabeam.core.functions import FunctionResult
 from support.builders import agent_body
-from support.coordination import Team, a_round, told_agent, variable_body
+from support.coordination import Team, a_round, in_json, told_agent, variable_body
 
 PARKED = {"state": "Failed", "parkedAt": "2026-01-01T00:00:00Z", "readyReplicas": 0}
 
 
 def wired(shape: Any, *agents: Any, before: Any = None, decide: Any = topology, **words: Any) -> Any:
     """The outcome of wiring these agents."""
-    kind = "CoordinationPattern" if decide is pattern else "CommunicationTopology"
+    kind = "CoordinationPattern" if decide is elect else "CommunicationTopology"
     status = {"observedGeneration": 1, "value": before} if before is not None else None
-    return decide(a_round(*agents, type=kind, topology=shape, status=status, **words))
+    return in_json(decide(a_round(*agents, type=kind, topology=shape, status=status, **words)))
 
 
 def team(names: str = "abc") -> list[Any]:
@@ -47,8 +47,13 @@ def test_the_hub_is_the_coordinator_by_role_else_the_first_and_stays_while_it_ta
     by_role = [told_agent("a"), told_agent("b", role="Coordinator")]
     assert wired({"pattern": shape}, *by_role).value["hub"] == "b"
     assert wired({"pattern": shape}, *team()).value["hub"] == "a"
-    assert wired({"pattern": shape}, *team(), before={"hub": "c"}).value["hub"] == "c"
-    assert wired({"pattern": shape}, *team(), before={"hub": "gone"}).value["hub"] == "a"
+    assert (
+        wired({"pattern": shape}, *team(), before={"pattern": shape, "members": ["c"], "hub": "c"}).value["hub"] == "c"
+    )
+    assert (
+        wired({"pattern": shape}, *team(), before={"pattern": shape, "members": ["gone"], "hub": "gone"}).value["hub"]
+        == "a"
+    )
 
 
 def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
@@ -59,7 +64,7 @@ def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
 
 def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_value() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [ask] = wired(shape, *team("ab")).function_calls
+    [ask] = wired(shape, *team("ab")).follow_up.function_calls
     assert [sorted(agent) for agent in ask.inputs["agents"]] == [
         ["capabilities", "labels", "name", "replicas", "role"]
     ] * 2
@@ -69,14 +74,14 @@ def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_valu
 
 def test_a_predicate_that_was_asked_of_others_is_no_answer_about_these() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [of_two] = wired(shape, *team("ab")).function_calls
+    [of_two] = wired(shape, *team("ab")).follow_up.function_calls
     outcome = wired(shape, *team("abc"), answers={of_two.id: FunctionResult([["a", "b"]])}, asked=[of_two])
-    assert [ask.id == of_two.id for ask in outcome.function_calls] == [False]
+    assert [ask.id == of_two.id for ask in outcome.follow_up.function_calls] == [False]
 
 
 def test_a_predicate_that_fails_or_finds_too_much_is_told() -> None:
     shape = {"pattern": "Custom", "cel": "true"}
-    [ask] = wired(shape, *team("ab")).function_calls
+    [ask] = wired(shape, *team("ab")).follow_up.function_calls
     assert wired(shape, *team("ab"), answers={ask.id: FunctionResult(error="no")}).message == "the predicate: no"
     late = wired(shape, *team("ab"), answers={ask.id: FunctionResult(error="slow", timed_out=True)})
     assert late.error == "Timeout"
@@ -90,14 +95,14 @@ def test_a_predicate_that_fails_or_finds_too_much_is_told() -> None:
 
 
 def test_the_first_coordinator_is_elected_for_the_first_term() -> None:
-    outcome = wired({"pattern": "Ring"}, *team(), decide=pattern)
+    outcome = wired({"pattern": "Ring"}, *team(), decide=elect)
     assert outcome.value == {"pattern": "Ring", "members": ["a", "b", "c"], "coordinator": "a", "term": 1}
     assert outcome.message == "a is elected coordinator (term 1); Ring of 3"
 
 
 def test_the_coordinator_stays_as_long_as_it_takes_part_even_when_it_is_not_ready() -> None:
     agents = [told_agent("a"), told_agent("b", status={"state": "Starting", "readyReplicas": 0})]
-    outcome = wired({"pattern": "Ring"}, *agents, before={"coordinator": "b", "term": 4}, decide=pattern)
+    outcome = wired({"pattern": "Ring"}, *agents, before={"coordinator": "b", "term": 4}, decide=elect)
     assert (outcome.value["coordinator"], outcome.value["term"]) == ("b", 4)
 
 
@@ -112,13 +117,13 @@ def test_the_coordinator_stays_as_long_as_it_takes_part_even_when_it_is_not_read
 )
 def test_its_successor_is_ready_if_anybody_is_and_raises_the_term(agents: list[Any], successor: str) -> None:
     before = {"coordinator": "a", "term": 4}
-    outcome = wired({"pattern": "Star"}, told_agent("a", status=PARKED), *agents, before=before, decide=pattern)
+    outcome = wired({"pattern": "Star"}, told_agent("a", status=PARKED), *agents, before=before, decide=elect)
     assert (outcome.value["coordinator"], outcome.value["term"]) == (successor, 5)
 
 
 @pytest.mark.parametrize("term", [None, True, -1, 1.5, "9", [], 2**60])
 def test_a_term_that_is_none_starts_anew(term: Any) -> None:
-    assert wired({}, *team(), before={"coordinator": "gone", "term": term}, decide=pattern).value["term"] == 1
+    assert wired({}, *team(), before={"coordinator": "gone", "term": term}, decide=elect).value["term"] == 1
 
 
 def test_everyone_hears_of_the_coordinator_and_it_alone_gets_the_role_with_its_term() -> None:
