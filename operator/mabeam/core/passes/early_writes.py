@@ -1,12 +1,14 @@
-"""What may be done before the status tells of it, because the number is kept elsewhere: first pods, and new directives.
+"""Writes that may precede the status that records them: a new agent's first pods, and a new generation of directives.
 
-The first intent of an agent goes without saying: of one that nothing is stored of, each ordinal's incarnation is 1. Every
-other restart is a number in the status before it is a pod. Here the number follows from there being no status: whoever looks,
-however often the operator dies, comes to it again, and the pod's name holds it. So the first pods may be made at once and told
-of together with how they started: one status write less for each agent, and its pods a write earlier.
+First pods: an agent without a stored status has incarnation 1 at every ordinal. So the intent follows from there being no
+status; every pass comes to it again, however often the operator ends, and the pods' names hold it. The pods can be created at
+once, and recorded together with how they started: that saves one status write for each agent, and its pods are created one
+write earlier. Every other restart is a number in the status before it is a pod.
 
-A new generation of directives is a number in the agent's ConfigMap, beside the content that it stands for, and the write is
-guarded by the version of the ConfigMap that was read. So it may be delivered first and told of as Delivered, in one status write.
+Directives: the new generation is a number in the agent's ConfigMap, beside its content, and the write is guarded by the version
+of the ConfigMap that was read. So it can be delivered first and recorded as Delivered, in one status write.
+
+docs/design/0009-performance.md, "Choices".
 """
 
 from collections.abc import Callable
@@ -23,88 +25,89 @@ from mabeam.core.snapshot import AgentSnapshot
 
 Decide = Callable[[AgentSnapshot, datetime], Decision[AgentStatus]]
 
-# What is told of a new agent may wait this long for its pods to run, so that one status write tells all of it.
+# A new agent's first status may wait this long for its pods to run, so that one status write records all of it.
 FIRST_STATUS_SECONDS: Final = 2.0
-# When very many start at once, the apiserver's time belongs to their pods: words on those that do not run yet are paced.
+# When very many agents start at once, the apiserver's time belongs to their pods: the first statuses of agents whose pods do not
+# run yet are spread over time at this rate.
 FIRST_STATUSES_PER_SECOND: Final = 100
-MOST_SECONDS: Final = 30.0
+MAX_FIRST_STATUS_SECONDS: Final = 30.0
 
 
 def defer_first_status(
-    snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, decide: Decide, left: float
+    snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, *, decide: Decide, left: float
 ) -> Decision[AgentStatus]:
-    """The decision; on a new agent its first pods without a status yet, or nothing while they are on their way.
+    """The decision; for a new agent only its first pods, and then nothing while they start, as long as the status can wait.
 
-    `left` is for how many seconds more the first status may wait. What is held back is to be decided anew when they are over.
+    `left`: for how many seconds more. After that the caller decides anew, and nothing is deferred.
     """
-    starts = _starts(snapshot, decision, now, decide)
-    if starts:
-        return Decision(snapshot.agent.status, "implied", starts)
-    if left > 0 and _are_on_their_way(snapshot, decision.status):
+    creates = _first_creates(snapshot, decision, now, decide)
+    if creates:
+        return Decision(snapshot.agent.status, "implied", creates)
+    if left > 0 and _only_starts(snapshot, decision.status):
         return Decision(snapshot.agent.status, "on their way")
     return decision
 
 
 def deliver_before_status(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> Decision[AgentStatus]:
-    """The decision; of a new generation of directives only the writes that deliver it, to be told of by the pass after.
+    """The decision; when it only delivers a new generation of directives, its writes alone, recorded by the pass after it.
 
-    The status comes first when the pass has anything else to tell or to do, and when ConfigMap, pods and status do not agree on
-    the generation so far: the status is never more than one behind, however fast variables change. It should also come first
-    in the pass after this one, whatever became of the writes: what cannot be delivered is to be seen, and to expire.
+    The status comes first when the pass changes or does anything else, and while ConfigMap, pods and status do not agree on
+    the generation: so the status is never more than one generation behind, however fast variables change. The caller lets the
+    status come first in the next pass, whether the writes succeeded or not: directives that cannot be delivered must be
+    recorded, and expire.
     """
     before, after = snapshot.agent.status, decision.status
-    if decision.events or before.directives == after.directives or not _differ_in_directives_only(before, after):
+    if decision.events or before.directives == after.directives or not _only_directives_differ(before, after):
         return decision
     if not writes_only_directives(snapshot, decision.effects):
         return decision
     return Decision(before, "delivered first", decision.effects, requeue_after=0.0)
 
 
-def _differ_in_directives_only(before: AgentStatus, after: AgentStatus) -> bool:
+def first_status_delay(others: int) -> float:
+    """The seconds for which a new agent's first status may wait; `others`: how many first statuses wait already."""
+    return min(FIRST_STATUS_SECONDS + others / FIRST_STATUSES_PER_SECOND, MAX_FIRST_STATUS_SECONDS)
+
+
+def _only_directives_differ(before: AgentStatus, after: AgentStatus) -> bool:
     return after.model_copy(update={"directives": before.directives}) == before
 
 
-def first_status_delay(others: int) -> float:
-    """For how many seconds the first status of one more new agent may wait, when so many others were not told of yet."""
-    return min(FIRST_STATUS_SECONDS + others / FIRST_STATUSES_PER_SECOND, MOST_SECONDS)
-
-
-def _starts(
+def _first_creates(
     snapshot: AgentSnapshot, decision: Decision[AgentStatus], now: datetime, decide: Decide
 ) -> tuple[Effect, ...]:
-    """The pods that may be created before anything is stored; empty when the status has to come first.
+    """The creates of a new agent's first pods; empty when the status has to come first.
 
-    It has to when there is more to it than the numbers: pods that are there already, a name that is taken, a refusal of the
-    apiserver, directives.
+    It has to when it holds more than the numbers: pods that exist already, a name that is taken, a refusal by the apiserver,
+    directives.
     """
     agent, status = snapshot.agent, decision.status
-    if not _is_untold(agent) or snapshot.pods or snapshot.refused or snapshot.name_taken or snapshot.invalid:
+    if not _has_no_status(agent) or snapshot.pods or snapshot.refused or snapshot.name_taken or snapshot.invalid:
         return ()
     if decision.effects or status.directives is not None or any(record.incarnation != 1 for record in status.pods):
         return ()
-    foreseen = replace(snapshot, agent=agent.model_copy(update={"status": status}))
-    effects = decide(foreseen, now).effects
+    as_if_stored = replace(snapshot, agent=agent.model_copy(update={"status": status}))
+    effects = decide(as_if_stored, now).effects
     return effects if all((effect.verb, effect.kind) == ("create", "Pod") for effect in effects) else ()
 
 
-def _are_on_their_way(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
-    """Whether there is nothing to tell yet but that every first pod was made: no trouble, no end, none that runs."""
+def _only_starts(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
+    """Whether every first pod exists and nothing else happened yet: none runs, none failed, none cannot start."""
     ready = next((c for c in status.conditions if c.type == ConditionType.READY), None)
-    if not _is_untold(snapshot.agent) or ready is None or ready.reason != Reason.STARTING:
+    if not _has_no_status(snapshot.agent) or ready is None or ready.reason != Reason.STARTING:
         return False
-    made = {pod.name for pod in snapshot.pods}
     return (
         status.directives is None
         and not status.failures
-        and made == {record.name for record in status.pods}
-        and all(_only_asked_for(record) for record in status.pods)
+        and {pod.name for pod in snapshot.pods} == {record.name for record in status.pods}
+        and all(_is_first_start(record) for record in status.pods)
     )
 
 
-def _only_asked_for(record: PodRecord) -> bool:
+def _is_first_start(record: PodRecord) -> bool:
     return record.incarnation == 1 and record.state is AgentState.STARTING and record.start_time is None
 
 
-def _is_untold(agent: Agent) -> bool:
+def _has_no_status(agent: Agent) -> bool:
     status = agent.status
     return status.observed_generation < 0 and not status.pods and not status.failures

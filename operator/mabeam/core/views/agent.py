@@ -1,51 +1,40 @@
-"""An agent or a variable as it is known → its record of `/v1`: never more than a reader of its status could see."""
+"""The record of an Agent in the REST API `/v1`: nothing in it that a reader of its status could not see."""
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.agent_status import AgentState
+from mabeam.api.agent_status import AgentState, Failure
 from mabeam.api.base import Condition
-from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveState
+from mabeam.api.directive import AgentDirectives, DirectiveState
 from mabeam.api.names import ConditionType
 from mabeam.api.rest import AgentDirectiveSet, AgentInfo, AgentPreference, DirectiveCounts, LastFailure, Usage
 from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.views.metrics import is_overruled
 
-# So many samples of an agent are told: what a process makes up must not make an answer large.
+# The most samples of one agent in an answer: an agent's process chooses their number.
 MAX_SAMPLES: Final = 64
 
 
 @dataclass(frozen=True, slots=True)
 class ObservedAgent:
-    """An agent and what is known of it besides its status."""
+    """An Agent, and what is known of it besides its status."""
 
     agent: Agent
-    invalid: bool = False
-    report: Report | None = None
-    usage: Usage | None = None
+    invalid: bool = False  # its spec could not be parsed, and `agent.spec` is a default
+    report: Report | None = None  # the latest; None: there is none
+    usage: Usage | None = None  # of all its pods together; None: not measured
 
 
 # --- one agent --------------------------------------------------------------------------------------------------------
 
 
-def agent_info(seen: ObservedAgent) -> AgentInfo:
-    """One agent's record."""
-    agent, status = seen.agent, seen.agent.status
-    last = status.failures[-1] if status.failures else None
+def agent_info(observed: ObservedAgent) -> AgentInfo:
+    """The agent's record."""
+    agent, status = observed.agent, observed.agent.status
     running = [record for record in status.pods if record.state is AgentState.RUNNING]
-    resources = None if seen.invalid else agent.spec.resources
-    requested = (
-        {
-            name: dict(amounts)
-            for name, amounts in (("requests", resources.requests), ("limits", resources.limits))
-            if amounts
-        }
-        if resources is not None
-        else {}
-    )
     return AgentInfo(
         namespace=agent.metadata.namespace,
         name=agent.metadata.name,
@@ -54,7 +43,7 @@ def agent_info(seen: ObservedAgent) -> AgentInfo:
         desired_state=agent.wanted_state,
         active=is_active(agent),
         reason=ready_reason(status.conditions),
-        invalid=seen.invalid or None,
+        invalid=observed.invalid or None,
         start_time=min((r.start_time for r in running if r.start_time is not None), default=None),
         nodes=tuple(sorted({record.node for record in running if record.node is not None})),
         replicas=agent.wanted_replicas,
@@ -63,35 +52,49 @@ def agent_info(seen: ObservedAgent) -> AgentInfo:
         disruptions=status.disruptions,
         parked_at=status.parked_at,
         supervisor=agent.spec.supervisor,
-        performance=performance_of(seen.report),
-        preferences=_preferences(seen.report),
-        requested=requested or None,
+        performance=performance_of(observed.report),
+        preferences=_preferences(observed.report),
+        requested=_requested(observed),
         effective=(status.effective.resources or None) if status.effective is not None else None,
-        usage=seen.usage,
+        usage=observed.usage,
         directives=_directive_set(status.directives),
-        last_failure=LastFailure(
-            time=last.time,
-            cause=last.cause,
-            ordinal=last.ordinal,
-            exit_code=last.exit_code,
-            pod=last.pod,
-            node=last.node,
-            counted=last.counted,
-        )
-        if last is not None
-        else None,
+        last_failure=_last_failure(status.failures),
+    )
+
+
+def _requested(observed: ObservedAgent) -> dict[str, dict[str, str]] | None:
+    """Requests and limits in the agent's spec; None when it has none, or could not be parsed."""
+    resources = observed.agent.spec.resources
+    if observed.invalid or resources is None:
+        return None
+    sides = {"requests": resources.requests, "limits": resources.limits}
+    return {side: dict(amounts) for side, amounts in sides.items() if amounts} or None
+
+
+def _last_failure(failures: Sequence[Failure]) -> LastFailure | None:
+    if not failures:
+        return None
+    last = failures[-1]
+    return LastFailure(
+        time=last.time,
+        cause=last.cause,
+        ordinal=last.ordinal,
+        exit_code=last.exit_code,
+        pod=last.pod,
+        node=last.node,
+        counted=last.counted,
     )
 
 
 def is_active(agent: Agent) -> bool:
-    """Whether the agent works: it runs, all of it is ready, and no variable left it idle."""
+    """Whether the agent is Running, all its replicas are ready, and no variable deactivated it."""
     status = agent.status
-    whole = status.ready_replicas >= agent.wanted_replicas > 0
-    return status.state is AgentState.RUNNING and whole and status.active is not False
+    is_complete = status.ready_replicas >= agent.wanted_replicas > 0
+    return status.state is AgentState.RUNNING and is_complete and status.active is not False
 
 
 def performance_of(report: Report | None) -> dict[str, float]:
-    """The reported samples by metric; the unlabelled one has the name that variables know it by."""
+    """Metric name → the reported value, at most MAX_SAMPLES; the unlabelled one is named PRIMARY_METRIC."""
     if report is None:
         return {}
     first = {PRIMARY_METRIC: report.performance[""]} if "" in report.performance else {}
@@ -118,33 +121,30 @@ def _strongest(strengths: Mapping[str, float]) -> dict[str, float]:
     return dict(sorted(strengths.items(), key=lambda pair: (-pair[1], pair[0]))[:MAX_SAMPLES])
 
 
-def _directive_set(told: AgentDirectives | None) -> AgentDirectiveSet | None:
-    if told is None:
+def _directive_set(directives: AgentDirectives | None) -> AgentDirectiveSet | None:
+    if directives is None:
         return None
     return AgentDirectiveSet(
-        generation=told.generation,
-        applied_generation=told.applied_generation,
-        counts=count_directives(directive_states(told)),
-        variables=tuple(sorted({item.variable for item in told.items})),
+        generation=directives.generation,
+        applied_generation=directives.applied_generation,
+        counts=count_directives(directive_states(directives)),
+        variables=tuple(sorted({item.variable for item in directives.items})),
     )
 
 
-def directive_states(told: AgentDirectives) -> Iterable[str]:
-    """How far each directive came, as `DirectiveCounts` names it."""
-    return (_end(told, item) for item in told.items)
+def directive_states(directives: AgentDirectives) -> Iterable[str]:
+    """The state of each directive, as the field of `DirectiveCounts` that counts it."""
+    return ("overruled" if is_overruled(directives, item) else _COUNT_FIELDS[item.state] for item in directives.items)
 
 
-def _end(told: AgentDirectives, item: AgentDirective) -> str:
-    return "overruled" if is_overruled(told, item) else _FIELDS[item.state]
+_COUNT_FIELDS: Final[Mapping[DirectiveState, str]] = {state: state.value.lower() for state in DirectiveState}
 
 
-_FIELDS: Final[Mapping[DirectiveState, str]] = {state: state.value.lower() for state in DirectiveState}
-
-
-def count_directives(found: Iterable[str]) -> DirectiveCounts:
-    """How many of each."""
-    return DirectiveCounts(**Counter(found))
+def count_directives(states: Iterable[str]) -> DirectiveCounts:
+    """The number of directives in each state; `states` as by `directive_states`."""
+    return DirectiveCounts(**Counter(states))
 
 
 def ready_reason(conditions: Iterable[Condition]) -> str | None:
+    """The reason of the condition Ready; None when there is no such condition."""
     return next((c.reason for c in conditions if c.type == ConditionType.READY), None)

@@ -109,16 +109,7 @@ class Reconciler:
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.refusals.clear(agent.metadata.uid)
         trace.agent_events(agent, decision.events)
-        self.telemetry.count_directives(
-            outcomes.directive_outcomes(agent.status.directives, decision.status.directives)
-        )
-        self.telemetry.restarts.inc(max(0, decision.status.restarts - agent.status.restarts))
-        self.telemetry.stops.inc(metrics.stopped_replicas(agent.status, decision.status))
-        recovered = metrics.recovery_seconds(agent.status, decision.status, now)
-        if recovered is not None:
-            self.telemetry.observe_recovery(recovered)
-        for failure in new_failures(agent.status, decision.status):
-            self.telemetry.failures.labels(str(failure.cause)).inc()
+        self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
         return decision.requeue_after
 
     async def _restore_hidden_pods(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:

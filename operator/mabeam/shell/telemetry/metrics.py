@@ -2,7 +2,7 @@
 
 from collections import Counter as Counts
 from collections import deque
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
@@ -10,7 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mabeam import __version__
-from mabeam.api.directive import DirectiveAction
+from mabeam.core.views.metrics import AgentMetrics
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
@@ -129,11 +129,17 @@ class Telemetry:
         else:
             self._variable_metrics.pop(place, None)
 
-    def count_directives(self, outcomes: Iterable[tuple[DirectiveAction, str]]) -> None:
-        """Count what became of directives."""
-        for action, outcome in outcomes:
+    def record_agent(self, figures: AgentMetrics) -> None:
+        """Count what a pass over an Agent changed."""
+        self.restarts.inc(figures.restarts)
+        self.stops.inc(figures.stops)
+        for cause in figures.failures:
+            self.failures.labels(str(cause)).inc()
+        for action, outcome in figures.directives:
             self.directives.labels(str(action), outcome).inc()
             self.directive_counts[outcome] += 1
+        if figures.recovery_seconds is not None:
+            self.observe_recovery(figures.recovery_seconds)
 
     def observe_recovery(self, seconds: float) -> None:
         """Count one recovery."""

@@ -17,7 +17,7 @@ def written(world: World) -> list[tuple[str, str]]:
 
 
 def first(snapshot: AgentSnapshot, left: float = 0.0) -> Decision:  # type: ignore[type-arg]
-    return implied.defer_first_status(snapshot, decide(snapshot, at(0)), at(0), decide, left)
+    return implied.defer_first_status(snapshot, decide(snapshot, at(0)), at(0), decide=decide, left=left)
 
 
 def test_a_new_agent_costs_a_pod_and_one_status() -> None:

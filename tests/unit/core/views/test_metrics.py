@@ -4,12 +4,21 @@ from typing import Any
 
 import pytest
 
+from mabeam.api.agent_status import AgentState, AgentStatus, EffectiveAgent, Failure, FailureCause, PodRecord
 from mabeam.api.directive import AgentDirectives, DirectiveAction
 from mabeam.api.names import Reason
 from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.views.metrics import coordination_outcome, directive_outcomes, protocol_label, vote_outcome
+from mabeam.core.views.metrics import (
+    AgentMetrics,
+    agent_metrics,
+    coordination_outcome,
+    directive_outcomes,
+    protocol_label,
+    vote_outcome,
+)
+from support.builders import at
 from support.overview import directive
 
 LOST = {"parameter": "t", "winner": "other", "loser": "temperature", "resolver": "PriorityBased"}
@@ -91,3 +100,28 @@ def test_a_vote_is_counted_when_it_ends() -> None:
 def test_a_protocol_of_somebodys_own_is_a_plugin() -> None:
     assert [protocol_label(str(protocol)) for protocol in ConsensusProtocol] == list(ConsensusProtocol)
     assert protocol_label("anything at all") == protocol_label(None) == "plugin"
+
+
+def test_a_pass_over_an_agent_adds_its_restarts_stops_new_failures_directives_and_recovery() -> None:
+    failed = Failure(time=at(3), cause=FailureCause.CRASH, pod="a-0-1", ordinal=0)
+    old = Failure(time=at(1), cause=FailureCause.OOM, pod="a-1-1", ordinal=1, counted=False)
+    two = EffectiveAgent(replicas=2)
+    stopped = PodRecord(ordinal=2, name="a-2-1", incarnation=1, state=AgentState.STOPPED, reason=Reason.STOPPED)
+    restarted = PodRecord(ordinal=0, name="a-0-2", incarnation=2, state=AgentState.RUNNING, start_time=at(9))
+    before = AgentStatus(effective=two, ready_replicas=1, restarts=1, failures=(old,))
+    after = AgentStatus(
+        effective=two,
+        failures=(old, failed),
+        pods=(restarted, stopped),
+        directives=directives(directive("Issued")),
+        ready_replicas=2,
+        restarts=2,
+    )
+    assert agent_metrics(before, after, at(10)) == AgentMetrics(
+        restarts=1,
+        stops=1,
+        failures=(FailureCause.CRASH,),
+        directives=((DirectiveAction.ADJUST_PARAMETERS, "issued"),),
+        recovery_seconds=7.0,
+    )
+    assert agent_metrics(after, after, at(10)) == AgentMetrics(0, 0, (), (), None)
