@@ -41,7 +41,15 @@ def test_the_example_comes_to_the_value_that_is_shown() -> None:
     assert re.search(r"/creativity +True +Parameter +0\.6 ", README)
 
 
-def test_the_agent_in_python_hears_and_says_what_the_readme_promises(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_team_of_llm_agents_is_planned_as_the_readme_says(tmp_path: Path) -> None:
+    world = tmp_path / "press.yaml"
+    world.write_text(block("yaml", "model-provider"))
+    planned = yaml.safe_load(CliRunner().invoke(app, ["plan", "-f", str(world)]).output)
+    assert planned["variables"]["default/tokens"]["value"] == {"writer": {"tokens-per-minute": "60k"}}
+    assert planned["agents"]["default/writer"]["state"] == "Starting"
+
+
+def test_the_agent_in_python_applies_and_reports_what_the_readme_promises(monkeypatch: pytest.MonkeyPatch) -> None:
     names: dict[str, Any] = {}
     exec(compile(block("python"), "README.md", "exec"), names)
     agent = Agent(Identity())
