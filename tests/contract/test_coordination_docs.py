@@ -172,7 +172,7 @@ def test_the_table_of_blocks_is_the_codes() -> None:
 @pytest.mark.parametrize(
     ("header", "words"),
     [
-        ("| type | the value | what an agent is told |", list(OrchestrationType)),
+        ("| type | the value | the directives |", list(OrchestrationType)),
         ("| action | parameters | what it does | confirmed by | refused when |", list(DirectiveAction)),
         ("| `schedule.type` | share *s* of the way, from 0 to 1 |", list(CURVES)),
         ("| resolver | rule | `pace` |", [*RESOLVERS, "any other name"]),
