@@ -154,7 +154,8 @@ def plan(
 ) -> None:
     """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
     from mabeam.offline import plan as planning
-    from mabeam.offline.world import InvalidWorld, parse_now, read_world
+    from mabeam.offline.documents import InvalidWorld
+    from mabeam.offline.world import parse_now, read_world
 
     try:
         at = parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
@@ -225,7 +226,8 @@ def simulate(
     """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
     from time import process_time
 
-    from mabeam.offline.world import InvalidWorld, read_world
+    from mabeam.offline.documents import InvalidWorld
+    from mabeam.offline.world import read_world
     from mabeam.simulation.output import decisions, simulate, table
     from mabeam.simulation.passes import DidNotSettle
 
@@ -291,7 +293,8 @@ def replay(
 
 def _of_world(command: str, filename: list[str] | None, look: Callable[[Any], Any]) -> Any:
     """What `look` finds in the world of the files (standard input without any); exit code 2 and a line when it cannot."""
-    from mabeam.offline.world import InvalidWorld, read_world
+    from mabeam.offline.documents import InvalidWorld
+    from mabeam.offline.world import read_world
 
     try:
         return look(read_world([(name, _read(name)) for name in filename or ["-"]]))
@@ -314,7 +317,7 @@ def _progress(done: int, runs: int) -> None:
 
 def _read(name: str) -> str:
     """The text of a file, or of standard input for `-`."""
-    from mabeam.offline.world import InvalidWorld
+    from mabeam.offline.documents import InvalidWorld
 
     raw = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
     try:

@@ -36,6 +36,7 @@ WITH_BODIES = frozenset(
         "negotiation-weighted-mean",
         "object-majority",
         "pattern-successor",
+        "peer-that-terminates",
         "rate-cosine",
         "ring-without-the-parked",
         "rule-broken",

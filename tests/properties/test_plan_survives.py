@@ -8,8 +8,9 @@ import yaml
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from mabeam.offline.documents import InvalidWorld
 from mabeam.offline.plan import plan
-from mabeam.offline.world import InvalidWorld, read_world
+from mabeam.offline.world import read_world
 from support.builders import WITH_SIDECAR, agent_body, at, stamp
 
 WORLD: list[dict[str, Any]] = [

@@ -285,6 +285,10 @@ class VariableSnapshot:
     asked: tuple[FunctionCall, ...] = ()
     context: SystemContext = field(default_factory=SystemContext)
     heard_at: datetime | None = None
+    invalid: str | None = None  # why the spec could not be parsed; None: it could
+
+
+Snapshot = AgentSnapshot | SupervisorSnapshot | VariableSnapshot
 
 
 # An object of one known kind: (namespace, name).

@@ -18,7 +18,9 @@ from mabeam.core.coordination.config_maps.decision import (
 )
 from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import NamespacedName
-from mabeam.offline.world import InvalidWorld, World
+from mabeam.offline.documents import InvalidWorld
+from mabeam.offline.world import World
+from mabeam.state.cache import CONFIG_MAP
 
 
 def chosen(world: World, name: str | None) -> list[tuple[NamespacedName, OrchestrationVariable]]:
@@ -32,7 +34,7 @@ def chosen(world: World, name: str | None) -> list[tuple[NamespacedName, Orchest
 
 def record_in(world: World, place: NamespacedName) -> JsonDict | None:
     """The record of the variable's last decision, None when there is none; raises UnreadableRecord when it cannot be read."""
-    body = world.config_maps.get((place[0], decision_config_map(place[1])))
+    body = world.bodies.get(CONFIG_MAP, {}).get((place[0], decision_config_map(place[1])))
     return read_record(body.get("data") or {}) if body is not None else None
 
 

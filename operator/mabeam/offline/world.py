@@ -1,73 +1,116 @@
-"""Worlds for `mabeam plan`: YAML as people and kubectl write it → parsed objects, or one line that says what is wrong.
+"""Worlds for `mabeam plan`, `lint`, `explain` and `simulate`: documents → parsed objects, and the cache that they fill.
 
-What an apiserver would have seen to is seen to here: duplicate keys, numbers that JSON has not, names, types of fields.
+A world may be written by hand, so it may say less than a cluster: what an apiserver would have added (a namespace, a uid, the
+controller reference of an Agent's pods) is added here, and the parse functions of the reflector read the result.
 """
 
-import itertools
+import copy
 import json
-import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Annotated, Any, Final, Literal
+from functools import partial
+from typing import Any, Final
 
-import yaml
-from pydantic import AfterValidator, BaseModel, Field, ValidationError
-from pydantic_core import PydanticCustomError
+from pydantic import BaseModel, ValidationError
 
 from mabeam.api.agent import Agent
-from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, JsonDict, Quantity, StatusModel
-from mabeam.api.names import API_VERSION
+from mabeam.api.base import JsonDict
+from mabeam.api.names import API_VERSION, LABEL_AGENT, directives_config_map
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.algorithms.domain import check
 from mabeam.core.conventions.times import parse_instant
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import PodFacts
-from mabeam.state.parse_objects import describe_validation_error, parse_quota
-from mabeam.state.parse_pods import parse_pod
+from mabeam.core.snapshot import Key, NamespacedName, PodFacts, Progress
+from mabeam.offline.documents import InvalidWorld, as_json, documents
+from mabeam.offline.shapes import ConfigMapShape, NamedShape, NodeShape, PodShape, QuotaShape
+from mabeam.state.cache import (
+    AGENT,
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    NODE,
+    POD,
+    RESOURCE_QUOTA,
+    SUPERVISOR,
+    VARIABLE,
+    Cache,
+)
+from mabeam.state.parse_objects import describe_validation_error
 
 PLAN_API_VERSION: Final = "mabeam.dev/plan"
 SIMULATE_API_VERSION: Final = "mabeam.dev/simulate"
+REPORT: Final = "Report"
+SCENARIO: Final = "Scenario"
 KINDS: Final[Mapping[str, str]] = {
-    "Agent": API_VERSION,
-    "OrchestrationVariable": API_VERSION,
-    "Supervisor": API_VERSION,
-    "Pod": "v1",
-    "ConfigMap": "v1",
-    "Node": "v1",
-    "ResourceQuota": "v1",
-    "NetworkPolicy": "networking.k8s.io/v1",
-    "Report": PLAN_API_VERSION,
-    "Scenario": SIMULATE_API_VERSION,
+    AGENT: API_VERSION,
+    VARIABLE: API_VERSION,
+    SUPERVISOR: API_VERSION,
+    POD: "v1",
+    CONFIG_MAP: "v1",
+    NODE: "v1",
+    RESOURCE_QUOTA: "v1",
+    NETWORK_POLICY: "networking.k8s.io/v1",
+    REPORT: PLAN_API_VERSION,
+    SCENARIO: SIMULATE_API_VERSION,
 }
 ALLOWED_KINDS: Final = ", ".join(f"{kind} ({version})" for kind, version in KINDS.items()) + ", or a List of these"
-# Deeper than any object, and far from what Python's own stack can bear.
-MAX_DEPTH: Final = 100
-
-NamespacedName = tuple[str, str]
-
-
-class InvalidWorld(ValueError):
-    """The input cannot be planned with; the message names the document, the field and what is allowed."""
 
 
 @dataclass
 class World:
-    """The objects of a world, parsed, by namespace and name."""
+    """The objects of a world, each by namespace and name."""
 
     agents: dict[NamespacedName, Agent] = field(default_factory=dict)
     variables: dict[NamespacedName, OrchestrationVariable] = field(default_factory=dict)
     supervisors: dict[NamespacedName, Supervisor] = field(default_factory=dict)
-    pods: dict[NamespacedName, tuple[JsonDict, PodFacts | None]] = field(default_factory=dict)
-    config_maps: dict[NamespacedName, JsonDict] = field(default_factory=dict)
-    nodes: dict[str, bool] | None = None  # by name, whether it is cordoned
-    allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
-    quotas: dict[NamespacedName, Mapping[str, str]] = field(default_factory=dict)
-    policies: dict[NamespacedName, JsonDict] = field(default_factory=dict)
-    reports: dict[NamespacedName, Report] = field(default_factory=dict)
-    scenario: JsonDict | None = None  # for `mabeam simulate`; a plan reads past it
+    reports: dict[NamespacedName, Report] = field(default_factory=dict)  # by the Agent that reports
+    scenario: JsonDict | None = None  # for `mabeam simulate`; a plan ignores it
+    # kind → the documents of the cluster's objects as they were written, by namespace and name
+    bodies: dict[str, dict[NamespacedName, JsonDict]] = field(default_factory=dict)
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of the nodes."""
+        return sorted(name for _, name in self.bodies.get(NODE, {}))
+
+    def cache(self) -> Cache:
+        """A new cache that holds all objects, read by the operator's own parse functions."""
+        cache = Cache()
+        for kind, body in self.complete_bodies():
+            cache.upsert(kind, body)
+        return cache
+
+    def complete_bodies(self) -> list[tuple[str, JsonDict]]:
+        """Kind and body of every object as an apiserver would hand it out, in order of kind, namespace and name."""
+        return [
+            (kind, _complete(self, kind, name, body))
+            for kind, bodies in sorted(self.bodies.items())
+            for name, body in sorted(bodies.items())
+        ]
+
+
+class WorldReports:
+    """The reports of a world: one Report stands for all processes of its Agent, and none counts its progress."""
+
+    def __init__(self, cache: Cache, reports: Mapping[NamespacedName, Report]) -> None:
+        self._reports = reports
+        self._reporters = {owned.pod.uid: (namespace, owned.agent) for (namespace, _), owned in cache.pods.items()}
+
+    def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
+        """The report of each pod whose Agent has one, by pod name."""
+        found = ((pod.name, self._reports.get(self._reporters[pod.uid])) for pod in pods)
+        return {name: report for name, report in found if report is not None}
+
+    def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
+        """Nothing: a world is one instant."""
+        return {}
+
+    def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
+        """The report of each agent that has one, by agent name."""
+        names = [(agent.metadata.namespace, agent.metadata.name) for agent in agents]
+        return {name[1]: self._reports[name] for name in names if name in self._reports}
 
 
 def parse_now(text: str) -> datetime:
@@ -78,146 +121,92 @@ def parse_now(text: str) -> datetime:
     return found
 
 
+# --- reading ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class _Draft:
+    """A world while its documents are read; a Report may come before the Agent that it names."""
+
+    world: World = field(default_factory=World)
+    reports: dict[NamespacedName, tuple[str, Report]] = field(default_factory=dict)  # where it stands, and what it says
+
+
 def read_world(sources: Iterable[tuple[str, str]]) -> World:
     """The world in (name, YAML text) sources; raises InvalidWorld naming the document and the field."""
-    world = World()
-    reports: dict[NamespacedName, tuple[str, Report]] = {}
-    for where, raw in _documents(sources):
+    draft = _Draft()
+    for where, raw in documents(sources, ALLOWED_KINDS):
         kind = _kind(where, raw)
-        document = _json(where, raw, (kind,))
-        namespace, name, here = _identity(where, kind, document)
-        place = (namespace, name)
-        match kind:
-            case "Agent":
-                _once(here, place, world.agents)
-                world.agents[place] = _model(Agent, here, document)
-            case "OrchestrationVariable":
-                _once(here, place, world.variables)
-                variable = _model(OrchestrationVariable, here, document)
-                wrong = None if variable.spec.value is None else check(variable.spec.domain, variable.spec.value)
-                if wrong is not None:
-                    raise InvalidWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
-                world.variables[place] = variable
-            case "Supervisor":
-                _once(here, place, world.supervisors)
-                world.supervisors[place] = _model(Supervisor, here, document)
-            case "Pod":
-                _once(here, place, world.pods)
-                _model(_Pod, here, document)
-                world.pods[place] = (document, parse_pod(document))
-            case "ConfigMap":
-                _once(here, place, world.config_maps)
-                _model(_ConfigMap, here, document)
-                world.config_maps[place] = document
-            case "Node":
-                spec = document.get("spec")
-                cordoned = isinstance(spec, dict) and spec.get("unschedulable") is True
-                world.nodes = (world.nodes or {}) | {name: cordoned}
-                node: _Node = _model(_Node, here, document)
-                world.allocatable[name] = node.status.allocatable
-            case "ResourceQuota":
-                _once(here, place, world.quotas)
-                _model(_Quota, here, document)
-                world.quotas[place] = parse_quota(document)
-            case "NetworkPolicy":
-                _once(here, place, world.policies)
-                _model(_ConfigMap, here, document)
-                world.policies[place] = document
-            case "Scenario":
-                if world.scenario is not None:
-                    raise InvalidWorld(f"{here}: a world has one Scenario at most")
-                world.scenario = document
-            case _:
-                text = document.get("openmetrics")
-                if not isinstance(text, str):
-                    raise InvalidWorld(f"{here}: openmetrics: must be the text of a report")
-                named = (str(document["metadata"].get("namespace") or ""), name)
-                _once(here, named, reports)
-                reports[named] = (here, parse(text))
-    for (namespace, name), (here, report) in reports.items():
-        reporter = _reporter(world, here, namespace, name)
+        document = as_json(where, raw, (kind,))
+        name, here = _identity(where, kind, document)
+        _READERS[kind](draft, here, name, document)
+    world = draft.world
+    for (namespace, name_), (here, report) in draft.reports.items():
+        reporter = _reporter(world, here, namespace, name_)
         if reporter in world.reports:
             raise InvalidWorld(f"{here}: metadata.name: given twice for the Agent {'/'.join(reporter)}")
         world.reports[reporter] = report
     return world
 
 
-# --- YAML ---------------------------------------------------------------------------------------------------------------
+def _read_agent(draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    _keep(AGENT, draft, here, name, document)
+    draft.world.agents[name] = _model(Agent, here, document)
 
 
-class _Loader(yaml.SafeLoader):
-    """YAML whose times stay text (the objects' own fields know what they are) and whose keys are given once."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the key {twice!r} is given twice in the object at line {node.start_mark.line + 1}")
-        return super().construct_mapping(node, deep)
+def _read_variable(draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    _keep(VARIABLE, draft, here, name, document)
+    variable: OrchestrationVariable = _model(OrchestrationVariable, here, document)
+    wrong = None if variable.spec.value is None else check(variable.spec.domain, variable.spec.value)
+    if wrong is not None:
+        raise InvalidWorld(f"{here}: spec.value: {wrong} (found {json.dumps(variable.spec.value)[:80]})")
+    draft.world.variables[name] = variable
 
 
-_Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:timestamp"]
-    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+def _read_supervisor(draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    _keep(SUPERVISOR, draft, here, name, document)
+    draft.world.supervisors[name] = _model(Supervisor, here, document)
+
+
+def _read_node(draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    _model(NodeShape, here, document)
+    draft.world.bodies.setdefault(NODE, {})["", name[1]] = document
+
+
+def _read_scenario(draft: _Draft, here: str, _: NamespacedName, document: JsonDict) -> None:
+    if draft.world.scenario is not None:
+        raise InvalidWorld(f"{here}: a world has one Scenario at most")
+    draft.world.scenario = document
+
+
+def _read_report(draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    text = document.get("openmetrics")
+    if not isinstance(text, str):
+        raise InvalidWorld(f"{here}: openmetrics: must be the text of a report")
+    named = (str(document["metadata"].get("namespace") or ""), name[1])
+    _once(here, named, draft.reports)
+    draft.reports[named] = (here, parse(text))
+
+
+def _read_shape(
+    kind: str, shape: type[BaseModel], draft: _Draft, here: str, name: NamespacedName, document: JsonDict
+) -> None:
+    _keep(kind, draft, here, name, document)
+    _model(shape, here, document)
+
+
+_READERS: Final[Mapping[str, Callable[[_Draft, str, NamespacedName, JsonDict], None]]] = {
+    AGENT: _read_agent,
+    VARIABLE: _read_variable,
+    SUPERVISOR: _read_supervisor,
+    POD: partial(_read_shape, POD, PodShape),
+    CONFIG_MAP: partial(_read_shape, CONFIG_MAP, ConfigMapShape),
+    NODE: _read_node,
+    RESOURCE_QUOTA: partial(_read_shape, RESOURCE_QUOTA, QuotaShape),
+    NETWORK_POLICY: partial(_read_shape, NETWORK_POLICY, ConfigMapShape),
+    REPORT: _read_report,
+    SCENARIO: _read_scenario,
 }
-
-
-def _documents(sources: Iterable[tuple[str, str]]) -> Iterator[tuple[str, JsonDict]]:
-    for source, text in sources:
-        found = _load(source, text)
-        if not found:
-            raise InvalidWorld(f"{source}: holds no object; a world needs at least one, of {ALLOWED_KINDS}")
-        for where, document in found:
-            if not isinstance(document, dict):
-                raise InvalidWorld(f"{where}: must be an object with apiVersion, kind and metadata")
-            if document.get("kind") != "List":
-                yield where, document
-                continue
-            items = document.get("items") or []
-            if not isinstance(items, list):
-                raise InvalidWorld(f"{where}: items: must be a list of objects")
-            for index, item in enumerate(items, start=1):
-                if not isinstance(item, dict):
-                    raise InvalidWorld(f"{where}, item {index}: must be an object with apiVersion, kind and metadata")
-                yield f"{where}, item {index}", item
-
-
-def _load(source: str, text: str) -> list[tuple[str, Any]]:
-    numbers = itertools.count(1)
-    try:
-        loaded = [(f"{source}: document {next(numbers)}", document) for document in yaml.load_all(text, Loader=_Loader)]
-    except RecursionError:
-        raise InvalidWorld(f"{source}: nested too deeply") from None
-    except (yaml.YAMLError, ValueError, OverflowError) as problem:
-        told = " ".join(str(problem).replace('in "<unicode string>", ', "at ").split())
-        raise InvalidWorld(f"{source}: not YAML: {told[:500]}") from None
-    return [(where, document) for where, document in loaded if document is not None]
-
-
-def _json(where: str, value: Any, path: tuple[str, ...]) -> Any:
-    """The value as an apiserver would hold it: JSON only, and what is null is not there."""
-    if len(path) > MAX_DEPTH:
-        raise InvalidWorld(f"{where}: {'.'.join(path[:6])}…: nested too deeply")
-    here = f"{where}: {'.'.join(path)}"
-    if isinstance(value, dict):
-        odd = next((key for key in value if not isinstance(key, str)), None)
-        if odd is not None:
-            raise InvalidWorld(f"{here}: every key must be text; put {odd!r} in quotes")
-        return {key: _json(where, item, (*path, key)) for key, item in value.items() if item is not None}
-    if isinstance(value, list):
-        return [_json(where, item, (*path, str(index))) for index, item in enumerate(value)]
-    if isinstance(value, float) and not math.isfinite(value):
-        raise InvalidWorld(f"{here}: must be a finite number, not {value}")
-    if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:
-        raise InvalidWorld(f"{here}: must be a number of at most 64 bits")
-    if value is not None and not isinstance(value, str | int | float):
-        raise InvalidWorld(
-            f"{here}: must be text, a number, true, false, a list or an object, not {type(value).__name__}"
-        )
-    return value
-
-
-# --- what every object must have ----------------------------------------------------------------------------------------
 
 
 def _kind(where: str, document: JsonDict) -> str:
@@ -230,27 +219,24 @@ def _kind(where: str, document: JsonDict) -> str:
     return kind
 
 
-class _Meta(StatusModel):
-    name: Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
-    namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
-
-
-class _Named(StatusModel):
-    metadata: _Meta
-
-
-def _identity(where: str, kind: str, document: JsonDict) -> tuple[str, str, str]:
-    """Namespace, name, and how to speak of the object in a message."""
+def _identity(where: str, kind: str, document: JsonDict) -> tuple[NamespacedName, str]:
+    """Namespace and name, and how a message names the object."""
     meta = document.get("metadata")
     if isinstance(meta, dict) and not meta.get("namespace"):
         meta.pop("namespace", None)
-    found: _Named = _model(_Named, f"{where}: {kind}", document)
-    return found.metadata.namespace, found.metadata.name, f"{where}: {kind}/{found.metadata.name}"
+    found: NamedShape = _model(NamedShape, f"{where}: {kind}", document)
+    return (found.metadata.namespace, found.metadata.name), f"{where}: {kind}/{found.metadata.name}"
 
 
-def _once(here: str, place: NamespacedName, known: Mapping[NamespacedName, object]) -> None:
-    if place in known:
-        raise InvalidWorld(f"{here}: metadata.name: given twice in namespace {place[0] or 'default'}")
+def _keep(kind: str, draft: _Draft, here: str, name: NamespacedName, document: JsonDict) -> None:
+    kept = draft.world.bodies.setdefault(kind, {})
+    _once(here, name, kept)
+    kept[name] = document
+
+
+def _once(here: str, name: NamespacedName, known: Mapping[NamespacedName, object]) -> None:
+    if name in known:
+        raise InvalidWorld(f"{here}: metadata.name: given twice in namespace {name[0] or 'default'}")
 
 
 def _model(model: type[BaseModel], here: str, document: JsonDict) -> Any:
@@ -261,124 +247,73 @@ def _model(model: type[BaseModel], here: str, document: JsonDict) -> Any:
 
 
 def _reporter(world: World, here: str, namespace: str, name: str) -> NamespacedName:
-    candidates = [place for place in world.agents if place[1] == name and namespace in ("", place[0])]
+    candidates = [agent for agent in world.agents if agent[1] == name and namespace in ("", agent[0])]
     if len(candidates) != 1:
         found = "no Agent" if not candidates else f"{len(candidates)} Agents"
         raise InvalidWorld(f"{here}: metadata.name: must name the Agent that reports; {found} of that name")
     return candidates[0]
 
 
-# --- the fields of a Pod and a ConfigMap that are read ------------------------------------------------------------------
+# --- what an apiserver would have added -----------------------------------------------------------------------------------
 
 
-def _moment(text: str) -> str:
-    if parse_instant(text) is None:
-        shown = f"{text!r:.80}"
-        raise PydanticCustomError("rule", "must be a time such as 2026-01-01T00:00:00Z, not {text}", {"text": shown})
-    return text
+def _complete(world: World, kind: str, name: NamespacedName, body: JsonDict) -> JsonDict:
+    """The body with namespace, uid and the controller reference of its owner. The body itself stays as it was written."""
+    found = copy.copy(body)
+    meta = found["metadata"] = {**body["metadata"], "uid": body["metadata"].get("uid") or _placeholder_uid(kind, name)}
+    if name[0]:
+        meta["namespace"] = name[0]
+    owner = _controller(world, kind, name, body)
+    if owner is not None:
+        owner_kind, uid = owner
+        meta["ownerReferences"] = [{"apiVersion": API_VERSION, "kind": owner_kind, "uid": uid, "controller": True}]
+    return found
 
 
-_Moment = Annotated[str, AfterValidator(_moment)]
-_Int32 = Annotated[int, Field(strict=True, ge=-(2**31), le=2**31 - 1)]
+def _placeholder_uid(kind: str, name: NamespacedName) -> str:
+    """The uid of an object that was written without one: unique, and the same in every plan."""
+    return str(Key(kind, *name))
 
 
-class _Owner(StatusModel):
-    api_version: str = ""
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
-    controller: bool = False
+def _controller(world: World, kind: str, name: NamespacedName, body: JsonDict) -> tuple[str, str] | None:
+    """Kind and uid of the object that controls this one; None when none in the world does, or its references say so."""
+    if kind not in (POD, CONFIG_MAP, NETWORK_POLICY):
+        return None
+    for place, agent in sorted(world.agents.items()):
+        if place[0] == name[0] and _owns(agent, body):
+            return AGENT, agent.metadata.uid or _placeholder_uid(AGENT, place)
+    for place, variable in sorted(world.variables.items()) if kind == CONFIG_MAP else ():
+        named = name[1].startswith(f"{place[1]}-mabeam-") and not body["metadata"].get("ownerReferences")
+        if place[0] == name[0] and named and not variable.metadata.uid:
+            return VARIABLE, _placeholder_uid(VARIABLE, place)
+    return None
 
 
-class _ChildMeta(StatusModel):
-    uid: str = ""
-    resource_version: str = ""
-    labels: dict[str, str] = {}
-    annotations: dict[str, str] = {}
-    owner_references: list[_Owner] = []
-    creation_timestamp: _Moment | None = None
-    deletion_timestamp: _Moment | None = None
-    deletion_grace_period_seconds: Annotated[int, Field(strict=True, ge=0, le=2**31 - 1)] = 0
+def _may_control(reference: JsonDict) -> bool:
+    """Whether the reference may be an Agent's as controller; a hand-written one may leave out what an apiserver insists on."""
+    return (
+        reference.get("kind") == AGENT
+        and reference.get("apiVersion", API_VERSION) == API_VERSION
+        and reference.get("controller", True) is True
+    )
 
 
-class _Running(StatusModel):
-    started_at: _Moment | None = None
-
-
-class _Waiting(StatusModel):
-    reason: str = ""
-    message: str = ""
-
-
-class _Terminated(_Waiting):
-    exit_code: _Int32 = 0
-    started_at: _Moment | None = None
-    finished_at: _Moment | None = None
-
-
-class _State(StatusModel):
-    waiting: _Waiting | None = None
-    running: _Running | None = None
-    terminated: _Terminated | None = None
-
-
-class _ContainerStatus(StatusModel):
-    name: str
-    ready: bool = True
-    state: _State = _State()
-
-
-class _PodCondition(StatusModel):
-    type: str
-    status: Literal["True", "False", "Unknown"]
-    reason: str = ""
-    message: str = ""
-    last_transition_time: _Moment | None = None
-
-
-class _PodStatus(StatusModel):
-    phase: Literal["Pending", "Running", "Succeeded", "Failed", "Unknown"] = "Pending"
-    reason: str = ""
-    message: str = ""
-    pod_ip: Annotated[str, Field(alias="podIP")] = ""
-    start_time: _Moment | None = None
-    conditions: list[_PodCondition] = []
-    container_statuses: list[_ContainerStatus] = []
-    init_container_statuses: list[_ContainerStatus] = []
-
-
-class _Container(StatusModel):
-    name: str
-
-
-class _PodSpec(StatusModel):
-    node_name: str = ""
-    host_network: bool = False
-    containers: list[_Container] = []
-
-
-class _Pod(StatusModel):
-    metadata: _ChildMeta
-    spec: _PodSpec = _PodSpec()
-    status: _PodStatus = _PodStatus()
-
-
-class _NodeStatus(StatusModel):
-    allocatable: dict[str, Quantity] = {}
-
-
-class _Node(StatusModel):
-    status: _NodeStatus = _NodeStatus()
-
-
-class _QuotaSpec(StatusModel):
-    hard: dict[str, Quantity] = {}
-
-
-class _Quota(StatusModel):
-    spec: _QuotaSpec = _QuotaSpec()
-
-
-class _ConfigMap(StatusModel):
-    metadata: _ChildMeta
-    data: dict[str, str] = {}
+def _owns(agent: Agent, body: JsonDict) -> bool:
+    """Whether the object belongs to the agent: by uid where there is one, else by the names in a hand-written world."""
+    meta = body.get("metadata") or {}
+    references = [r for r in meta.get("ownerReferences") or () if _may_control(r)]
+    for reference in references:
+        uid = reference.get("uid")
+        if reference.get("name") == agent.metadata.name and (
+            not uid or not agent.metadata.uid or uid == agent.metadata.uid
+        ):
+            return True
+        if uid and uid == agent.metadata.uid:
+            return True
+    if references or meta.get("ownerReferences") or agent.metadata.uid:
+        return False
+    label = (meta.get("labels") or {}).get(LABEL_AGENT)
+    if label is not None:
+        return bool(label == agent.metadata.name)
+    head = str(meta.get("name", "")).rsplit("-", 2)[0]
+    return head == agent.metadata.name or meta.get("name") == directives_config_map(agent.metadata.name)

@@ -5,8 +5,9 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
+from mabeam.offline.documents import InvalidWorld
 from mabeam.offline.lint import lint
-from mabeam.offline.world import InvalidWorld, World
+from mabeam.offline.world import World
 from mabeam.simulation.run import Simulation
 from mabeam.simulation.scenario import MAX_SECONDS, Scenario, read_scenario
 from mabeam.simulation.summary import spread, summary

@@ -9,7 +9,8 @@ from pydantic import Field, ValidationError
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict, KubeModel, ObjectName, Rule
-from mabeam.offline.world import InvalidWorld, World
+from mabeam.offline.documents import InvalidWorld
+from mabeam.offline.world import World
 from mabeam.state.parse_objects import describe_validation_error
 
 MAX_SECONDS = 31_536_000.0  # a year of virtual time
@@ -148,7 +149,7 @@ def _problems(world: World, scenario: Scenario) -> Iterator[str]:
 
 
 def _of_fault(fault: Fault, agents: Sequence[Agent], world: World) -> Iterator[str]:
-    nodes = world.nodes or {}
+    nodes = world.nodes
     if len(agents) > 1:
         yield f"agent: {fault.agent!r} is in {len(agents)} namespaces; rehearse one at a time"
     if fault.node is not None and fault.node not in nodes:

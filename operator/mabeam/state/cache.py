@@ -1,21 +1,23 @@
-"""What is known of the cluster: slim facts, never bodies, filled by watch events, own writes and the sweep.
+"""The last known facts about every watched object: never bodies, kept current by watch events, own writes and the relist.
 
-kopf's index is not used: it makes start-up quadratic and never forgets what was deleted while a watch was broken. Here an
-older word on an object never replaces a newer one, and `sweep` finds deletions that no watch told.
+kopf's index is not used: it makes start-up quadratic and never forgets what was deleted while a watch was broken. Here a stale
+event never replaces a newer one, and the relister (`shell/kube/relist.py`) removes what was deleted without an event.
 """
 
 import logging
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Final, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.decision import AnyStatus
 from mabeam.core.snapshot import ConfigMapFacts, Key, NamespacedName, NetworkPolicyFacts, PodFacts
 from mabeam.state.parse_objects import (
+    NodeFacts,
     ParsedAgent,
     ParsedSupervisor,
     ParsedVariable,
@@ -23,6 +25,7 @@ from mabeam.state.parse_objects import (
     parse_agent,
     parse_config_map,
     parse_network_policy,
+    parse_node,
     parse_quota,
     parse_supervisor,
     parse_variable,
@@ -34,14 +37,18 @@ log = logging.getLogger("mabeam.cache")
 AGENT: Final = "Agent"
 VARIABLE: Final = "OrchestrationVariable"
 SUPERVISOR: Final = "Supervisor"
-WATCHED_KINDS: Final = (AGENT, VARIABLE, SUPERVISOR, "Pod", "ConfigMap", "Node", "NetworkPolicy", "ResourceQuota")
+POD: Final = "Pod"
+CONFIG_MAP: Final = "ConfigMap"
+NODE: Final = "Node"
+NETWORK_POLICY: Final = "NetworkPolicy"
+RESOURCE_QUOTA: Final = "ResourceQuota"
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """Which object it is, and how new the last word on it."""
+    """Which object the cache holds under a name, and how new its facts are."""
 
     uid: str
     resource_version: int
@@ -49,16 +56,24 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class OwnedPod:
-    """A pod and the agent whose name it carries; `owner` is the uid that proves it."""
+    """A pod that an Agent controls."""
 
     pod: PodFacts
-    owner: str
-    agent: str
+    owner: str  # the uid in the controller reference, the only proof of ownership
+    agent: str  # the name of the agent, taken from the pod's name
+
+
+@dataclass(frozen=True, slots=True)
+class Owned(Generic[T]):
+    """The facts about an object and the uid of its controller."""
+
+    facts: T
+    owner: str  # empty: no Agent and no variable controls it
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What an event changed: the object before and after, for the doorbells to decide whom to wake."""
+    """One object before and after an event; None where it did not exist or could not be read."""
 
     kind: str
     namespaced_name: NamespacedName
@@ -68,178 +83,116 @@ class Change:
 
 @dataclass
 class Cache:
-    """The last word on every object; one event loop, so no locks."""
+    """The facts about all watched objects. It belongs to one event loop, so there are no locks.
 
-    versions: dict[str, dict[NamespacedName, Version]] = field(
-        default_factory=lambda: {kind: {} for kind in WATCHED_KINDS}
-    )
+    The dictionaries are read freely; only `upsert`, `put` and `remove` write them.
+    """
+
+    versions: dict[str, dict[NamespacedName, Version]] = field(default_factory=lambda: {kind: {} for kind in STORES})
+
     agents: dict[NamespacedName, ParsedAgent] = field(default_factory=dict)
     variables: dict[NamespacedName, ParsedVariable] = field(default_factory=dict)
-    variables_in: dict[str, set[str]] = field(default_factory=dict)
-    agents_in: dict[str, set[str]] = field(default_factory=dict)
     supervisors: dict[NamespacedName, ParsedSupervisor] = field(default_factory=dict)
-    supervisors_in: dict[str, set[str]] = field(default_factory=dict)
     pods: dict[NamespacedName, OwnedPod] = field(default_factory=dict)
-    pods_of: dict[str, set[NamespacedName]] = field(default_factory=dict)
-    config_maps: dict[NamespacedName, tuple[ConfigMapFacts, str]] = field(default_factory=dict)
-    config_maps_of: dict[str, set[NamespacedName]] = field(default_factory=dict)
-    nodes: dict[str, bool] = field(default_factory=dict)  # by name, whether it is cordoned
-    allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # by node
-    policies: dict[NamespacedName, tuple[NetworkPolicyFacts, str]] = field(default_factory=dict)
-    quotas: dict[NamespacedName, Mapping[str, str]] = field(default_factory=dict)
+    config_maps: dict[NamespacedName, Owned[ConfigMapFacts]] = field(default_factory=dict)
+    policies: dict[NamespacedName, Owned[NetworkPolicyFacts]] = field(default_factory=dict)
+    quotas: dict[NamespacedName, Mapping[str, str]] = field(default_factory=dict)  # resource → quantity
+    nodes: dict[NamespacedName, NodeFacts] = field(default_factory=dict)
+
+    agents_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
+    variables_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
+    supervisors_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
+    pods_of: dict[str, set[NamespacedName]] = field(default_factory=dict)  # uid of the Agent → pods
+    config_maps_of: dict[str, set[NamespacedName]] = field(default_factory=dict)  # uid of the controller → ConfigMaps
+
+    # Every pass asks for these, and nodes hardly ever change.
     node_names: frozenset[str] = frozenset()
-    cordoned: frozenset[str] = frozenset()
+    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
+    allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # node name → resource → quantity
+
     _deletion_trackers: list[set[str]] = field(default_factory=list)
 
+    # --- writing --------------------------------------------------------------------------------------------------------
+
     def upsert(self, kind: str, body: JsonDict) -> Change | None:
-        """What a newer word on an object changed; None when it is not newer than what is known."""
+        """What a body changed; None when it is not newer than what the cache holds. KeyError for a kind that is not watched."""
         meta = body.get("metadata") or {}
-        where = (str(meta.get("namespace") or ""), str(meta.get("name")))
+        name = (str(meta.get("namespace") or ""), str(meta.get("name")))
         version = Version(str(meta.get("uid")), _number(meta.get("resourceVersion")))
-        known = self.versions[kind].get(where)
+        known = self.versions[kind].get(name)
         if known is not None and known.uid == version.uid and known.resource_version >= version.resource_version:
             return None
         if known is not None and known.uid != version.uid and version.resource_version < known.resource_version:
-            return None  # a late word on an object whose name has a new bearer
-        self.versions[kind][where] = version
-        before = self._get(kind, where)
+            return None  # a stale event for a deleted object whose name was reused
+        self.versions[kind][name] = version
+        store = STORES[kind]
         try:
-            after = self._put(kind, where, body)
+            facts = store.parse(body, store.objects(self).get(name))
         except Exception:  # one object that cannot be read must not end the process that all others need
-            log.exception("%s %s/%s cannot be read and is passed over until it changes", kind, *where)
-            self._drop(kind, where)
-            after = None
-        return Change(kind, where, before, after)
+            log.exception("%s %s/%s cannot be read and is passed over until it changes", kind, *name)
+            facts = None
+        return self.put(kind, name, facts)
 
-    def remove(self, kind: str, where: NamespacedName, uid: str | None = None) -> Change | None:
-        """The loss of an object; None when it is not known, or when its name has a new bearer already."""
-        known = self.versions[kind].get(where)
+    def put(self, kind: str, name: NamespacedName, facts: Any) -> Change:
+        """What facts that were already read changed; None as facts removes them and keeps the object's version."""
+        store = STORES[kind]
+        objects = store.objects(self)
+        before = objects.get(name)
+        if facts is not None:
+            objects[name] = facts
+        elif before is not None:
+            del objects[name]
+        if store.index is not None:
+            old, new = (None if one is None else store.index(self, name, one) for one in (before, facts))
+            if old is not None and old != new:
+                _discard(*old)
+            if new is not None and old != new:
+                index, key, member = new
+                index.setdefault(key, set()).add(member)
+        if store.on_change is not None:
+            store.on_change(self)
+        return Change(kind, name, before, facts)
+
+    def remove(self, kind: str, name: NamespacedName, uid: str | None = None) -> Change | None:
+        """What the deletion of an object changed; None when it is not known, or its name belongs to another uid by now."""
+        known = self.versions[kind].get(name)
         if known is None or (uid is not None and known.uid != uid):
             return None
-        del self.versions[kind][where]
-        for dead in self._deletion_trackers:
-            dead.add(known.uid)
-        before = self._get(kind, where)
-        self._drop(kind, where)
-        return Change(kind, where, before, None)
+        del self.versions[kind][name]
+        for deleted in self._deletion_trackers:
+            deleted.add(known.uid)
+        return self.put(kind, name, None)
 
     @contextmanager
     def deleted_since(self) -> Iterator[set[str]]:
-        """The uids of what is forgotten from now on: nobody who read them before that may bring them back."""
-        dead: set[str] = set()
-        self._deletion_trackers.append(dead)
+        """The uids of the objects removed from here on; a response that was requested before must not bring them back."""
+        deleted: set[str] = set()
+        self._deletion_trackers.append(deleted)
         try:
-            yield dead
+            yield deleted
         finally:
-            self._deletion_trackers = [other for other in self._deletion_trackers if other is not dead]
+            self._deletion_trackers = [other for other in self._deletion_trackers if other is not deleted]
 
-    def _get(self, kind: str, where: NamespacedName) -> object | None:
-        match kind:
-            case "Agent":
-                return self.agents.get(where)
-            case "OrchestrationVariable":
-                return self.variables.get(where)
-            case "Supervisor":
-                return self.supervisors.get(where)
-            case "Pod":
-                return self.pods.get(where)
-            case "ConfigMap":
-                return self.config_maps.get(where)
-            case "NetworkPolicy":
-                return self.policies.get(where)
-            case "ResourceQuota":
-                return self.quotas.get(where)
-            case _:
-                return where[1] if where[1] in self.nodes else None
-
-    def _put(self, kind: str, where: NamespacedName, body: JsonDict) -> object | None:
-        match kind:
-            case "Agent":
-                self.agents[where] = parse_agent(body, self.agents.get(where))
-                self.agents_in.setdefault(where[0], set()).add(where[1])
-            case "OrchestrationVariable":
-                self.variables[where] = parse_variable(body)
-                self.variables_in.setdefault(where[0], set()).add(where[1])
-            case "Supervisor":
-                self.supervisors[where] = parse_supervisor(body)
-                self.supervisors_in.setdefault(where[0], set()).add(where[1])
-            case "Pod":
-                self._drop(kind, where)
-                pod, owner = parse_pod(body), owner_uid(body, AGENT)
-                if pod is not None and owner is not None:
-                    self.pods[where] = OwnedPod(pod, owner, pod.name.rsplit("-", 2)[0])
-                    self.pods_of.setdefault(owner, set()).add(where)
-            case "ConfigMap":
-                owner = owner_uid(body, AGENT) or owner_uid(body, VARIABLE) or ""
-                kind_of_owner = AGENT if owner_uid(body, AGENT) else VARIABLE
-                self._drop(kind, where)
-                self.config_maps_of.setdefault(owner, set()).add(where)
-                self.config_maps[where] = (parse_config_map(body, owner, kind_of_owner), owner)
-            case "NetworkPolicy":
-                uid = owner_uid(body, AGENT) or ""
-                self.policies[where] = parse_network_policy(body, uid), uid
-            case "ResourceQuota":
-                self.quotas[where] = parse_quota(body)
-            case _:
-                self.nodes[where[1]] = bool((body.get("spec") or {}).get("unschedulable"))
-                self.allocatable[where[1]] = dict((body.get("status") or {}).get("allocatable") or {})
-                self._count_nodes()
-        return self._get(kind, where)
-
-    def _drop(self, kind: str, where: NamespacedName) -> None:
-        match kind:
-            case "Agent":
-                self.agents.pop(where, None)
-                _discard(self.agents_in, *where)
-            case "OrchestrationVariable":
-                self.variables.pop(where, None)
-                _discard(self.variables_in, *where)
-            case "Supervisor":
-                self.supervisors.pop(where, None)
-                _discard(self.supervisors_in, *where)
-            case "Pod":
-                pod = self.pods.pop(where, None)
-                if pod is not None:
-                    _discard(self.pods_of, pod.owner, where)
-            case "ConfigMap":
-                held = self.config_maps.pop(where, None)
-                if held is not None:
-                    _discard(self.config_maps_of, held[1], where)
-            case "NetworkPolicy":
-                self.policies.pop(where, None)
-            case "ResourceQuota":
-                self.quotas.pop(where, None)
-            case _:
-                self.nodes.pop(where[1], None)
-                self.allocatable.pop(where[1], None)
-                self._count_nodes()
-
-    def _count_nodes(self) -> None:
-        # Every pass asks for these sets, and nodes hardly ever change.
-        self.node_names = frozenset(self.nodes)
-        self.cordoned = frozenset(name for name, cordoned in self.nodes.items() if cordoned)
-
-    # --- questions ------------------------------------------------------------------------------------------------------
+    # --- reading --------------------------------------------------------------------------------------------------------
 
     def pods_owned_by(self, agent: Agent) -> tuple[PodFacts, ...]:
-        """The agent's pods: those whose controller reference carries its uid; a label alone proves nothing."""
-        places = self.pods_of.get(agent.metadata.uid, ())
-        found = [self.pods[place] for place in places]
-        return tuple(sorted((known.pod for known in found), key=lambda pod: pod.name))
+        """The agent's pods by name: those whose controller reference carries its uid; a label alone proves nothing."""
+        names = self.pods_of.get(agent.metadata.uid, ())
+        return tuple(sorted((self.pods[name].pod for name in names), key=lambda pod: pod.name))
 
     def config_maps_owned_by(self, variable: OrchestrationVariable) -> tuple[ConfigMapFacts, ...]:
-        """The ConfigMaps that hold a variable's directives."""
-        places = self.config_maps_of.get(variable.metadata.uid, ())
-        return tuple(self.config_maps[place][0] for place in sorted(places))
+        """The ConfigMaps that the variable controls, by name."""
+        names = self.config_maps_of.get(variable.metadata.uid, ())
+        return tuple(self.config_maps[name].facts for name in sorted(names))
 
     def variables_of(self, agent: Agent) -> tuple[OrchestrationVariable, ...]:
-        """Every readable variable of the agent's namespace that selects it, by name."""
+        """Every readable variable of the agent's namespace that selects the agent, by name."""
         namespace, labels = agent.metadata.namespace, agent.metadata.labels
         found = (self.variables[namespace, name] for name in sorted(self.variables_in.get(namespace, ())))
         return tuple(p.variable for p in found if p.invalid is None and p.variable.selects(agent.metadata.name, labels))
 
     def agents_of(self, variable: OrchestrationVariable) -> tuple[ParsedAgent, ...]:
-        """Every agent of the variable's namespace that it selects, by name."""
+        """Every agent of the variable's namespace that the variable selects, by name."""
         namespace = variable.metadata.namespace
         chosen = variable.spec.agents
         names: Iterable[str] = self.agents_in.get(namespace, ()) if chosen.selector else chosen.names
@@ -247,17 +200,84 @@ class Cache:
         return tuple(p for p in found if variable.selects(p.agent.metadata.name, p.agent.metadata.labels))
 
     def supervisors_by_name(self, namespace: str) -> dict[str, Supervisor]:
-        """Every Supervisor of a namespace, by name; an unreadable one has the children that it last spoke to."""
+        """Every Supervisor of a namespace, by name; an unreadable one has the children of its last status."""
         names = sorted(self.supervisors_in.get(namespace, ()))
         return {name: self.supervisors[namespace, name].supervisor for name in names}
 
+    def status_of(self, key: Key) -> AnyStatus:
+        """The stored status of an object that is reconciled; KeyError when it does not exist."""
+        return _STATUSES[key.kind](STORES[key.kind].objects(self)[key.namespace, key.name])
+
     def all_keys(self) -> list[Key]:
-        """The keys of everything there is to reconcile."""
-        known = ((AGENT, self.agents), (VARIABLE, self.variables), (SUPERVISOR, self.supervisors))
-        return [Key(kind, *where) for kind, found in known for where in found]
+        """The keys of all objects that are reconciled."""
+        return [Key(kind, *name) for kind in RECONCILED_KINDS for name in STORES[kind].objects(self)]
 
 
-def _discard(index: dict[str, set[T]], key: str, member: T) -> None:
+@dataclass(frozen=True)
+class KindStore:
+    """How the cache reads and indexes the objects of one kind."""
+
+    objects: Callable[[Cache], dict[NamespacedName, Any]]  # where their facts are kept
+    parse: Callable[[JsonDict, Any], Any]  # body and the facts before → facts; None: not the operator's
+    # name and facts → the index, the key in it, and the member under that key
+    index: Callable[[Cache, NamespacedName, Any], tuple[dict[str, set[Any]], str, object]] | None = None
+    on_change: Callable[[Cache], None] | None = None  # keeps what is derived from all objects of the kind
+
+
+def _owned_pod(body: JsonDict, _: object) -> OwnedPod | None:
+    pod, owner = parse_pod(body), owner_uid(body, AGENT)
+    return OwnedPod(pod, owner, pod.name.rsplit("-", 2)[0]) if pod is not None and owner is not None else None
+
+
+def _owned_config_map(body: JsonDict, _: object) -> Owned[ConfigMapFacts]:
+    by_agent = owner_uid(body, AGENT)
+    owner = by_agent or owner_uid(body, VARIABLE) or ""
+    return Owned(parse_config_map(body, owner, AGENT if by_agent else VARIABLE), owner)
+
+
+def _owned_policy(body: JsonDict, _: object) -> Owned[NetworkPolicyFacts]:
+    owner = owner_uid(body, AGENT) or ""
+    return Owned(parse_network_policy(body, owner), owner)
+
+
+def _derive_nodes(cache: Cache) -> None:
+    cache.node_names = frozenset(name for _, name in cache.nodes)
+    cache.cordoned = frozenset(name for (_, name), node in cache.nodes.items() if node.cordoned)
+    cache.allocatable = {name: node.allocatable for (_, name), node in cache.nodes.items()}
+
+
+STORES: Final[Mapping[str, KindStore]] = {
+    AGENT: KindStore(lambda cache: cache.agents, parse_agent, lambda cache, name, _: (cache.agents_in, *name)),
+    VARIABLE: KindStore(
+        lambda cache: cache.variables,
+        lambda body, _: parse_variable(body),
+        lambda cache, name, _: (cache.variables_in, *name),
+    ),
+    SUPERVISOR: KindStore(
+        lambda cache: cache.supervisors,
+        lambda body, _: parse_supervisor(body),
+        lambda cache, name, _: (cache.supervisors_in, *name),
+    ),
+    POD: KindStore(lambda cache: cache.pods, _owned_pod, lambda cache, name, pod: (cache.pods_of, pod.owner, name)),
+    CONFIG_MAP: KindStore(
+        lambda cache: cache.config_maps,
+        _owned_config_map,
+        lambda cache, name, config_map: (cache.config_maps_of, config_map.owner, name),
+    ),
+    NODE: KindStore(lambda cache: cache.nodes, lambda body, _: parse_node(body), on_change=_derive_nodes),
+    NETWORK_POLICY: KindStore(lambda cache: cache.policies, _owned_policy),
+    RESOURCE_QUOTA: KindStore(lambda cache: cache.quotas, lambda body, _: parse_quota(body)),
+}
+WATCHED_KINDS: Final = tuple(STORES)
+_STATUSES: Final[Mapping[str, Callable[[Any], AnyStatus]]] = {
+    AGENT: lambda parsed: parsed.agent.status,
+    VARIABLE: lambda parsed: parsed.variable.status,
+    SUPERVISOR: lambda parsed: parsed.supervisor.status,
+}
+RECONCILED_KINDS: Final = tuple(_STATUSES)
+
+
+def _discard(index: dict[str, set[Any]], key: str, member: object) -> None:
     members = index.get(key)
     if members is not None:
         members.discard(member)
@@ -266,6 +286,6 @@ def _discard(index: dict[str, set[T]], key: str, member: T) -> None:
 
 
 def _number(resource_version: object) -> int:
-    # Comparable by KEP-5504; anything else sorts first, so that it never blocks a newer word.
+    # Comparable by KEP-5504; anything else sorts first, so that it never hides a newer version.
     text = str(resource_version or "")
     return int(text) if text.isdigit() else 0

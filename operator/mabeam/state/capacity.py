@@ -11,7 +11,7 @@ from mabeam.core.snapshot import SystemContext
 from mabeam.state.cache import Cache
 
 
-def context_of(cache: Cache, variable: OrchestrationVariable, load: tuple[float, str] | None) -> SystemContext:
+def system_context(cache: Cache, variable: OrchestrationVariable, load: tuple[float, str] | None) -> SystemContext:
     """The context of a pass over the variable: of all that could be looked at only what a variable like it looks at."""
     spec = variable.spec
     if spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget:

@@ -1,9 +1,9 @@
-"""Key → Snapshot: every fact a pass may need, always all of them, from the cache and the reports."""
+"""Key → Snapshot: every fact that a pass may need, from the cache, the reports and the refusals."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, field, replace
 from datetime import datetime
-from typing import Protocol
+from typing import Final, Protocol
 
 from mabeam.api.agent import Agent, ConflictResolver
 from mabeam.api.names import directives_config_map, network_policy
@@ -22,85 +22,129 @@ from mabeam.core.snapshot import (
     PodFacts,
     PodRefused,
     Progress,
+    Snapshot,
     SupervisorSnapshot,
     VariableSnapshot,
 )
 from mabeam.core.tree.instruction import parent_instruction
-from mabeam.state.cache import AGENT, VARIABLE, Cache
-from mabeam.state.capacity import context_of
-from mabeam.state.parse_objects import ParsedVariable
+from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
+from mabeam.state.capacity import system_context
 
 
 class ReportLookup(Protocol):
-    """Where the reports of agent processes come from: the operator's reader, or a world in a file."""
+    """The last reports of the agents' processes: the operator's reader, or what a world in memory reports."""
 
     def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
         """The last report of each pod that has one, by pod name."""
         ...
 
     def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
-        """The progress of each pod that reports progress, by pod name."""
+        """Since when each pod that counts its progress has made none, by pod name."""
         ...
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
-        """The report of each agent that has one, by agent name: the lowest ordinal that was read speaks for the agent."""
+        """The report of each agent that has one, by agent name; the lowest ordinal that was read speaks for the agent."""
         ...
 
 
 class RefusalLookup(Protocol):
-    """Where refused creates are remembered."""
+    """The pods that the apiserver refused to create."""
 
     @property
     def names_taken(self) -> Mapping[str, str]:
-        """The name of the pod that a stranger's object occupies, by agent uid."""
+        """Agent uid → the name of the pod that another owner's object occupies."""
         ...
 
     def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
-        """The refusal of a pod with that spec hash, None when there is none; `now` in monotonic seconds."""
+        """The refusal of the agent's pod with that spec hash; None when there is none. `now` in monotonic seconds."""
         ...
+
+
+class FunctionLookup(Protocol):
+    """The user functions that decisions called, and their results."""
+
+    def results_for(self, key: Key) -> FunctionResults:
+        """The results known for the calls of the key's decisions, by call id."""
+        ...
+
+    def unused_calls(self, key: Key) -> tuple[FunctionCall, ...]:
+        """The calls of the key's present decision, the oldest first: no decision has been reached with their results."""
+        ...
+
+    def completed_at(self, key: Key) -> datetime | None:
+        """When a decision last used the results of all its calls; None when none did."""
+        ...
+
+
+class NoFunctions:
+    """No calls and no results."""
+
+    def results_for(self, key: Key) -> FunctionResults:
+        """Nothing."""
+        return {}
+
+    def unused_calls(self, key: Key) -> tuple[FunctionCall, ...]:
+        """Nothing."""
+        return ()
+
+    def completed_at(self, key: Key) -> datetime | None:
+        """Never."""
+        return None
+
+
+NO_FUNCTIONS: Final = NoFunctions()
+
+
+class NoRefusals:
+    """The refusals of a world in memory, where every create succeeds."""
+
+    names_taken: Mapping[str, str] = {}
+
+    def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
+        """None."""
+        return None
 
 
 @dataclass
 class Observer:
-    """Builds snapshots. `monotonic` is read for the refusals' patience only; decisions get their time from the caller.
+    """The only place that makes a snapshot: the operator, `mabeam plan` and `mabeam simulate` share it.
 
-    `answers_for` gives what is known of the questions that were asked for a key, `asked_by` those questions, `heard_at` when a
-    decision had used all answers; `load` how busy the system is, and by which measure.
+    Time in it is monotonic and serves the refusals' backoff only; decisions get their time from the caller.
     """
 
     cache: Cache
     reports: ReportLookup
     refusals: RefusalLookup
-    defaults: PodDefaults
-    answers_for: Callable[[Key], FunctionResults]
-    asked_by: Callable[[Key], tuple[FunctionCall, ...]] = lambda key: ()
-    heard_at: Callable[[Key], datetime | None] = lambda key: None
-    load: Callable[[], tuple[float, str] | None] = lambda: None
+    _: KW_ONLY
+    defaults: PodDefaults = field(default_factory=PodDefaults)
+    functions: FunctionLookup = field(default_factory=lambda: NO_FUNCTIONS)
+    load: Callable[[], tuple[float, str] | None] = lambda: None  # 0 (idle) to 1 (full), and by which measure
+    nodes_observed: bool = True  # False: a world without nodes, in which no pod is taken for lost with its node
+
+    def snapshot(self, key: Key, monotonic: float) -> Snapshot | None:
+        """The facts for one pass over the key's object; None when it does not exist. KeyError for a kind without passes."""
+        return _BY_KIND[key.kind](self, key, monotonic)
 
     def agent(self, namespace: str, name: str, monotonic: float) -> AgentSnapshot | None:
-        """All there is to know about an Agent, None when there is no such Agent (any more)."""
+        """The facts for a pass over an Agent; None when it does not exist."""
         parsed = self.cache.agents.get((namespace, name))
         if parsed is None:
             return None
         agent = parsed.agent
         uid = agent.metadata.uid
         pods = self.cache.pods_owned_by(agent)
-        known = self.cache.config_maps.get((namespace, directives_config_map(name)))
-        config_map = None
-        if known is not None:
-            facts, owner = known
-            config_map = replace(facts, ours=owner == uid)
+        config_map = self.cache.config_maps.get((namespace, directives_config_map(name)))
         supervisors = self.cache.supervisors_by_name(namespace) if agent.spec.supervisor else {}
         variables = self.cache.variables_of(agent)
         policy = self.cache.policies.get((namespace, network_policy(name)))
         return AgentSnapshot(
             agent=agent,
             pods=pods,
-            config_map=config_map,
+            config_map=replace(config_map.facts, ours=config_map.owner == uid) if config_map is not None else None,
             variables=variables,
             reports=self.reports.of_pods(pods),
             progress=self.reports.progress_of(pods),
-            nodes=self.cache.node_names,
+            nodes=self.cache.node_names if self.nodes_observed else None,
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             name_taken=self.refusals.names_taken.get(uid),
@@ -109,12 +153,12 @@ class Observer:
             defaults=self.defaults,
             peers=self._peers(agent, variables),
             fellows=self._fellows(agent, variables),
-            policy=replace(policy[0], ours=policy[1] == uid) if policy is not None else None,
-            answers=self.answers_for(Key(AGENT, namespace, name)),
+            policy=replace(policy.facts, ours=policy.owner == uid) if policy is not None else None,
+            answers=self.functions.results_for(Key(AGENT, namespace, name)),
         )
 
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
-        """Those that its topologies name as its peers: their roles, and where their ready pods are."""
+        """The agents that topologies name as peers of this one: name → role and the addresses of ready pods."""
         namespace = agent.metadata.namespace
         names = {name for variable in variables for name in peers_named_by(variable)(agent.metadata.name)}
         found = {}
@@ -127,14 +171,14 @@ class Observer:
         return found
 
     def _fellows(self, agent: Agent, variables: tuple[OrchestrationVariable, ...]) -> tuple[Agent, ...]:
-        """All agents of its variables, where it matters who leads them."""
+        """All agents of the agent's variables, when conflicts between the variables are resolved by electing a leader."""
         if agent.spec.conflict_resolution != ConflictResolver.LEADER_ELECTION or len(variables) < 2:
             return ()
         found = {p.agent.metadata.name: p.agent for variable in variables for p in self.cache.agents_of(variable)}
         return tuple(found[name] for name in sorted(found))
 
     def supervisor(self, namespace: str, name: str) -> SupervisorSnapshot | None:
-        """All there is to know about a Supervisor, None when there is no such Supervisor (any more)."""
+        """The facts for a pass over a Supervisor; None when it does not exist."""
         parsed = self.cache.supervisors.get((namespace, name))
         if parsed is None:
             return None
@@ -148,8 +192,8 @@ class Observer:
         parent = parent_instruction(parsed.supervisor, supervisors)
         return SupervisorSnapshot(parsed.supervisor, agents, supervisors, parent, parsed.invalid)
 
-    def variable(self, namespace: str, name: str) -> tuple[VariableSnapshot, ParsedVariable] | None:
-        """All there is to know about a variable, None when there is no such variable (any more)."""
+    def variable(self, namespace: str, name: str) -> VariableSnapshot | None:
+        """The facts for a pass over a variable; None when it does not exist."""
         parsed = self.cache.variables.get((namespace, name))
         if parsed is None:
             return None
@@ -162,8 +206,16 @@ class Observer:
             agents=agents,
             reports=reports,
             config_maps=config_maps,
-            answers=self.answers_for(key),
-            asked=self.asked_by(key),
-            heard_at=self.heard_at(key),
-            context=context_of(self.cache, parsed.variable, self.load()),
-        ), parsed
+            answers=self.functions.results_for(key),
+            asked=self.functions.unused_calls(key),
+            heard_at=self.functions.completed_at(key),
+            context=system_context(self.cache, parsed.variable, self.load()),
+            invalid=parsed.invalid,
+        )
+
+
+_BY_KIND: Final[Mapping[str, Callable[[Observer, Key, float], Snapshot | None]]] = {
+    AGENT: lambda observer, key, monotonic: observer.agent(key.namespace, key.name, monotonic),
+    VARIABLE: lambda observer, key, _: observer.variable(key.namespace, key.name),
+    SUPERVISOR: lambda observer, key, _: observer.supervisor(key.namespace, key.name),
+}

@@ -4,7 +4,7 @@ import hashlib
 import json
 import weakref
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, Final, TypeVar, get_args
 
@@ -23,6 +23,14 @@ from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts
 MAX_PROBLEMS: Final = 5
 
 Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
+
+
+@dataclass(frozen=True, slots=True)
+class NodeFacts:
+    """A node: whether new pods are kept off it, and what it can give to pods."""
+
+    cordoned: bool = False  # spec.unschedulable
+    allocatable: Mapping[str, str] = field(default_factory=dict)  # resource → quantity
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +249,12 @@ def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
         ours=bool(owner) and owner_uid(body, "Agent") == owner,
         content_hash=str((meta.get("annotations") or {}).get(ANNOTATION_CONTENT_HASH, "")),
     )
+
+
+def parse_node(body: JsonDict) -> NodeFacts:
+    """The facts about a node."""
+    given = (body.get("status") or {}).get("allocatable") or {}
+    return NodeFacts(bool((body.get("spec") or {}).get("unschedulable")), dict(given))
 
 
 def parse_quota(body: JsonDict) -> Mapping[str, str]:

@@ -29,6 +29,8 @@ LISTED: Final = 100
 
 def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationVariableStatus]:
     """The variable's next status, then the writes to its own ConfigMaps, then the Events; rules: design section 6."""
+    if snapshot.invalid is not None:
+        return invalid(snapshot, snapshot.invalid, now)
     variable, before = snapshot.variable, snapshot.variable.status
     if variable.metadata.deletion_timestamp is not None:
         return Decision(before, "unchanged")  # the garbage collector and the agents' own passes have the rest

@@ -153,18 +153,14 @@ class Reconciler:
     async def _variable(self, key: Key) -> tuple[float | None, str]:
         """In how many seconds to look again (None: when something happens), and what the pass came to."""
         trace = self.tracing.begin()
-        seen = self.observer.variable(key.namespace, key.name)
-        if seen is None:
+        snapshot = self.observer.variable(key.namespace, key.name)
+        if snapshot is None:
             self.functions.forget(key)
             self.telemetry.set_variable_metrics(key.namespace, key.name, {})
             return None, outcomes.UNCHANGED
-        snapshot, parsed = seen
         variable = snapshot.variable
         now = self.client.clock.now()
-        if parsed.invalid is not None:
-            decision = coordination.invalid(snapshot, parsed.invalid, now)
-        else:
-            decision = coordination.decide(snapshot, now)
+        decision = coordination.decide(snapshot, now)
         written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
         self.functions.ask(key, decision.function_calls, now)
         self.telemetry.set_variable_metrics(key.namespace, key.name, exported_metrics(snapshot, decision.status))

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import yaml
 
+from mabeam.offline.documents import InvalidWorld
 from mabeam.offline.plan import plan
-from mabeam.offline.world import InvalidWorld, parse_now, read_world
+from mabeam.offline.world import parse_now, read_world
 
 NOW = parse_now("2026-01-01T00:05:00Z")
 

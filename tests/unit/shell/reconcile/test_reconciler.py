@@ -10,7 +10,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.snapshot import Key, PodDefaults
+from mabeam.core.snapshot import Key
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.kube.client import ApiError, Client, NotLeading
 from mabeam.shell.kube.event_recorder import EventRecorder
@@ -86,7 +86,7 @@ class World:
             cluster,
             self.cache,
             WorkQueue(),
-            Observer(self.cache, reports, refusals, PodDefaults(), lambda key: {}),
+            Observer(self.cache, reports, refusals),
             Applier(cluster, self.cache, EventRecorder(cluster, "me"), lambda *_: None),
             reports,
             refusals,
