@@ -60,7 +60,6 @@ TESTED_IN: dict[str, str] = {
     "core/views/agent.py": "unit/core/views/test_system.py",
     "core/views/variable.py": "unit/core/views/test_system.py",
     "state/capacity.py": "unit/shell/telemetry/test_usage.py",
-    "state/observe.py": "unit/shell/reconcile/test_reconciler.py",
     "state/parse_pods.py": "unit/state/test_parse_objects.py",
 }
 

@@ -212,3 +212,19 @@ def test_a_generation_that_a_stranger_wrote_on_a_pod_is_read_as_none(text: str) 
     body["metadata"]["annotations"] = {"mabeam.dev/directives-generation": text}
     cache.upsert("Pod", body)
     assert [pod.generation for pod in cache.pods_owned_by(cache.agents[HERE].agent)] == [0]
+
+
+def test_a_kind_that_is_not_watched_is_an_error_and_never_taken_for_another_kind() -> None:
+    with pytest.raises(KeyError):
+        Cache().upsert("Secret", {"metadata": {"name": "s", "namespace": "team", "uid": "u", "resourceVersion": "1"}})
+
+
+def test_facts_that_were_already_read_are_put_and_indexed_like_those_of_a_body() -> None:
+    read, put = Cache(), Cache()
+    for body in (an_agent(1), a_pod(2)):
+        kind = AGENT if "spec" in body and "module" in str(body["spec"]) else "Pod"
+        read.upsert(kind, body)
+    put.put(AGENT, HERE, read.agents[HERE])
+    put.put("Pod", ("team", "a-0-1"), read.pods["team", "a-0-1"])
+    assert pods_of_a(put) == pods_of_a(read) == ["a-0-1"]
+    assert (put.agents_in, put.pods_of) == (read.agents_in, read.pods_of)

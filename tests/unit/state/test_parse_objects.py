@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from mabeam.core.conventions.times import parse_instant
-from mabeam.core.snapshot import ContainerFacts, PodFacts
+from mabeam.core.snapshot import ContainerFacts, Instructed, PodFacts
 from mabeam.core.tree.instruction import parent_instruction
 from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
 from mabeam.state.parse_pods import parse_pod
@@ -230,8 +230,9 @@ def test_a_supervisor_that_cannot_be_read_has_the_children_it_last_spoke_to() ->
     body["spec"]["strategy"] = "OneForSome"
     parsed = parse_supervisor(body)
     assert str(parsed.invalid).startswith("spec.strategy")
-    word, held, _ = parent_instruction(tree.agent("b"), {"root": parsed.supervisor})
-    assert (held, getattr(word, "intent", None)) == (None, "Stop")
+    parent = parent_instruction(tree.agent("b"), {"root": parsed.supervisor})
+    assert isinstance(parent, Instructed)
+    assert parent.supervision.intent == "Stop"
 
 
 def test_a_config_map_is_ours_when_the_uid_is() -> None:
