@@ -4,6 +4,7 @@ from typing import Final
 
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.api.names import (
+    ANNOTATION_RELEASE,
     API_VERSION,
     LABEL_AGENT,
     LABEL_COMPONENT,
@@ -35,6 +36,12 @@ def pod_labels(agent: str, ordinal: int, incarnation: int) -> dict[str, str]:
 def owner_reference(kind: str, name: str, uid: str) -> JsonDict:
     """The controller reference of a child; without `blockOwnerDeletion`, so that no deletion ever waits for us."""
     return {"apiVersion": API_VERSION, "kind": kind, "name": name, "uid": uid, "controller": True}
+
+
+def release_command(resource: str, metadata: ObjectMeta) -> str:
+    """The kubectl command that releases the object; `resource` is its short name: mba, mov or msup."""
+    target = f"{resource} {metadata.name} -n {metadata.namespace}"
+    return f'kubectl annotate {target} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
 
 
 # As much of an annotation as a status can remember; an annotation may be far longer.

@@ -11,7 +11,7 @@ from mabeam.api.variable_blocks import VariableEscalation, VariableFaultToleranc
 from mabeam.api.variable_status import CoordinationFailure, OrchestrationVariableStatus
 from mabeam.core.algorithms.otp import count_in_window
 from mabeam.core.conventions.conditions import KStatus
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.core.conventions.metadata import annotation_request, release_command
 from mabeam.core.decision import Event
 from mabeam.core.directives.suspension import is_released
 
@@ -123,13 +123,11 @@ def _message(
     tolerance: VariableFaultTolerance,
     now: datetime,
 ) -> str:
-    meta, last = variable.metadata, failures[-1] if failures else None
+    last = failures[-1] if failures else None
     told = f"more than {tolerance.max_failures} failures in {tolerance.failure_window_seconds} s"
     why = f"; the last: {last.error}: {last.message}"[:400] if last is not None else ""
-    return (
-        f"{told}{why}. {tolerance.escalation_policy}: fix it, then change the spec or: kubectl annotate mov {meta.name} "
-        f'-n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
-    )
+    command = release_command("mov", variable.metadata)
+    return f"{told}{why}. {tolerance.escalation_policy}: fix it, then change the spec or: {command}"
 
 
 # What is told by a Warning when it begins: the coordination errors of the design, and an agent's refusal.

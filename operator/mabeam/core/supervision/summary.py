@@ -6,7 +6,8 @@ from typing import Final
 
 from mabeam.api.agent import ExitCodeAction
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
-from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.api.names import ConditionType, Reason
+from mabeam.core.conventions.metadata import release_command
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import CAUSE_DESCRIPTIONS, START_FAILURE_CAUSES, describe_exit_code
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, held_by, permanent_stop
@@ -216,7 +217,7 @@ def _first_message(snapshot: AgentSnapshot, record: PodRecord, reason: str, mess
 
 def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
     """Why the agent is parked, and how it is started again: by its user, or by its Supervisor when it escalates."""
-    agent, meta = snapshot.agent, snapshot.agent.metadata
+    agent = snapshot.agent
     tolerance, last = agent.spec.fault_tolerance, ledger[-1]
     count = failures_in_window(ledger, last.time, tolerance.failure_window_seconds)
     if parked_reason(snapshot, ledger) is Reason.PARKED_BY_RULE:
@@ -229,10 +230,7 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
         why = f"{allowed}. Last: {describe_failure(last)}. "
     if escalates(snapshot):
         return f"{why}Its Supervisor decides"
-    return (
-        f"{why}Fix it, then change the spec or: "
-        f'kubectl annotate mba {meta.name} -n {meta.namespace} --overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
-    )
+    return f"{why}Fix it, then change the spec or: {release_command('mba', agent.metadata)}"
 
 
 def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:

@@ -10,7 +10,7 @@ from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, Superviso
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, count_in_window
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.conventions.hashing import short_digest
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.core.conventions.metadata import annotation_request, release_command
 from mabeam.core.decision import Decision, Event
 from mabeam.core.memoize import memoize_by_identity
 from mabeam.core.snapshot import Instructed, WaitingFor, permanent_stop
@@ -118,11 +118,7 @@ def _problem_of(run: SupervisorPass, kind: ChildKind, name: str) -> str:
 
 
 def _way_out(supervisor: Supervisor) -> str:
-    meta = supervisor.metadata
-    return (
-        f"change the spec or: kubectl annotate msup {meta.name} -n {meta.namespace} "
-        f'--overwrite {ANNOTATION_RELEASE}="$(date +%s)"'
-    )
+    return f"change the spec or: {release_command('msup', supervisor.metadata)}"
 
 
 def _reason(before: SupervisorStatus, after: SupervisorStatus) -> str:
