@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from benchmarks import machine, report
@@ -72,7 +73,7 @@ async def measure(todo: Sequence[Work], plan: Plan, files: ResultFiles, cluster:
     """Measure it all; the names of the parts that could not be."""
     failed: list[str] = []
     expected = {work: _expected(work, plan, files) for work in todo}
-    async with arena(cluster) as ours:
+    async with arena(cluster, plan.before) as ours:
         where = machine.describe((await ours.api.get("/version"))["gitVersion"])
         log(
             f"on {report.machine_text(where)}; load average {machine.load()}, reference task {machine.reference_task_ms()} ms"
@@ -126,7 +127,7 @@ def main() -> int:
     options = _parser().parse_args()
     # Ended as a service is ended, it still takes its operator along: a stray one would act in the next run.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
-    plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _names(options.arms))
+    plan = Plan(options.quick, _numbers(options.sizes), options.repeats, _names(options.arms), options.before)
     known = {name.upper(): name for name in (*CASES, *(work.name for work in works(list(CASES), plan)))}
     asked = (
         [case.strip().upper() for case in options.cases.split(",")]
@@ -182,6 +183,13 @@ def _names(text: str) -> tuple[str, ...] | None:
     return tuple(part.strip() for part in text.split(",")) if text else None
 
 
+def _checkout(text: str) -> Path:
+    found = Path(text).resolve()
+    if not (found / "operator/mabeam/__main__.py").is_file():
+        raise argparse.ArgumentTypeError(f"{found} is no checkout of MABEAM")
+    return found
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.bench", description=__doc__)
     parser.add_argument("--cases", default="", help="for example P1,P6-1000: cases, or parts of them (default: all)")
@@ -191,7 +199,15 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--sizes", default="", help="other sizes, for example 1000; kept in results/trial")
     parser.add_argument("--repeats", type=int, help="other number of repeats; kept in results/trial")
     parser.add_argument(
-        "--arms", default="", help="only these: agents, jobs, replicasets, 'stock jobs'; kept in results/trial"
+        "--arms",
+        default="",
+        help="only these: agents, 'agents before', jobs, replicasets, floor, 'stock jobs'; kept in results/trial",
+    )
+    parser.add_argument(
+        "--before",
+        type=_checkout,
+        metavar="DIR",
+        help="a checkout whose operator P1, P2, P4, P5 and P8 measure in turns with this one's; kept in results/trial",
     )
     parser.add_argument("--cluster", default="mabeam-bench", help="the embedded cluster's name (default: %(default)s)")
     parser.add_argument("--down", action="store_true", help="take the cluster down at the end")

@@ -57,13 +57,14 @@ def patch(path: str, body: JsonDict, content_type: str = "application/merge-patc
 class Api:
     """An open line to one apiserver, as the user of the kubeconfig."""
 
-    def __init__(self, kubeconfig: Path) -> None:
-        self.server, self._tls = _credentials(yaml.safe_load(kubeconfig.read_text()))
+    def __init__(self, kubeconfig: Path, user_agent: str = USER_AGENT) -> None:
+        self.server, self._tls, token = _credentials(yaml.safe_load(kubeconfig.read_text()))
+        self._headers = {"User-Agent": user_agent} | ({"Authorization": f"Bearer {token}"} if token else {})
         self._open: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> Self:
         connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
-        self._open = aiohttp.ClientSession(connector=connector, headers={"User-Agent": USER_AGENT})
+        self._open = aiohttp.ClientSession(connector=connector, headers=self._headers)
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -180,16 +181,17 @@ class Api:
 _VERSION: Final = re.compile(rb'"resourceVersion":"([0-9]+)"')
 
 
-def _credentials(config: JsonDict) -> tuple[str, ssl.SSLContext]:
-    """The server's address and the client's certificate from a kubeconfig that holds everything inline."""
+def _credentials(config: JsonDict) -> tuple[str, ssl.SSLContext, str]:
+    """The server's address, the client's certificate and token (either may be missing) from a kubeconfig that has all inline."""
     chosen = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
     cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == chosen["cluster"])
     user = next(u["user"] for u in config["users"] if u["name"] == chosen["user"])
     tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
     tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    with tempfile.NamedTemporaryFile() as pem:
-        for part in ("client-certificate-data", "client-key-data"):
-            pem.write(base64.b64decode(user[part]) + b"\n")
-        pem.flush()
-        tls.load_cert_chain(pem.name)
-    return str(cluster["server"]).rstrip("/"), tls
+    if "client-certificate-data" in user:
+        with tempfile.NamedTemporaryFile() as pem:
+            for part in ("client-certificate-data", "client-key-data"):
+                pem.write(base64.b64decode(user[part]) + b"\n")
+            pem.flush()
+            tls.load_cert_chain(pem.name)
+    return str(cluster["server"]).rstrip("/"), tls, str(user.get("token", ""))

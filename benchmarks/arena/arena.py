@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.arena.api import Api, Call, create, patch
-from benchmarks.arena.arms import POPULATIONS, Arm, failed, names
+from benchmarks.arena.arms import ARMS, BEFORE, FLOOR, POPULATIONS, Arm, failed, names
 from benchmarks.arena.audit import AuditLog
 from benchmarks.arena.cluster import BenchCluster, operator_token, prepare, write_operator_kubeconfig
-from benchmarks.arena.operator_process import Operator, usage
+from benchmarks.arena.operator_process import Floor, Operator, usage
 
 COMPONENTS: Final = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kwok", "etcd")
 
@@ -36,7 +36,7 @@ class Arena:
     cluster: BenchCluster
     api: Api
     audit: AuditLog
-    operator: Operator
+    controllers: Mapping[str, Operator]  # by name; one of them runs at a time
     pids: dict[str, int] = field(default_factory=dict)
     population: dict[str, int] = field(default_factory=dict)
 
@@ -48,13 +48,36 @@ class Arena:
     def cpu(self) -> dict[str, float]:
         """The CPU seconds every process of the arena has used so far."""
         used = {component: usage(pid).cpu for component, pid in self.pids.items()}
-        return {**used, "operator": self.operator.usage().cpu}
+        running = {name: one.usage().cpu for name, one in self.controllers.items() if one.runs}
+        return used | running
+
+    @property
+    def operator(self) -> Operator:
+        """The operator of this tree."""
+        return self.controllers["operator"]
+
+    def arms(self, among: Iterable[str] = ARMS, floor: bool = False) -> list[Arm]:
+        """Those of the arms, the other checkout's operator when there is one, and the floor when it is asked for."""
+        chosen = [ARMS[name] for name in among]
+        if BEFORE.controller in self.controllers:
+            chosen.insert(1, BEFORE)
+        return [*chosen, FLOOR] if floor else chosen
+
+    async def use(self, name: str) -> bool:
+        """The controller of that name runs and leads, and no other does; True when it had to be started."""
+        for other, controller in self.controllers.items():
+            if other != name:
+                controller.stop()
+        chosen = self.controllers[name]
+        if chosen.runs:
+            return False
+        chosen.start()
+        await chosen.until_leading()
+        return True
 
     async def running_operator(self) -> None:
-        """The operator runs, and leads."""
-        if not self.operator.runs:
-            self.operator.start()
-            await self.operator.until_leading()
+        """The operator of this tree runs, and leads."""
+        await self.use("operator")
 
     async def fresh_operator(self) -> None:
         """The operator runs, leads, and is a process that has not done anything yet."""
@@ -130,17 +153,23 @@ class Arena:
 
 
 @asynccontextmanager
-async def arena(cluster: BenchCluster) -> AsyncIterator[Arena]:
-    """The arena, with an empty cluster and a running operator; at the end the operator is gone."""
+async def arena(cluster: BenchCluster, before: Path | None = None) -> AsyncIterator[Arena]:
+    """The arena, with an empty cluster and a running operator; at the end it is gone. `before` is another checkout."""
     cluster.up()
     admin = cluster.kubeconfig
     async with Api(admin) as api:
-        await prepare(api)
+        await prepare(api, before)
         with tempfile.TemporaryDirectory() as folder:
             config = Path(folder) / "kubeconfig"
             write_operator_kubeconfig(admin, await operator_token(api), config)
-            log = admin.parent / "logs/operator.log"
-            ours = Arena(cluster, api, AuditLog(cluster.audit_log), Operator(config, log))
+            logs = admin.parent / "logs"
+            controllers = {
+                "operator": Operator(config, logs / "operator.log"),
+                "floor": Floor(config, logs / "floor.log"),
+            }
+            if before:
+                controllers["before"] = Operator(config, logs / "before.log", before)
+            ours = Arena(cluster, api, AuditLog(cluster.audit_log), controllers)
             ours.throttle("all")
             try:
                 await ours.running_operator()
@@ -148,5 +177,6 @@ async def arena(cluster: BenchCluster) -> AsyncIterator[Arena]:
                     await ours.clear(arm)
                 yield ours
             finally:
-                with contextlib.suppress(RuntimeError):
-                    ours.operator.stop()
+                for controller in controllers.values():
+                    with contextlib.suppress(RuntimeError):
+                        controller.stop()

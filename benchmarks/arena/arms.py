@@ -1,7 +1,7 @@
-"""The contestants: an Agent, a Job of one pod and a ReplicaSet of one replica, with the same pod template."""
+"""The arms: an Agent, a Job of one pod and a ReplicaSet of one replica, with the same pod template; and who works for them."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -87,7 +87,7 @@ def _replica_set(name: str) -> JsonDict:
 
 @dataclass(frozen=True)
 class Arm:
-    """One contestant: where its objects live, how one is written, who works for it."""
+    """One arm: where its objects are, how one is written, who works for it."""
 
     name: str
     one: str
@@ -95,13 +95,19 @@ class Arm:
     plural: str
     body: Callable[[str], JsonDict]
     client: str
-    process: str  # whose CPU is counted
+    process: str  # whose CPU is counted: a component of the cluster, or a controller of the arena
+    controller: str = "operator"  # the controller of the arena that runs meanwhile
     suffix: str = ""  # of the namespace; the arm's name when empty
 
     @property
     def namespace(self) -> str:
         """The namespace that holds nothing but this arm's objects."""
         return f"bench-{self.suffix or self.name}"
+
+    @property
+    def population(self) -> str:
+        """The arm whose objects it works with: its own name, or `agents` for an arm with another controller."""
+        return "agents" if self.controller != "operator" else self.name
 
     @property
     def path(self) -> str:
@@ -138,9 +144,15 @@ ARMS: Final[Mapping[str, Arm]] = {
 
 # Agents that a variable directs: each has a ConfigMap of directives; their namespace is their own.
 DIRECTED: Final = Arm(
-    "directed agents", "Agent", "/apis/mabeam.dev/v1alpha1", "agents", _agent, "operator", "operator", "directed"
+    "directed agents", "Agent", "/apis/mabeam.dev/v1alpha1", "agents", _agent, "operator", "operator", suffix="directed"
 )
 POPULATIONS: Final[Mapping[str, Arm]] = {**ARMS, DIRECTED.name: DIRECTED}
+
+# The same Agents, but the operator of another checkout runs (`--before`), or the client that only writes (floor.py).
+BEFORE: Final = replace(ARMS["agents"], name="agents before", process="before", controller="before", suffix="agents")
+FLOOR: Final = replace(
+    ARMS["agents"], name="floor", client="floor", process="floor", controller="floor", suffix="agents"
+)
 
 
 def names(count: int, first: int = 0) -> list[str]:

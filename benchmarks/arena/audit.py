@@ -17,6 +17,7 @@ _SERVICE_ACCOUNT: Final = b'"username":"system:serviceaccount:kube-system:%s"'
 # How each client is recognised in a line of the log, before it is parsed.
 CLIENTS: Final = {
     "operator": b'"userAgent":"mabeam/',
+    "floor": b'"userAgent":"floor/',
     "benchmark": b'"userAgent":"benchmark/',
     "job controller": _SERVICE_ACCOUNT % b"job-controller",
     "replicaset controller": _SERVICE_ACCOUNT % b"replicaset-controller",

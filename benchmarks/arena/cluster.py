@@ -56,8 +56,11 @@ class BenchCluster:
         return int(self._run("pid", component))
 
 
-async def prepare(api: Api) -> None:
-    """The cluster has the CRDs, the operator's rights and account, and a namespace for each arm."""
+async def prepare(api: Api, before: Path | None = None) -> None:
+    """The cluster has the CRDs, the operator's rights and account, and a namespace for each arm.
+
+    With another checkout the account has the rights of its operator too; the CRDs are this tree's.
+    """
     for file in sorted((ROOT / "crds").glob("*mabeam.dev.yaml")):
         definition = yaml.safe_load(file.read_text())
         path = f"/apis/apiextensions.k8s.io/v1/customresourcedefinitions/{definition['metadata']['name']}"
@@ -70,7 +73,9 @@ async def prepare(api: Api) -> None:
     subject = {"kind": "ServiceAccount", "name": "mabeam", "namespace": OPERATOR_NAMESPACE}
     for scope in ("workload", "nodes", "lease"):
         name = f"mabeam-{scope}"
-        rules = yaml.safe_load((ROOT / f"charts/mabeam/files/rbac-{scope}.yaml").read_text())["rules"]
+        rules = []
+        for checkout in (ROOT, *([before] if before else [])):
+            rules += yaml.safe_load((checkout / f"charts/mabeam/files/rbac-{scope}.yaml").read_text())["rules"]
         role = {"kind": "ClusterRole", "apiVersion": "rbac.authorization.k8s.io/v1", "metadata": {"name": name}}
         await api.send(
             Call(

@@ -1,4 +1,4 @@
-"""The operator in its real process: `python -m mabeam run` from this tree, cluster-wide, its settings the default ones."""
+"""The controllers of the arena, each a real process: the operator of this tree or of another, and the floor under both."""
 
 import asyncio
 import os
@@ -17,6 +17,7 @@ import aiohttp
 import psutil
 
 from benchmarks.arena.cluster import OPERATOR_NAMESPACE, ROOT
+from benchmarks.arena.floor import READY
 
 _SAMPLE: Final = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 READY_DEADLINE: Final = 120.0
@@ -55,13 +56,16 @@ def usage(pid: int) -> Usage:
 
 
 class Operator:
-    """One operator's process; started, asked, killed."""
+    """The operator's process: `python -m mabeam run` of a checkout, cluster-wide, its settings the default ones."""
 
-    def __init__(self, kubeconfig: Path, log: Path) -> None:
-        self._kubeconfig, self._log = kubeconfig, log
+    client = "operator"  # as the audit log knows it
+
+    def __init__(self, kubeconfig: Path, log: Path, checkout: Path = ROOT) -> None:
+        self._kubeconfig, self._log, self._checkout = kubeconfig, log, checkout
         self._process: subprocess.Popen[bytes] | None = None
         self.port = _free_port()
         self.started = 0.0
+        self._log_start = 0
 
     @property
     def process(self) -> "subprocess.Popen[bytes]":
@@ -86,17 +90,21 @@ class Operator:
         environment = {key: value for key, value in os.environ.items() if not key.startswith("MABEAM_")}
         environment |= {
             "KUBECONFIG": str(self._kubeconfig),
-            "PYTHONPATH": str(ROOT / "operator"),
+            "PYTHONPATH": str(self._checkout / "operator"),
             # Where it listens and keeps its Lease, and a name that survives a restart as a container's does.
             "MABEAM_HTTP_PORT": str(self.port),
             "MABEAM_LEASE_NAMESPACE": OPERATOR_NAMESPACE,
             "MABEAM_IDENTITY": "benchmark",
         }
         with self._log.open("ab") as log:
+            self._log_start = log.tell()
             self.started = time.monotonic()
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "mabeam", "run"], env=environment, stdout=log, stderr=log, cwd=ROOT
+                self._command(), env=environment, stdout=log, stderr=log, cwd=self._checkout
             )
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "mabeam", "run"]
 
     def kill(self) -> None:
         """End it as the kernel does when memory is short."""
@@ -141,8 +149,26 @@ class Operator:
         return await self.until("the operator leads", lambda seen: total(seen, "mabeam_leader") == 1)
 
     def text(self) -> str:
-        """The end of its log."""
-        return self._log.read_text(errors="replace")[-3000:]
+        """The end of its log since it was started."""
+        return self._log.read_bytes()[self._log_start :].decode(errors="replace")[-3000:]
+
+
+class Floor(Operator):
+    """The client of `floor.py`: it writes what an Agent costs and decides nothing."""
+
+    client = "floor"
+
+    def _command(self) -> list[str]:
+        return [sys.executable, "-m", "benchmarks.arena.floor", str(self._kubeconfig)]
+
+    async def until_leading(self) -> float:
+        """The moment at which it watched; raises when it ends, or after two minutes."""
+        end = time.monotonic() + READY_DEADLINE
+        while not self.text().endswith(f"{READY}\n"):
+            if time.monotonic() > end or not self.runs:
+                raise TimeoutError(f"the floor does not watch; its log ends:\n{self.text()}")
+            await asyncio.sleep(0.05)
+        return time.monotonic()
 
 
 def _free_port() -> int:

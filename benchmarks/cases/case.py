@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from benchmarks.arena.arena import Arena
@@ -10,6 +11,7 @@ from benchmarks.measurements import Measurement
 JsonDict = dict[str, Any]
 Samples = Mapping[str, JsonDict]
 LARGE = 5000
+QUICK_FLOOR = 100
 
 
 @dataclass(frozen=True)
@@ -20,11 +22,12 @@ class Plan:
     sizes: tuple[int, ...] | None = None
     repeats: int | None = None
     arms: tuple[str, ...] | None = None
+    before: Path | None = None  # another checkout, whose operator is measured beside this one's
 
     @property
     def partial(self) -> bool:
         """Whether something else than the whole was asked for, so that the results are not the benchmark's."""
-        return (self.sizes, self.repeats, self.arms) != (None, None, None)
+        return (self.sizes, self.repeats, self.arms, self.before) != (None, None, None, None)
 
     def rounds(self, size: int = 0) -> int:
         """How often each arm is run; the largest populations, of which a round takes minutes, less often."""
@@ -33,6 +36,10 @@ class Plan:
     def pick(self, full: tuple[int, ...], quick: tuple[int, ...]) -> tuple[int, ...]:
         """The sizes to measure."""
         return self.sizes or (quick if self.quick else full)
+
+    def has_floor(self, size: int) -> bool:
+        """Whether the floor is measured for so many: the quick run has time for it at one size."""
+        return not self.quick or self.sizes is not None or size <= QUICK_FLOOR
 
     def has(self, arm: str) -> bool:
         """Whether the arm takes part."""

@@ -1,5 +1,7 @@
 """P1: N Agents until all their pods run, against N one-pod Jobs and N one-replica ReplicaSets with the same pod.
 
+And against a floor: a client that makes the writes of an Agent and decides nothing (benchmarks/arena/floor.py).
+
 P2 (writes) and P8 (CPU) are read off the same runs: each goes on until everything is deleted again.
 """
 
@@ -9,13 +11,18 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from benchmarks.arena.arena import Arena, log
-from benchmarks.arena.arms import ARMS, Arm, names
+from benchmarks.arena.arms import ARMS, BEFORE, FLOOR, Arm, names
 from benchmarks.arena.audit import tally
 from benchmarks.arena.pod_timeline import PodTimeline
 from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
 from benchmarks.measurements import Bar, Measurement, ratios
 
 STOCK = "stock jobs"
+COMPARED = {arm.name: arm for arm in (*ARMS.values(), BEFORE, FLOOR)}
+# Whose objects an arm makes, as the table calls them.
+ONE = {name: arm.one for name, arm in ARMS.items()} | {BEFORE.name: "Agent before", FLOOR.name: "Agent of the floor"}
+# What the agents' time divided by an arm's may be at the most.
+BARS = {"jobs": Bar(1.0, stretch=0.7), "replicasets": Bar(2.0), FLOOR.name: Bar(1.2), BEFORE.name: None}
 STOCK_MOST = {True: 100, False: 1000}  # by whether the run is quick: twenty requests a second take their time
 
 
@@ -44,13 +51,15 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     size = int(part)
     await arena.running_operator()
     await arena.populate({})
-    chosen = [arm for arm in ARMS.values() if plan.has(arm.name)]
-    for arm in chosen:
-        await trial(arena, arm, 5, quiet=0.5)  # connections, caches and code paths are warm in all arms
+    chosen = [arm for arm in arena.arms(floor=plan.has_floor(size)) if plan.has(arm.name)]
+    for arm in sorted(chosen, key=lambda arm: arm.controller == "operator"):
+        await warm(arena, arm)
     trials = []
     for number in range(plan.rounds(size)):
         first = number % len(chosen)
         for arm in chosen[first:] + chosen[:first]:
+            if await arena.use(arm.controller):
+                await warm(arena, arm if arm.process == arm.controller else ARMS["agents"])
             trials.append(await trial(arena, arm, size))
             log(f"P1 {size:,} round {number + 1}: {describe(trials[-1])}")
     if size <= STOCK_MOST[plan.quick] and plan.has("jobs") and plan.has(STOCK):
@@ -59,12 +68,19 @@ async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     return {"trials": [asdict(one) for one in trials]}
 
 
+async def warm(arena: Arena, arm: Arm) -> None:
+    """Connections, caches and code paths of the arm are warm, as they are in every other arm."""
+    await arena.use(arm.controller)
+    await trial(arena, arm, 5, quiet=0.5)
+
+
 async def trial(arena: Arena, arm: Arm, size: int, quiet: float = 2.0) -> Trial:
     """Create, wait until all run, let everything come to rest, delete, wait until all is gone and at rest again."""
-    clients = {arm.client, "operator"}
+    controller = arena.controllers[arm.controller]
+    clients = {arm.client, controller.client}
     await arena.audit.until_idle(*clients, seconds=quiet)
     patience = 120 + size / 10
-    before, rss_before, mark = arena.cpu(), arena.operator.usage().rss, arena.audit.mark()
+    before, rss_before, mark = arena.cpu(), controller.usage().rss, arena.audit.mark()
     async with PodTimeline(arena.api, arm.pods) as timeline:
         begun = time.monotonic()
         await arena.post(arm, names(size))
@@ -72,7 +88,7 @@ async def trial(arena: Arena, arm: Arm, size: int, quiet: float = 2.0) -> Trial:
         await timeline.until(f"{size} pods of {arm.name} run", lambda: len(timeline.running) >= size, patience)
         at_running = arena.cpu()
         await arena.audit.until_idle(*clients, seconds=quiet, deadline=patience)
-        rss_after = arena.operator.usage().rss
+        rss_after = controller.usage().rss
         deleted = time.monotonic()
         await arena.clear(arm)
         await timeline.until("all pods are gone", lambda: timeline.gone.keys() >= timeline.seen.keys(), patience)
@@ -159,14 +175,14 @@ def measurements(samples: Samples) -> list[Measurement]:
     found = []
     for part in sorted(samples, key=sized):
         size, these = int(part), samples[part]
-        times = {arm: _each(these, arm, "running") for arm in (*ARMS, STOCK)}
+        times = {arm: _each(these, arm, "running") for arm in (*COMPARED, STOCK)}
         for arm, seconds in times.items():
             if seconds:
                 posted = sorted(_each(these, arm, "posted"))[len(seconds) // 2]
                 note = f"last pod created after {posted:.2f} s"
                 found.append(Measurement("P1", f"{size:,} {arm} → all pods run", "s", tuple(seconds), note=note))
         ours = times["agents"]
-        for arm, bar in (("jobs", Bar(1.0, stretch=0.7)), ("replicasets", Bar(2.0))):
+        for arm, bar in BARS.items():
             if ours and times[arm]:
                 name = f"{size:,} agents ÷ {arm}, time until all run"
                 found.append(Measurement("P1", name, "×", ratios(ours, times[arm]), bar))
@@ -181,16 +197,23 @@ def write_measurements(samples: Samples) -> list[Measurement]:
     found = []
     for part in sorted(samples, key=sized):
         size, these = int(part), samples[part]
-        per = {arm: [sum(writes_apart(w).values()) / size for w in _each_writes(these, arm)] for arm in ARMS}
+        per = {arm: [sum(writes_apart(w).values()) / size for w in _each_writes(these, arm)] for arm in COMPARED}
         if per["agents"]:
             note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, "agents")[-1].items())
             bar = Bar(3, stretch=2)
             found.append(Measurement("P2", f"writes per Agent, of {size:,}", "writes", tuple(per["agents"]), bar, note))
-        for arm in ("jobs", "replicasets"):
+        for arm in [arm for arm in COMPARED if arm != "agents"]:
             if per[arm]:
                 note = ", ".join(f"{name} {count / size:.2f}" for name, count in _each_writes(these, arm)[-1].items())
                 found.append(
-                    Measurement("P2", f"writes per {ARMS[arm].one}, of {size:,}", "writes", tuple(per[arm]), None, note)
+                    Measurement(
+                        "P2",
+                        f"writes per {ONE[arm]}, of {size:,}",
+                        "writes",
+                        tuple(per[arm]),
+                        None,
+                        note,
+                    )
                 )
         if per["agents"] and per["jobs"]:
             against = ratios(per["agents"], per["jobs"])
@@ -207,12 +230,19 @@ def cpu_measurements(samples: Samples) -> list[Measurement]:
     found = []
     for part in sorted(samples, key=sized):
         size, these = int(part), samples[part]
-        for name, arm in ARMS.items():
+        for name, arm in COMPARED.items():
             used = tuple(1000 * one["cpu"][arm.process] / size for one in _trials(these, name))
             if used:
                 bar = Bar(6, stretch=4) if name == "agents" and size >= 400 else None
                 measure = f"{arm.process}: CPU per 1000 {name} created and deleted, {size:,} at a time"
                 found.append(Measurement("P8", measure, "s", used, bar))
+        used_by = {name: [one["cpu"] for one in _trials(these, name)] for name in COMPARED}
+        for other in (name for name in COMPARED if name != "agents" and used_by[name] and used_by["agents"]):
+            server = ratios(*([cpu["kube-apiserver"] for cpu in used_by[name]] for name in ("agents", other)))
+            found.append(Measurement("P8", f"kube-apiserver: CPU, agents ÷ {other}, {size:,} at a time", "×", server))
+        if used_by["agents"] and used_by[BEFORE.name]:
+            own = ratios(*([cpu[COMPARED[name].process] for cpu in used_by[name]] for name in ("agents", BEFORE.name)))
+            found.append(Measurement("P8", f"operator: CPU, agents ÷ {BEFORE.name}, {size:,} at a time", "×", own))
     return found
 
 
@@ -222,7 +252,9 @@ def parts(plan: Plan) -> list[str]:
 
 
 def _estimate(plan: Plan, part: str) -> float:
-    size, chosen = int(part), sum(plan.has(arm) for arm in ARMS)
+    size = int(part)
+    arms = [*ARMS, *([BEFORE.name] if plan.before else []), *([FLOOR.name] if plan.has_floor(size) else [])]
+    chosen = sum(plan.has(arm) for arm in arms)
     stock_arm = 10 + size * 0.12 if size <= STOCK_MOST[plan.quick] else 0
     return plan.rounds(size) * chosen * (7 + size * 0.026) + stock_arm
 

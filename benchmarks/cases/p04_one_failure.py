@@ -10,7 +10,7 @@ import random
 from collections.abc import Sequence
 
 from benchmarks.arena.arena import Arena, log
-from benchmarks.arena.arms import ARMS, Arm
+from benchmarks.arena.arms import ARMS, BEFORE, Arm
 from benchmarks.arena.audit import Request
 from benchmarks.arena.pod_timeline import PodTimeline
 from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
@@ -18,47 +18,77 @@ from benchmarks.measurements import Bar, Measurement, quantile
 
 DEADLINE = 60.0
 JOB_GAP = 0.25
-_IN_TURNS = ("agents", "replicasets")
+_IN_TURNS = ("agents", BEFORE.name, "replicasets")
+BLOCKS = 4  # in which the operators take turns, when there are two
 
 
 async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     """The latencies of each arm, in seconds."""
     size, count = int(part), 30 if plan.quick else 100
-    chosen = [arm for arm in ARMS.values() if plan.has(arm.name)]
+    chosen = [arm for arm in arena.arms() if plan.has(arm.name)]
+    turns = [arm for arm in chosen if arm.name in _IN_TURNS]
+    if BEFORE in chosen:
+        count = min(count, size // 2 - BLOCKS)
     await arena.running_operator()
-    await arena.populate({arm.name: size for arm in chosen})
+    await arena.populate({arm.population: size for arm in chosen})
     await arena.rest(*(arm.client for arm in chosen))
     chance = random.Random(4)
-    owners = {arm.name: chance.sample(sorted((await arena.pods_of(arm)).items()), count) for arm in chosen}
+    pods = await draw(arena, chosen, count, chance)
     latencies: dict[str, list[float]] = {arm.name: [] for arm in chosen}
-    turns = [arm for arm in chosen if arm.name in _IN_TURNS]
     timelines = {arm.name: PodTimeline(arena.api, arm.pods) for arm in chosen}
     async with asyncio.TaskGroup() as group:
         for timeline in timelines.values():
             group.create_task(timeline.__aenter__())
+
+    async def fail_next(arm: Arm) -> float:
+        owner, pod = pods[arm.name].pop()
+        return await fail_one(arena, arm, timelines[arm.name], owner, pod)
+
     try:
-        for number in range(count):
-            for arm in turns:
-                owner, pod = owners[arm.name][number]
-                latencies[arm.name].append(await fail_one(arena, arm, timelines[arm.name], owner, pod))
-                # So that no failure falls in step with a period of anything.
-                await asyncio.sleep(chance.uniform(0.01, 0.1))
-            if number % 25 == 24:
-                log(
-                    f"P4: {number + 1} of {count}, last "
-                    + ", ".join(f"{a} {1000 * t[-1]:.0f} ms" for a, t in latencies.items() if t)
-                )
+        for length in blocks(count, BLOCKS if BEFORE in chosen else 1):
+            for controller in dict.fromkeys(arm.controller for arm in turns):
+                these = [arm for arm in turns if arm.controller == controller]
+                if await arena.use(controller):
+                    await arena.rest(*(arm.client for arm in these))
+                    for arm in these:
+                        if arm.process == controller:
+                            await fail_next(arm)  # unmeasured: a process that runs for long has done it before
+                for _ in range(length):
+                    for arm in these:
+                        latencies[arm.name].append(await fail_next(arm))
+                        # So that no failure falls in step with a period of anything.
+                        await asyncio.sleep(chance.uniform(0.01, 0.1))
+            last = ", ".join(f"{name} {1000 * times[-1]:.0f} ms" for name, times in latencies.items() if times)
+            log(f"P4: {len(latencies[turns[0].name])} of {count}, last {last}")
         if "jobs" in latencies:
             log(f"P4: {count} Jobs' pods fail, one every {JOB_GAP} s")
-            latencies["jobs"] = await fail_spread(arena, ARMS["jobs"], timelines["jobs"], owners["jobs"])
+            latencies["jobs"] = await fail_spread(arena, ARMS["jobs"], timelines["jobs"], pods["jobs"])
     finally:
         for timeline in timelines.values():
             await timeline.__aexit__()
     for arm in chosen:
-        if arm.name != "agents":
+        if arm.one != "Agent":
             # The native controllers leave the failed pods lying about; the next cases begin without.
             await arena.api.clear(arm.pods, fieldSelector="status.phase=Failed")
     return {"size": size, "latencies": latencies}
+
+
+def blocks(count: int, number: int) -> list[int]:
+    """`count` failures in so many blocks of about the same length: the operators take turns block by block."""
+    return [len(range(first, count, number)) for first in range(number) if first < count]
+
+
+async def draw(
+    arena: Arena, arms: Sequence[Arm], count: int, chance: random.Random
+) -> dict[str, list[tuple[str, str]]]:
+    """Owners and pods by arm, `count` for each and one more for each block; no pod is drawn for two arms."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for population in dict.fromkeys(arm.population for arm in arms):
+        sharing = [arm for arm in arms if arm.population == population]
+        wanted = count + (BLOCKS if len(sharing) > 1 else 0)
+        drawn = chance.sample(sorted((await arena.pods_of(sharing[0])).items()), len(sharing) * wanted)
+        found |= {arm.name: drawn[number :: len(sharing)] for number, arm in enumerate(sharing)}
+    return found
 
 
 async def fail_one(arena: Arena, arm: Arm, timeline: PodTimeline, owner: str, pod: str) -> float:
@@ -100,7 +130,7 @@ async def fail_spread(arena: Arena, arm: Arm, timeline: PodTimeline, which: list
 def measurements(samples: Samples) -> list[Measurement]:
     """Median and 99th percentile of each arm, and the ratios of both with their bars."""
     found = []
-    bars = {"replicasets": Bar(2.0), "jobs": Bar(0.1)}
+    bars = {"replicasets": Bar(2.0), "jobs": Bar(0.1), BEFORE.name: None}
     for part in sorted(samples, key=sized):
         size, latencies = samples[part]["size"], samples[part]["latencies"]
         for share, word in ((0.5, "p50"), (0.99, "p99")):

@@ -3,7 +3,7 @@
 import time
 
 from benchmarks.arena.arena import Arena, log
-from benchmarks.arena.arms import ARMS, Arm
+from benchmarks.arena.arms import BEFORE, Arm
 from benchmarks.arena.audit import most_at_once, tally
 from benchmarks.arena.pod_timeline import PodTimeline
 from benchmarks.cases.case import Case, JsonDict, Plan, Samples, sized
@@ -17,12 +17,13 @@ TOO_MANY_REQUESTS = 429
 async def run(arena: Arena, plan: Plan, part: str) -> JsonDict:
     """The rounds of both arms, in turns."""
     size = int(part)
-    chosen = [ARMS[name] for name in ARMS_HERE if plan.has(name)]
+    chosen = [arm for arm in arena.arms(ARMS_HERE) if plan.has(arm.name)]
     await arena.running_operator()
-    await arena.populate({arm.name: size for arm in chosen})
+    await arena.populate({arm.population: size for arm in chosen})
     rounds = []
     for number in range(plan.rounds()):
         for arm in chosen if number % 2 == 0 else reversed(chosen):
+            await arena.use(arm.controller)
             rounds.append(await fail_all(arena, arm, size))
             log(f"P5 round {number + 1}: {rounds[-1]}")
     return {"size": size, "rounds": rounds}
@@ -50,7 +51,7 @@ async def fail_all(arena: Arena, arm: Arm, size: int) -> JsonDict:
         await arena.rest(arm.client)
     requests = arena.audit.requests(arm.client, mark)
     await arena.until_running(arm, size)
-    if arm.name != "agents":
+    if arm.one != "Agent":
         await arena.api.clear(arm.pods, fieldSelector="status.phase=Failed")
     return {
         "arm": arm.name,
@@ -72,7 +73,7 @@ def measurements(samples: Samples) -> list[Measurement]:
     found = []
     for part in sorted(samples, key=sized):
         size, rounds = samples[part]["size"], samples[part]["rounds"]
-        of = {arm: [one for one in rounds if one["arm"] == arm] for arm in ARMS_HERE}
+        of = {arm: [one for one in rounds if one["arm"] == arm] for arm in (*ARMS_HERE, BEFORE.name)}
         for arm, these in of.items():
             if these:
                 seconds = tuple(one["replaced"] for one in these)
@@ -80,9 +81,10 @@ def measurements(samples: Samples) -> list[Measurement]:
                 found.append(
                     Measurement("P5", f"all pods of {size:,} {arm} fail → all replaced", "s", seconds, note=note)
                 )
-        if all(of.values()):
-            ours, theirs = ([one["replaced"] for one in of[arm]] for arm in ARMS_HERE)
-            found.append(Measurement("P5", "agents ÷ replicasets", "×", ratios(ours, theirs), Bar(2.0, stretch=1.3)))
+        for arm, bar in (("replicasets", Bar(2.0, stretch=1.3)), (BEFORE.name, None)):
+            if of["agents"] and of[arm]:
+                ours, theirs = ([one["replaced"] for one in of[name]] for name in ("agents", arm))
+                found.append(Measurement("P5", f"agents ÷ {arm}", "×", ratios(ours, theirs), bar))
         if of["agents"]:
             refused = (sum(one["refused"] for one in of["agents"]),)
             most = (max(one["in_flight"] for one in of["agents"]),)

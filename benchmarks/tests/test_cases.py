@@ -1,16 +1,21 @@
 """The benchmark's cases: from samples to figures with bar and verdict. Nothing is measured here."""
 
+import asyncio
+import random
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
+from benchmarks.arena.arena import Arena
+from benchmarks.arena.arms import ARMS, BEFORE, Arm
 from benchmarks.arena.audit import Request
 from benchmarks.bench import is_quick, works
 from benchmarks.cases import CASES
 from benchmarks.cases.case import Plan, Samples
 from benchmarks.cases.p01_scale import STOCK, Trial
-from benchmarks.cases.p04_one_failure import between
+from benchmarks.cases.p04_one_failure import BLOCKS, between, blocks, draw
 from benchmarks.cases.p06_change import until_annotated
 from benchmarks.cases.p06_types import CHANGES
 from benchmarks.cases.p07_memory import settled
@@ -36,7 +41,7 @@ def trial(arm: str, running: float, **more: Any) -> dict[str, Any]:
         "posted": running - 1,
         "created": 1.0,
         "deleting": 5.0,
-        "cpu": {"operator": 0.5, "kube-controller-manager": 1.0},
+        "cpu": {"operator": 0.5, "kube-controller-manager": 1.0, "kube-apiserver": 4.0},
         "cpu_until_running": 0.3,
         "writes": {"create pods": 100, "create events": 200, "patch agents/status": 100},
         "rss_before": 60,
@@ -90,8 +95,64 @@ def test_cpu_is_per_thousand_of_the_process_that_does_the_work() -> None:
     assert {figure.measure.partition(":")[0]: figure.median for figure in found} == {
         "operator": 5.0,
         "kube-controller-manager": 10.0,
+        "kube-apiserver": 1.0,  # agents ÷ jobs, agents ÷ replicasets
     }
-    assert [figure.bar for figure in found] == [None, None, None]  # a hundred are too few to be judged
+    assert [figure.bar for figure in found] == [None] * 5  # a hundred are too few to be judged
+
+
+FLOOR_CPU = {"floor": 0.1, "kube-controller-manager": 1.0, "kube-apiserver": 2.0}
+BEFORE_CPU = {"before": 1.0, "kube-controller-manager": 1.0, "kube-apiserver": 8.0}
+BESIDE = {
+    "100": {
+        "trials": [
+            trial("agents", 6.0),
+            trial("agents before", 12.0, cpu=BEFORE_CPU),
+            trial("floor", 4.0, cpu=FLOOR_CPU, writes={"create pods": 100, "patch agents/status": 100}),
+        ]
+    }
+}
+
+
+def test_agents_may_take_a_fifth_longer_than_the_floor_and_are_compared_with_the_operator_before() -> None:
+    found = by_measure("P1", BESIDE)
+    assert found["100 agents ÷ floor, time until all run"].samples == (1.5,)
+    assert found["100 agents ÷ agents before, time until all run"].samples == (0.5,)
+    assert judged("P1", BESIDE) == {"100 agents ÷ floor, time until all run": False}
+    assert by_measure("P2", BESIDE)["writes per Agent of the floor, of 100"].samples == (2.0,)
+
+
+def test_cpu_beside_the_floor_and_the_operator_before_is_a_ratio_of_the_same_round() -> None:
+    found = by_measure("P8", BESIDE)
+    assert found["kube-apiserver: CPU, agents ÷ floor, 100 at a time"].samples == (2.0,)
+    assert found["kube-apiserver: CPU, agents ÷ agents before, 100 at a time"].samples == (0.5,)
+    assert found["operator: CPU, agents ÷ agents before, 100 at a time"].samples == (0.5,)
+    assert found["floor: CPU per 1000 floor created and deleted, 100 at a time"].samples == (1.0,)
+
+
+def test_another_checkout_makes_a_trial_and_the_quick_run_measures_the_floor_once() -> None:
+    assert Plan(before=Path()).partial
+    assert [size for size in (100, 400) if Plan(quick=True).has_floor(size)] == [100]
+    assert [size for size in (100, 1000, 5000) if Plan().has_floor(size)] == [100, 1000, 5000]
+
+
+class Pods:
+    """An arena of which only the pods are looked at."""
+
+    async def pods_of(self, arm: Arm) -> dict[str, str]:
+        return {f"{arm.population}-{number}": f"pod-{number}" for number in range(100)}
+
+
+def test_no_pod_fails_for_two_operators_and_each_has_one_for_each_block() -> None:
+    arms = [ARMS["agents"], BEFORE, ARMS["replicasets"]]
+    drawn = asyncio.run(draw(cast("Arena", Pods()), arms, 40, random.Random(1)))
+    assert {name: len(pods) for name, pods in drawn.items()} == {
+        "agents": 40 + BLOCKS,
+        "agents before": 40 + BLOCKS,
+        "replicasets": 40,
+    }
+    assert not set(drawn["agents"]) & set(drawn["agents before"])
+    assert blocks(10, 4) == [3, 3, 2, 2]
+    assert blocks(2, 4) == [1, 1]
 
 
 # --- P3 ---------------------------------------------------------------------------------------------------------------
