@@ -17,9 +17,9 @@ from faults.schema import JsonDict
 from mabeam.api.names import API_VERSION, directives_config_map
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import Decision, Effect
-from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
 from mabeam.core.passes import variable as coordination
+from mabeam.core.passes.agent import decide as decide_agent
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import AgentSnapshot, PodRefused, SupervisorSnapshot, VariableSnapshot
 from mabeam.core.tree import instruction as instruction
@@ -106,7 +106,7 @@ class HostileWorld:
             parent=instruction.parent_instruction(agent, self._family()),
             invalid=parsed.invalid,
         )
-        self._carry_out("Agent", body, agent.status.to_wire(), supervision.decide(snapshot, self.now))
+        self._carry_out("Agent", body, agent.status.to_wire(), decide_agent(snapshot, self.now))
 
     def _variable_pass(self, name: str) -> None:
         body = self.variables[name]

@@ -18,7 +18,6 @@ from faults.r08_specs import open_ends, p
 from faults.r10_namespace import UNDER_WAY_SECONDS, Creates
 from faults.specs import Draw
 from faults.witness import Witness
-from mabeam.core.passes import agent as supervision
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 
 # --- what a schema admits -----------------------------------------------------------------------------------------------
@@ -93,7 +92,7 @@ def test_a_core_that_fails_is_told_with_its_worlds_number_and_a_small_world(monk
     def fails(*_: object) -> None:
         raise ZeroDivisionError("the core failed")
 
-    monkeypatch.setattr(supervision, "decide", fails)
+    monkeypatch.setattr("faults.hostile_world.decide_agent", fails)
     with pytest.raises(AssertionError) as told:
         try_worlds(7, 0, 1)
     number, small = str(told.value).split("\nmade small: ")

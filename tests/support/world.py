@@ -17,7 +17,7 @@ from mabeam.api.names import ANNOTATION_FAILED
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot, Key, NoParent, ParentInstruction, Progress
-from mabeam.core.supervision import ledger as budget
+from mabeam.core.supervision.ledger import failures_in_window
 from mabeam.core.supervision.working_set import MAX_INCARNATION
 from mabeam.shell.reconcile.early_writes import DeferredStatus
 from mabeam.state.parse_objects import parse_agent
@@ -228,9 +228,7 @@ class World:
                 raise ImpossibleState(f"{effect.verb} {effect.name} in the very pass that changes its record")
         tolerance = snapshot.agent.spec.fault_tolerance
         for failure in decision.status.failures:
-            in_window = budget.failures_in_window(
-                decision.status.failures, failure.time, tolerance.failure_window_seconds
-            )
+            in_window = failures_in_window(decision.status.failures, failure.time, tolerance.failure_window_seconds)
             later = sum(1 for f in decision.status.failures if f.counted and not f.released and f.time > failure.time)
             if in_window - later > tolerance.max_failures + 1:
                 raise ImpossibleState("more failures were counted in one window than the budget has room for")

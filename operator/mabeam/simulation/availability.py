@@ -9,7 +9,7 @@ from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import Supervisor, SupervisorStatus
 from mabeam.core.algorithms import otp
 from mabeam.core.conventions import conditions
-from mabeam.core.supervision import ledger as budget
+from mabeam.core.supervision.ledger import failures_in_window, new_failures
 from mabeam.core.tree import lineage as family
 
 
@@ -62,11 +62,11 @@ class Availability:
         window = tolerance.failure_window_seconds
         if after.parked_at is not None and before.parked_at is None:
             # Not by a rule for its exit code, nor because a single try failed.
-            last = budget.failures_in_window(after.failures, after.failures[-1].time, window)
+            last = failures_in_window(after.failures, after.failures[-1].time, window)
             self.exhausted += last > tolerance.max_failures
-        for failure in budget.new_failures(before, after):
+        for failure in new_failures(before, after):
             self.causes[str(failure.cause)] = self.causes.get(str(failure.cause), 0) + 1
-            inside = budget.failures_in_window(after.failures, failure.time, window)
+            inside = failures_in_window(after.failures, failure.time, window)
             self.most_in_window = max(self.most_in_window, inside)
 
     def see_supervisor(self, supervisor: Supervisor, before: SupervisorStatus) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.supervisor import ChildKind, SupervisorStatus
 from mabeam.core.decision import Decision, Event
-from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
+from mabeam.core.passes.agent import decide as decide_agent
 from mabeam.core.snapshot import AgentSnapshot, NamespacedName, PodDefaults, SupervisorSnapshot
 from mabeam.core.tree import instruction
 from mabeam.simulation.cluster import MemoryCluster
@@ -66,7 +66,7 @@ class SimulatedOperator:
         place = key[1]
         self.wakes.pop(place, None)
         agent = self.cluster.agents[place]
-        decision = supervision.decide(
+        decision = decide_agent(
             AgentSnapshot(
                 agent,
                 self.cluster.pods_of(place),

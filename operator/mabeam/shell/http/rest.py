@@ -1,4 +1,4 @@
-"""`/v1`: what the operator knows, as JSON, read-only; the records are the core's (`overview.py`, `system.py`).
+"""`/v1`: what the operator knows, as JSON, read-only; the records are the core's (`core/views`).
 
 Every replica answers from its cache; only the leader decides, reads reports and counts, so each answer says whether it is the
 leader's. An answer is bounded: whoever asks cannot make the operator work for long.
@@ -19,9 +19,8 @@ from mabeam.api.base import JsonDict, KubeModel
 from mabeam.api.rest import AgentList, OperatorInfo, Problem, VariableList
 from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
 from mabeam.core.snapshot import NamespacedName
-from mabeam.core.views import agent as overview
 from mabeam.core.views import variable
-from mabeam.core.views.agent import ObservedAgent
+from mabeam.core.views.agent import ObservedAgent, agent_info
 from mabeam.core.views.system import ProcessCounters, system_status
 from mabeam.core.views.variable import SeenVariable
 from mabeam.shell.kube.event_recorder import EventRecorder
@@ -173,7 +172,7 @@ class RestApi:
 
     async def _agents(self, request: web.Request) -> web.Response:
         keys, remaining = page_keys(self.cache.agents, page_of(request.query))
-        items = [overview.agent_info(seen) for seen in await self._each(keys, self._seen_agent)]
+        items = [agent_info(seen) for seen in await self._each(keys, self._seen_agent)]
         return _record(AgentList(**self._page(keys, remaining), items=tuple(items)))
 
     async def _variables(self, request: web.Request) -> web.Response:
@@ -190,7 +189,7 @@ class RestApi:
         seen = self._seen_agent(_where(request))
         if seen is None:
             raise BadRequest(404, f"there is no Agent {'/'.join(_where(request))}", ("/v1/agents",))
-        return _record(overview.agent_info(seen))
+        return _record(agent_info(seen))
 
     async def _variable(self, request: web.Request) -> web.Response:
         _only(request.query, ())

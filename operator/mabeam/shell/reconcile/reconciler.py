@@ -14,15 +14,14 @@ from mabeam.api.names import directives_config_map
 from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.coordination.config_maps.history import exported_metrics
 from mabeam.core.decision import pods_first
-from mabeam.core.passes import agent as supervision
 from mabeam.core.passes import supervisor
 from mabeam.core.passes import variable as coordination
+from mabeam.core.passes.agent import decide as decide_agent
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.reports.report import expects_reports
 from mabeam.core.snapshot import AgentSnapshot, Key
 from mabeam.core.supervision.ledger import new_failures
 from mabeam.core.views import metrics
-from mabeam.core.views import metrics as outcomes
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.kube.client import ApiError, Client, NotLeading
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
@@ -93,7 +92,7 @@ class Reconciler:
         agent = snapshot.agent
         now = self.client.clock.now()
         moment = asyncio.get_running_loop().time()
-        decision = self.deferred_status.defer(key, snapshot, supervision.decide(snapshot, now), now, moment)
+        decision = self.deferred_status.defer(key, snapshot, decide_agent(snapshot, now), now, moment)
         decision = self.early_delivery.before_status(key, snapshot, decision)
         if self.queue.depth() > 0:
             decision = pods_first(decision)
@@ -140,11 +139,11 @@ class Reconciler:
             self.telemetry.set_variable_metrics(key.namespace, key.name, {})
             return None
         kind = str(parsed.variable.spec.type) if parsed.invalid is None else "Invalid"
-        started, outcome = clock(), outcomes.FAILED
+        started, outcome = clock(), metrics.FAILED
         try:
             requeue, outcome = await self._variable(key)
         except NotLeading:
-            outcome = outcomes.UNCHANGED
+            outcome = metrics.UNCHANGED
             raise
         finally:
             self.telemetry.coordination.labels(kind, outcome).observe(clock() - started)
@@ -157,7 +156,7 @@ class Reconciler:
         if snapshot is None:
             self.functions.forget(key)
             self.telemetry.set_variable_metrics(key.namespace, key.name, {})
-            return None, outcomes.UNCHANGED
+            return None, metrics.UNCHANGED
         variable = snapshot.variable
         now = self.client.clock.now()
         decision = coordination.decide(snapshot, now)
@@ -169,11 +168,11 @@ class Reconciler:
             self.telemetry.rounds.labels(
                 str(session.strategy) if session else "None", session.state if session else "Completed"
             ).inc()
-        outcome = outcomes.coordination_outcome(variable.status, decision.status, decision.events)
-        vote = outcomes.vote_outcome(variable.status.consensus, decision.status.consensus)
+        outcome = metrics.coordination_outcome(variable.status, decision.status, decision.events)
+        vote = metrics.vote_outcome(variable.status.consensus, decision.status.consensus)
         if written and vote is not None:
             rules = variable.spec.consensus
-            self.telemetry.votes.labels(outcomes.protocol_label(rules.protocol if rules else None), vote).inc()
+            self.telemetry.votes.labels(metrics.protocol_label(rules.protocol if rules else None), vote).inc()
         if written:
             trace.variable_decided(variable, decision.status, outcome)
         return decision.requeue_after, outcome

@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 
 from mabeam.core.decision import Decision
-from mabeam.core.passes import early_writes as implied
 from mabeam.core.passes.agent import decide
+from mabeam.core.passes.early_writes import defer_first_status, first_status_delay
 from mabeam.core.snapshot import AgentSnapshot, PodRefused
 from support.builders import a_pod, agent_body, an_agent, at, exited, waiting
 from support.world import World
@@ -17,7 +17,7 @@ def written(world: World) -> list[tuple[str, str]]:
 
 
 def first(snapshot: AgentSnapshot, left: float = 0.0) -> Decision:  # type: ignore[type-arg]
-    return implied.defer_first_status(snapshot, decide(snapshot, at(0)), at(0), decide=decide, left=left)
+    return defer_first_status(snapshot, decide(snapshot, at(0)), at(0), decide=decide, left=left)
 
 
 def test_a_new_agent_costs_a_pod_and_one_status() -> None:
@@ -92,7 +92,7 @@ def test_the_word_on_a_known_agent_never_waits() -> None:
 
 
 def test_the_more_agents_start_at_once_the_longer_their_first_status_may_wait_up_to_half_a_minute() -> None:
-    assert [implied.first_status_delay(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]
+    assert [first_status_delay(others) for others in (0, 400, 10_000)] == [2.0, 6.0, 30.0]
 
 
 def test_a_pod_that_could_not_be_made_with_the_others_is_told_and_asked_for_at_once() -> None:

@@ -12,9 +12,8 @@ from mabeam.api.names import Reason
 from mabeam.api.rest_openapi import OPERATIONS, document
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.reports.report import Report
-from mabeam.core.views import agent as overview
 from mabeam.core.views import system
-from mabeam.core.views.agent import MAX_SAMPLES, ObservedAgent, agent_info
+from mabeam.core.views.agent import MAX_SAMPLES, ObservedAgent, agent_info, count_directives
 from mabeam.core.views.system import ProcessCounters, aggregate_of, efficiency, recovery_of, system_status
 from mabeam.core.views.variable import SeenVariable, variable_info
 from support.builders import an_agent, at
@@ -248,7 +247,7 @@ def test_what_is_answered_is_what_the_document_describes(name: str, record: dict
 
 
 def test_the_states_of_directives_all_have_a_place() -> None:
-    assert set(overview.count_directives([]).to_wire()) == {
+    assert set(count_directives([]).to_wire()) == {
         *(state.value.lower() for state in DirectiveState),
         "overruled",
     }
