@@ -1,7 +1,7 @@
-"""Failures of a variable's coordination: counted in a window, and what too many of them lead to."""
+"""The failure budget of a variable: failures counted in a sliding window, and what follows when there are too many."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
@@ -22,64 +22,106 @@ MAX_RETRY_SECONDS: Final = 60.0
 
 @dataclass(frozen=True)
 class FailureBudgetUpdate:
-    """The status with its failures of this moment, what is told of them, and when to look again."""
+    """The status after this pass's failure, if there was one, was counted."""
 
     status: OrchestrationVariableStatus
-    verdict: KStatus
+    kstatus: KStatus
     events: tuple[Event, ...] = ()
-    requeue: float | None = None
+    requeue: float | None = None  # seconds until a failed decision is tried again
 
 
 def update_failure_budget(
     variable: OrchestrationVariable,
     status: OrchestrationVariableStatus,
-    verdict: KStatus,
-    now: datetime,
+    kstatus: KStatus,
     *,
+    now: datetime,
     undecided: bool,
-    tried: bool,
+    attempted: bool,
 ) -> FailureBudgetUpdate:
-    """What this pass's verdict means for the budget; nothing when the variable has no `faultTolerance`.
+    """The failures and `frozenAt` that follow from this pass's kstatus; neither without `spec.faultTolerance`.
 
-    `undecided` says that it is the decision that failed, so that trying again may help, and `tried` that this pass did.
+    `undecided`: the decision itself failed, so that another attempt may help. `attempted`: this pass made an attempt.
     """
-    tolerance, before = variable.spec.fault_tolerance, variable.status
-    asked = annotation_request(variable.metadata, ANNOTATION_RELEASE)
-    events: list[Event] = []
-    failures, frozen_at = before.failures, before.frozen_at
+    tolerance = variable.spec.fault_tolerance
     if tolerance is None:
-        spared = {"failures": (), "frozen_at": None, "released_by": asked or before.released_by}
-        return FailureBudgetUpdate(status.model_copy(update=spared), verdict)
-    if is_released(variable):
-        if frozen_at is not None:
-            events.append(Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again"))
-        failures, frozen_at = tuple(f.model_copy(update={"released": True}) for f in failures), None
+        return FailureBudgetUpdate(_with_ledger(variable, status, _Ledger((), None)), kstatus)
+    ledger = _after_release(variable)
+    # Without an attempt a recorded failure is the old one, also for a variable that was just released.
+    fails = kstatus.reason in FAILURES and (attempted or not undecided)
+    if fails and ledger.frozen_at is None and _is_new_failure(variable, ledger, kstatus, now=now, undecided=undecided):
+        ledger = _with_failure(variable, ledger, kstatus, now)
     requeue = None
-    # A failure on record that this pass did not try to mend is the old one, also to whoever was just released.
-    told = verdict.reason in FAILURES and (tried or not undecided)
-    if told and frozen_at is None and _is_new(before, failures, tolerance, verdict, now, undecided):
-        failure = CoordinationFailure(
-            time=now.replace(microsecond=0), error=verdict.reason, message=verdict.message[:1024]
-        )
-        failures = (*failures, failure)[-LEDGER_LENGTH:]
-        if _spent(failures, tolerance, now) > tolerance.max_failures:
-            frozen_at = now.replace(microsecond=0)
-            events.append(
-                Event(Reason.FAILURE_BUDGET_EXHAUSTED, _message(variable, failures, tolerance, now), "Warning")
-            )
-    if undecided and frozen_at is None and tolerance.recovery_strategy is VariableRecovery.RETRY:
-        requeue = retry_in(failures, tolerance, now) or None  # one that is due already waits for something else
-    if frozen_at is not None and tolerance.escalation_policy is not VariableEscalation.ALERT:
-        message = _message(variable, failures, tolerance, now)
-        verdict = KStatus(False, Reason.FAILURE_BUDGET_EXHAUSTED, message, stalled=True, accepted=verdict.accepted)
-    elif frozen_at is not None and _spent(failures, tolerance, now) <= tolerance.max_failures:
-        frozen_at = None  # an alert is over when its window is
-    changed = {"failures": failures, "frozen_at": frozen_at, "released_by": asked or before.released_by}
-    return FailureBudgetUpdate(status.model_copy(update=changed), verdict, tuple(events), requeue)
+    if undecided and ledger.frozen_at is None and tolerance.recovery_strategy is VariableRecovery.RETRY:
+        # A retry that is already due waits for something else than time.
+        requeue = retry_in(ledger.failures, tolerance, now) or None
+    if ledger.frozen_at is not None and tolerance.escalation_policy is not VariableEscalation.ALERT:
+        message = _exhausted_message(variable, tolerance, ledger.failures)
+        reason = Reason.FAILURE_BUDGET_EXHAUSTED
+        kstatus = KStatus(False, reason, message, stalled=True, accepted=kstatus.accepted)
+    elif not _is_exhausted(ledger.failures, tolerance, now):
+        ledger = replace(ledger, frozen_at=None)  # an alert ends with its window
+    return FailureBudgetUpdate(_with_ledger(variable, status, ledger), kstatus, ledger.events, requeue)
+
+
+@dataclass(frozen=True)
+class _Ledger:
+    """The failures that are kept, and whether they exhaust the budget."""
+
+    failures: tuple[CoordinationFailure, ...]  # oldest first
+    frozen_at: datetime | None  # since when the budget is exhausted
+    events: tuple[Event, ...] = ()
+
+
+def _with_ledger(
+    variable: OrchestrationVariable, status: OrchestrationVariableStatus, ledger: _Ledger
+) -> OrchestrationVariableStatus:
+    released_by = annotation_request(variable.metadata, ANNOTATION_RELEASE) or variable.status.released_by
+    return status.model_copy(
+        update={"failures": ledger.failures, "frozen_at": ledger.frozen_at, "released_by": released_by}
+    )
+
+
+def _after_release(variable: OrchestrationVariable) -> _Ledger:
+    """The stored failures; after a release none of them counts any more."""
+    before = variable.status
+    if not is_released(variable):
+        return _Ledger(before.failures, before.frozen_at)
+    released = tuple(failure.model_copy(update={"released": True}) for failure in before.failures)
+    event = Event(Reason.VARIABLE_RELEASED, "released; the failure window is empty again")
+    return _Ledger(released, None, (event,) if before.frozen_at is not None else ())
+
+
+def _with_failure(variable: OrchestrationVariable, ledger: _Ledger, kstatus: KStatus, now: datetime) -> _Ledger:
+    """The ledger with one more failure, frozen when that exhausts the budget."""
+    tolerance, moment = variable.spec.fault_tolerance, now.replace(microsecond=0)
+    failure = CoordinationFailure(time=moment, error=kstatus.reason, message=kstatus.message[:1024])
+    failures = (*ledger.failures, failure)[-LEDGER_LENGTH:]
+    if tolerance is None or not _is_exhausted(failures, tolerance, now):
+        return replace(ledger, failures=failures)
+    note = _exhausted_message(variable, tolerance, failures)
+    event = Event(Reason.FAILURE_BUDGET_EXHAUSTED, note, "Warning")
+    return _Ledger(failures, moment, (*ledger.events, event))
+
+
+def _is_new_failure(
+    variable: OrchestrationVariable, ledger: _Ledger, kstatus: KStatus, *, now: datetime, undecided: bool
+) -> bool:
+    """Whether this failure counts: one that lasts counts once, and again with each due retry that failed."""
+    tolerance = variable.spec.fault_tolerance
+    ready = next((c for c in variable.status.conditions if c.type == ConditionType.READY), None)
+    last = ledger.failures[-1] if ledger.failures and not ledger.failures[-1].released else None
+    if ready is None or ready.reason != kstatus.reason or last is None or last.error != kstatus.reason:
+        return True
+    retries = undecided and tolerance is not None and tolerance.recovery_strategy is VariableRecovery.RETRY
+    return retries and tolerance is not None and retry_in(ledger.failures, tolerance, now) <= 0
+
+
+# --- the window ---------------------------------------------------------------------------------------------------------------
 
 
 def is_retry_due(variable: OrchestrationVariable, now: datetime) -> bool:
-    """Whether a decision that failed is to be tried again now, however long ago the last round was."""
+    """Whether a failed decision is to be tried again now, whatever the negotiation's period."""
     tolerance = variable.spec.fault_tolerance
     if tolerance is None or tolerance.recovery_strategy is not VariableRecovery.RETRY:
         return False
@@ -87,50 +129,39 @@ def is_retry_due(variable: OrchestrationVariable, now: datetime) -> bool:
 
 
 def retry_in(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> float:
-    """In how many seconds a failed decision is tried again: 1, 2, 4, … up to 60 s after the last failure."""
+    """Seconds until a failed decision is tried again: 1, 2, 4, … up to 60 after the last failure."""
     if not failures:
         return FIRST_RETRY_SECONDS
-    spent = max(_spent(failures, tolerance, now), 1)
-    delay = min(FIRST_RETRY_SECONDS * float(1 << min(spent - 1, 8)), MAX_RETRY_SECONDS)
+    attempts = max(_count(failures, tolerance, now), 1)
+    delay = min(FIRST_RETRY_SECONDS * float(1 << min(attempts - 1, 8)), MAX_RETRY_SECONDS)
     return max(0.0, delay - max(0.0, (now - failures[-1].time).total_seconds()))
 
 
-def _is_new(
-    before: OrchestrationVariableStatus,
-    failures: tuple[CoordinationFailure, ...],
-    tolerance: VariableFaultTolerance,
-    verdict: KStatus,
-    now: datetime,
-    tried: bool,
-) -> bool:
-    """Whether it went wrong anew: one that lasts counts once, unless it was `tried` again when that was due."""
-    ready = next((c for c in before.conditions if c.type == "Ready"), None)
-    last = failures[-1] if failures and not failures[-1].released else None
-    if ready is None or ready.reason != verdict.reason or last is None or last.error != verdict.reason:
-        return True
-    retried = tried and tolerance.recovery_strategy is VariableRecovery.RETRY
-    return retried and retry_in(failures, tolerance, now) <= 0
-
-
-def _spent(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> int:
+def _count(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> int:
+    """The failures inside the window, without released ones."""
     times = [failure.time for failure in failures if not failure.released]
     return count_in_window(times, now, tolerance.failure_window_seconds)
 
 
-def _message(
-    variable: OrchestrationVariable,
-    failures: tuple[CoordinationFailure, ...],
-    tolerance: VariableFaultTolerance,
-    now: datetime,
+def _is_exhausted(failures: tuple[CoordinationFailure, ...], tolerance: VariableFaultTolerance, now: datetime) -> bool:
+    return _count(failures, tolerance, now) > tolerance.max_failures
+
+
+def _exhausted_message(
+    variable: OrchestrationVariable, tolerance: VariableFaultTolerance, failures: tuple[CoordinationFailure, ...]
 ) -> str:
     last = failures[-1] if failures else None
-    told = f"more than {tolerance.max_failures} failures in {tolerance.failure_window_seconds} s"
     why = f"; the last: {last.error}: {last.message}"[:400] if last is not None else ""
-    command = release_command("mov", variable.metadata)
-    return f"{told}{why}. {tolerance.escalation_policy}: fix it, then change the spec or: {command}"
+    return (
+        f"more than {tolerance.max_failures} failures in {tolerance.failure_window_seconds} s{why}. "
+        f"{tolerance.escalation_policy}: fix it, then change the spec or: {release_command('mov', variable.metadata)}"
+    )
 
 
-# What is told by a Warning when it begins: the coordination errors of the design, and an agent's refusal.
+# --- Events -------------------------------------------------------------------------------------------------------------------
+
+# Reasons of Ready that are failures, and the reason of the Warning that announces each: every coordination error
+# (`api.variable.CoordinationError`), a refusing agent, and an invalid spec.
 FAILURES: Final[Mapping[str, Reason]] = {
     Reason.TIMEOUT: Reason.COORDINATION_FAILED,
     Reason.AGENT_UNAVAILABLE: Reason.COORDINATION_FAILED,
@@ -144,10 +175,10 @@ FAILURES: Final[Mapping[str, Reason]] = {
 }
 
 
-def failure_events(before: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
-    """The Warning of a failure that is new; one that lasts was told already."""
-    told = next((c.reason for c in before.conditions if c.type == ConditionType.READY), None)
-    reason = FAILURES.get(verdict.reason)
-    if reason is None or told == verdict.reason:
+def failure_events(before: OrchestrationVariableStatus, kstatus: KStatus) -> tuple[Event, ...]:
+    """The Warning of a failure that the stored status does not have yet; one that lasts is announced once."""
+    stored = next((c.reason for c in before.conditions if c.type == ConditionType.READY), None)
+    reason = FAILURES.get(kstatus.reason)
+    if reason is None or stored == kstatus.reason:
         return ()
-    return (Event(reason, f"{verdict.reason}: {verdict.message}", "Warning"),)
+    return (Event(reason, f"{kstatus.reason}: {kstatus.message}", "Warning"),)

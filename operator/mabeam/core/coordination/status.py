@@ -1,11 +1,13 @@
-"""The status of an OrchestrationVariable: conditions, consensus and Events."""
+"""The status of an OrchestrationVariable: its kstatus summary, its conditions and its Events."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from mabeam.api.base import Condition
 from mabeam.api.directive import VariableDirectives
-from mabeam.api.names import ConditionType, Reason
-from mabeam.api.variable import Mode
+from mabeam.api.names import ANNOTATION_APPROVE, ConditionType, Reason
+from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions
@@ -15,11 +17,9 @@ from mabeam.core.coordination.round_record import recorded_failure
 from mabeam.core.coordination.working_set import VariablePass, missing_agents_message
 from mabeam.core.decision import Event
 
-_REASONS: Final = frozenset(map(str, Reason))
-
 
 def status_reason(before: OrchestrationVariableStatus, after: OrchestrationVariableStatus) -> str:
-    """A word for why the status is config_map_effect, for `mabeam plan` and the log."""
+    """Why the status is written, in one word, for `mabeam plan` and the log."""
     if before == after:
         return "unchanged"
     if before.observed_generation < 0:
@@ -29,51 +29,55 @@ def status_reason(before: OrchestrationVariableStatus, after: OrchestrationVaria
     return "directives" if (before.directives or VariableDirectives()) != after.directives else "conditions"
 
 
-# --- record -----------------------------------------------------------------------------------------------------------
+# --- kstatus ------------------------------------------------------------------------------------------------------------------
 
 
-def variable_kstatus(run: VariablePass, played: RoundResult, delivery: tuple[Reason, str]) -> KStatus:
-    status = played.status
-    session = status.negotiation
-    explanation = status.last_decision.message if status.last_decision is not None else ""
-    failure = recorded_failure(status)
-    if failure is not None:
-        reason, message = failure
-        return KStatus(
-            False, reason, message, stalled=reason is Reason.INVALID_CONFIGURATION, reconciling=reason in _PASSING
-        )
-    failed = session is not None and session.state == "Failed"
-    if failed and session is not None and session.reason == Reason.INVALID_CONFIGURATION:
-        return KStatus(False, Reason.INVALID_CONFIGURATION, explanation, stalled=True)
-    if played.waiting_for is not None and (played.waiting_for is not Reason.EVALUATING or status.value is None):
-        vote = status.consensus
-        told = (
-            f"{domains.format_value(vote.proposed)}: {vote.reason}"
-            if vote is not None and vote.reason
-            else "in progress"
-        )
-        return KStatus(False, played.waiting_for, told, reconciling=True)
-    if status.value is None and run.variable.spec.paused:
-        return KStatus(False, Reason.PAUSED, "paused before anything was decided")
-    if status.value is None:
-        known = session is not None and session.reason in _REASONS  # a stored status may have been edited
-        reason = Reason(session.reason) if failed and known and session is not None else Reason.NO_OFFERS
-        hint = "; give an agent a preference for it, or set `spec.value`"
-        if status.consensus is not None and status.consensus.outcome == "Rejected":
-            return KStatus(False, Reason.CONSENSUS_REJECTED, explanation, reconciling=True)
-        return KStatus(False, reason, f"no value yet: {explanation or 'nothing was decided'}{hint}", reconciling=True)
-    if run.variable.spec.mode is Mode.ADVISE:
-        return KStatus(True, Reason.ADVISED, f"{domains.format_value(status.value)}; mode Advise delivers nothing")
-    reason, message = delivery
-    if failed and session is not None:
-        message = f"{message}; last round: {session.reason}"
-    if status.consensus is not None and status.consensus.outcome == "Rejected":
-        message = f"{message}; {status.consensus.proposal} was rejected"
-    return KStatus(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
+def variable_kstatus(variable: OrchestrationVariable, result: RoundResult, delivery: tuple[Reason, str]) -> KStatus:
+    """The outcome of the first of KSTATUS_RULES that applies; `delivery` is that of `convergence.overall_progress`."""
+    facts = _Facts(variable, result.status, result.waiting_for, delivery)
+    return next(outcome(facts) for applies, outcome in KSTATUS_RULES if applies(facts))
 
 
-# Failures that other people's doing may end: the operator looks again by itself.
-_PASSING: Final = frozenset(
+@dataclass(frozen=True, slots=True)
+class _Facts:
+    """What the summary of a variable depends on."""
+
+    variable: OrchestrationVariable
+    status: OrchestrationVariableStatus  # after this pass's round
+    waiting_for: Reason | None  # what the round waits for
+    delivery: tuple[Reason, str]  # how far the directives are
+
+    @property
+    def has_value(self) -> bool:
+        return self.status.value is not None
+
+    @property
+    def explanation(self) -> str:
+        last = self.status.last_decision
+        return last.message if last is not None else ""
+
+    @property
+    def session_failure(self) -> str | None:
+        """The reason why the last negotiation gave no value; None when it gave one."""
+        session = self.status.negotiation
+        return session.reason if session is not None and session.state == "Failed" else None
+
+    @property
+    def rejected(self) -> ConsensusRound | None:
+        """The last vote if it was lost."""
+        vote = self.status.consensus
+        return vote if vote is not None and vote.outcome == "Rejected" else None
+
+
+def _waits(facts: _Facts) -> bool:
+    """A variable that has a value stays Ready while its function is called again; a vote is always shown."""
+    if facts.waiting_for is None:
+        return False
+    return facts.waiting_for is not Reason.EVALUATING or not facts.has_value
+
+
+# Failures that may end without a change of the spec: the operator tries again by itself.
+_TRANSIENT: Final = frozenset(
     {
         Reason.AGENT_UNAVAILABLE,
         Reason.RESOURCE_EXHAUSTED,
@@ -84,29 +88,92 @@ _PASSING: Final = frozenset(
 )
 
 
+def _failed(facts: _Facts) -> KStatus:
+    reason, message = recorded_failure(facts.status) or (Reason.COORDINATION_FAILED, "")
+    stalled = reason is Reason.INVALID_CONFIGURATION
+    return KStatus(False, reason, message, stalled=stalled, reconciling=reason in _TRANSIENT)
+
+
+def _misconfigured(facts: _Facts) -> KStatus:
+    return KStatus(False, Reason.INVALID_CONFIGURATION, facts.explanation, stalled=True)
+
+
+def _waiting(facts: _Facts) -> KStatus:
+    vote = facts.status.consensus
+    has_reason = vote is not None and vote.reason
+    message = f"{domains.format_value(vote.proposed)}: {vote.reason}" if vote and has_reason else "in progress"
+    return KStatus(False, facts.waiting_for or Reason.EVALUATING, message, reconciling=True)
+
+
+def _paused_without_value(facts: _Facts) -> KStatus:
+    return KStatus(False, Reason.PAUSED, "paused before anything was decided")
+
+
+def _rejected_without_value(facts: _Facts) -> KStatus:
+    return KStatus(False, Reason.CONSENSUS_REJECTED, facts.explanation, reconciling=True)
+
+
+def _without_value(facts: _Facts) -> KStatus:
+    failure = facts.session_failure
+    # A stored status may have been edited: its reason need not be one of ours.
+    reason = Reason(failure) if failure in set(Reason) else Reason.NO_OFFERS
+    hint = "give an agent a preference for it, or set `spec.value`"
+    message = f"no value yet: {facts.explanation or 'nothing was decided'}; {hint}"
+    return KStatus(False, reason, message, reconciling=True)
+
+
+def _advised(facts: _Facts) -> KStatus:
+    value = domains.format_value(facts.status.value)
+    return KStatus(True, Reason.ADVISED, f"{value}; mode Advise delivers nothing")
+
+
+def _delivered(facts: _Facts) -> KStatus:
+    reason, message = facts.delivery
+    if facts.session_failure is not None:
+        message = f"{message}; last round: {facts.session_failure}"
+    if facts.rejected is not None:
+        message = f"{message}; {facts.rejected.proposal} was rejected"
+    return KStatus(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
+
+
+KSTATUS_RULES: Final[tuple[tuple[Callable[[_Facts], bool], Callable[[_Facts], KStatus]], ...]] = (
+    (lambda facts: recorded_failure(facts.status) is not None, _failed),
+    (lambda facts: facts.session_failure == Reason.INVALID_CONFIGURATION, _misconfigured),
+    (_waits, _waiting),
+    (lambda facts: not facts.has_value and facts.variable.spec.paused, _paused_without_value),
+    (lambda facts: not facts.has_value and facts.rejected is not None, _rejected_without_value),
+    (lambda facts: not facts.has_value, _without_value),
+    (lambda facts: facts.variable.spec.mode is Mode.ADVISE, _advised),
+    (lambda facts: True, _delivered),
+)
+
+
+# --- conditions ---------------------------------------------------------------------------------------------------------------
+
+
 def variable_conditions(
-    run: VariablePass, status: OrchestrationVariableStatus, verdict: KStatus
+    pass_: VariablePass, status: OrchestrationVariableStatus, kstatus: KStatus
 ) -> tuple[Condition, ...]:
-    resolved = bool(run.agents) and not run.missing
-    paused = run.variable.spec.paused
+    """The variable's conditions, without their times."""
+    resolved = bool(pass_.agents) and not pass_.missing
+    paused = pass_.variable.spec.paused
     return (
-        *kstatus_conditions(verdict),
+        *kstatus_conditions(kstatus),
         condition(
             ConditionType.AGENTS_RESOLVED,
             resolved,
             Reason.ALL_RESOLVED if resolved else Reason.AGENTS_MISSING,
-            "" if resolved else missing_agents_message(run),
+            "" if resolved else missing_agents_message(pass_),
         ),
         condition(ConditionType.PAUSED, paused, Reason.PAUSED if paused else Reason.NOT_PAUSED),
-        *_consensus(run, status),
+        *_consensus_condition(pass_.variable, status.consensus),
     )
 
 
-def _consensus(run: VariablePass, status: OrchestrationVariableStatus) -> tuple[Condition, ...]:
-    """Whether the agents agree on the last proposal; Unknown while there was none."""
-    if run.variable.spec.consensus is None:
+def _consensus_condition(variable: OrchestrationVariable, vote: ConsensusRound | None) -> tuple[Condition, ...]:
+    """ConsensusReached about the last proposal, Unknown without one; empty without `spec.consensus`."""
+    if variable.spec.consensus is None:
         return ()
-    vote = status.consensus
     if vote is None:
         return (condition(ConditionType.CONSENSUS_REACHED, None, Reason.NO_PROPOSAL),)
     holds, reason = _VOTES[vote.outcome]
@@ -122,39 +189,38 @@ _VOTES: Final = {
 }
 
 
-def variable_events(run: VariablePass, status: OrchestrationVariableStatus, verdict: KStatus) -> tuple[Event, ...]:
-    before, events = run.before, []
+# --- Events -------------------------------------------------------------------------------------------------------------------
+
+
+def variable_events(pass_: VariablePass, status: OrchestrationVariableStatus, kstatus: KStatus) -> tuple[Event, ...]:
+    """The Events of what is new in this status: registration, a value, a step of the vote, a failure."""
+    before, events = pass_.before, []
     if before.observed_generation < 0:
-        about = f"accepted; {len(run.agents)} agents selected" if verdict.accepted else "registered, not accepted"
-        events.append(Event(Reason.VARIABLE_REGISTERED, about, action="Register"))
+        note = f"accepted; {len(pass_.agents)} agents selected" if kstatus.accepted else "registered, not accepted"
+        events.append(Event(Reason.VARIABLE_REGISTERED, note, action="Register"))
     if status.value is not None and status.value != before.value and status.last_decision is not None:
-        was = "" if before.value is None else f" (was {domains.format_value(before.value)})"
-        note = f"{run.variable.parameter} = {domains.format_value(status.value)}{was} by {status.last_decision.rule}: "
-        events.append(Event(Reason.COORDINATION_COMPLETED, f"{note}{status.last_decision.message}"))
-    events.extend(_of_the_vote(before, status))
-    return (*events, *failure_events(before, verdict))
+        previous = "" if before.value is None else f" (was {domains.format_value(before.value)})"
+        value, last = domains.format_value(status.value), status.last_decision
+        note = f"{pass_.variable.parameter} = {value}{previous} by {last.rule}: {last.message}"
+        events.append(Event(Reason.COORDINATION_COMPLETED, note))
+    vote_event = _vote_event(before.consensus, status.consensus)
+    return (*events, *([vote_event] if vote_event is not None else ()), *failure_events(before, kstatus))
 
 
-def _of_the_vote(before: OrchestrationVariableStatus, status: OrchestrationVariableStatus) -> list[Event]:
-    """What is told of a vote: that it began, that a human is waited for, that it was lost. What it won is told by the value."""
-    vote, was = status.consensus, before.consensus
-    if vote is None or (was is not None and (was.proposal, was.outcome, was.awaits_approval) == _mark(vote)):
-        return []
-    told = f"{vote.proposal}: {domains.format_value(vote.proposed)}"
+def _vote_event(before: ConsensusRound | None, vote: ConsensusRound | None) -> Event | None:
+    """The Event of a vote that began, waits for approval or was lost; of one that was won, the new value has its own."""
+    if vote is None or (before is not None and _stage(before) == _stage(vote)):
+        return None
+    proposal = f"{vote.proposal}: {domains.format_value(vote.proposed)}"
     if vote.outcome == "Rejected":
-        return [Event(Reason.CONSENSUS_REJECTED, f"{told} is rejected: {vote.reason}", "Warning", action="Vote")]
+        return Event(Reason.CONSENSUS_REJECTED, f"{proposal} is rejected: {vote.reason}", "Warning", action="Vote")
     if vote.awaits_approval:
-        return [
-            Event(
-                Reason.AWAITING_APPROVAL,
-                f"{told} needs the annotation mabeam.dev/approve={vote.proposal}",
-                action="Vote",
-            )
-        ]
+        note = f"{proposal} needs the annotation {ANNOTATION_APPROVE}={vote.proposal}"
+        return Event(Reason.AWAITING_APPROVAL, note, action="Vote")
     if vote.outcome == "Pending":
-        return [Event(Reason.VOTING, f"{told} is proposed to {vote.eligible} agents", action="Vote")]
-    return []
+        return Event(Reason.VOTING, f"{proposal} is proposed to {vote.eligible} agents", action="Vote")
+    return None
 
 
-def _mark(vote: ConsensusRound) -> tuple[str, str, bool | None]:
+def _stage(vote: ConsensusRound) -> tuple[str, str, bool | None]:
     return vote.proposal, vote.outcome, vote.awaits_approval

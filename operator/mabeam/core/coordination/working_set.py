@@ -1,8 +1,9 @@
-"""The working set of one variable pass: its agents, offers and what is wrong with them."""
+"""The working set of one pass over a variable: its agents, the inputs of its strategy, and what keeps it from deciding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.names import Reason
@@ -15,81 +16,86 @@ from mabeam.core.coordination.strategies.interface import StrategyInputs
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.snapshot import VariableSnapshot
 
+# As many missing agents as a message names.
+SHOWN_MISSING: Final = 10
+
 
 @dataclass(frozen=True)
 class VariablePass:
-    """What one pass rests on; it never leaves this module."""
+    """The facts of one pass over a variable."""
 
     snapshot: VariableSnapshot
-    round: StrategyInputs
-    missing: tuple[str, ...]
-    now: datetime
+    inputs: StrategyInputs
+    missing: tuple[str, ...]  # names in `spec.agents.names` without a valid agent, sorted
+
+    @classmethod
+    def begin(cls, snapshot: VariableSnapshot, now: datetime) -> "VariablePass":
+        """The facts at the moment `now`."""
+        variable = snapshot.variable
+        agents = _selected(snapshot)
+        negotiates = variable.spec.negotiation is not None
+        inputs = StrategyInputs(
+            variable=variable,
+            agents=agents,
+            now=now,
+            reports=snapshot.reports,
+            gathered=gather_offers(variable, agents, snapshot.reports) if negotiates else GatheredOffers(),
+            context=snapshot.context,
+            function_results=snapshot.answers,
+            open_calls=snapshot.asked,
+            results_used_at=snapshot.heard_at,
+        )
+        missing = set(variable.spec.agents.names) - {agent.metadata.name for agent in agents}
+        return cls(snapshot, inputs, tuple(sorted(missing)))
 
     @property
     def variable(self) -> OrchestrationVariable:
+        """The variable that the pass is about."""
         return self.snapshot.variable
 
     @property
     def agents(self) -> Sequence[Agent]:
-        return self.round.agents
+        """The selected agents, by name."""
+        return self.inputs.agents
 
     @property
     def before(self) -> OrchestrationVariableStatus:
+        """The stored status."""
         return self.snapshot.variable.status
 
 
-# --- gather_offers -----------------------------------------------------------------------------------------------------------
-
-
-def begin_pass(snapshot: VariableSnapshot, now: datetime) -> VariablePass:
+def _selected(snapshot: VariableSnapshot) -> tuple[Agent, ...]:
+    """The agents that the variable selects, without those being deleted, by name."""
     variable = snapshot.variable
-    agents = tuple(
-        sorted(
-            (
-                agent
-                for agent in snapshot.agents
-                if agent.metadata.deletion_timestamp is None
-                and variable.selects(agent.metadata.name, agent.metadata.labels)
-            ),
-            key=lambda agent: agent.metadata.name,
-        )
+    selected = (
+        agent
+        for agent in snapshot.agents
+        if agent.metadata.deletion_timestamp is None and variable.selects(agent.metadata.name, agent.metadata.labels)
     )
-    found = {agent.metadata.name for agent in agents}
-    missing = tuple(sorted(set(variable.spec.agents.names) - found))
-    negotiated = variable.spec.negotiation is not None
-    inputs = StrategyInputs(
-        variable=variable,
-        agents=agents,
-        now=now,
-        reports=snapshot.reports,
-        gathered=gather_offers(variable, agents, snapshot.reports) if negotiated else GatheredOffers(),
-        context=snapshot.context,
-        function_results=snapshot.answers,
-        open_calls=snapshot.asked,
-        results_used_at=snapshot.heard_at,
-    )
-    return VariablePass(snapshot, inputs, missing, now)
+    return tuple(sorted(selected, key=lambda agent: agent.metadata.name))
 
 
-def blocking_problem(run: VariablePass) -> KStatus | None:
-    """Why nothing can be decided now; None when something can. The last good value stays in force meanwhile."""
-    spec = run.variable.spec
-    wrong = None if spec.value is None else domains.check(spec.domain, spec.value)
-    if wrong is not None:
-        message = f"`spec.value` is {spec.value!r:.80}; it {wrong}"
+def blocking_problem(pass_: VariablePass) -> KStatus | None:
+    """The status of a variable that cannot be decided now; None when it can. The value in force stays meanwhile."""
+    spec = pass_.variable.spec
+    problem = None if spec.value is None else domains.check(spec.domain, spec.value)
+    if problem is not None:
+        message = f"`spec.value` is {spec.value!r:.80}; it {problem}"
         return KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
     if spec.type not in STRATEGIES:
         message = f"variables of type {spec.type} cannot be coordinated yet; supported: {', '.join(STRATEGIES)}"
         return KStatus(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
-    if not run.agents:
-        kept = "" if run.before.value is None else f"; {domains.format_value(run.before.value)} stays in force"
-        message = f"{missing_agents_message(run)}{kept}"
-        return KStatus(False, Reason.AGENT_UNAVAILABLE, message, reconciling=True)
+    if not pass_.agents:
+        value = pass_.before.value
+        kept = "" if value is None else f"; {domains.format_value(value)} stays in force"
+        return KStatus(False, Reason.AGENT_UNAVAILABLE, f"{missing_agents_message(pass_)}{kept}", reconciling=True)
     return None
 
 
-def missing_agents_message(run: VariablePass) -> str:
-    if not run.missing:
+def missing_agents_message(pass_: VariablePass) -> str:
+    """Which named agents are missing, as a phrase; of a selector, that it matches none."""
+    if not pass_.missing:
         return "the selector matches no agent"
-    more = f" and {len(run.missing) - 10} more" if len(run.missing) > 10 else ""
-    return f"no valid agent named {', '.join(run.missing[:10])}{more}"
+    unnamed = len(pass_.missing) - SHOWN_MISSING
+    more = f" and {unnamed} more" if unnamed > 0 else ""
+    return f"no valid agent named {', '.join(pass_.missing[:SHOWN_MISSING])}{more}"

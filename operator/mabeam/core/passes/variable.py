@@ -3,6 +3,7 @@
 `rounds.run_round` decides the value. This module adds the directives that follow from it, the failure budget, and the status.
 """
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Final
 
@@ -13,74 +14,93 @@ from mabeam.core.conventions.conditions import KStatus, kstatus_conditions, merg
 from mabeam.core.coordination.config_maps.decision import record_effects
 from mabeam.core.coordination.config_maps.directives import directive_shard_effects
 from mabeam.core.coordination.config_maps.history import history_effects, history_of, next_sample
-from mabeam.core.coordination.convergence import directives_progress, directives_summary, overall_progress
+from mabeam.core.coordination.convergence import (
+    DirectiveProgress,
+    directives_progress,
+    directives_summary,
+    overall_progress,
+)
 from mabeam.core.coordination.failure_budget import failure_events, update_failure_budget
 from mabeam.core.coordination.gate import RoundResult
 from mabeam.core.coordination.round_record import recorded_failure
 from mabeam.core.coordination.rounds import run_round
 from mabeam.core.coordination.status import status_reason, variable_conditions, variable_events, variable_kstatus
-from mabeam.core.coordination.working_set import begin_pass, blocking_problem
+from mabeam.core.coordination.working_set import VariablePass, blocking_problem
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.suspension import is_frozen
 from mabeam.core.snapshot import VariableSnapshot
 
+# As many agents as `status.agents` names.
 LISTED: Final = 100
 
 
 def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationVariableStatus]:
-    """The variable's next status, then the writes to its own ConfigMaps, then the Events; rules: design section 6."""
+    """The variable's next status, the writes to its own ConfigMaps, and the Events."""
     if snapshot.invalid is not None:
         return invalid(snapshot, snapshot.invalid, now)
     variable, before = snapshot.variable, snapshot.variable.status
     if variable.metadata.deletion_timestamp is not None:
-        return Decision(before, "unchanged")  # the garbage collector and the agents' own passes have the rest
-    run = begin_pass(snapshot, now)
-    trouble = blocking_problem(run)
-    still = trouble is not None or variable.spec.paused or is_frozen(variable)
-    played = RoundResult(before) if still else run_round(run.round)
-    status = played.status
-    advise = variable.spec.mode is Mode.ADVISE
-    told = () if advise else directives_progress(variable, run.agents, status.value)
-    verdict = trouble or variable_kstatus(run, played, overall_progress(told))
-    undecided = trouble is None and recorded_failure(status) is not None
-    budget = update_failure_budget(variable, status, verdict, now, undecided=undecided, tried=played.attempted)
-    verdict = budget.verdict
-    status = budget.status.model_copy(
+        # The garbage collector deletes its ConfigMaps; its directives end in the passes of its agents.
+        return Decision(before, "unchanged")
+    pass_ = VariablePass.begin(snapshot, now)
+    problem = blocking_problem(pass_)
+    suspended = variable.spec.paused or is_frozen(variable)
+    result = RoundResult(before) if problem is not None or suspended else run_round(pass_.inputs)
+    advises = variable.spec.mode is Mode.ADVISE
+    progress = () if advises else directives_progress(variable, pass_.agents, result.status.value)
+    budget = update_failure_budget(
+        variable,
+        result.status,
+        problem or variable_kstatus(variable, result, overall_progress(progress)),
+        now=now,
+        undecided=problem is None and recorded_failure(result.status) is not None,
+        attempted=result.attempted,
+    )
+    status = _next_status(pass_, budget.status, budget.kstatus, progress=progress, now=now)
+    return Decision(
+        status,
+        status_reason(before, status),
+        effects=() if advises or variable.spec.paused else directive_shard_effects(snapshot, progress),
+        events=(*variable_events(pass_, status, budget.kstatus), *budget.events),
+        requeue_after=soonest(result.requeue, budget.requeue, next_sample(snapshot, now)),
+        function_calls=result.function_calls,
+        beforehand=(*record_effects(snapshot, now, status), *history_effects(snapshot, status, now)),
+    )
+
+
+def _next_status(
+    pass_: VariablePass,
+    status: OrchestrationVariableStatus,
+    kstatus: KStatus,
+    *,
+    progress: Sequence[DirectiveProgress],
+    now: datetime,
+) -> OrchestrationVariableStatus:
+    """The decided status with agents, directives, history and conditions filled in."""
+    generation = pass_.variable.metadata.generation
+    conditions = variable_conditions(pass_, status, kstatus)
+    return status.model_copy(
         update={
-            "observed_generation": variable.metadata.generation,
+            "observed_generation": generation,
             "agents": ResolvedAgents(
-                selected=len(run.agents),
-                missing=run.missing[:LISTED],
-                names=tuple(agent.metadata.name for agent in run.agents[:LISTED]),
+                selected=len(pass_.agents),
+                missing=pass_.missing[:LISTED],
+                names=tuple(agent.metadata.name for agent in pass_.agents[:LISTED]),
             ),
-            "directives": directives_summary(told),
-            "history": history_of(snapshot, budget.status, now),
-            "conditions": merge_conditions(
-                before.conditions,
-                variable_conditions(run, budget.status, verdict),
-                variable.metadata.generation,
-                now.replace(microsecond=0),
-            ),
+            "directives": directives_summary(progress),
+            "history": history_of(pass_.snapshot, status, now),
+            "conditions": merge_conditions(pass_.before.conditions, conditions, generation, now.replace(microsecond=0)),
         }
     )
-    effects = () if advise or variable.spec.paused else directive_shard_effects(snapshot, told)
-    beforehand = (*record_effects(snapshot, now, status), *history_effects(snapshot, status, now))
-    events = (*variable_events(run, status, verdict), *budget.events)
-    requeue = soonest(played.requeue, budget.requeue, next_sample(snapshot, now))
-    return Decision(status, status_reason(before, status), effects, events, requeue, played.function_calls, beforehand)
 
 
 def invalid(snapshot: VariableSnapshot, message: str, now: datetime) -> Decision[OrchestrationVariableStatus]:
-    """The decision on a variable whose spec cannot be read: say so, and leave the last good value in force."""
+    """The decision on a variable whose spec cannot be read: the condition Accepted is False, and the value in force stays."""
     before = snapshot.variable.status
     generation = snapshot.variable.metadata.generation
-    verdict = KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
-    wanted = kstatus_conditions(verdict)
-    kept = [c for c in before.conditions if c.type not in {w.type for w in wanted}]
-    status = before.model_copy(
-        update={
-            "observed_generation": generation,
-            "conditions": merge_conditions(before.conditions, (*wanted, *kept), generation, now.replace(microsecond=0)),
-        }
-    )
-    return Decision(status, status_reason(before, status), (), failure_events(before, verdict))
+    kstatus = KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
+    changed = kstatus_conditions(kstatus)
+    kept = [c for c in before.conditions if c.type not in {one.type for one in changed}]
+    conditions = merge_conditions(before.conditions, (*changed, *kept), generation, now.replace(microsecond=0))
+    status = before.model_copy(update={"observed_generation": generation, "conditions": conditions})
+    return Decision(status, status_reason(before, status), (), failure_events(before, kstatus))
