@@ -94,7 +94,7 @@ def test_of_two_variables_for_one_parameter_the_higher_priority_wins_and_the_los
     assert (conflict["parameter"], conflict["winner"], conflict["loser"]) == ("temperature", "urgent", "modest")
     assert conflict["resolver"] == "PriorityBased"
     loser = decided(team, "modest", "refused", lambda s: s.get("directives", {}).get("refused") == 1)
-    assert "urgent" in directive(loser, "torn")["reason"]
+    assert directive(loser, "torn")["overruledBy"] == "urgent"
     # The winner goes: the loser's word counts.
     team.run("delete", "mov", "urgent")
     converged(team, "modest", 0.2)
@@ -109,7 +109,8 @@ def test_an_agent_may_refuse_and_its_reason_is_kept(team: Kube) -> None:
     seen = decided(team, "heat", "refused", lambda s: s.get("value") == 3.5 and readiness(s).get("reason") == "Refused")
     assert readiness(seen)["status"] == "False"
     assert directive(seen, "proud")["state"] == "Refused"
-    assert directive(seen, "proud")["reason"] == "too hot for me"
+    refused = directive(seen, "proud")
+    assert (refused["reason"], refused["message"]) == ("RefusedByAgent", "too hot for me")
     assert "echo_temperature 1.5\n" in report(team, "proud-0-1")
     team.apply(variable("heat", ["proud"], parameter="temperature", value=1.8))
     converged(team, "heat", 1.8)

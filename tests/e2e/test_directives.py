@@ -108,7 +108,7 @@ def test_scaling_changes_what_is_in_effect_and_yields_to_an_autoscaler(team: Kub
     scale = ("--subresource=scale", "--field-manager=kube-controller-manager", "--type=merge")
     team.run("patch", "mba", "twins", *scale, "-p", json.dumps({"spec": {"replicas": 3}}))
     seen = decided(team, "sized", "refused", lambda s: s.get("directives", {}).get("refused") == 1)
-    assert "kube-controller-manager" in next(i["reason"] for i in seen["directives"]["items"] if i["agent"] == "twins")
+    assert "kube-controller-manager" in next(i["message"] for i in seen["directives"]["items"] if i["agent"] == "twins")
     reached(team, "twins", "as the autoscaler has it", lambda s: s.get("readyReplicas") == 3)
     team.run("delete", "mov", "sized")
     seen = reached(team, "clerk", "one left", lambda s: [r["ordinal"] for r in s["pods"]] == [0] and is_ready(s))

@@ -19,8 +19,11 @@ from mabeam.api.variable_status import Offer, OrchestrationVariableStatus
 from mabeam.core.coordination.offers import GatheredOffers, gather_offers
 from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.decision import Decision, Effect, Event
+from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
+from mabeam.core.directives.overrides import spec_overrides
+from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import DirectiveRefusal, Report
@@ -178,6 +181,19 @@ def performing(**scores: float) -> dict[str, Report]:
     return {name: Report(performance={"": score}) for name, score in scores.items()}
 
 
+def delivered(
+    snapshot: AgentSnapshot,
+    ready: tuple[PodFacts, ...],
+    wanted_down: bool,
+    now: datetime,
+    *,
+    change: HealthChange = HealthChange.NONE,
+) -> Delivery:
+    """One delivery of the directives that the snapshot's variables desire, while no rollout is under way."""
+    overrides = spec_overrides(snapshot)
+    return deliver(DeliveryPass(snapshot, now, ready, wanted_down, overrides, RolloutState(), change))
+
+
 @dataclass
 class Team:
     """A namespace: `look`s at its variables and agents by the operator's own passes, and carries out what they decide.
@@ -207,7 +223,7 @@ class Team:
     heard_at: dict[str, datetime] = field(default_factory=dict)
     early_delivery: EarlyDelivery = field(default_factory=EarlyDelivery)
     lives: int | None = None
-    lapses: dict[str, HealthChange] = field(default_factory=dict)
+    health_changes: dict[str, HealthChange] = field(default_factory=dict)
 
     @classmethod
     def of(cls, variable: JsonDict, *agents: JsonDict, **words: Any) -> "Team":
@@ -279,11 +295,11 @@ class Team:
             agent, pods, self.maps.get(directives_config_map(name)), variables=variables, reports=reports
         )
         ready = tuple(pod for pod in pods if pod.ready)
-        lapse = self.lapses.pop(name, HealthChange.NONE)
-        delivery = deliver(snapshot, ready, agent.status.state == "Stopped", self.now, lapse)
+        change = self.health_changes.pop(name, HealthChange.NONE)
+        delivery = delivered(snapshot, ready, agent.status.state == "Stopped", self.now, change=change)
         status = agent.status.model_copy(update={"directives": delivery.directives})
         decision = Decision(status, "", delivery.effects)
-        if self.implying and lapse is HealthChange.NONE:  # a lapse is in the status too, which then comes first
+        if self.implying and change is HealthChange.NONE:  # a failure is in the status too, which then comes first
             decision = self.early_delivery.before_status(Key("Agent", "team", name), snapshot, decision)
         if decision.status != agent.status:
             self.status_writes += 1

@@ -1,19 +1,20 @@
-"""What agents are told: one shape, in a variable's status, in an agent's status and in `directives.json`."""
+"""Directives from variables to agents: their records in both statuses, conflicts between them, and `directives.json`."""
 
+from collections.abc import Iterable
 from enum import StrEnum
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
-from pydantic import Field
+from pydantic import Field, WithJsonSchema, model_validator
 
 from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
 
-# As many parameters as one directive carries, and how long their names may be: a conflict over one of them tells it.
+# Bounds of one directive: the number of parameters, and the characters of a name (a Conflict carries the name).
 MAX_PARAMETERS: Final = 64
 MAX_PARAMETER_NAME: Final = 253
 
 
 class DirectiveAction(StrEnum):
-    """The eleven things a variable can tell an agent."""
+    """The eleven actions that a variable can direct an agent to take."""
 
     START = "Start"
     STOP = "Stop"
@@ -29,7 +30,7 @@ class DirectiveAction(StrEnum):
 
 
 class DirectiveState(StrEnum):
-    """How far a directive has come. Issued → Delivered → Acknowledged | Refused | Expired."""
+    """The state of a directive: Issued → Delivered → Acknowledged | Refused | Expired."""
 
     ISSUED = "Issued"
     DELIVERED = "Delivered"
@@ -38,8 +39,31 @@ class DirectiveState(StrEnum):
     EXPIRED = "Expired"
 
 
+class DirectiveReason(StrEnum):
+    """Why a directive is Refused or Expired; the operator acts on this, `message` is for people."""
+
+    OVERRULED = "Overruled"  # Another variable won the conflict; `overruledBy` names it.
+    CONFLICT_UNRESOLVED = "ConflictUnresolved"  # The resolver, a plug-in, is absent or gave no usable answer.
+    DROPPED = "Dropped"  # RestoreLastGood set it aside after a failure of the agent.
+    CANNOT_BE_DONE = "CannotBeDone"  # The operator refuses it; it is issued anew when the obstacle is gone.
+    REFUSED_BY_AGENT = "RefusedByAgent"  # A process of the agent refuses it (`mabeam_refused`).
+    RESOURCE_EXHAUSTED = "ResourceExhausted"  # The kubelet cannot resize the pods to the amounts.
+    NOT_DELIVERED = "NotDelivered"  # Not in the pods' ConfigMap volume within the timeout.
+    NOT_ACKNOWLEDGED = "NotAcknowledged"  # Delivered, and not acknowledged within the timeout.
+    LIMIT_REACHED = "LimitReached"  # The agent follows as many variables of higher precedence as one agent can.
+
+
+# No `enum` in the CRD: a status of the last release holds a sentence here, and its object must stay valid.
+StoredReason = Annotated[
+    DirectiveReason | None,
+    WithJsonSchema({"type": "string", "maxLength": 1024}),
+    Field(description=f"Why it is Refused or Expired: {', '.join(DirectiveReason)}."),
+]
+OverruledBy = Annotated[ObjectName | None, Field(description="The variable that won the conflict (Overruled).")]
+
+
 class AgentDirective(StatusModel):
-    """One directive as the agent's own status carries it: who told it what, and how far that came."""
+    """One directive as the agent's status carries it: the variable that it comes from, and its state."""
 
     variable: ObjectName
     action: DirectiveAction
@@ -49,14 +73,16 @@ class AgentDirective(StatusModel):
     generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     issued_at: Time | None = None
     state: DirectiveState = DirectiveState.ISSUED
-    reason: LongText | None = None
+    reason: StoredReason = None
+    message: LongText | None = None
+    overruled_by: OverruledBy = None
     dropped: Annotated[
         bool | None, Field(description="The agent failed after it came, so it is not in force (RestoreLastGood).")
     ] = None
 
 
 class VariableDirective(StatusModel):
-    """One directive as the variable's status carries it."""
+    """One directive as the variable's status carries it: the agent that it is for, and its state there."""
 
     agent: ObjectName
     action: DirectiveAction
@@ -64,46 +90,53 @@ class VariableDirective(StatusModel):
     priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
     timeout_seconds: NonNegative = 30
     state: DirectiveState = DirectiveState.ISSUED
-    reason: LongText | None = None
+    reason: StoredReason = None
+    message: LongText | None = None
+    overruled_by: OverruledBy = None
 
 
 class Conflict(StatusModel):
-    """Two variables told this agent different things: who won, who lost, by which rule."""
+    """Two variables direct this agent differently: the winner, the loser, and the rule that decided."""
 
     parameter: ShortText
     action: Annotated[
         DirectiveAction | None,
-        Field(description="Which of their directives, when it is not a parameter that they differ in."),
+        Field(description="The action that they differ in; not set when it is a parameter."),
     ] = None
     winner: ObjectName
     loser: ObjectName
     resolver: ShortText
-    value: Annotated[JsonValue, Field(description="What they come to together, where neither loses (Compromise).")] = (
+    value: Annotated[JsonValue, Field(description="The value of both together, where neither loses (Compromise).")] = (
         None
     )
     message: LongText = ""
 
 
 class AgentDirectives(StatusModel):
-    """The agent's effective set: its generation, how far the processes applied it, and who lost a conflict."""
+    """The directives of one agent: their generation, the generation its processes applied, and the conflicts decided."""
 
     generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
     items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
     conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
     content_hash: Annotated[
-        str | None, Field(max_length=64, description="Hash of what the generation tells the processes.")
+        str | None, Field(max_length=64, description="Hash of the content of `directives.json` in this generation.")
     ] = None
     allotted: Annotated[
         dict[str, ShortText] | None,
         Field(
-            max_length=32, description="The amounts that its pods last got; what they go back to when a resize fails."
+            max_length=32, description="The amounts its pods last had for certain; a failed resize goes back to them."
         ),
     ] = None
     last_good: Annotated[
         dict[str, JsonValue] | None,
         Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
     ] = None
+
+    @model_validator(mode="before")
+    @classmethod
+    def _read_sentences(cls, status: Any) -> Any:
+        return _with_reasons(status)
 
 
 class VariableDirectives(StatusModel):
@@ -116,7 +149,63 @@ class VariableDirectives(StatusModel):
     expired: Count = 0
     items: Annotated[tuple[VariableDirective, ...], Field(max_length=100)] = ()
 
+    @model_validator(mode="before")
+    @classmethod
+    def _read_sentences(cls, status: Any) -> Any:
+        return _with_reasons(status)
+
+
+# --- statuses of the last release -------------------------------------------------------------------------------------
+#
+# It stored one sentence as `reason`, no `message`, and told the cases apart by the sentence. Read here and nowhere else.
+
+_SENTENCES: Final = (
+    (DirectiveState.EXPIRED, "not delivered in time", DirectiveReason.NOT_DELIVERED),
+    (DirectiveState.EXPIRED, "not acknowledged in time", DirectiveReason.NOT_ACKNOWLEDGED),
+    (DirectiveState.REFUSED, "dropped: ", DirectiveReason.DROPPED),
+    (DirectiveState.REFUSED, "cannot be done: ", DirectiveReason.CANNOT_BE_DONE),
+    (DirectiveState.REFUSED, "ResourceExhausted: ", DirectiveReason.RESOURCE_EXHAUSTED),
+    (DirectiveState.REFUSED, "the agent obeys ", DirectiveReason.LIMIT_REACHED),
+)
+_UNRESOLVED: Final = "not resolved: "
+
+
+def _with_reasons(status: Any) -> Any:
+    """The directives of a stored status, each `reason` one of DirectiveReason; anything unreadable as it is."""
+    if not isinstance(status, dict) or not isinstance(status.get("items"), list):
+        return status
+    conflicts = status.get("conflicts")
+    lost = [c for c in conflicts if isinstance(c, dict)] if isinstance(conflicts, list) else []
+    return {**status, "items": [_with_reason(item, lost) for item in status["items"]]}
+
+
+def _with_reason(item: Any, conflicts: Iterable[JsonDict]) -> Any:
+    sentence = item.get("reason") if isinstance(item, dict) else None
+    if not isinstance(sentence, str):
+        return item
+    if "message" in item:  # A reason of a newer release must not make the whole status unreadable.
+        return item if sentence in list(DirectiveReason) else {**item, "reason": None}
+    conflict = next((c for c in conflicts if _lost_by(c, item, sentence)), None)
+    if conflict is not None:
+        if sentence.startswith(_UNRESOLVED):
+            return {**item, "reason": DirectiveReason.CONFLICT_UNRESOLVED, "message": sentence}
+        overruled = {"reason": DirectiveReason.OVERRULED, "overruledBy": conflict.get("winner")}
+        return {**item, **overruled, "message": sentence}
+    known = (reason for state, start, reason in _SENTENCES if item.get("state") == state and sentence.startswith(start))
+    # A variable's status holds no conflicts to know one by: there the next pass says who refused.
+    by_agent = item.get("state") == DirectiveState.REFUSED and "variable" in item
+    refused = DirectiveReason.REFUSED_BY_AGENT if by_agent else None
+    return {**item, "reason": next(known, refused), "message": sentence.removeprefix("says: ")}
+
+
+def _lost_by(conflict: JsonDict, item: JsonDict, sentence: str) -> bool:
+    one_won = conflict.get("value") is None or conflict.get("loser") == conflict.get("winner")
+    return one_won and conflict.get("loser") == item.get("variable") and conflict.get("message") == sentence
+
+
+# --- the file ---------------------------------------------------------------------------------------------------------
+
 
 def directives_document(agent: str, generation: int, content: JsonDict) -> JsonDict:
-    """The content of `directives.json`: everything an agent's process is told (docs/agent-contract.md)."""
+    """The content of `directives.json`, the file that directs an agent's processes (docs/agent-contract.md)."""
     return {"agent": agent, "generation": generation, **content}

@@ -12,20 +12,19 @@ from typing import Any, Final
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import AgentDirective, DirectiveState, VariableDirective, VariableDirectives
+from mabeam.api.directive import AgentDirective, DirectiveReason, DirectiveState, VariableDirective, VariableDirectives
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.confirmation import CONFIRMATIONS
 from mabeam.core.directives.desired import DesiredDirective, directives_for_value
-from mabeam.core.directives.effective import MAX_ITEMS, conflict_lost, priority_of, timeout_seconds
-from mabeam.core.directives.progress import NOT_ACKNOWLEDGED
+from mabeam.core.directives.effective import MAX_ITEMS, OVERRULED_REASONS, priority_of, timeout_seconds
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
 
 # As many directives as a status carries; a variable with more keeps all of them in ConfigMaps.
 STATUS_ITEMS: Final = 100
 SHOWN_AGENTS: Final = 3
-FULL: Final = f"the agent obeys {MAX_ITEMS} variables already, all of higher precedence"
+LIMIT_REACHED: Final = f"the agent already follows {MAX_ITEMS} variables, all of higher precedence"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,9 +63,7 @@ def directives_progress(
                 timeout_seconds=timeout_seconds(variable, instruction.action),
                 **_state(agent, item),
             )
-            told.append(
-                DirectiveProgress(agent, directive, _settled(agent, directive), _reached(agent, item, directive))
-            )
+            told.append(DirectiveProgress(agent, directive, _settled(agent, directive), _reached(directive)))
     return tuple(told)
 
 
@@ -77,10 +74,12 @@ def _items_of(agent: Agent, variable: str) -> tuple[AgentDirective, ...]:
 
 def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
     if item is not None:
-        return {"state": item.state, "reason": item.reason}
+        told = {"state": item.state, "reason": item.reason}
+        return told | {"message": item.message, "overruled_by": item.overruled_by}
     held = agent.status.directives
     if held is not None and len(held.items) >= MAX_ITEMS:
-        return {"state": DirectiveState.REFUSED, "reason": FULL}
+        limit = {"state": DirectiveState.REFUSED, "reason": DirectiveReason.LIMIT_REACHED}
+        return limit | {"message": LIMIT_REACHED}
     return {"state": DirectiveState.ISSUED}
 
 
@@ -94,15 +93,12 @@ def _settled(agent: Agent, directive: VariableDirective) -> bool:
     return directive.state is DirectiveState.DELIVERED and silent
 
 
-def _reached(agent: Agent, item: AgentDirective | None, directive: VariableDirective) -> bool:
-    """Whether the directive got as far as the agent's ConfigMap; what lost a conflict or expired before it did not."""
-    held = agent.status.directives
-    if directive.state is DirectiveState.REFUSED:
-        lost = held is not None and item is not None and conflict_lost(held.conflicts, item) is not None
-        return not lost and directive.reason != FULL
-    if directive.state is DirectiveState.EXPIRED:
-        return directive.reason == NOT_ACKNOWLEDGED
-    return directive.state is not DirectiveState.ISSUED
+_NEVER_REACHED: Final = OVERRULED_REASONS | {DirectiveReason.LIMIT_REACHED, DirectiveReason.NOT_DELIVERED}
+
+
+def _reached(directive: VariableDirective) -> bool:
+    """Whether the directive came as far as the agent's ConfigMap; an overruled one and one that expired before did not."""
+    return directive.state is not DirectiveState.ISSUED and directive.reason not in _NEVER_REACHED
 
 
 def directives_summary(told: Sequence[DirectiveProgress]) -> VariableDirectives:
@@ -128,7 +124,7 @@ def overall_progress(told: Sequence[DirectiveProgress]) -> tuple[Reason, str]:
     for state, reason in _TROUBLES:
         troubled = [one.directive for one in told if one.directive.state is state]
         if troubled:
-            shown = "; ".join(f"{d.agent}: {d.reason or state.lower()}" for d in troubled[:SHOWN_AGENTS])
+            shown = "; ".join(f"{d.agent}: {d.message or state.lower()}" for d in troubled[:SHOWN_AGENTS])
             more = f" and {len(troubled) - SHOWN_AGENTS} more" if len(troubled) > SHOWN_AGENTS else ""
             return reason, f"{progress}; {shown}{more}"
     return (Reason.CONVERGED if settled == len(told) else Reason.DELIVERING), progress

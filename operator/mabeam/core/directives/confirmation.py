@@ -1,4 +1,4 @@
-"""Orders about pods are confirmed by what is seen of the pods: one row for each action."""
+"""Acknowledgement of directives about pods by the observed pods: one predicate for each action."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -12,54 +12,52 @@ from mabeam.core.snapshot import PodFacts
 
 @dataclass(frozen=True)
 class RolloutState:
-    """How far the agent's pods are: the records after this pass, and what they should come to.
+    """The agent's pods after this pass, and what directives want of them."""
 
-    `live` counts the pods that may still run, whatever they are; `amounts` are what each main container is to have.
-    """
-
-    records: tuple[PodRecord, ...] = ()
-    live: int = 0
-    replicas: int = 1
-    shape: str = ""
-    migrations: int = 0
-    amounts: ContainerResources | None = None
+    records: tuple[PodRecord, ...] = ()  # in order of ordinal
+    live: int = 0  # pods that may still run, of whatever incarnation
+    replicas: int = 1  # wanted
+    shape: str = ""  # wanted hash of what a pod is made from
+    migrations: int = 0  # the number that every record must have reached
+    amounts: ContainerResources | None = None  # wanted of each main container; None: no directive allots any
 
 
 Ready = tuple[PodFacts, ...]
+"""The current pods that are Ready."""
 
 
-def _whole(seen: RolloutState, ready: Ready) -> bool:
-    """Every replica that is wanted is there and ready, and no other one."""
-    alive = sum(1 for record in seen.records if record.is_alive)
-    return alive == len(ready) == seen.replicas
+def _whole(state: RolloutState, ready: Ready) -> bool:
+    """Whether exactly the wanted replicas are alive, and all of them are ready."""
+    alive = sum(1 for record in state.records if record.is_alive)
+    return alive == len(ready) == state.replicas
 
 
-def _started(seen: RolloutState, ready: Ready) -> bool:
-    return seen.replicas > 0 and _whole(seen, ready)
+def _started(state: RolloutState, ready: Ready) -> bool:
+    return state.replicas > 0 and _whole(state, ready)
 
 
-def _stopped(seen: RolloutState, ready: Ready) -> bool:
-    return seen.live == 0 and all(not record.is_alive for record in seen.records)
+def _stopped(state: RolloutState, ready: Ready) -> bool:
+    return state.live == 0 and all(not record.is_alive for record in state.records)
 
 
-def _scaled(seen: RolloutState, ready: Ready) -> bool:
-    return _whole(seen, ready) and seen.live == seen.replicas
+def _scaled(state: RolloutState, ready: Ready) -> bool:
+    return _whole(state, ready) and state.live == state.replicas
 
 
-def _migrated(seen: RolloutState, ready: Ready) -> bool:
-    there = all(r.migrating_from is None and (r.migration or 0) >= seen.migrations for r in seen.records)
-    return there and _started(seen, ready)
+def _migrated(state: RolloutState, ready: Ready) -> bool:
+    there = all(r.migrating_from is None and (r.migration or 0) >= state.migrations for r in state.records)
+    return there and _started(state, ready)
 
 
-def _reconfigured(seen: RolloutState, ready: Ready) -> bool:
-    return _started(seen, ready) and all(pod.spec_hash == seen.shape for pod in ready)
+def _reconfigured(state: RolloutState, ready: Ready) -> bool:
+    return _started(state, ready) and all(pod.spec_hash == state.shape for pod in ready)
 
 
-def _resized(seen: RolloutState, ready: Ready) -> bool:
-    """What runs has what was asked for; where no kubelet tells (`actual`), that it was asked for has to do."""
-    if seen.amounts is None:
+def _resized(state: RolloutState, ready: Ready) -> bool:
+    """Whether the pods have the wanted amounts: in the spec, and in the status where the kubelet reports them there."""
+    if state.amounts is None:
         return bool(ready)
-    wanted = seen.amounts.to_wire()
+    wanted = state.amounts.to_wire()
     return bool(ready) and all(
         same_resources(pod.resources, wanted) and pod.resize is None and same_resources(pod.actual or wanted, wanted)
         for pod in ready
@@ -77,11 +75,11 @@ CONFIRMATIONS: Final[Mapping[DirectiveAction, Callable[[RolloutState, Ready], bo
 }
 
 
-def infeasible_resize(seen: RolloutState, ready: Ready, *, late: bool) -> str | None:
-    """Why the amounts that were asked for cannot be had: the kubelet says never, or has put them off for too long."""
-    if seen.amounts is None:
+def infeasible_resize(state: RolloutState, ready: Ready, *, late: bool) -> str | None:
+    """Why the kubelet cannot resize a pod to the wanted amounts: Infeasible, or still Deferred when `late`; None if it can."""
+    if state.amounts is None:
         return None
-    wanted = seen.amounts.to_wire()
+    wanted = state.amounts.to_wire()
     for pod in ready:
         asked = pod.resources is not None and same_resources(pod.resources, wanted)
         if asked and (pod.resize == "Infeasible" or (pod.resize == "Deferred" and late)):

@@ -1,7 +1,7 @@
-"""Variables tell one agent different things: what is in force, and why the others lost.
+"""Conflicts between variables over one agent: the setting in force for each subject, and the reason why each other one lost.
 
-A conflict is about one thing: a parameter, or what an action is about (how many replicas, which role). Those who say the same do
-not conflict.
+A conflict is over one subject: a parameter, or what an action sets (the number of replicas, the role). Variables that want the
+same value are not in conflict.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,60 +10,62 @@ from datetime import datetime
 from decimal import Decimal, localcontext
 from typing import Any, Final
 
-from mabeam.api.agent import ConflictResolver
+from mabeam.api.agent import Agent, ConflictResolver, Preference
+from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.directive import Conflict, DirectiveAction
 from mabeam.api.variable import Domain
 from mabeam.core.algorithms.domain import CONTEXT, fit, format_value, is_numeric, to_decimal
 from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
+from mabeam.core.snapshot import AgentSnapshot
 
 Subject = tuple[DirectiveAction | None, str]
-"""What a claim is about: a parameter by its name, anything else by its action and its own word."""
+"""What a setting is about: (None, parameter name), or (action, name of what the action sets)."""
 
 
 @dataclass(frozen=True, slots=True)
 class DesiredSetting:
-    """A variable wants one thing of the agent: a parameter's value, or (with `action`) what that action is about."""
+    """The value that one variable wants for one subject."""
 
     variable: str
-    parameter: str
-    value: Any
+    parameter: str  # the parameter's name; with `action` the name of what the action sets
+    value: Any  # JSON; the tuple (direction, replicas) or (role, term) for the actions that set those
     priority: int = 0
-    created_at: datetime | None = None
-    action: DirectiveAction | None = None
-    domain: Domain | None = None
+    created_at: datetime | None = None  # of the variable; None: it was never stored
+    action: DirectiveAction | None = None  # None: the setting is a parameter's value
+    domain: Domain | None = None  # of the parameter's value
 
     @property
-    def key(self) -> Subject:
-        """What the claim is about."""
+    def subject(self) -> Subject:
+        """The subject of the setting."""
         return self.action, self.parameter
 
 
 @dataclass(frozen=True, slots=True)
 class Leader:
-    """Who leads the agents that the conflicting variables share, and how much each variable matters to it."""
+    """The leader of the agents that the conflicting variables share."""
 
     name: str
-    weights: Mapping[str, float] = field(default_factory=dict)
+    weights: Mapping[str, float] = field(default_factory=dict)  # variable name → how much it matters to the leader
 
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What is in force, and why each of the others lost, in their order of precedence.
-
-    With `together` nobody lost: that is what they come to, and the winner's claim carries it.
-    """
+    """The setting in force, and the reason why each other one lost, in order of precedence."""
 
     winner: DesiredSetting
-    losers: tuple[tuple[DesiredSetting, str], ...]
-    together: bool = False
+    losers: tuple[tuple[DesiredSetting, str], ...]  # (setting, reason)
+    together: bool = False  # nobody lost: the winner's value is a compromise of all
 
 
 Resolver = Callable[[Sequence[DesiredSetting], Leader | None], Resolution]
 
 
+# --- the built-in resolvers -------------------------------------------------------------------------------------------
+
+
 def precedence(setting: DesiredSetting) -> tuple[int, bool, float, str]:
-    """Sorts the claim to be obeyed first: higher priority, then older, then the name.
+    """The sort key of precedence: higher priority first, then the older variable, then the name.
 
     A variable without a creation time was never stored, so it is younger than every stored one.
     """
@@ -72,42 +74,41 @@ def precedence(setting: DesiredSetting) -> tuple[int, bool, float, str]:
 
 
 def priority_based(settings: Sequence[DesiredSetting], leader: Leader | None = None) -> Resolution:
-    """The first by `precedence` wins: a total order, so every agent and every pass rules the same."""
+    """The first by `precedence`: a total order, so every agent and every pass decides alike."""
     winner, *losers = sorted(settings, key=precedence)
-    return Resolution(winner, tuple((setting, _why(winner, setting)) for setting in losers))
+    return Resolution(winner, tuple((loser, _why(winner, loser)) for loser in losers))
 
 
 def compromise(settings: Sequence[DesiredSetting], leader: Leader | None = None) -> Resolution:
-    """The mean of numbers, weighted by priority (by heads when no priority is above 0); of anything else PriorityBased.
+    """The mean of numbers, weighted by priority (unweighted when no priority is above 0); of anything else PriorityBased.
 
-    Fitted to the domain of the claim that would have won: a mean of two steps may lie between them.
+    The mean is fitted to the domain of the first by `precedence`: between two steps of a domain there may be no value.
     """
-    first, *others = sorted(settings, key=precedence)
-    numbers = [to_decimal(setting.value) for setting in (first, *others)]
+    first, *others = ranked = sorted(settings, key=precedence)
+    numbers = [to_decimal(setting.value) for setting in ranked]
     if first.action is not None or any(value is None for value in numbers):
         return priority_based(settings)
-    weights = [max(setting.priority, 0) for setting in (first, *others)]
+    weights = [max(setting.priority, 0) for setting in ranked]
     if not any(weights):
         weights = [1] * len(weights)
     with localcontext(CONTEXT):
         weighted = (weight * value for weight, value in zip(weights, numbers, strict=True) if value is not None)
         mean = sum(weighted, Decimal(0)) / sum(weights)
         value = fit(first.domain, mean) if first.domain is not None and is_numeric(first.domain) else float(mean)
-    parts = ", ".join(
-        f"{format_value(c.value)} of {c.variable} ({w})" for c, w in zip((first, *others), weights, strict=True)
-    )
-    told = f"{first.parameter} = {format_value(value)}, the mean by priority of {parts}"
-    return Resolution(replace(first, value=value), tuple((setting, told) for setting in others), together=True)
+    parts = ", ".join(f"{format_value(c.value)} of {c.variable} ({w})" for c, w in zip(ranked, weights, strict=True))
+    reason = f"{first.parameter} = {format_value(value)}, the mean by priority of {parts}"
+    return Resolution(replace(first, value=value), tuple((setting, reason) for setting in others), together=True)
 
 
 def leader_election(settings: Sequence[DesiredSetting], leader: Leader | None = None) -> Resolution:
-    """The variable that matters most to the group's leader; PriorityBased when nobody leads or none matters to it."""
+    """The variable with the greatest weight for the leader; PriorityBased without a leader or without any weight above 0."""
     if leader is None or not any(leader.weights.get(setting.variable, 0.0) > 0 for setting in settings):
         return priority_based(settings)
-    ranked = sorted(settings, key=lambda setting: (-leader.weights.get(setting.variable, 0.0), precedence(setting)))
-    winner, *losers = ranked
-    told = f"the leader {leader.name} prefers variable {winner.variable} (weight {format_value(leader.weights[winner.variable])})"
-    return Resolution(winner, tuple((setting, told) for setting in losers))
+    weights = leader.weights
+    winner, *losers = sorted(settings, key=lambda one: (-weights.get(one.variable, 0.0), precedence(one)))
+    weight = format_value(weights[winner.variable])
+    reason = f"the leader {leader.name} prefers variable {winner.variable} (weight {weight})"
+    return Resolution(winner, tuple((loser, reason) for loser in losers))
 
 
 def _why(winner: DesiredSetting, loser: DesiredSetting) -> str:
@@ -121,7 +122,7 @@ def _why(winner: DesiredSetting, loser: DesiredSetting) -> str:
             f"the same priority, but it is older ({_age(winner)} against {_age(loser)})",
         ),
     )
-    reason = next((text for holds, text in rules if holds), "the same priority and age, but it is first by name")
+    reason = next((text for applies, text in rules if applies), "the same priority and age, but it is first by name")
     return f"variable {winner.variable} sets {winner.parameter}: {reason}"
 
 
@@ -136,70 +137,151 @@ RESOLVERS: Final[Mapping[str, Resolver]] = {
 }
 
 
+def group_leader(snapshot: AgentSnapshot, conflicting: frozenset[str]) -> Leader | None:
+    """The agent of the conflicting variables that has run the longest; None unless LeaderElection is asked for and one runs.
+
+    The oldest member leads, as in a cluster singleton: every observer finds the same one, and it leads until it stops.
+    """
+    if snapshot.agent.spec.conflict_resolution != ConflictResolver.LEADER_ELECTION:
+        return None
+    variables = [variable for variable in snapshot.variables if variable.metadata.name in conflicting]
+    running = [
+        agent
+        for agent in snapshot.fellows
+        if agent.status.state is AgentState.RUNNING
+        and any(variable.selects(agent.metadata.name, agent.metadata.labels) for variable in variables)
+    ]
+    if not running:
+        return None
+    leader = min(running, key=_seniority)
+    return Leader(leader.metadata.name, {p.variable: _weight(p) for p in leader.spec.preferences})
+
+
+def _seniority(agent: Agent) -> tuple[bool, float, str]:
+    """The sort key of age: the start of the oldest running replica, agents without one last, then the name."""
+    running = (record for record in agent.status.pods if record.state is AgentState.RUNNING)
+    since = min((record.start_time for record in running if record.start_time is not None), default=None)
+    return since is None, since.timestamp() if since is not None else 0.0, agent.metadata.name
+
+
+def _weight(preference: Preference) -> float:
+    return 1.0 if preference.weight is None else preference.weight
+
+
+# --- all conflicts of one agent ---------------------------------------------------------------------------------------
+
+
 @dataclass(frozen=True)
 class ConflictContext:
-    """What resolving may rest on besides the claims: who leads the agents of some variables, what was in force before, and what
-    plug-ins answered.
-    """
+    """The inputs of a resolution besides the settings themselves."""
 
-    leader_of: Callable[[frozenset[str]], Leader | None] = lambda variables: None
-    last_good: JsonDict = field(default_factory=dict)
-    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
+    leader_of: Callable[[frozenset[str]], Leader | None] = lambda variables: None  # names of variables → their leader
+    last_good: JsonDict = field(default_factory=dict)  # parameter → its value in force before this pass
+    answers: Mapping[str, FunctionResult] = field(default_factory=dict)  # call id → result of a plug-in
 
 
 @dataclass(frozen=True)
 class ResolvedSettings:
-    """The claim in force by what it is about; the conflicts that were decided; what could not be; what is to be asked."""
+    """The settings in force, and how the conflicts among all settings were decided."""
 
     in_force: Mapping[Subject, DesiredSetting]
     conflicts: tuple[Conflict, ...] = ()
-    problems: tuple[str, ...] = ()
-    function_calls: tuple[FunctionCall, ...] = ()
+    unresolved: frozenset[Subject] = frozenset()  # subjects of conflicts that nobody won
+    problems: tuple[str, ...] = ()  # one sentence for each plug-in that failed
+    function_calls: tuple[FunctionCall, ...] = ()  # the calls of plug-ins that have no usable result yet
 
 
 def resolve(
-    settings: Sequence[DesiredSetting], resolver: str, context: ConflictContext = ConflictContext()
+    settings: Sequence[DesiredSetting],
+    resolver: str,
+    context: ConflictContext = ConflictContext(),
 ) -> ResolvedSettings:
-    """What is in force and what was decided, in order of what it is about.
+    """The settings in force and the conflicts decided, in order of their subjects.
 
-    An unresolvable conflict (a plug-in that is not there, or fails) leaves in force what was, if anything, and says so.
+    A conflict that cannot be resolved (its plug-in is absent or fails) leaves the last good value of its parameter in force.
     """
-    in_force: dict[Subject, DesiredSetting] = {}
-    conflicts: list[Conflict] = []
-    problems: list[str] = []
-    asks: list[FunctionCall] = []
-    for key in sorted({setting.key for setting in settings}, key=lambda key: (key[0] or "", key[1])):
-        own = [setting for setting in settings if setting.key == key]
-        if all(setting.value == own[0].value for setting in own):
-            in_force[key] = min(own, key=precedence)
-            continue
-        resolution: Resolution | str
-        if resolver in RESOLVERS:
-            resolution = RESOLVERS[resolver](own, context.leader_of(frozenset(setting.variable for setting in own)))
-        else:
-            resolution = _by_plugin(own, resolver, context, asks)
-        if isinstance(resolution, str):
-            problems.extend([resolution] if resolution else [])
-            good = context.last_good.get(key[1]) if key[0] is None else None
-            first = min(own, key=precedence)
-            if good is not None:
-                in_force[key] = replace(first, value=good)
-            # Nobody won: the first one's own line carries what stays, for the next pass to know it by.
-            told = f"not resolved: {'the last good stays' if good is not None else 'none of them is in force'}"
-            told += f" ({resolution})" if resolution else ""
-            conflicts.extend(_conflict(first, c, resolver, told, good if c is first else None) for c in own)
-            continue
-        in_force[key] = resolution.winner
-        value = resolution.winner.value if resolution.together else None
-        conflicts.extend(
-            _conflict(resolution.winner, loser, resolver, why, value)
-            for loser, why in resolution.losers
-            if resolution.together or loser.value != resolution.winner.value
-        )
-    return ResolvedSettings(in_force, tuple(conflicts), tuple(problems), tuple(asks))
+    by_subject: dict[Subject, list[DesiredSetting]] = {}
+    for setting in settings:
+        by_subject.setdefault(setting.subject, []).append(setting)
+    ordered = sorted(by_subject, key=lambda subject: (subject[0] or "", subject[1]))
+    parts = [_resolve_subject(by_subject[subject], resolver, context) for subject in ordered]
+    return ResolvedSettings(
+        in_force={subject: setting for part in parts for subject, setting in part.in_force.items()},
+        conflicts=tuple(conflict for part in parts for conflict in part.conflicts),
+        unresolved=frozenset(subject for part in parts for subject in part.unresolved),
+        problems=tuple(problem for part in parts for problem in part.problems),
+        function_calls=tuple(call for part in parts for call in part.function_calls),
+    )
 
 
-def _conflict(winner: DesiredSetting, loser: DesiredSetting, resolver: str, why: str, value: Any = None) -> Conflict:
+def _resolve_subject(own: Sequence[DesiredSetting], resolver: str, context: ConflictContext) -> ResolvedSettings:
+    """The settings of one subject, resolved."""
+    if all(setting.value == own[0].value for setting in own):
+        first = min(own, key=precedence)
+        return ResolvedSettings({first.subject: first})
+    if resolver not in RESOLVERS:
+        return _by_plugin(own, resolver, context)
+    leader = context.leader_of(frozenset(setting.variable for setting in own))
+    return _resolved(RESOLVERS[resolver](own, leader), resolver)
+
+
+def _by_plugin(own: Sequence[DesiredSetting], name: str, context: ConflictContext) -> ResolvedSettings:
+    """The settings of one subject, resolved by the plug-in: it answers with a variable's name, or `{winner: name}`."""
+    ranked = sorted(own, key=precedence)
+    first = ranked[0]
+    claims = [{"variable": one.variable, "value": one.value, "priority": one.priority} for one in ranked]
+    about = {"parameter": first.parameter, "action": first.action, "claims": claims}
+    call = FunctionCall(Language.PLUGIN, name, about, PluginGroup.CONFLICT)
+    answer = context.answers.get(call.id)
+    if answer is None:
+        return _unresolved(own, name, context, call=call)
+    chosen = answer.value.get("winner") if isinstance(answer.value, dict) else answer.value
+    winner = next((setting for setting in ranked if setting.variable == chosen), None)
+    if answer.error is None and winner is not None:
+        reason = f"the plug-in {name} chose {winner.variable}"
+        return _resolved(Resolution(winner, tuple((one, reason) for one in ranked if one is not winner)), name)
+    wrong = answer.error or f"it named {chosen!r:.60}, which is none of them"
+    problem = f"the conflict over {first.parameter} is not resolved by spec.conflictResolution {name}: {wrong}"
+    # Called again, each time after a longer delay.
+    return _unresolved(own, name, context, call=call, problem=f"{problem}; built in are {', '.join(RESOLVERS)}")
+
+
+def _resolved(resolution: Resolution, resolver: str) -> ResolvedSettings:
+    winner = resolution.winner
+    value = winner.value if resolution.together else None
+    conflicts = tuple(
+        _conflict((winner, loser), resolver, reason, value=value)
+        for loser, reason in resolution.losers
+        if resolution.together or loser.value != winner.value
+    )
+    return ResolvedSettings({winner.subject: winner}, conflicts)
+
+
+def _unresolved(
+    own: Sequence[DesiredSetting], resolver: str, context: ConflictContext, *, call: FunctionCall, problem: str = ""
+) -> ResolvedSettings:
+    """The last good value of the parameter in force, if there is one.
+
+    The first by precedence is named as winner of every conflict; its conflict with itself carries the value that stays, by
+    which the next pass knows what is in force (`last_good.parameters_in_force`).
+    """
+    first = min(own, key=precedence)
+    good = context.last_good.get(first.parameter) if first.action is None else None
+    reason = f"not resolved: {'the last good value stays' if good is not None else 'none of them is in force'}"
+    reason += f" ({problem})" if problem else ""
+    return ResolvedSettings(
+        in_force={first.subject: replace(first, value=good)} if good is not None else {},
+        conflicts=tuple(_conflict((first, one), resolver, reason, value=good if one is first else None) for one in own),
+        unresolved=frozenset({first.subject}),
+        problems=(problem,) if problem else (),
+        function_calls=(call,),
+    )
+
+
+def _conflict(
+    pair: tuple[DesiredSetting, DesiredSetting], resolver: str, reason: str, *, value: Any = None
+) -> Conflict:
+    winner, loser = pair
     return Conflict(
         parameter=winner.parameter,
         action=winner.action,
@@ -207,30 +289,5 @@ def _conflict(winner: DesiredSetting, loser: DesiredSetting, resolver: str, why:
         loser=loser.variable,
         resolver=resolver,
         value=value,
-        message=why[:1024],
-    )
-
-
-def _by_plugin(
-    settings: Sequence[DesiredSetting], name: str, context: ConflictContext, asks: list[FunctionCall]
-) -> Resolution | str:
-    """The ruling of a plug-in: the variable that it names as `winner`; else why it gives none, no word while it is asked."""
-    ranked = sorted(settings, key=precedence)
-    told = [{"variable": c.variable, "value": c.value, "priority": c.priority} for c in ranked]
-    about = {"parameter": ranked[0].parameter, "action": ranked[0].action, "claims": told}
-    ask = FunctionCall(Language.PLUGIN, name, about, PluginGroup.CONFLICT)
-    answer = context.answers.get(ask.id)
-    if answer is None:
-        asks.append(ask)
-        return ""
-    chosen = answer.value.get("winner") if isinstance(answer.value, dict) else answer.value
-    winner = next((setting for setting in ranked if setting.variable == chosen), None)
-    if answer.error is not None or winner is None:
-        wrong = answer.error or f"it named {chosen!r:.60}, which is none of them"
-        asks.append(ask)  # asked again, later each time
-        why = f"the conflict over {ranked[0].parameter} is not resolved by spec.conflictResolution {name}: {wrong}"
-        return f"{why}; built in are {', '.join(RESOLVERS)}"
-    return Resolution(
-        winner,
-        tuple((setting, f"the plug-in {name} chose {winner.variable}") for setting in ranked if setting is not winner),
+        message=reason[:1024],
     )

@@ -1,4 +1,4 @@
-"""What one agent is told, all its variables together: each variable's instructions, and what conflicts leave of them."""
+"""The directives of one agent from all its variables, and the settings in force after conflicts are resolved."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -7,28 +7,39 @@ from typing import Any, Final
 from mabeam.api.agent import Agent, NetworkPriority
 from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction
+from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction, DirectiveReason
 from mabeam.api.variable import Mode, OrchestrationVariable
-from mabeam.core.directives.conflicts import ConflictContext, DesiredSetting, Subject, precedence, resolve
+from mabeam.core.directives.conflicts import (
+    ConflictContext,
+    DesiredSetting,
+    ResolvedSettings,
+    Subject,
+    precedence,
+    resolve,
+)
 from mabeam.core.directives.desired import NETWORK_PRIORITY, DesiredDirective, desired_directives
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.directives.validity import VALIDATORS
 from mabeam.core.functions import FunctionCall
 
-# design, "Directive timeout": in code, not a CRD default.
+# In code and not in the CRD: a default there would be stored in every object.
 DEFAULT_TIMEOUT_SECONDS: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 5}
 OTHER_TIMEOUT_SECONDS: Final = 30
-# design: "AllocateResources, priority 1"; what a variable says of itself comes first.
+# Used where the variable's spec sets no priority.
 DEFAULT_PRIORITY: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 1}
-# As many as an agent's status carries.
+# The bound of the lists in an agent's status (api/directive.py AgentDirectives), and of the variables that an agent follows.
 MAX_ITEMS: Final = 64
 
-# Their parameters are parameters of the process. Reconfigure also has the pods made anew, so that they start with them.
+# The actions whose parameters are parameters of the process; Reconfigure also replaces the pods, so that they start with them.
 PARAMETRIC: Final = frozenset({DirectiveAction.ADJUST_PARAMETERS, DirectiveAction.RECONFIGURE})
+
+# The reasons by which a directive is not in force although no process was asked about it.
+OVERRULED_REASONS: Final = frozenset({DirectiveReason.OVERRULED, DirectiveReason.CONFLICT_UNRESOLVED})
+SET_ASIDE_REASONS: Final = OVERRULED_REASONS | {DirectiveReason.DROPPED, DirectiveReason.CANNOT_BE_DONE}
 
 
 def timeout_seconds(variable: OrchestrationVariable, action: DirectiveAction) -> float:
-    """How long an agent may take to acknowledge."""
+    """Seconds from a directive's issue in which its agent must acknowledge it."""
     constraints = variable.spec.constraints
     if constraints is not None and constraints.timeout_seconds is not None:
         return constraints.timeout_seconds
@@ -36,57 +47,65 @@ def timeout_seconds(variable: OrchestrationVariable, action: DirectiveAction) ->
 
 
 def priority_of(variable: OrchestrationVariable, action: DirectiveAction) -> int:
-    """The directive's priority: the variable's, where it says one."""
+    """The directive's priority: the variable's where its spec sets one, else the action's default."""
     if "priority" in variable.spec.model_fields_set:
         return variable.spec.priority
     return DEFAULT_PRIORITY.get(action, variable.spec.priority)
 
 
+@dataclass(frozen=True, slots=True)
+class SetAside:
+    """Why the operator does not put a directive in force, as the directive's record tells it."""
+
+    reason: DirectiveReason  # one of SET_ASIDE_REASONS
+    message: str
+    overruled_by: str | None = None  # the variable that won (Overruled)
+
+
 @dataclass(frozen=True)
 class EffectiveSet:
-    """Each variable's directives in order of name and action, the conflicts among them, and what is in force.
+    """The directives of one agent, and the settings that they put in force."""
 
-    `refused` says why the operator itself will not carry out an item, by its place in `items`.
-    """
-
-    items: tuple[AgentDirective, ...] = ()
-    conflicts: tuple[Conflict, ...] = ()
-    parameters: JsonDict = field(default_factory=dict)
-    problems: tuple[str, ...] = ()
-    refused: Mapping[int, str] = field(default_factory=dict)
-    function_calls: tuple[FunctionCall, ...] = ()
-    desired_state: DesiredState | None = None
+    items: tuple[AgentDirective, ...] = ()  # in order of variable and action
+    set_aside: Mapping[int, SetAside] = field(default_factory=dict)  # index in `items` → why it is not in force
+    conflicts: tuple[Conflict, ...] = ()  # all that were decided; `listed` are those that a status carries
+    problems: tuple[str, ...] = ()  # sentences for the Agent's condition
+    function_calls: tuple[FunctionCall, ...] = ()  # calls of conflict plug-ins that have no usable result yet
+    parameters: JsonDict = field(default_factory=dict)  # parameter → value
+    desired_state: DesiredState | None = None  # None, here and below: no directive sets it
     replicas: int | None = None
     active: bool = True
     role: str | None = None
-    term: int | None = None
-    communication: JsonDict | None = None
-    resources: Mapping[str, str] = field(default_factory=dict)
+    term: int | None = None  # of the role
+    communication: JsonDict | None = None  # parameters of UpdateCommunication: {peers, pattern?, coordinator?, term?}
+    resources: Mapping[str, str] = field(default_factory=dict)  # resource → quantity for each replica
     network_priority: NetworkPriority | None = None
 
-    def lost(self, item: AgentDirective) -> Conflict | None:
-        """The conflict the item lost, None when it is in force."""
-        return conflict_lost(self.conflicts, item)
+    def is_overruled(self, index: int) -> bool:
+        """Whether the directive lost a conflict, or is part of one that nobody won."""
+        return index in self.set_aside and self.set_aside[index].reason in OVERRULED_REASONS
 
     @property
     def listed(self) -> tuple[Conflict, ...]:
-        """As many conflicts as a status carries; that by which a directive is known to have lost is always among them."""
+        """The conflicts for the status, MAX_ITEMS at most: those that set a directive aside before all others."""
         if len(self.conflicts) <= MAX_ITEMS:
             return self.conflicts
-        needed = {id(self.lost(item)) for item in self.items}
-        first = sorted(range(len(self.conflicts)), key=lambda place: (id(self.conflicts[place]) not in needed, place))
-        return tuple(self.conflicts[place] for place in sorted(first[:MAX_ITEMS]))
+        decisive = {id(_conflict_lost(self.conflicts, item)) for item in self.items}
+        ranked = sorted(
+            range(len(self.conflicts)), key=lambda index: (id(self.conflicts[index]) not in decisive, index)
+        )
+        return tuple(self.conflicts[index] for index in sorted(ranked[:MAX_ITEMS]))
 
 
-def conflict_lost(conflicts: Sequence[Conflict], item: AgentDirective) -> Conflict | None:
-    """The conflict the item lost, of those; None when it lost none."""
+def _conflict_lost(conflicts: Sequence[Conflict], item: AgentDirective) -> Conflict | None:
+    """The first conflict that the directive lost (a compromise is lost by none); None when it lost none."""
     own = [c for c in conflicts if c.loser == item.variable and (c.value is None or c.loser == c.winner)]
-    about = {key for key, _ in _subjects(item.action, item.parameters)} if own else set()
-    return next((conflict for conflict in own if (conflict.action, conflict.parameter) in about), None)
+    subjects = {subject for subject, _ in _subjects(item.action, item.parameters)} if own else set()
+    return next((conflict for conflict in own if (conflict.action, conflict.parameter) in subjects), None)
 
 
 def _subjects(action: DirectiveAction, parameters: JsonDict) -> list[tuple[Subject, Any]]:
-    """What a directive claims: each thing that it is about, and what it wants of it."""
+    """The subjects of a directive, each with the value that the directive wants for it."""
     if action in PARAMETRIC:
         return [((None, name), value) for name, value in parameters.items()]
     return SUBJECTS[action](parameters)
@@ -96,7 +115,7 @@ _STATE: Final = DirectiveAction.START
 _REPLICAS: Final = DirectiveAction.SCALE_UP
 
 
-# Start and Stop are about one thing, and so are ScaleUp and ScaleDown. A Migrate is about nothing that two could differ in.
+# Start and Stop share a subject, and so do ScaleUp and ScaleDown. Migrate has none: two of them cannot differ.
 SUBJECTS: Final[Mapping[DirectiveAction, Callable[[JsonDict], list[tuple[Subject, Any]]]]] = {
     DirectiveAction.START: lambda p: [((_STATE, "desiredState"), "Running")],
     DirectiveAction.STOP: lambda p: [((_STATE, "desiredState"), "Stopped")],
@@ -123,93 +142,123 @@ def effective_set(
     before: Sequence[AgentDirective],
     context: ConflictContext = ConflictContext(),  # noqa: B008 - frozen
 ) -> EffectiveSet:
-    """Every variable's directives for this agent, and what remains of them after conflicts are resolved.
+    """The directives of all variables for this agent, and the settings in force after conflicts are resolved.
 
-    `before` are the directives of the agent's stored status; those whose order is the same go on, state and all.
+    `before` are the directives of the agent's stored status; one that a variable still desires keeps its state.
     """
-    items: list[tuple[OrchestrationVariable, AgentDirective]] = []
-    for variable in variables:
-        own = tuple(item for item in before if item.variable == variable.metadata.name)
-        items.extend((variable, item) for item in _items(variable, own, agent))
-    ranked = sorted({variable.metadata.name: variable for variable, _ in items}.values(), key=_rank)
-    heard = {variable.metadata.name for variable in ranked[:MAX_ITEMS]}
-    problems = (
-        (f"{len(ranked)} variables select this agent; it obeys the first {MAX_ITEMS} by priority",)
-        if len(ranked) > MAX_ITEMS
-        else ()
-    )
-    kept = sorted(
-        ((variable, item) for variable, item in items if variable.metadata.name in heard),
-        key=lambda pair: (pair[1].variable, pair[1].action),
-    )[:MAX_ITEMS]
-    refused = {
-        place: wrong
-        for place, (_, item) in enumerate(kept)
-        if item.action in VALIDATORS and (wrong := VALIDATORS[item.action](agent, item.parameters))
+    items = [
+        (variable, item)
+        for variable in variables
+        for item in _items(variable, tuple(i for i in before if i.variable == variable.metadata.name), agent)
+    ]
+    kept, problems = _within_limit(items)
+    invalid = {
+        index: problem
+        for index, (_, item) in enumerate(kept)
+        if item.action in VALIDATORS and (problem := VALIDATORS[item.action](agent, item.parameters))
     }
-    settings = [setting for place, pair in enumerate(kept) if place not in refused for setting in _claims(*pair)]
+    settings = [setting for index, pair in enumerate(kept) if index not in invalid for setting in _settings(*pair)]
     resolved = resolve(settings, agent.spec.conflict_resolution, context)
+    directives = tuple(item for _, item in kept)
     return EffectiveSet(
-        items=tuple(item for _, item in kept),
+        items=directives,
+        set_aside={index: _cannot(problem) for index, problem in invalid.items()} | _overruled(directives, resolved),
         conflicts=resolved.conflicts,
-        parameters={key[1]: setting.value for key, setting in resolved.in_force.items() if key[0] is None},
         problems=(*problems, *resolved.problems),
-        refused=refused,
         function_calls=resolved.function_calls,
-        **_orders(agent, {key: setting.value for key, setting in resolved.in_force.items() if key[0] is not None}),
+        parameters={subject[1]: one.value for subject, one in resolved.in_force.items() if subject[0] is None},
+        **_agent_fields(agent, {s: setting.value for s, setting in resolved.in_force.items() if s[0] is not None}),
     )
+
+
+_Items = list[tuple[OrchestrationVariable, AgentDirective]]
+
+
+def _within_limit(items: _Items) -> tuple[_Items, tuple[str, ...]]:
+    """The directives of the MAX_ITEMS first variables by precedence, in order of variable and action; the problem if any more."""
+    ranked = sorted({variable.metadata.name: variable for variable, _ in items}.values(), key=_rank)
+    followed = {variable.metadata.name for variable in ranked[:MAX_ITEMS]}
+    own = [(variable, item) for variable, item in items if variable.metadata.name in followed]
+    kept = sorted(own, key=lambda pair: (pair[1].variable, pair[1].action))[:MAX_ITEMS]
+    if len(ranked) <= MAX_ITEMS:
+        return kept, ()
+    return kept, (f"{len(ranked)} variables select this agent; it follows the first {MAX_ITEMS} by priority",)
 
 
 def _rank(variable: OrchestrationVariable) -> tuple[int, bool, float, str]:
+    meta = variable.metadata
     return precedence(
-        DesiredSetting(variable.metadata.name, "", None, variable.spec.priority, variable.metadata.creation_timestamp)
+        DesiredSetting(meta.name, "", None, priority=variable.spec.priority, created_at=meta.creation_timestamp)
     )
 
 
-def _claims(variable: OrchestrationVariable, item: AgentDirective) -> list[DesiredSetting]:
+def _settings(variable: OrchestrationVariable, item: AgentDirective) -> list[DesiredSetting]:
     meta = variable.metadata
     return [
         DesiredSetting(
             meta.name,
             parameter,
             value,
-            variable.spec.priority,
-            meta.creation_timestamp,
-            action,
-            variable.spec.domain if action is None else None,
+            priority=variable.spec.priority,
+            created_at=meta.creation_timestamp,
+            action=action,
+            domain=variable.spec.domain if action is None else None,
         )
         for (action, parameter), value in _subjects(item.action, item.parameters)
     ]
 
 
-def _orders(agent: Agent, in_force: Mapping[Subject, Any]) -> dict[str, Any]:
-    """What the claims on other things than parameters come to, as fields of the set."""
-    orders: dict[str, Any] = {}
+def _cannot(problem: str) -> SetAside:
+    return SetAside(DirectiveReason.CANNOT_BE_DONE, f"cannot be done: {problem}")
+
+
+def _overruled(items: Sequence[AgentDirective], resolved: ResolvedSettings) -> dict[int, SetAside]:
+    """The directives that lost a conflict or are part of an unresolved one, by index."""
+    found: dict[int, SetAside] = {}
+    for index, item in enumerate(items):
+        conflict = _conflict_lost(resolved.conflicts, item)
+        if conflict is None:
+            continue
+        if (conflict.action, conflict.parameter) in resolved.unresolved:
+            found[index] = SetAside(DirectiveReason.CONFLICT_UNRESOLVED, conflict.message)
+        else:
+            found[index] = SetAside(DirectiveReason.OVERRULED, conflict.message, conflict.winner)
+    return found
+
+
+def _agent_fields(agent: Agent, in_force: Mapping[Subject, Any]) -> dict[str, Any]:
+    """The settings of actions (not of parameters) as fields of EffectiveSet."""
+    fields: dict[str, Any] = {
+        "active": in_force.get((DirectiveAction.ACTIVATE, "active"), True),
+        "communication": in_force.get((DirectiveAction.UPDATE_COMMUNICATION, "peers")),
+    }
     state = in_force.get((_STATE, "desiredState"))
     if state is not None:
-        orders["desired_state"] = DesiredState(state)
+        fields["desired_state"] = DesiredState(state)
     scaled = in_force.get((_REPLICAS, "replicas"))
-    if scaled is not None:  # never less than the user asks for by scaling up, nor more by scaling down
-        orders["replicas"] = (max if scaled[0] == "up" else min)(agent.spec.replicas, scaled[1])
+    if scaled is not None:  # scaling up never goes below the user's own number, nor scaling down above it
+        direction, replicas = scaled
+        fields["replicas"] = (max if direction == "up" else min)(agent.spec.replicas, replicas)
     role = in_force.get((DirectiveAction.CHANGE_ROLE, "role"))
     if role is not None:
-        orders |= {"role": role[0], "term": role[1] if type(role[1]) is int else None}
-    orders["active"] = in_force.get((DirectiveAction.ACTIVATE, "active"), True)
-    orders["communication"] = in_force.get((DirectiveAction.UPDATE_COMMUNICATION, "peers"))
+        name, term = role
+        fields |= {"role": name, "term": term if type(term) is int else None}
     shares = {key[1]: v for key, v in in_force.items() if key[0] is DirectiveAction.ALLOCATE_RESOURCES}
     priority = shares.pop(NETWORK_PRIORITY, None)
     if priority in set(NetworkPriority):
-        orders["network_priority"] = NetworkPriority(priority)
-    orders["resources"] = shares
-    return orders
+        fields["network_priority"] = NetworkPriority(priority)
+    return fields | {"resources": shares}
+
+
+# --- one variable's directives --------------------------------------------------------------------------------------------------
 
 
 def _items(
     variable: OrchestrationVariable, previous: tuple[AgentDirective, ...], agent: Agent
 ) -> tuple[AgentDirective, ...]:
-    """The variable's directives for this agent, not yet advanced.
+    """The variable's directives for this agent, each with the state of the pass before.
 
-    A variable that is paused, advises only, or was not looked at yet (its status is new) leaves things as they are.
+    A variable that is suspended, that only advises, or whose first pass is still to come leaves the previous ones unchanged.
     """
     if variable.metadata.deletion_timestamp is not None:
         return ()
@@ -217,20 +266,20 @@ def _items(
         return ()
     if is_suspended(variable) or variable.spec.mode is Mode.ADVISE or variable.status.observed_generation < 0:
         return previous
-    found = []
-    for instruction in desired_directives(variable)(agent.metadata.name):
-        old = next((item for item in previous if item.action is instruction.action), None)
-        found.append(_item(variable, instruction, old))
-    return tuple(found)
+    items = []
+    for desired in desired_directives(variable)(agent.metadata.name):
+        old = next((item for item in previous if item.action is desired.action), None)
+        items.append(_item(variable, desired, old))
+    return tuple(items)
 
 
-def _item(variable: OrchestrationVariable, instruction: DesiredDirective, old: AgentDirective | None) -> AgentDirective:
+def _item(variable: OrchestrationVariable, desired: DesiredDirective, old: AgentDirective | None) -> AgentDirective:
     wanted = AgentDirective(
         variable=variable.metadata.name,
-        action=instruction.action,
-        parameters=instruction.parameters,
-        priority=priority_of(variable, instruction.action),
-        timeout_seconds=timeout_seconds(variable, instruction.action),
+        action=desired.action,
+        parameters=desired.parameters,
+        priority=priority_of(variable, desired.action),
+        timeout_seconds=timeout_seconds(variable, desired.action),
     )
     if old is None or not same_directive(old, wanted):
         return wanted
@@ -238,5 +287,5 @@ def _item(variable: OrchestrationVariable, instruction: DesiredDirective, old: A
 
 
 def same_directive(one: AgentDirective, other: AgentDirective) -> bool:
-    """Whether two directives order the same: same action, same parameters."""
+    """Whether two directives have the same action and the same parameters; their variables may differ."""
     return one.action is other.action and one.parameters == other.parameters

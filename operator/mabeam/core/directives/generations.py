@@ -1,4 +1,4 @@
-"""Which generation of directives the status, the ConfigMap and the pods of an agent stand for."""
+"""The generation numbers of an agent's directives: in its status, in its ConfigMap, and in its pods' annotations."""
 
 from typing import Final
 
@@ -7,33 +7,33 @@ from mabeam.api.directive import AgentDirectives
 from mabeam.core.pods.lifecycle import is_live
 from mabeam.core.snapshot import AgentSnapshot
 
-# The last number a status can hold: it can have no successor, so nobody honest wrote it.
+# The bound of the status field. This number and above can have no successor: only a hand-edited or corrupted object holds one.
 LAST_GENERATION: Final = 2**53
 
 
 def stored_directives(snapshot: AgentSnapshot) -> AgentDirectives:
-    """What the status holds; nothing, when nobody honest wrote it."""
+    """The directives of the stored status; empty when there are none or their generation is out of range."""
     stored = snapshot.agent.status.directives
     return stored if stored is not None and stored.generation < LAST_GENERATION else AgentDirectives()
 
 
 def config_map_document(snapshot: AgentSnapshot) -> JsonDict:
-    """The document the ConfigMap holds; empty when there is none, or when it is not ours."""
+    """`directives.json` of the ConfigMap; empty when there is none or another owner's."""
     held = snapshot.config_map
     return held.document or {} if held is not None and held.ours else {}
 
 
 def config_map_generation(snapshot: AgentSnapshot) -> int:
-    """The generation of the ConfigMap; 0 when there is none, when it is not ours, or when nobody honest wrote it."""
+    """The generation of the ConfigMap; 0 when there is none, it is another owner's, or the number is out of range."""
     held = snapshot.config_map
     number = held.generation if held is not None and held.ours else 0
     return number if 0 <= number < LAST_GENERATION else 0
 
 
 def annotated_generation(snapshot: AgentSnapshot) -> int:
-    """The generation a pod was told to look at that neither the status nor the ConfigMap knows any more; else 0.
+    """The generation in a pod's annotation that the status and the ConfigMap have both lost; else 0.
 
-    The ConfigMap is never more than one ahead of the status: a higher number was written by nobody honest.
+    The ConfigMap is one ahead of the status at most, so no higher number is the operator's.
     """
     ahead = stored_directives(snapshot).generation + 1
     held = snapshot.config_map

@@ -1,176 +1,118 @@
-"""The state of each directive: issued, delivered, applied, refused or timed out."""
+"""The state of each directive: Issued, Delivered, Acknowledged, Refused or Expired, with the reason of the last two."""
 
-from dataclasses import dataclass
-from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
-from mabeam.api.agent import Agent
-from mabeam.api.base import JsonDict
-from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState
-from mabeam.core.directives.confirmation import CONFIRMATIONS, RolloutState, infeasible_resize
+from mabeam.api.directive import AgentDirective, DirectiveAction, DirectiveReason, DirectiveState
+from mabeam.core.directives.confirmation import CONFIRMATIONS, infeasible_resize
 from mabeam.core.directives.document import document_carries
-from mabeam.core.directives.effective import EffectiveSet, conflict_lost, same_directive
-from mabeam.core.directives.last_good import DROPPED
-from mabeam.core.directives.overrides import EXHAUSTED, SpecOverrides
-from mabeam.core.pods.lifecycle import is_live
-from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
-from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.directives.effective import SET_ASIDE_REASONS, EffectiveSet, same_directive
+from mabeam.core.directives.working_set import DeliveryPass
+from mabeam.core.reports.report import DirectiveRefusal, expects_reports
+from mabeam.core.snapshot import PodFacts
 
-NOT_DELIVERED: Final = "not delivered in time"
-NOT_ACKNOWLEDGED: Final = "not acknowledged in time"
-# What the operator itself refuses begins so: when that is over, the directive is issued anew.
-UNABLE: Final = "cannot be done: "
+_TIMEOUT_MESSAGES: Final = {
+    DirectiveReason.NOT_DELIVERED: "not delivered in time",
+    DirectiveReason.NOT_ACKNOWLEDGED: "not acknowledged in time",
+}
 
 
-@dataclass(frozen=True)
-class DeliveryPass:
-    """What one delivery rests on; it never leaves this module."""
+def advance(pass_: DeliveryPass, wanted: EffectiveSet, index: int, *, generation: int) -> AgentDirective:
+    """The directive at that index of the wanted set, with its state of this moment.
 
-    snapshot: AgentSnapshot
-    ready_pods: tuple[PodFacts, ...]
-    wanted_down: bool
-    now: datetime
-
-    before: AgentDirectives
-    document: JsonDict
-    config_map_generation: int
-    annotated_generation: int
-    overrides: SpecOverrides
-    rollout: RolloutState
-
-    @property
-    def agent(self) -> Agent:
-        return self.snapshot.agent
-
-    @property
-    def live_pods(self) -> tuple[PodFacts, ...]:
-        return tuple(pod for pod in self.snapshot.pods if is_live(pod) and not pod.deleting)
-
-    @property
-    def foreign(self) -> bool:
-        return self.snapshot.config_map is not None and not self.snapshot.config_map.ours
-
-    def answers(self, item: AgentDirective) -> bool:
-        """Whether an answer can be waited for: not from an agent that rests or never reports, but always from its pods' state."""
-        return item.action in CONFIRMATIONS or (not self.wanted_down and expects_reports(self.agent))
-
-    @property
-    def stamp(self) -> datetime:
-        """Now, as a status can carry it."""
-        return self.now.replace(microsecond=0)
-
-    def remaining(self, moment: datetime, seconds: float) -> float:
-        """Seconds from now until so many seconds after the moment; 0 or less when that is over."""
-        return (moment - self.now).total_seconds() + seconds
-
-
-# --- how far each directive came --------------------------------------------------------------------------------------
-
-
-def advance(
-    pass_: DeliveryPass, wanted: EffectiveSet, place: int, item: AgentDirective, generation: int
-) -> AgentDirective:
-    """The directive with its state of this moment.
-
-    Acknowledged stays: a pod that starts later reads the same file before its agent's first step, and its first
-    reports (of a generation not applied yet) would make the state flap. Only a refusal or another order moves it.
+    Acknowledged is kept: a pod that starts later reads the same file before its agent's first step, and its first reports (of
+    a generation not applied yet) would make the state flap. Only a refusal or another directive ends it.
     """
+    item, aside = wanted.items[index], wanted.set_aside.get(index)
     old = next((i for i in pass_.before.items if i.variable == item.variable and same_directive(i, item)), None)
-    conflict = wanted.lost(item)
-    unable = f"{UNABLE}{wanted.refused[place]}" if place in wanted.refused else None
-    aside = conflict.message if conflict is not None else DROPPED if item.dropped else unable
-    was_aside = old is not None and _was_aside(pass_, old)
-    if old is None or was_aside != (aside is not None) or (aside is None and _was_overtaken(pass_, item, generation)):
-        item = item.model_copy(
-            update={"generation": generation, "issued_at": pass_.stamp, "state": DirectiveState.ISSUED, "reason": None}
-        )
+    was_aside = old is not None and old.state is DirectiveState.REFUSED and old.reason in SET_ASIDE_REASONS
+    if old is None or was_aside != (aside is not None) or (aside is None and _was_replaced(pass_, item, generation)):
+        fresh = {"generation": generation, "issued_at": pass_.stamp}
+        item = item.model_copy(update=fresh | _progress(DirectiveState.ISSUED))
     if aside is not None:
-        return item.model_copy(update={"state": DirectiveState.REFUSED, "reason": aside[:1024]})
-    state, reason = _state(pass_, item, is_new=old is None)
-    # While nobody runs, nobody can answer: the time to do so begins when somebody does.
-    asleep = pass_.wanted_down and item.action not in CONFIRMATIONS and state is not DirectiveState.ACKNOWLEDGED
-    issued_at = None if asleep else item.issued_at or pass_.stamp
-    return item.model_copy(update={"state": state, "reason": reason, "issued_at": issued_at})
+        refused = _progress(DirectiveState.REFUSED, aside.reason, aside.message)
+        return item.model_copy(update=refused | {"overruled_by": aside.overruled_by})
+    progress = _next(pass_, item, is_new=old is None)
+    # While no process runs, none can acknowledge: the timeout begins when one does.
+    asleep = pass_.wanted_down and item.action not in CONFIRMATIONS
+    asleep = asleep and progress["state"] is not DirectiveState.ACKNOWLEDGED
+    return item.model_copy(update=progress | {"issued_at": None if asleep else item.issued_at or pass_.stamp})
 
 
-def _was_aside(pass_: DeliveryPass, old: AgentDirective) -> bool:
-    unable = old.state is DirectiveState.REFUSED and (old.reason or "").startswith(UNABLE)
-    return unable or bool(old.dropped) or conflict_lost(pass_.before.conflicts, old) is not None
+def _progress(
+    state: DirectiveState, reason: DirectiveReason | None = None, message: str | None = None
+) -> dict[str, Any]:
+    """The fields of a directive that tell its progress; of a set-aside one `overruled_by` is added to them."""
+    cut = message[:1024] if message is not None else None
+    return {"state": state, "reason": reason, "message": cut, "overruled_by": None}
 
 
-def _was_overtaken(pass_: DeliveryPass, item: AgentDirective, generation: int) -> bool:
-    """Whether pods may have read another order in between, though the status knows of none: then it has to be told again."""
+def _was_replaced(pass_: DeliveryPass, item: AgentDirective, generation: int) -> bool:
+    """Whether pods may have read another directive in between that the status does not know of: then this one is issued anew."""
     if generation <= pass_.before.generation:
         return False
     lost = pass_.annotated_generation > pass_.before.generation
-    return lost or (pass_.config_map_generation >= item.generation and not _holds(pass_, item))
+    return lost or (pass_.config_map_generation >= item.generation and not document_carries(pass_.document, item))
 
 
-def _state(pass_: DeliveryPass, item: AgentDirective, *, is_new: bool) -> tuple[DirectiveState, str | None]:
+def _next(pass_: DeliveryPass, item: AgentDirective, *, is_new: bool) -> dict[str, Any]:
+    """The progress of a directive that is in force."""
     refusal = next(
-        (r for pod in pass_.ready_pods for r in _refusals(pass_, pod) if _refuses(pass_, pod, r, item)), None
+        (r for pod in pass_.ready_pods for r in _refusals(pass_, pod) if _is_about(pass_, pod, r, item)), None
     )
     if refusal is not None:
-        reason = refusal.reason or "refused without a reason"
-        return DirectiveState.REFUSED, (f"says: {reason}" if reason.startswith(UNABLE) else reason)[:1024]
+        message = refusal.reason or "refused without a reason"
+        return _progress(DirectiveState.REFUSED, DirectiveReason.REFUSED_BY_AGENT, message)
     late = item.issued_at is not None and pass_.remaining(item.issued_at, item.timeout_seconds) <= 0
+    unchanged = _progress(item.state, item.reason, item.message)
     if item.action is DirectiveAction.ALLOCATE_RESOURCES:
         if item.state is DirectiveState.REFUSED:
-            return item.state, item.reason
-        wrong = infeasible_resize(pass_.rollout, pass_.ready_pods, late=late)
-        if wrong is not None:
-            return DirectiveState.REFUSED, f"{EXHAUSTED}: {wrong}"[:1024]
-    if not is_new and _is_confirmed(pass_, item):
-        return DirectiveState.ACKNOWLEDGED, None
+            return unchanged
+        problem = infeasible_resize(pass_.rollout, pass_.ready_pods, late=late)
+        if problem is not None:
+            message = f"not enough resources: {problem}"
+            return _progress(DirectiveState.REFUSED, DirectiveReason.RESOURCE_EXHAUSTED, message)
+    if not is_new and _is_acknowledged(pass_, item):
+        return _progress(DirectiveState.ACKNOWLEDGED)
     if item.state in (DirectiveState.ACKNOWLEDGED, DirectiveState.REFUSED):
-        return item.state, item.reason
-    delivered = item.state is DirectiveState.DELIVERED or item.reason == NOT_ACKNOWLEDGED or _is_delivered(pass_, item)
+        return unchanged
+    return _unanswered(pass_, item, late=late)
+
+
+def _unanswered(pass_: DeliveryPass, item: AgentDirective, *, late: bool) -> dict[str, Any]:
+    """Issued or Delivered; Expired when an acknowledgement could be waited for and is late."""
+    was_delivered = item.state is DirectiveState.DELIVERED or item.reason is DirectiveReason.NOT_ACKNOWLEDGED
+    delivered = was_delivered or _is_delivered(pass_, item)
     if pass_.answers(item) and late:
-        return DirectiveState.EXPIRED, NOT_ACKNOWLEDGED if delivered else NOT_DELIVERED
-    return (DirectiveState.DELIVERED if delivered else DirectiveState.ISSUED), None
+        reason = DirectiveReason.NOT_ACKNOWLEDGED if delivered else DirectiveReason.NOT_DELIVERED
+        return _progress(DirectiveState.EXPIRED, reason, _TIMEOUT_MESSAGES[reason])
+    return _progress(DirectiveState.DELIVERED if delivered else DirectiveState.ISSUED)
 
 
-def _is_confirmed(pass_: DeliveryPass, item: AgentDirective) -> bool:
-    """Whether the pods' state shows it done, where that can be seen; and the processes say so, where they are to know."""
-    by_report = bool(pass_.ready_pods) and all(
-        applied_generation_of(pass_, pod) >= item.generation for pod in pass_.ready_pods
-    )
-    rollout = CONFIRMATIONS.get(item.action)
-    if rollout is None:
+def _is_acknowledged(pass_: DeliveryPass, item: AgentDirective) -> bool:
+    """Whether the pods show the directive done, where that can be observed, and the processes report it, where they read it."""
+    pods = pass_.ready_pods
+    by_report = bool(pods) and all(pass_.reported_generation(pod) >= item.generation for pod in pods)
+    confirmed = CONFIRMATIONS.get(item.action)
+    if confirmed is None:
         return by_report
-    heard = item.action is not DirectiveAction.ALLOCATE_RESOURCES or by_report or not expects_reports(pass_.agent)
-    return heard and rollout(pass_.rollout, pass_.ready_pods)
+    reads_it = item.action is DirectiveAction.ALLOCATE_RESOURCES and expects_reports(pass_.agent)
+    return (by_report or not reads_it) and confirmed(pass_.rollout, pods)
 
 
 def _is_delivered(pass_: DeliveryPass, item: AgentDirective) -> bool:
-    """Whether the ConfigMap holds the directive and every ready pod was made to look; an order about pods: that it is stored."""
+    """Whether the ConfigMap carries the directive and every ready pod was annotated; of a directive about pods: it is stored."""
     if item.action in CONFIRMATIONS and item.action is not DirectiveAction.ALLOCATE_RESOURCES:
         return any(same_directive(old, item) and old.variable == item.variable for old in pass_.before.items)
-    looked = all(pod.generation >= item.generation for pod in pass_.ready_pods)
-    return _holds(pass_, item) and pass_.config_map_generation >= item.generation and looked
-
-
-def _holds(pass_: DeliveryPass, item: AgentDirective) -> bool:
-    """Whether the ConfigMap has what the directive tells."""
-    return document_carries(pass_.document, item)
-
-
-def _report(pass_: DeliveryPass, pod: PodFacts) -> Report | None:
-    return pass_.snapshot.reports.get(pod.name)
+    annotated = all(pod.generation >= item.generation for pod in pass_.ready_pods)
+    return document_carries(pass_.document, item) and pass_.config_map_generation >= item.generation and annotated
 
 
 def _refusals(pass_: DeliveryPass, pod: PodFacts) -> tuple[DirectiveRefusal, ...]:
-    report = _report(pass_, pod)
+    report = pass_.report(pod)
     return report.refusals if report is not None else ()
 
 
-def applied_generation_of(pass_: DeliveryPass, pod: PodFacts) -> int:
-    """The generation the pod says it applied; -1 when it did not say."""
-    report = _report(pass_, pod)
-    return -1 if report is None or report.applied_generation is None else report.applied_generation
-
-
-def _refuses(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, item: AgentDirective) -> bool:
+def _is_about(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, item: AgentDirective) -> bool:
     """Whether the refusal is about this directive.
 
     `directives.json` names parameters, not variables, so an agent may refuse by either name. A refusal of a whole
@@ -179,15 +121,15 @@ def _refuses(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, item
     if refusal.generation < item.generation:
         return False
     if not refusal.variable:
-        return applied_generation_of(pass_, pod) < item.generation
+        return pass_.reported_generation(pod) < item.generation
     return refusal.variable == item.variable or refusal.variable in item.parameters
 
 
 def applied_generation(pass_: DeliveryPass, generation: int) -> int:
-    """The generation that all ready pods applied, as far as it is known; it never moves backwards.
+    """The generation that all ready pods report as applied; never below the stored one, nor above `generation`.
 
-    A pod that has not reported yet leaves the last known one standing, and no pod can claim a generation to come.
+    A pod that has not reported yet leaves the stored one, and a report of a generation to come counts as the newest.
     """
-    reported = [applied_generation_of(pass_, pod) for pod in pass_.ready_pods]
+    reported = [pass_.reported_generation(pod) for pod in pass_.ready_pods]
     known = min(reported) if reported and min(reported) >= 0 else 0
     return min(max(pass_.before.applied_generation, known), generation)

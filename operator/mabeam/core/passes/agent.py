@@ -17,6 +17,7 @@ from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
 from mabeam.core.directives.network_policy import network_policy_effects
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
+from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
 from mabeam.core.supervision import exits, ledger, pod_effects, records, release, rollout, status
@@ -72,7 +73,7 @@ def _request_migration(pass_: AgentPass) -> None:
 def _deliver(pass_: AgentPass, overrides: SpecOverrides) -> Delivery:
     snapshot = pass_.snapshot
     at_rest = is_stop_desired(snapshot) or are_all_stopped(pass_.records.values())
-    state = RolloutState(
+    rollout_state = RolloutState(
         records=tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records)),
         live=sum(1 for pod in snapshot.pods if lifecycle.is_live(pod)),
         replicas=snapshot.agent.spec.replicas,
@@ -80,7 +81,17 @@ def _deliver(pass_: AgentPass, overrides: SpecOverrides) -> Delivery:
         migrations=overrides.migrations,
         amounts=overrides.resources,
     )
-    return deliver(snapshot, _ready_pods(pass_), at_rest, pass_.now, _health_change(pass_), overrides, state)
+    return deliver(
+        DeliveryPass(
+            snapshot,
+            pass_.now,
+            ready_pods=_ready_pods(pass_),
+            wanted_down=at_rest,
+            overrides=overrides,
+            rollout=rollout_state,
+            health_change=_health_change(pass_),
+        )
+    )
 
 
 def _ready_pods(pass_: AgentPass) -> tuple[PodFacts, ...]:

@@ -134,7 +134,7 @@ def _directive_set(directives: AgentDirectives | None) -> AgentDirectiveSet | No
 
 def directive_states(directives: AgentDirectives) -> Iterable[str]:
     """The state of each directive, as the field of `DirectiveCounts` that counts it."""
-    return ("overruled" if is_overruled(directives, item) else _COUNT_FIELDS[item.state] for item in directives.items)
+    return ("overruled" if is_overruled(item) else _COUNT_FIELDS[item.state] for item in directives.items)
 
 
 _COUNT_FIELDS: Final[Mapping[DirectiveState, str]] = {state: state.value.lower() for state in DirectiveState}

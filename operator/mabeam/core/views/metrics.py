@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent_status import AgentState, AgentStatus, Failure, FailureCause
-from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState
+from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveReason, DirectiveState
 from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.decision import Event
-from mabeam.core.directives.effective import conflict_lost
+from mabeam.core.directives.effective import OVERRULED_REASONS
 from mabeam.core.supervision.ledger import new_failures
 
 # --- agents -----------------------------------------------------------------------------------------------------------
@@ -83,10 +83,12 @@ _FINAL_OUTCOMES: Final = {
 }
 
 
-def is_overruled(directives: AgentDirectives, item: AgentDirective) -> bool:
-    """Whether the operator set the directive aside: another variable's won, or RestoreLastGood dropped it."""
-    aside = conflict_lost(directives.conflicts, item) is not None or bool(item.dropped)
-    return item.state is DirectiveState.REFUSED and aside
+_OVERRULED: Final = OVERRULED_REASONS | {DirectiveReason.DROPPED}
+
+
+def is_overruled(item: AgentDirective) -> bool:
+    """Whether the operator set the directive aside: another variable's won, none won, or RestoreLastGood dropped it."""
+    return item.reason in _OVERRULED
 
 
 def directive_outcomes(
@@ -102,7 +104,7 @@ def directive_outcomes(
     outcomes: list[tuple[DirectiveAction, str]] = []
     for item in new_set.items:
         old = known.get((item.variable, item.action, item.generation))
-        former, latest = _final_outcome(old_set, old), _final_outcome(new_set, item)
+        former, latest = _final_outcome(old), _final_outcome(item)
         outcomes += [(item.action, outcome) for outcome in _steps(former, latest, is_new=old is None)]
     return tuple(outcomes)
 
@@ -116,11 +118,11 @@ def _steps(former: str | None, latest: str | None, *, is_new: bool) -> tuple[str
     return (*issued, LATE if (former, latest) == (EXPIRED, ACKNOWLEDGED) else latest)
 
 
-def _final_outcome(directives: AgentDirectives, item: AgentDirective | None) -> str | None:
+def _final_outcome(item: AgentDirective | None) -> str | None:
     """The directive's outcome; None while it is on its way, or when there is no directive."""
     if item is None:
         return None
-    return OVERRULED if is_overruled(directives, item) else _FINAL_OUTCOMES.get(item.state)
+    return OVERRULED if is_overruled(item) else _FINAL_OUTCOMES.get(item.state)
 
 
 # --- variables --------------------------------------------------------------------------------------------------------

@@ -184,7 +184,7 @@ def test_while_and_where_it_names_nobody_the_last_good_stays_and_everyone_is_tol
     assert resolved.in_force[None, "t"].value == 7
     assert [c.loser for c in resolved.conflicts] == ["a", "b"]
     for conflict in resolved.conflicts:
-        assert conflict.message.startswith("not resolved: the last good stays")
+        assert conflict.message.startswith("not resolved: the last good value stays")
         # Whoever misspelt a resolver learns which there are.
         built_in = "built in are PriorityBased, Compromise, LeaderElection"
         assert ("spec.conflictResolution elders" in conflict.message) == (answer is not None)

@@ -13,10 +13,9 @@ from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.decision import Effect
 from mabeam.core.directives.conflicts import RESOLVERS
-from mabeam.core.directives.delivery import Delivery, deliver
+from mabeam.core.directives.delivery import Delivery
 from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE, directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
-from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
@@ -27,6 +26,7 @@ from support.coordination import (
     a_variable,
     an_item,
     applied,
+    delivered,
     told_agent,
     variable_body,
 )
@@ -45,12 +45,22 @@ def delivery(
     now: datetime = START,
 ) -> Delivery:
     snapshot = AgentSnapshot(agent, pods, config_map, variables=variables, reports=reports or {})
-    return deliver(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
+    return delivered(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
 
 
 def items(result: Delivery) -> dict[str, tuple[str, int]]:
     assert result.directives is not None
     return {item.variable: (str(item.state), item.generation) for item in result.directives.items}
+
+
+UNACKNOWLEDGED = {"state": "Expired", "reason": "NotAcknowledged", "message": "not acknowledged in time"}
+
+
+def outcome(result: Delivery) -> tuple[str, str | None, str | None]:
+    """State, reason and message of the only directive."""
+    assert result.directives is not None
+    [item] = result.directives.items
+    return str(item.state), item.reason, item.message
 
 
 def state(result: Delivery) -> str:
@@ -180,7 +190,7 @@ def test_somebody_elses_config_map_is_left_alone_and_told() -> None:
     assert writes(result) == []
     assert items(result) == {"temperature": ("Issued", 1)}
     assert result.problems == (
-        "ConfigMap a-mabeam belongs to someone else; delete or rename it, its agent cannot be told anything",
+        "ConfigMap a-mabeam has another owner; delete or rename it: until then the agent gets no directives",
     )
     again = delivery(told_agent("a", an_item()), a_decided(), pods=(POD,), config_map=foreign, now=at(1))
     assert items(again) == {"temperature": ("Issued", 1)}
@@ -247,7 +257,7 @@ def test_at_most_as_many_variables_as_a_status_carries_are_obeyed_and_that_is_to
     assert result.directives is not None
     assert len(result.directives.items) == MAX_ITEMS
     assert "v00" not in items(result)
-    assert result.problems == ("67 variables select this agent; it obeys the first 64 by priority",)
+    assert result.problems == ("67 variables select this agent; it follows the first 64 by priority",)
 
 
 # --- conflicts ----------------------------------------------------------------------------------------------------------
@@ -261,7 +271,9 @@ def test_the_loser_of_a_conflict_is_refused_with_the_winners_name_and_recorded()
     result = delivery(told_agent(), COOL, HOT, pods=(a_pod("a-0-1"),))
     assert items(result) == {"cool": ("Refused", 1), "hot": ("Issued", 1)}
     assert result.directives is not None
-    assert result.directives.items[0].reason == "variable hot sets temperature: its priority 5 is above 1"
+    overruled = result.directives.items[0]
+    assert (overruled.reason, overruled.overruled_by) == ("Overruled", "hot")
+    assert overruled.message == "variable hot sets temperature: its priority 5 is above 1"
     assert [(c.winner, c.loser, c.resolver) for c in result.directives.conflicts] == [("hot", "cool", "PriorityBased")]
     assert '"parameters": {"temperature": 0.9}' in document(result.effects[0])
 
@@ -368,7 +380,7 @@ def test_a_refusal_is_kept_with_its_reason() -> None:
     result = seen(applied(1, DirectiveRefusal("temperature", 1, "too hot")))
     assert state(result) == "Refused"
     assert result.directives is not None
-    assert result.directives.items[0].reason == "too hot"
+    assert outcome(result) == ("Refused", "RefusedByAgent", "too hot")
 
 
 def test_one_replica_that_refuses_is_a_refusal() -> None:
@@ -415,29 +427,32 @@ def test_a_delivered_directive_stays_delivered_when_a_pod_joins() -> None:
 
 
 def test_an_agent_that_changes_its_mind_acknowledges_what_it_refused() -> None:
-    assert state(seen(applied(1), item={"state": "Refused", "reason": "no"})) == "Acknowledged"
-    assert state(seen(applied(0), item={"state": "Refused", "reason": "no"})) == "Refused"
+    assert (
+        state(seen(applied(1), item={"state": "Refused", "reason": "RefusedByAgent", "message": "no"}))
+        == "Acknowledged"
+    )
+    assert state(seen(applied(0), item={"state": "Refused", "reason": "RefusedByAgent", "message": "no"})) == "Refused"
 
 
 def test_it_expires_when_nobody_answers_in_time_and_says_how_far_it_came() -> None:
     assert state(seen(None, now=29)) == "Delivered"
     late = seen(None, now=30, item={"state": "Delivered"})
     assert late.directives is not None
-    assert (late.directives.items[0].state, late.directives.items[0].reason) == ("Expired", NOT_ACKNOWLEDGED)
+    assert outcome(late) == ("Expired", "NotAcknowledged", "not acknowledged in time")
     never = seen(None, now=30, pods=(a_pod("a-0-1", generation=0),))
     assert never.directives is not None
-    assert (never.directives.items[0].state, never.directives.items[0].reason) == ("Expired", NOT_DELIVERED)
+    assert outcome(never) == ("Expired", "NotDelivered", "not delivered in time")
 
 
 def test_a_late_answer_is_an_answer() -> None:
-    result = seen(applied(1), now=500, item={"state": "Expired", "reason": NOT_ACKNOWLEDGED})
+    result = seen(applied(1), now=500, item=UNACKNOWLEDGED)
     assert state(result) == "Acknowledged"
     assert result.directives is not None
-    assert result.directives.items[0].reason is None
+    assert (result.directives.items[0].reason, result.directives.items[0].message) == (None, None)
 
 
 def test_an_expired_directive_stays_expired_in_silence() -> None:
-    result = seen(None, now=500, item={"state": "Expired", "reason": NOT_ACKNOWLEDGED}, pods=(replace(POD, nudge="1"),))
+    result = seen(None, now=500, item=UNACKNOWLEDGED, pods=(replace(POD, nudge="1"),))
     assert state(result) == "Expired"
     assert result.requeue_after is None
     assert result.effects == ()
@@ -644,8 +659,8 @@ def allotting(cpu: str = "300m") -> Team:
     return Team.of(variable_body("v", type="Custom", function={"cel": "x"}, status=status), agent_body("a"))
 
 
-def only(team: Team) -> tuple[str, str | None]:
-    """State and reason of the only directive, after it came to rest."""
+def only(team: Team) -> tuple[str, str | None, str | None]:
+    """State, reason and message of the only directive, after it came to rest."""
     for _ in range(4):
         team.pass_agent("a")
     writes = team.status_writes
@@ -656,20 +671,20 @@ def only(team: Team) -> tuple[str, str | None]:
     [item] = held.items
     if item.state == "Refused":
         assert team.status_writes == writes
-    return item.state, item.reason
+    return item.state, item.reason, item.message
 
 
 def test_what_cannot_be_done_is_refused_and_issued_anew_as_soon_as_it_can() -> None:
     team = allotting()
     why = "cannot be done: its pods request no cpu, and a request now would change their QoS class"
-    assert only(team) == ("Refused", why)
+    assert only(team) == ("Refused", "CannotBeDone", why)
     team.agents["a"]["spec"]["resources"] = {"requests": {"cpu": "100m"}}
     assert only(team)[0] != "Refused"
     del team.agents["a"]["spec"]["resources"]
-    assert only(team) == ("Refused", why)
+    assert only(team) == ("Refused", "CannotBeDone", why)
 
 
-def test_an_agent_whose_reason_reads_like_the_operators_makes_nothing_tick() -> None:
+def test_an_agent_whose_refusal_reads_like_the_operators_makes_nothing_tick() -> None:
     team = Team.of(variable_body(), agent_body("a"), hears=False)
     team.settle()
     pod = a_pod("a-0-1", generation=1)
@@ -681,13 +696,14 @@ def test_an_agent_whose_reason_reads_like_the_operators_makes_nothing_tick() -> 
         variables=(team.variable(),),
         reports={"a-0-1": applied(1, words)},
     )
-    first = deliver(snapshot, (pod,), False, at(5)).directives
+    first = delivered(snapshot, (pod,), False, at(5)).directives
     assert first is not None
-    assert (first.items[0].state, first.items[0].reason) == ("Refused", "says: cannot be done: ever")
+    item = first.items[0]
+    assert (item.state, item.reason, item.message) == ("Refused", "RefusedByAgent", "cannot be done: ever")
     stored = snapshot.agent.model_copy(
         update={"status": snapshot.agent.status.model_copy(update={"directives": first})}
     )
-    assert deliver(replace(snapshot, agent=stored), (pod,), False, at(9)).directives == first
+    assert delivered(replace(snapshot, agent=stored), (pod,), False, at(9)).directives == first
 
 
 @pytest.mark.parametrize("amounts", [{"tokens": "9" * 300}, {"tokens": "many"}])

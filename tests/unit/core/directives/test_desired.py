@@ -37,7 +37,7 @@ def test_peers_that_are_none_are_refused_and_break_nobodys_pass(peers: Any) -> N
     assert peers_named_by(variable)("a") == ()
     told = effective_set(an_agent("a"), [variable], [])
     assert told.communication is None
-    assert "`peers` must be a list" in told.refused[0]
+    assert "`peers` must be a list" in told.set_aside[0].message
 
 
 def test_a_stored_value_that_is_no_list_of_directives_tells_nobody_anything() -> None:

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.directive import DirectiveAction
-from mabeam.core.directives.effective import MAX_ITEMS, SUBJECTS, EffectiveSet, effective_set
+from mabeam.api.directive import DirectiveAction, DirectiveReason
+from mabeam.core.directives.effective import MAX_ITEMS, SUBJECTS, EffectiveSet, SetAside, effective_set
 from mabeam.core.directives.validity import VALIDATORS
 from support.builders import agent_body, an_agent
 from support.coordination import Team, ordering, variable_body
@@ -41,7 +41,8 @@ def test_two_that_differ_over_one_thing_conflict_and_the_higher_priority_wins(
     found = told(ordering("low", told_first), ordering("high", told_second, priority=5), replicas=2)
     assert getattr(found, field) == value
     assert [(c.winner, c.loser) for c in found.conflicts] == [("high", "low")]
-    assert [found.lost(item) is not None for item in found.items] == [False, True]
+    [(index, lost)] = found.set_aside.items()
+    assert (index, lost.reason, lost.overruled_by) == (1, "Overruled", "high")
 
 
 def test_those_who_say_the_same_do_not_conflict() -> None:
@@ -57,7 +58,8 @@ def test_scaling_up_never_means_less_than_the_user_asks_for_nor_scaling_down_mor
 @pytest.mark.parametrize("action", ["ScaleUp", "ScaleDown"])
 def test_scaling_is_refused_while_an_autoscaler_owns_the_number(action: str) -> None:
     found = effective_set(scaled_by_an_autoscaler(), [ordering("v", (action, {"replicas": 3}))], ())
-    assert (found.replicas, dict(found.refused)) == (None, {0: "an autoscaler owns spec.replicas (hpa)"})
+    why = "cannot be done: an autoscaler owns spec.replicas (hpa)"
+    assert (found.replicas, found.set_aside) == (None, {0: SetAside(DirectiveReason.CANNOT_BE_DONE, why)})
 
 
 @pytest.mark.parametrize(
@@ -73,9 +75,9 @@ def test_scaling_is_refused_while_an_autoscaler_owns_the_number(action: str) -> 
 )
 def test_what_cannot_be_carried_out_is_refused_in_words_and_changes_nothing(action: str, parameters: Any) -> None:
     found = told(ordering("v", (action, parameters)))
-    [refused] = found.refused.values()
-    assert refused
-    assert len(refused) < 200
+    [refused] = found.set_aside.values()
+    assert refused.reason is DirectiveReason.CANNOT_BE_DONE
+    assert len("cannot be done: ") < len(refused.message) < 200
     untouched = (
         found.desired_state,
         found.replicas,

@@ -41,7 +41,7 @@ def change(team: Team, value: float) -> None:
 
 def fail(team: Team) -> None:
     """The process dies; the next one starts a moment later."""
-    team.lapses["a"] = HealthChange.FAILED
+    team.health_changes["a"] = HealthChange.FAILED
     team.pods["a-0-1"] = a_pod("a-0-1", running((team.now - at(0)).total_seconds()))
     team.settle()
 
@@ -91,7 +91,7 @@ def test_a_release_tries_it_again() -> None:
     team.settle()
     change(team, 0.9)
     fail(team)
-    team.lapses["a"] = HealthChange.RELEASED
+    team.health_changes["a"] = HealthChange.RELEASED
     team.settle()
     assert (team.parameters("a"), directive(team)) == ({"temperature": 0.9}, ("Acknowledged", False))
 

@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.directive import AgentDirectives, DirectiveState
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
 from mabeam.core.snapshot import AgentSnapshot
 from support.builders import a_pod, an_agent, stamp
@@ -22,9 +21,11 @@ def orders(
 
 def after(found: SpecOverrides, state: str = "Issued") -> dict[str, Any]:
     """The directives as they are stored after that pass."""
-    told = {"generation": 1, "state": DirectiveState(state)}
-    items = tuple(item.model_copy(update=told) for item in found.directives.items)
-    return AgentDirectives(generation=1, items=items, conflicts=found.directives.listed).to_wire()
+    stored = [item.to_wire() | {"generation": 1, "state": state} for item in found.directives.items]
+    for index, aside in found.directives.set_aside.items():
+        stored[index] |= {"state": "Refused", "reason": aside.reason, "message": aside.message}
+    conflicts = [conflict.to_wire() for conflict in found.directives.listed]
+    return {"generation": 1, "items": stored, "conflicts": conflicts}
 
 
 @pytest.mark.parametrize(("action", "count"), [("Migrate", "migrations"), ("Reconfigure", "reconfigurations")])
@@ -96,7 +97,7 @@ def test_a_share_is_what_the_pods_are_to_have() -> None:
 def test_an_infeasible_share_goes_back_to_what_was_allotted_before_and_tokens_stay() -> None:
     variable = ordering("v", ("AllocateResources", {"cpu": "9", "tokens": "7"}))
     refused = after(orders(variable, **ASKING), "Refused")
-    refused["items"][0]["reason"] = "ResourceExhausted: a-0-1: Infeasible"
+    refused["items"][0] |= {"reason": "ResourceExhausted", "message": "not enough resources: a-0-1: Infeasible"}
     refused["allotted"] = {"cpu": "200m"}
     assert orders(variable, directives=refused, **ASKING).shares == {"cpu": "200m", "tokens": "7"}
     del refused["allotted"]

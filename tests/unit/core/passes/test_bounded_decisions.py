@@ -79,8 +79,8 @@ def directive(action: str, parameters: Any) -> dict[str, Any]:
 def test_peers_that_are_none_are_refused_and_the_agent_goes_on(peers: Any) -> None:
     found = planned(agent("a"), agent("b"), directive("UpdateCommunication", {"peers": peers}))
     (item,) = found["agents"]["default/a"]["directives"]["items"]
-    assert item["state"] == "Refused"
-    assert item["reason"].startswith("cannot be done: `peers` must be a list of {name, direction?}, not ")
+    assert (item["state"], item["reason"]) == ("Refused", "CannotBeDone")
+    assert item["message"].startswith("cannot be done: `peers` must be a list of {name, direction?}, not ")
 
 
 def test_peers_that_a_function_names_are_told() -> None:
@@ -95,7 +95,8 @@ def test_peers_that_a_function_names_are_told() -> None:
 def test_an_amount_that_is_no_quantity_is_refused(amount: Any) -> None:
     found = planned(agent("a"), directive("AllocateResources", {"tokens": amount}))
     (item,) = found["agents"]["default/a"]["directives"]["items"]
-    assert (item["state"], item["reason"]) == ("Refused", "cannot be done: the amount of tokens must be a quantity")
+    assert (item["state"], item["reason"]) == ("Refused", "CannotBeDone")
+    assert item["message"] == "cannot be done: the amount of tokens must be a quantity"
 
 
 def test_a_directive_with_more_parameters_than_a_status_holds_is_the_functions_failure() -> None:

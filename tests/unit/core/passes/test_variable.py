@@ -16,7 +16,6 @@ from mabeam.core.coordination.config_maps import directives as shards
 from mabeam.core.coordination.failure_budget import FAILURES
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.decision import Decision
-from mabeam.core.directives.progress import NOT_ACKNOWLEDGED, NOT_DELIVERED
 from mabeam.core.passes import variable as coordination
 from mabeam.core.passes.variable import decide
 from mabeam.core.reports.report import Report
@@ -567,8 +566,8 @@ def test_agents_that_rest_or_never_report_converge_when_it_is_delivered() -> Non
 
 
 def test_a_directive_nobody_answered_is_a_timeout_that_names_the_agents() -> None:
-    late = an_item(state="Expired", reason=NOT_ACKNOWLEDGED)
-    never = an_item(state="Expired", reason=NOT_DELIVERED)
+    late = an_item(state="Expired", reason="NotAcknowledged", message="not acknowledged in time")
+    never = an_item(state="Expired", reason="NotDelivered", message="not delivered in time")
     agents = [told_agent(f"a{i}", late) for i in range(4)]
     decision = converging(*agents, told_agent("b", never), told_agent("c", an_item(state="Acknowledged")))
     assert ready(decision) == (
@@ -582,8 +581,8 @@ def test_a_directive_nobody_answered_is_a_timeout_that_names_the_agents() -> Non
 
 def test_a_refusal_names_the_agent_and_its_reason_and_outranks_a_timeout() -> None:
     decision = converging(
-        told_agent("a", an_item(state="Expired", reason=NOT_ACKNOWLEDGED)),
-        told_agent("b", an_item(state="Refused", reason="too hot")),
+        told_agent("a", an_item(state="Expired", reason="NotAcknowledged", message="not acknowledged in time")),
+        told_agent("b", an_item(state="Refused", reason="RefusedByAgent", message="too hot")),
     )
     assert ready(decision) == ("False", "Refused", "0/2 applied; b: too hot")
     assert counts(decision) == (2, 2, 0, 1, 1)
@@ -616,7 +615,7 @@ def test_an_agent_that_obeys_as_many_variables_as_it_can_refuses_the_next() -> N
 
 
 def test_a_failure_is_told_once_and_again_when_it_comes_back() -> None:
-    late = told_agent("a", an_item(state="Expired", reason=NOT_ACKNOWLEDGED))
+    late = told_agent("a", an_item(state="Expired", reason="NotAcknowledged", message="not acknowledged in time"))
     variable = a_variable(value=0.6)
     first = look(variable, late)
     assert reasons(first) == ["VariableRegistered", "CoordinationCompleted", "CoordinationFailed"]

@@ -21,11 +21,11 @@ from mabeam.core.views.metrics import (
 from support.builders import at
 from support.overview import directive
 
-LOST = {"parameter": "t", "winner": "other", "loser": "temperature", "resolver": "PriorityBased"}
+DROPPED = {"reason": "Dropped", "message": "dropped: the agent failed after it came"}
 
 
-def directives(*items: dict[str, Any], conflicts: tuple[dict[str, Any], ...] = ()) -> AgentDirectives:
-    return AgentDirectives.model_validate({"generation": 1, "items": items, "conflicts": conflicts})
+def directives(*items: dict[str, Any]) -> AgentDirectives:
+    return AgentDirectives.model_validate({"generation": 1, "items": items})
 
 
 def outcomes(before: AgentDirectives | None, after: AgentDirectives | None) -> list[str]:
@@ -62,14 +62,19 @@ def test_another_generation_is_another_directive() -> None:
 
 
 def test_what_was_never_told_is_overruled_not_refused() -> None:
-    item = directive("Refused", parameters={"t": 1})
-    aside = directives(item, conflicts=(LOST,))
+    overruled = {"reason": "Overruled", "message": "variable other sets t", "overruledBy": "other"}
+    item = directive("Refused", parameters={"t": 1}, **overruled)
+    aside = directives(item)
     assert outcomes(None, aside) == ["overruled"]
     assert outcomes(aside, aside) == []
     told = directives(directive("Issued", parameters={"t": 1}))
     assert outcomes(aside, told) == ["issued"]
     assert outcomes(told, aside) == ["overruled"]
-    assert outcomes(None, directives(directive("Refused", dropped=True))) == ["overruled"]
+    assert outcomes(None, directives(directive("Refused", dropped=True, **DROPPED))) == ["overruled"]
+    unresolved = {"reason": "ConflictUnresolved", "message": "not resolved"}
+    assert outcomes(None, directives(directive("Refused", **unresolved))) == ["overruled"]
+    unable = {"reason": "CannotBeDone", "message": "cannot be done: no role"}
+    assert outcomes(None, directives(directive("Refused", **unable))) == ["issued", "refused"]
 
 
 def test_what_is_gone_comes_to_nothing() -> None:

@@ -91,14 +91,13 @@ def test_an_agent_is_active_when_all_of_it_works_and_nobody_left_it_idle(change:
 
 
 def test_directives_are_counted_by_how_far_they_came_and_those_set_aside_apart() -> None:
-    lost = {"parameter": "temperature", "winner": "other", "loser": "cold", "resolver": "PriorityBased"}
     items = [
         *(directive(state.value, f"v-{state.value.lower()}") for state in DirectiveState),
-        directive("Refused", "cold", parameters={"temperature": 0}),
-        directive("Refused", "old", dropped=True),
+        directive("Refused", "cold", reason="Overruled", message="its priority is lower", overruledBy="other"),
+        directive("Refused", "old", dropped=True, reason="Dropped", message="dropped"),
     ]
     body = planner_body()
-    body["status"]["directives"] = {"generation": 3, "appliedGeneration": 2, "items": items, "conflicts": [lost]}
+    body["status"]["directives"] = {"generation": 3, "appliedGeneration": 2, "items": items}
     told_ = agent_info(ObservedAgent(Agent.model_validate(body))).directives
     assert told_ is not None
     assert told_.counts.to_wire() == {

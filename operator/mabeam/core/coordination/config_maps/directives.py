@@ -47,7 +47,7 @@ def _shards(variable: OrchestrationVariable, told: Sequence[DirectiveProgress]) 
 
 
 def _entry(directive: VariableDirective) -> JsonDict:
-    return directive.model_dump(mode="json", by_alias=True, exclude={"state", "reason"})
+    return directive.model_dump(mode="json", by_alias=True, exclude={"state", "reason", "message", "overruled_by"})
 
 
 def _chunks(entries: list[JsonDict]) -> Iterator[list[JsonDict]]:
