@@ -1,25 +1,23 @@
-"""Instants: RFC 3339 text to datetime, and sums of times that cannot overflow."""
+"""Points in time: RFC 3339 text to datetime, and sums that cannot overflow."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-# Any timeout can still be added to it.
-_LATEST: Final = datetime(9000, 1, 1, tzinfo=UTC)
+EARLIEST_YEAR: Final = 1970
+LATEST_YEAR: Final = 9000
+# `datetime` ends with the year 9999: any timeout can still be added to this.
+_LATEST: Final = datetime(LATEST_YEAR, 1, 1, tzinfo=UTC)
 
 
 def add_seconds(moment: datetime, seconds: float) -> datetime:
-    """So many seconds after a moment that a status tells of; what is beyond the calendar's end nobody honest wrote."""
+    """The time `seconds` after `moment`. A moment beyond the year 9000, as only an edited status holds, counts as 9000."""
     return min(moment, _LATEST) + timedelta(seconds=seconds)
 
 
-EARLIEST_YEAR: Final = 1970
-LATEST_YEAR: Final = 9000
-
-
 def parse_instant(text: Any) -> datetime | None:
-    """An aware UTC time from RFC 3339 text (or what YAML made of it); None when there is none that can be reckoned with.
+    """The aware UTC time in RFC 3339 text, or in the datetime that a YAML parser made of it; None when there is none.
 
-    A time without an offset is UTC. Years before 1970 or after 9000 are no times: adding a timeout to one must never fail.
+    A time without an offset is UTC. Years before 1970 or after 9000 give None: adding a timeout to a time must never fail.
     """
     if isinstance(text, str) and text:
         try:

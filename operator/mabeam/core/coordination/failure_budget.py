@@ -5,13 +5,14 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import VariableEscalation, VariableFaultTolerance, VariableRecovery
 from mabeam.api.variable_status import CoordinationFailure, OrchestrationVariableStatus
+from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.algorithms.otp import count_in_window
 from mabeam.core.conventions.conditions import KStatus
-from mabeam.core.conventions.metadata import annotation_request, release_command
+from mabeam.core.conventions.metadata import release_command, released_by
 from mabeam.core.decision import Event
 from mabeam.core.directives.suspension import is_released
 
@@ -76,9 +77,9 @@ class _Ledger:
 def _with_ledger(
     variable: OrchestrationVariable, status: OrchestrationVariableStatus, ledger: _Ledger
 ) -> OrchestrationVariableStatus:
-    released_by = annotation_request(variable.metadata, ANNOTATION_RELEASE) or variable.status.released_by
+    release = released_by(variable.metadata, variable.status.released_by)
     return status.model_copy(
-        update={"failures": ledger.failures, "frozen_at": ledger.frozen_at, "released_by": released_by}
+        update={"failures": ledger.failures, "frozen_at": ledger.frozen_at, "released_by": release}
     )
 
 
@@ -133,7 +134,7 @@ def retry_in(failures: tuple[CoordinationFailure, ...], tolerance: VariableFault
     if not failures:
         return FIRST_RETRY_SECONDS
     attempts = max(_count(failures, tolerance, now), 1)
-    delay = min(FIRST_RETRY_SECONDS * float(1 << min(attempts - 1, 8)), MAX_RETRY_SECONDS)
+    delay = capped_exponential(attempts - 1, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
     return max(0.0, delay - max(0.0, (now - failures[-1].time).total_seconds()))
 
 

@@ -1,9 +1,8 @@
 """Predicates on a variable whose directives are suspended: paused, or frozen by its failure budget."""
 
-from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import VariableEscalation
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.core.conventions.metadata import release_source
 
 
 def is_suspended(variable: OrchestrationVariable) -> bool:
@@ -22,8 +21,7 @@ def is_frozen(variable: OrchestrationVariable) -> bool:
 
 
 def is_released(variable: OrchestrationVariable) -> bool:
-    status = variable.status
-    asked = annotation_request(variable.metadata, ANNOTATION_RELEASE)
-    return (
-        bool(asked) and asked != status.released_by
-    ) or 0 <= status.observed_generation < variable.metadata.generation
+    """Whether the user releases the variable in this pass, by the annotation or by a changed spec."""
+    status, meta = variable.status, variable.metadata
+    spec_changed = 0 <= status.observed_generation < meta.generation
+    return release_source(meta, status.released_by, spec_changed=spec_changed) is not None

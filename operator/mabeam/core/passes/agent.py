@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 
 from mabeam.api.agent_status import AgentStatus, EffectiveAgent, FailureCause
-from mabeam.api.names import ANNOTATION_MIGRATE, ANNOTATION_RELEASE, LABEL_AGENT
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT
+from mabeam.core.conventions.metadata import annotation_request, released_by
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import Delivery, deliver
@@ -140,7 +140,7 @@ def _supervision_fields(pass_: AgentPass) -> dict[str, Any]:
         "failures": ledger.trim(pass_.ledger, agent.spec.fault_tolerance),
         "parked_at": pass_.parked_at,
         "probed_at": pass_.probed_at,
-        "released_by": annotation_request(agent.metadata, ANNOTATION_RELEASE) or before.released_by,
+        "released_by": released_by(agent.metadata, before.released_by),
         "migrations": pass_.migrations or None,
         "migrated_by": pass_.migrated_by,
         "supervision": pass_.supervision,

@@ -3,8 +3,8 @@
 from datetime import datetime
 
 from mabeam.api.agent import Agent, AgentSpec
-from mabeam.api.names import ANNOTATION_RELEASE, Reason
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.api.names import Reason
+from mabeam.core.conventions.metadata import release_source
 from mabeam.core.conventions.times import add_seconds
 from mabeam.core.decision import Event
 from mabeam.core.pods import spec_hash
@@ -29,12 +29,10 @@ def apply_release(pass_: AgentPass) -> None:
 def _release_source(pass_: AgentPass) -> str | None:
     """Who or what releases the agent in this pass, for the Event; None: nothing does."""
     agent = pass_.snapshot.agent
-    value = annotation_request(agent.metadata, ANNOTATION_RELEASE)
     if pass_.restarted:
         return "its Supervisor"
-    if value and value != agent.status.released_by:
-        return f"the annotation {ANNOTATION_RELEASE}"
-    return "a spec change" if spec_changed(agent, pass_.snapshot.user_spec) else None
+    changed = spec_changed(agent, pass_.snapshot.user_spec)
+    return release_source(agent.metadata, agent.status.released_by, spec_changed=changed)
 
 
 def _empty_window(pass_: AgentPass) -> None:

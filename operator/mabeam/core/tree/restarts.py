@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from mabeam.api.names import ANNOTATION_RELEASE, Reason
+from mabeam.api.names import Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import AutoShutdown, ChildEnd, ChildRecord, GroupRestart
 from mabeam.core.algorithms import otp as groups
 from mabeam.core.algorithms.otp import count_in_window, within_budget
-from mabeam.core.conventions.metadata import annotation_request
+from mabeam.core.conventions.metadata import release_source
 from mabeam.core.decision import Event
 from mabeam.core.snapshot import supervision_of
 from mabeam.core.tree import instruction
@@ -28,16 +28,14 @@ def adopt_instruction(run: SupervisorPass) -> None:
 
 def apply_release(run: SupervisorPass) -> None:
     before = run.supervisor.status
-    asked = annotation_request(run.supervisor.metadata, ANNOTATION_RELEASE)
-    by_annotation = bool(asked) and asked != before.released_by
     changed = before.spec_hash is not None and before.spec_hash != spec_hash(run.supervisor.spec)
-    if not by_annotation and not changed:
+    source = release_source(run.supervisor.metadata, before.released_by, spec_changed=changed)
+    if source is None:
         return
     over = run.parked_at is not None or run.shut_down_at is not None
     run.window.clear()
     if over:
-        why = f"the annotation {ANNOTATION_RELEASE}" if by_annotation else "a spec change"
-        run.events.append(Event(Reason.SUPERVISOR_RELEASED, f"released by {why}; its children start anew"))
+        run.events.append(Event(Reason.SUPERVISOR_RELEASED, f"released by {source}; its children start anew"))
         _begin_anew(run)
 
 

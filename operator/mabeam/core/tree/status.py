@@ -4,13 +4,13 @@ from datetime import datetime
 
 from mabeam.api.agent_status import AgentState
 from mabeam.api.base import Condition
-from mabeam.api.names import ANNOTATION_RELEASE, ConditionType, Reason
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.supervision import Intent
 from mabeam.api.supervisor import MAX_RESTARTS, ChildKind, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.core.algorithms.otp import LEDGER_FLOOR, count_in_window
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.conventions.hashing import short_digest
-from mabeam.core.conventions.metadata import annotation_request, release_command
+from mabeam.core.conventions.metadata import release_command, released_by
 from mabeam.core.decision import Decision, Event
 from mabeam.core.memoize import memoize_by_identity
 from mabeam.core.snapshot import Instructed, WaitingFor, permanent_stop
@@ -47,7 +47,7 @@ def conclude(run: SupervisorPass) -> Decision[SupervisorStatus]:
             "spec_hash": spec_hash(supervisor.spec),
             "parked_at": run.parked_at,
             "shut_down_at": run.shut_down_at,
-            "released_by": annotation_request(supervisor.metadata, ANNOTATION_RELEASE) or before.released_by,
+            "released_by": released_by(supervisor.metadata, before.released_by),
             "supervision": run.supervision,
         }
     )

@@ -17,6 +17,7 @@ from datetime import datetime
 from types import MappingProxyType
 from typing import Final
 
+from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.snapshot import Key
 from mabeam.evaluation.evaluator import Evaluation, Evaluator
@@ -262,7 +263,7 @@ class FunctionScheduler:
             history.failing.pop(function, None)
         else:
             failures = history.failing[function].failures + 1 if function in history.failing else 1
-            delay = min(FIRST_DELAY_SECONDS * float(1 << min(failures - 1, 16)), MAX_DELAY_SECONDS)
+            delay = capped_exponential(failures - 1, FIRST_DELAY_SECONDS, MAX_DELAY_SECONDS)
             loop = asyncio.get_running_loop()
             history.failing[function] = FunctionFailures(failures, loop.time() + delay, outcome)
             question.timer = loop.call_later(delay, self._retry, key, ask.id)

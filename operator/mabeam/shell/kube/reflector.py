@@ -14,6 +14,7 @@ from typing import Final
 import aiohttp
 
 from mabeam.api.base import JsonDict
+from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.shell.kube.client import ApiError, Client
 
 log = logging.getLogger("mabeam.watch")
@@ -98,7 +99,7 @@ class Reflector:
             exc_info=None if expected else problem,
         )
         if not gone or self.failures > 1:
-            delay = min(FIRST_BACKOFF_SECONDS * float(1 << min(self.failures, 8)), MAX_BACKOFF_SECONDS)
+            delay = capped_exponential(self.failures, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
             await asyncio.sleep(delay)
         if gone or self.failures >= RELIST_AFTER_FAILURES:
             await self._relist()

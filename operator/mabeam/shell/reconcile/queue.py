@@ -10,11 +10,11 @@ import itertools
 from collections import deque
 from typing import Final
 
+from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.snapshot import Key
 
 FIRST_BACKOFF_SECONDS: Final = 0.1
 MAX_BACKOFF_SECONDS: Final = 60.0
-MAX_DOUBLINGS: Final = 16
 
 
 class WorkQueue:
@@ -59,7 +59,7 @@ class WorkQueue:
         """Come back to a failed `key` after an exponential backoff; returns the delay in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        delay = max(at_least, min(FIRST_BACKOFF_SECONDS * float(1 << min(count, MAX_DOUBLINGS)), MAX_BACKOFF_SECONDS))
+        delay = max(at_least, capped_exponential(count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
         self.add_after(key, delay)
         return delay
 

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Final
 
+from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.snapshot import PodRefused
 
 FIRST_RETRY_SECONDS: Final = 15.0
@@ -30,7 +31,7 @@ class Refusals:
         """Remember a refusal, and when to ask again: later each time."""
         known = self.refused.get(uid)
         tries = known.tries + 1 if known is not None and known.spec_hash == spec_hash else 1
-        delay = min(FIRST_RETRY_SECONDS * float(1 << min(tries - 1, 8)), MAX_RETRY_SECONDS)
+        delay = capped_exponential(tries - 1, FIRST_RETRY_SECONDS, MAX_RETRY_SECONDS)
         self.refused[uid] = Refusal(message, spec_hash, now + delay, tries)
 
     def clear(self, uid: str) -> None:

@@ -8,7 +8,7 @@ import gzip
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from mabeam.api.agent import Agent, AgentSpec
@@ -16,6 +16,7 @@ from mabeam.api.base import JsonDict, KubeModel, format_time
 from mabeam.api.names import ANNOTATION_CONTENT_HASH, decision_config_map
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.conventions.times import parse_instant
 from mabeam.core.coordination.config_maps.write import config_map_effect
 from mabeam.core.decision import Effect
 from mabeam.core.functions import FunctionCall, FunctionResult, Language, PluginGroup
@@ -233,7 +234,7 @@ def read_record(data: Mapping[str, Any]) -> JsonDict:
 
 def moment_of(document: JsonDict) -> datetime:
     """When the decision was made."""
-    try:
-        return datetime.fromisoformat(str(document["now"])).astimezone(UTC)
-    except (KeyError, ValueError):
-        raise UnreadableRecord("it does not say when it was made") from None
+    moment = parse_instant(document.get("now"))
+    if moment is None:
+        raise UnreadableRecord("it does not say when it was made")
+    return moment

@@ -15,6 +15,7 @@ from mabeam.api.variable import Mode
 from mabeam.api.variable_blocks import StorageBackend, VariableTelemetry
 from mabeam.api.variable_status import HistoryEntry, OrchestrationVariableStatus
 from mabeam.core.algorithms.domain import to_decimal
+from mabeam.core.conventions.times import parse_instant
 from mabeam.core.coordination.config_maps.write import config_map_effect
 from mabeam.core.decision import Effect
 from mabeam.core.reports.report import Report
@@ -126,7 +127,4 @@ def _lines(found: ConfigMapFacts | None) -> list[Any]:
 
 
 def _moment(lines: list[Any]) -> datetime | None:
-    try:
-        return datetime.fromisoformat(str(lines[-1]["time"]).replace("Z", "+00:00")) if lines else None
-    except (KeyError, ValueError):
-        return None
+    return parse_instant(lines[-1].get("time")) if lines else None
