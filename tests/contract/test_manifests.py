@@ -130,6 +130,8 @@ def test_the_install_guides_overlay_puts_an_image_of_ones_own_in_both_places(tmp
     (container,) = the(built(tmp_path / "mine"), "Deployment")["spec"]["template"]["spec"]["containers"]
     env = {variable["name"]: variable.get("value") for variable in container["env"]}
     assert container["image"] == env["MABEAM_RUNNER_IMAGE"] == "registry.example.org/mabeam:0.1.0"
+    # kustomize reads the name in a field path as a regular expression, unanchored.
+    assert env["MABEAM_RUNNER_IMAGE_PULL_POLICY"] == "IfNotPresent"
 
 
 # ---- the samples

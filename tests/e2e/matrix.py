@@ -1,7 +1,7 @@
 """The matrix of restart strategies, supervision strategies and causes: what must follow each of them, and the table of what did.
 
-Nothing here knows the operator. What an exit leads to is asked of supervisor.erl's transcription; what OTP has no word for
-(disruptions, what is counted, how an agent rests) is the design's section 5, written out below.
+Nothing here knows the operator. What an exit leads to is asked of supervisor.erl's transcription; what OTP does not define
+(disruptions, what is counted, how an agent rests) comes from docs/supervision.md, "One agent", and is written out below.
 """
 
 import os
@@ -38,13 +38,13 @@ Kind = Literal["normal", "abnormal", "disruption"]
 
 @dataclass(frozen=True)
 class Cause:
-    """One way for a replica to end, and what the design calls it."""
+    """One way for a replica to end, and how the ledger names it."""
 
     key: str
     words: str
     kind: Kind
     ledger: str
-    # None where the process is ended from outside: the design does not say with which code.
+    # None where the process is ended from outside: no code is promised.
     exit_code: int | None = None
 
 
@@ -100,7 +100,7 @@ def line(cause: str, exit_code: int | None, counted: bool) -> str:
     return f"{FALLEN}: {cause}{code}, {'counted' if counted else 'not counted'}"
 
 
-# How a replica rests that nobody starts again; only the last of them is a failure (design, section 5).
+# How a replica rests that nobody starts again; only the last of them is a failure (docs/supervision.md, "One agent").
 RESTS: Final[Mapping[Kind, str]] = {
     "normal": "Stopped (Completed)",
     "disruption": "Stopped (Disrupted)",

@@ -1,4 +1,4 @@
-"""How agents end, and what follows: the design's table on real containers, the budget, the backoff, the stops.
+"""How agents end, and what follows: the table of docs/supervision.md on real containers, the budget, the backoff, the stops.
 
 All agents of this module are started at once; each test then waits for its own. What takes time takes it once.
 """

@@ -1,6 +1,6 @@
 """Ballots → accepted, rejected, or not yet: the vote that gates a variable's value.
 
-A vote is over as soon as no outstanding ballot can change it, and at its deadline in any case. Rules: design section 6.
+A vote ends as soon as no outstanding ballot can change it, and at its deadline at the latest (docs/coordination.md, "Consensus").
 """
 
 from collections.abc import Callable, Mapping
@@ -61,7 +61,7 @@ Protocol = Callable[[Count], tuple[bool, str]]
 
 
 def _simple_majority(count: Count) -> tuple[bool, str]:
-    """⌊n/2⌋+1 of the eligible, so that an abstention is no consent (MABEAM_04, simple_majority)."""
+    """⌊n/2⌋+1 of the eligible, so that an abstention does not count as a Yes."""
     needed = count.eligible // 2 + 1
     return count.yes >= needed, f"{count.yes} of {count.eligible} say Yes; {needed} are needed"
 

@@ -40,7 +40,7 @@ def count_in_window(moments: Iterable[datetime], at: datetime, period_seconds: i
 
 
 class ExitKind(StrEnum):
-    """The rows of the design's exit × restart-strategy table (the operator's own stops never get here)."""
+    """How a process ended: the rows of POLICY (docs/supervision.md, "One agent"). Stops by the operator are not exits."""
 
     NORMAL = "normal"
     ABNORMAL = "abnormal"
