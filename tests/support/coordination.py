@@ -128,10 +128,12 @@ def told_agent(name: str = "a", *items: JsonDict, conflicts: Sequence[JsonDict] 
     return an_agent(name, status=status, **words)
 
 
-def a_map(name: str = "a", generation: int = 1, *, ours: bool = True, role: str = "Executor", **parameters: Any) -> Any:
+def a_map(
+    name: str = "a", generation: int = 1, *, owned: bool = True, role: str = "Executor", **parameters: Any
+) -> Any:
     """The ConfigMap of an agent's directives, with these parameters."""
     document = {"agent": name, "generation": generation, "role": role, "active": True, "parameters": parameters}
-    return ConfigMapFacts(directives_config_map(name), f"uid-of-map-{name}", "7", ours, document)
+    return ConfigMapFacts(directives_config_map(name), f"uid-of-map-{name}", "7", owned, document)
 
 
 def applied(generation: int, *refusals: DirectiveRefusal, **words: Any) -> Report:

@@ -1,6 +1,6 @@
-"""What was seen: the facts one decision may rest on, parsed at the door and frozen.
+"""Snapshots: the facts that one decision may use, parsed where they enter and frozen.
 
-`observe` brings every fact always; the core never asks for more.
+`state/observe.py` alone builds them, each with every fact; the core never asks for more.
 """
 
 from collections.abc import Mapping
@@ -17,109 +17,113 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.reports.report import Report
 
+# --- facts about the objects in the cluster ------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class ContainerFacts:
-    """The main container's state: what the kubelet last said of it, or `unknown` before it said anything."""
+    """The state of a pod's main container in the pod's status, `unknown` while the kubelet has reported none."""
 
     state: Literal["unknown", "waiting", "running", "terminated"] = "unknown"
-    reason: str | None = None
-    message: str | None = None
-    exit_code: int | None = None
+    reason: str | None = None  # of waiting or terminated, such as CrashLoopBackOff or OOMKilled
+    message: str | None = None  # when terminated: the termination message that the process wrote
+    exit_code: int | None = None  # set when terminated
     started_at: datetime | None = None
     finished_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod of the agent, ownership already proven by the controller reference's uid."""
+    """One pod of the agent; that it is the agent's was proven by the uid in its controller reference."""
 
     name: str
     uid: str
-    ordinal: int
-    incarnation: int
+    ordinal: int  # which replica of the agent, counted from 0
+    incarnation: int  # which start of this ordinal, counted from 1
     phase: str = "Pending"
-    reason: str | None = None
+    reason: str | None = None  # status.reason, such as Evicted
     message: str | None = None
     node: str | None = None
     ip: str | None = None
     host_network: bool = False
     created_at: datetime | None = None
     scheduled_at: datetime | None = None
-    unschedulable: str | None = None
-    deleting: bool = False
-    deletion_requested_at: datetime | None = None
+    unschedulable: str | None = None  # the scheduler's message, None while it has not failed
+    deleting: bool = False  # has a deletionTimestamp
+    deletion_requested_at: datetime | None = None  # the deletionTimestamp minus the grace period
     ready: bool = False
     main: ContainerFacts = ContainerFacts()
-    others_running: bool = False
-    disruption: str | None = None
+    others_running: bool = False  # whether a container other than the main one still runs
+    disruption: str | None = None  # reason of the condition DisruptionTarget while it is True
     disrupted_at: datetime | None = None
-    spec_hash: str | None = None
-    generation: int = 0
-    nudge: str | None = None
-    reported_failed: str | None = None
-    main_name: str = ""
-    resources: JsonDict | None = None
-    actual: JsonDict | None = None
-    resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None
+    spec_hash: str | None = None  # of the pod template that the pod was created from
+    generation: int = 0  # of the directives that its process acknowledged, 0 for none
+    nudge: str | None = (
+        None  # the generation that was last written to the pod to make its kubelet re-read the ConfigMap
+    )
+    reported_failed: str | None = None  # value of the annotation mabeam.dev/failed: an outside observer's reason
+    main_name: str = ""  # name of the main container
+    resources: JsonDict | None = None  # requests and limits in the main container's spec
+    actual: JsonDict | None = None  # requests and limits that the kubelet reports in effect (KEP-1287)
+    resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None  # None: no resize is pending
     resize_message: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PeerFacts:
-    """Another agent, as one that talks to it has to know it: its role, and the addresses of its ready pods."""
+    """Another agent as its peers need to know it."""
 
     role: str = ""
-    addresses: tuple[str, ...] = ()
+    addresses: tuple[str, ...] = ()  # IPs of its ready pods
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Since when a process's progress counter has stood still, as far as this operator saw, and until when it says it waits."""
+    """How long a process's progress counter has stood still."""
 
-    since: datetime
-    waiting_until: datetime | None = None
+    since: datetime  # when this operator first saw the present count
+    waiting_until: datetime | None = None  # end of a wait that the process announced itself
 
 
 @dataclass(frozen=True, slots=True)
 class ConfigMapFacts:
-    """A ConfigMap of directives, an agent's or a variable's: its document, and whether it is the operator's to write."""
+    """A ConfigMap of directives or of a record."""
 
     name: str
     uid: str
     resource_version: str
-    ours: bool
-    document: JsonDict | None = None
+    owned: bool  # by the object that the pass decides about: only then the operator may write it
+    document: JsonDict | None = None  # the parsed JSON, None when it cannot be parsed
 
     @property
     def generation(self) -> int:
-        """The generation the ConfigMap carries; 0 when it cannot be read."""
+        """The generation in the document; 0 when it cannot be read."""
         value = (self.document or {}).get("generation", 0)
         return value if isinstance(value, int) else 0
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkPolicyFacts:
-    """The NetworkPolicy of an agent: whether it is the operator's to write, and the hash of what it says."""
+    """The NetworkPolicy of an agent."""
 
     name: str
     uid: str
     resource_version: str
-    ours: bool
-    content_hash: str = ""
+    owned: bool  # by the agent: only then the operator may write it
+    content_hash: str = ""  # annotation: hash of the spec that the operator wrote
 
 
 @dataclass(frozen=True, slots=True)
 class PodRefused:
-    """The apiserver would not take the agent's pod: its own words, and in how many seconds to ask again (None: not at all)."""
+    """The apiserver's refusal of the agent's last pod."""
 
-    message: str
-    ask_again_in: float | None = None
+    message: str  # the apiserver's
+    retry_in: float | None = None  # seconds until the create is tried again; None: never for this spec
 
     @property
-    def retry(self) -> bool:
-        """Whether it is time to ask again."""
-        return self.ask_again_in is not None and self.ask_again_in <= 0
+    def is_retry_due(self) -> bool:
+        """Whether the create is to be tried again now."""
+        return self.retry_in is not None and self.retry_in <= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,73 +194,56 @@ def permanent_stop(parent: ParentInstruction) -> str | None:
 
 @dataclass(frozen=True)
 class AgentSnapshot:
-    """All that one pass over an Agent may know.
-
-    `invalid` is the reason why the spec could not be parsed (then `agent.spec` is not to be relied on); `refused` what
-    the apiserver said of the last pod it would not take; `name_taken` the name of a pod that belongs to someone else;
-    `nodes` the names of the nodes that exist, None when nobody looked, `cordoned` those of them that take no new pods,
-    as a drain leaves them; `variables` every variable of the namespace
-    that selects the agent; `reports` the latest report by pod name; `progress` how long each pod that counts its progress has
-    made none; `parent` the instruction of its Supervisor. `peers` are those it is told to
-    talk to; `fellows` all agents of its variables, where it matters who leads them; `policy` its NetworkPolicy.
-    """
+    """All that one pass over an Agent may use."""
 
     agent: Agent
     pods: tuple[PodFacts, ...] = ()
-    config_map: ConfigMapFacts | None = None
-    variables: tuple[OrchestrationVariable, ...] = ()
-    reports: Mapping[str, Report] = field(default_factory=dict)
-    progress: Mapping[str, Progress] = field(default_factory=dict)
-    nodes: frozenset[str] | None = None
-    cordoned: frozenset[str] = frozenset()
+    config_map: ConfigMapFacts | None = None  # that of its directives
+    variables: tuple[OrchestrationVariable, ...] = ()  # those of its namespace that select it
+    reports: Mapping[str, Report] = field(default_factory=dict)  # pod name → latest report
+    progress: Mapping[str, Progress] = field(default_factory=dict)  # pod name → how long without progress
+    nodes: frozenset[str] | None = None  # names of all nodes; None: not observed
+    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
     refused: PodRefused | None = None
-    name_taken: str | None = None
+    name_taken: str | None = None  # name of a pod that the agent needs and another owner has
     parent: ParentInstruction = NoParent()
-    invalid: str | None = None
+    invalid: str | None = None  # why the spec could not be parsed; then `agent.spec` must not be used
     defaults: PodDefaults = PodDefaults()
-    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
-    peers: Mapping[str, PeerFacts] = field(default_factory=dict)
-    fellows: tuple[Agent, ...] = ()
-    policy: NetworkPolicyFacts | None = None
-    declared: AgentSpec | None = None
+    function_results: Mapping[str, FunctionResult] = field(default_factory=dict)  # call id → result
+    peers: Mapping[str, PeerFacts] = field(default_factory=dict)  # agent name → facts, of those its topologies name
+    co_selected: tuple[Agent, ...] = ()  # all agents of its variables; empty unless a leader among them matters
+    network_policy: NetworkPolicyFacts | None = None
+    declared_spec: AgentSpec | None = None  # what the user wrote, once directives have changed `agent.spec`; else None
 
     @property
     def user_spec(self) -> AgentSpec:
-        """The spec as its user wrote it; `agent.spec` is what directives made of it, once they were looked at."""
-        return self.agent.spec if self.declared is None else self.declared
+        """The spec as its user wrote it, without the changes that directives made to `agent.spec`."""
+        return self.agent.spec if self.declared_spec is None else self.declared_spec
 
 
 @dataclass(frozen=True)
 class SupervisorSnapshot:
-    """All that one pass over a Supervisor may know: the Agents and Supervisors of its namespace, by name.
-
-    `parent` is the instruction of its own parent.
-    """
+    """All that one pass over a Supervisor may use."""
 
     supervisor: Supervisor
-    agents: Mapping[str, Agent] = field(default_factory=dict)
-    supervisors: Mapping[str, Supervisor] = field(default_factory=dict)
+    agents: Mapping[str, Agent] = field(default_factory=dict)  # by name, those that it lists and that exist
+    supervisors: Mapping[str, Supervisor] = field(default_factory=dict)  # by name, all of the namespace
     parent: ParentInstruction = NoParent()
-    invalid: str | None = None
+    invalid: str | None = None  # why the spec could not be parsed
 
 
 @dataclass(frozen=True, slots=True)
 class SystemContext:
-    """The system as one pass saw it.
+    """The system as one pass over a variable sees it. Amounts are Kubernetes quantities, by resource name."""
 
-    `load` is from 0 (idle) to 1 (full), None when nobody measured it; `load_source` says what it was measured by.
-    `quota` is what the namespace's ResourceQuotas allow, by resource; `allocatable` what the nodes can give, `free` what of that
-    nobody of ours has asked for yet. Amounts are quantities.
-    """
-
-    load: float | None = None
-    load_source: str = ""
-    quota: Mapping[str, str] = field(default_factory=dict)
-    allocatable: Mapping[str, str] = field(default_factory=dict)
-    free: Mapping[str, str] = field(default_factory=dict)
+    load: float | None = None  # 0 (idle) to 1 (full); None: not measured
+    load_source: str = ""  # what the load was measured by
+    quota: Mapping[str, str] = field(default_factory=dict)  # what the namespace's ResourceQuotas allow
+    allocatable: Mapping[str, str] = field(default_factory=dict)  # sum over the nodes that take new pods
+    free: Mapping[str, str] = field(default_factory=dict)  # allocatable minus the requests of all agents' live pods
 
     def to_wire(self) -> JsonDict:
-        """The context as functions are given it."""
+        """The context as user functions get it."""
         return {
             "load": self.load,
             "loadSource": self.load_source,
@@ -268,24 +255,21 @@ class SystemContext:
 
 @dataclass(frozen=True)
 class VariableSnapshot:
-    """All that one pass over a variable may know: the agents it selects, and each one's best report, by agent name.
-
-    A report here already remembers: a sample that went missing or bad stays for three periods (`reports.remember`).
-    `asked` are the questions of the present decision, whose answers it has not used yet; `answers` are those that are known, to
-    them and to some before; `context` is the system as a whole.
-    `heard_at` is when a decision last used all answers that it had asked for; None when that is not known.
-    `config_maps` are those that hold the directives of a variable with more than its status can carry.
-    """
+    """All that one pass over a variable may use."""
 
     variable: OrchestrationVariable
-    agents: tuple[Agent, ...] = ()
-    reports: Mapping[str, Report] = field(default_factory=dict)
-    config_maps: tuple[ConfigMapFacts, ...] = ()
-    answers: Mapping[str, FunctionResult] = field(default_factory=dict)
-    asked: tuple[FunctionCall, ...] = ()
+    agents: tuple[Agent, ...] = ()  # those it selects
+    reports: Mapping[str, Report] = field(
+        default_factory=dict
+    )  # agent name → report, missing samples kept for 3 periods
+    config_maps: tuple[ConfigMapFacts, ...] = ()  # its records, and the directives that its status cannot carry
+    function_results: Mapping[str, FunctionResult] = field(
+        default_factory=dict
+    )  # call id → result, also of older calls
+    open_calls: tuple[FunctionCall, ...] = ()  # calls of the present decision whose results it has not used yet
     context: SystemContext = field(default_factory=SystemContext)
-    heard_at: datetime | None = None
-    invalid: str | None = None  # why the spec could not be parsed; None: it could
+    results_used_at: datetime | None = None  # when a decision last had all results it had called for; None: unknown
+    invalid: str | None = None  # why the spec could not be parsed
 
 
 Snapshot = AgentSnapshot | SupervisorSnapshot | VariableSnapshot

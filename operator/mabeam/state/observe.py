@@ -140,7 +140,7 @@ class Observer:
         return AgentSnapshot(
             agent=agent,
             pods=pods,
-            config_map=replace(config_map.facts, ours=config_map.owner == uid) if config_map is not None else None,
+            config_map=replace(config_map.facts, owned=config_map.owner == uid) if config_map is not None else None,
             variables=variables,
             reports=self.reports.of_pods(pods),
             progress=self.reports.progress_of(pods),
@@ -152,9 +152,9 @@ class Observer:
             invalid=parsed.invalid,
             defaults=self.defaults,
             peers=self._peers(agent, variables),
-            fellows=self._fellows(agent, variables),
-            policy=replace(policy.facts, ours=policy.owner == uid) if policy is not None else None,
-            answers=self.functions.results_for(Key(AGENT, namespace, name)),
+            co_selected=self._co_selected(agent, variables),
+            network_policy=replace(policy.facts, owned=policy.owner == uid) if policy is not None else None,
+            function_results=self.functions.results_for(Key(AGENT, namespace, name)),
         )
 
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
@@ -170,7 +170,7 @@ class Observer:
                 found[name] = PeerFacts(parsed.agent.status.role or parsed.agent.spec.role_name, addresses)
         return found
 
-    def _fellows(self, agent: Agent, variables: tuple[OrchestrationVariable, ...]) -> tuple[Agent, ...]:
+    def _co_selected(self, agent: Agent, variables: tuple[OrchestrationVariable, ...]) -> tuple[Agent, ...]:
         """All agents of the agent's variables, when conflicts between the variables are resolved by electing a leader."""
         if agent.spec.conflict_resolution != ConflictResolver.LEADER_ELECTION or len(variables) < 2:
             return ()
@@ -206,9 +206,9 @@ class Observer:
             agents=agents,
             reports=reports,
             config_maps=config_maps,
-            answers=self.functions.results_for(key),
-            asked=self.functions.unused_calls(key),
-            heard_at=self.functions.completed_at(key),
+            function_results=self.functions.results_for(key),
+            open_calls=self.functions.unused_calls(key),
+            results_used_at=self.functions.completed_at(key),
             context=system_context(self.cache, parsed.variable, self.load()),
             invalid=parsed.invalid,
         )

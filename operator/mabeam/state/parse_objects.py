@@ -240,13 +240,13 @@ def owner_uid(body: JsonDict, kind: str) -> str | None:
 
 
 def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
-    """The facts about an agent's NetworkPolicy, `ours` when the object with uid `owner` controls it."""
+    """The facts about an agent's NetworkPolicy, `owned` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
     return NetworkPolicyFacts(
         name=str(meta.get("name", "")),
         uid=str(meta.get("uid", "")),
         resource_version=str(meta.get("resourceVersion", "")),
-        ours=bool(owner) and owner_uid(body, "Agent") == owner,
+        owned=bool(owner) and owner_uid(body, "Agent") == owner,
         content_hash=str((meta.get("annotations") or {}).get(ANNOTATION_CONTENT_HASH, "")),
     )
 
@@ -267,7 +267,7 @@ def parse_quota(body: JsonDict) -> Mapping[str, str]:
 
 
 def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigMapFacts:
-    """The facts about a directives ConfigMap, `ours` when the object with uid `owner` controls it."""
+    """The facts about a directives ConfigMap, `owned` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
     data = body.get("data") or {}
     text = data.get(DIRECTIVES_KEY) or data.get(HISTORY_KEY)
@@ -279,6 +279,6 @@ def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigM
         name=str(meta.get("name", "")),
         uid=str(meta.get("uid", "")),
         resource_version=str(meta.get("resourceVersion", "")),
-        ours=owner_uid(body, kind) == owner,
+        owned=owner_uid(body, kind) == owner,
         document=document if isinstance(document, dict) else None,
     )

@@ -100,11 +100,11 @@ def test_a_config_map_and_a_policy_of_another_owner_are_seen_and_are_not_the_age
         agent_snapshot(observer(agent_body("a"), *(owned(kind, "a-mabeam", owner) for kind in names))) for owner in "ab"
     )
     assert own.config_map is not None
-    assert own.policy is not None
-    assert (own.config_map.ours, own.policy.ours) == (True, True)
+    assert own.network_policy is not None
+    assert (own.config_map.owned, own.network_policy.owned) == (True, True)
     assert other.config_map is not None
-    assert other.policy is not None
-    assert (other.config_map.ours, other.policy.ours) == (False, False)
+    assert other.network_policy is not None
+    assert (other.config_map.owned, other.network_policy.owned) == (False, False)
 
 
 def test_a_peer_is_given_with_the_addresses_of_its_ready_pods_and_of_none_that_terminates() -> None:

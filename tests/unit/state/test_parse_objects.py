@@ -242,8 +242,8 @@ def test_a_config_map_is_ours_when_the_uid_is() -> None:
         "data": {"directives.json": '{"generation": 4}'},
     }
     facts = parse_config_map(body, "x")
-    assert (facts.ours, facts.generation) == (True, 4)
-    assert not parse_config_map(body, "y").ours
+    assert (facts.owned, facts.generation) == (True, 4)
+    assert not parse_config_map(body, "y").owned
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"generation": "four"}'])

@@ -41,9 +41,9 @@ class VariablePass:
             reports=snapshot.reports,
             gathered=gather_offers(variable, agents, snapshot.reports) if negotiates else GatheredOffers(),
             context=snapshot.context,
-            function_results=snapshot.answers,
-            open_calls=snapshot.asked,
-            results_used_at=snapshot.heard_at,
+            function_results=snapshot.function_results,
+            open_calls=snapshot.open_calls,
+            results_used_at=snapshot.results_used_at,
         )
         missing = set(variable.spec.agents.names) - {agent.metadata.name for agent in agents}
         return cls(snapshot, inputs, tuple(sorted(missing)))

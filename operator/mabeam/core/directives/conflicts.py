@@ -147,7 +147,7 @@ def group_leader(snapshot: AgentSnapshot, conflicting: frozenset[str]) -> Leader
     variables = [variable for variable in snapshot.variables if variable.metadata.name in conflicting]
     running = [
         agent
-        for agent in snapshot.fellows
+        for agent in snapshot.co_selected
         if agent.status.state is AgentState.RUNNING
         and any(variable.selects(agent.metadata.name, agent.metadata.labels) for variable in variables)
     ]

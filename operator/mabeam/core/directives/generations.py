@@ -20,13 +20,13 @@ def stored_directives(snapshot: AgentSnapshot) -> AgentDirectives:
 def config_map_document(snapshot: AgentSnapshot) -> JsonDict:
     """`directives.json` of the ConfigMap; empty when there is none or another owner's."""
     held = snapshot.config_map
-    return held.document or {} if held is not None and held.ours else {}
+    return held.document or {} if held is not None and held.owned else {}
 
 
 def config_map_generation(snapshot: AgentSnapshot) -> int:
     """The generation of the ConfigMap; 0 when there is none, it is another owner's, or the number is out of range."""
     held = snapshot.config_map
-    number = held.generation if held is not None and held.ours else 0
+    number = held.generation if held is not None and held.owned else 0
     return number if 0 <= number < LAST_GENERATION else 0
 
 
@@ -37,6 +37,6 @@ def annotated_generation(snapshot: AgentSnapshot) -> int:
     """
     ahead = stored_directives(snapshot).generation + 1
     held = snapshot.config_map
-    if (held is not None and not held.ours) or config_map_generation(snapshot) >= ahead:
+    if (held is not None and not held.owned) or config_map_generation(snapshot) >= ahead:
         return 0
     return ahead if any(is_live(pod) and pod.generation == ahead for pod in snapshot.pods) else 0

@@ -19,8 +19,8 @@ _OUT: Final = str(Direction.OUT)
 
 def network_policy_effects(snapshot: AgentSnapshot, told: EffectiveSet) -> tuple[Effect, ...]:
     """The writes that make the agent's NetworkPolicy say what its topology does; its deletion when none is enforced."""
-    found = snapshot.policy
-    if found is not None and not found.ours:
+    found = snapshot.network_policy
+    if found is not None and not found.owned:
         return ()
     meta = snapshot.agent.metadata
     if not _is_enforced(snapshot):

@@ -38,7 +38,9 @@ def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
     agent, before = snapshot.agent, stored_directives(snapshot)
     directives = EffectiveSet()
     if snapshot.variables or before.items:
-        context = ConflictContext(partial(group_leader, snapshot), parameters_in_force(before), snapshot.answers)
+        context = ConflictContext(
+            partial(group_leader, snapshot), parameters_in_force(before), snapshot.function_results
+        )
         directives = effective_set(agent, snapshot.variables, before.items, context)
     status = agent.status
     reconfigurations = (status.reconfigurations or 0) + _newly_in_force(directives, before, DirectiveAction.RECONFIGURE)
@@ -103,7 +105,7 @@ def apply_overrides(snapshot: AgentSnapshot, overrides: SpecOverrides) -> AgentS
     if not changes and changed is spec:
         return snapshot
     agent: Agent = snapshot.agent.model_copy(update={"spec": changed.model_copy(update=changes)})
-    return replace(snapshot, agent=agent, declared=spec)
+    return replace(snapshot, agent=agent, declared_spec=spec)
 
 
 def _with_network_priority(spec: AgentSpec, directives: EffectiveSet) -> AgentSpec:

@@ -66,7 +66,7 @@ class DeliveryPass:
     @property
     def foreign(self) -> bool:
         """Whether a ConfigMap of the agent's name belongs to another owner."""
-        return self.snapshot.config_map is not None and not self.snapshot.config_map.ours
+        return self.snapshot.config_map is not None and not self.snapshot.config_map.owned
 
     @property
     def stamp(self) -> datetime:

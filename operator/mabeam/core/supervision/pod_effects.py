@@ -205,8 +205,8 @@ def _must_wait(pass_: AgentPass, record: PodRecord) -> bool:
         pass_.requeue_at(at)
         return True
     refused = pass_.snapshot.refused
-    if refused is not None and not refused.retry:
-        pass_.requeue_after = soonest(pass_.requeue_after, refused.ask_again_in)
+    if refused is not None and not refused.is_retry_due:
+        pass_.requeue_after = soonest(pass_.requeue_after, refused.retry_in)
         return True
     return False
 

@@ -104,7 +104,7 @@ def failing(fallback: Any, asked: int = 4, **spec: Any) -> Decision[Any]:
             ask.id: FunctionResult(error="it broke") if ask.text == "x" else FunctionResult(ask.inputs["value"] <= 1.5)
             for ask in decision.function_calls
         }
-        snapshot = replace(snapshot, answers={**snapshot.answers, **answers})
+        snapshot = replace(snapshot, function_results={**snapshot.function_results, **answers})
     return coordination.decide(snapshot, at(0))
 
 

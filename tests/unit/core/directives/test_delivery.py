@@ -185,7 +185,7 @@ def test_a_config_map_that_somebody_edited_is_put_right_under_a_new_generation()
 
 
 def test_somebody_elses_config_map_is_left_alone_and_told() -> None:
-    foreign = a_map(generation=40, ours=False)
+    foreign = a_map(generation=40, owned=False)
     result = delivery(told_agent(), a_decided(), pods=(POD,), config_map=foreign)
     assert writes(result) == []
     assert items(result) == {"temperature": ("Issued", 1)}

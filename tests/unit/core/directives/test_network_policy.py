@@ -19,7 +19,7 @@ def told(
     value = {"pattern": pattern, "members": ["a", "b", "c"], "hub": "a"}
     shape = {"pattern": pattern, "enforcement": enforcement}
     variable = a_decided("net", value, "abc", type="CommunicationTopology", topology=shape)
-    snapshot = AgentSnapshot(an_agent(agent, **words), variables=(variable,), policy=policy)
+    snapshot = AgentSnapshot(an_agent(agent, **words), variables=(variable,), network_policy=policy)
     orders = spec_overrides(snapshot)
     return network_policy_effects(snapshot, orders.directives)
 
@@ -63,7 +63,7 @@ def test_what_says_the_same_is_left_alone_and_what_does_not_is_written_over() ->
 
 def test_somebody_elses_policy_is_never_touched() -> None:
     [effect] = told()
-    foreign = found(effect, ours=False, content_hash="other")
+    foreign = found(effect, owned=False, content_hash="other")
     assert told(policy=foreign) == told(enforcement="None", policy=foreign) == ()
 
 

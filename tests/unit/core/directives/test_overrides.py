@@ -16,7 +16,7 @@ def orders(
     """The orders of the agent `a`, whose status holds these directives already."""
     held = {"directives": directives} if directives else {}
     agent = told_agent("a", status={**(status or {}), **held}, **words)
-    return spec_overrides(AgentSnapshot(agent, tuple(pods), variables=variables, fellows=tuple(fellows)))
+    return spec_overrides(AgentSnapshot(agent, tuple(pods), variables=variables, co_selected=tuple(fellows)))
 
 
 def after(found: SpecOverrides, state: str = "Issued") -> dict[str, Any]:

@@ -441,7 +441,7 @@ def test_a_plan_answers_what_is_asked_and_decides_again(core: Any, monkeypatch: 
     real, rounds = core.decide, []
 
     def decide(snapshot: Any, now: datetime) -> Any:
-        known = [answer.value for answer in snapshot.answers.values()]
+        known = [answer.value for answer in snapshot.function_results.values()]
         rounds.append(known)
         return replace(real(snapshot, now), function_calls=(cel("value + 1", value=max(known, default=0)),))
 

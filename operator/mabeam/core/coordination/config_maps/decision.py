@@ -74,8 +74,8 @@ def inputs_of(snapshot: VariableSnapshot) -> JsonDict:
         "agents": [_slim_agent(agent, name) for agent in snapshot.agents],
         "reports": {agent: _slim_report(report, name) for agent, report in sorted(snapshot.reports.items())},
         "context": asdict(snapshot.context),
-        "asked": [asdict(ask) for ask in snapshot.asked],
-        "answers": {id_: asdict(answer) for id_, answer in sorted(snapshot.answers.items())},
+        "asked": [asdict(ask) for ask in snapshot.open_calls],
+        "answers": {id_: asdict(answer) for id_, answer in sorted(snapshot.function_results.items())},
     }
 
 
@@ -151,8 +151,8 @@ def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
             agents=tuple(Agent.model_validate(agent) for agent in inputs["agents"]),
             reports={name: Report(**report) for name, report in inputs["reports"].items()},
-            answers={id_: FunctionResult(**answer) for id_, answer in inputs["answers"].items()},
-            asked=tuple(_ask(ask) for ask in inputs["asked"]),
+            function_results={id_: FunctionResult(**answer) for id_, answer in inputs["answers"].items()},
+            open_calls=tuple(_ask(ask) for ask in inputs["asked"]),
             context=SystemContext(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -198,7 +198,7 @@ def record_effects(
         return ()
     name = decision_config_map(variable.metadata.name)
     found = next((facts for facts in snapshot.config_maps if facts.name == name), None)
-    if found is not None and not found.ours:
+    if found is not None and not found.owned:
         return ()
     document = record_of(snapshot, now, status)
     annotations = {ANNOTATION_CONTENT_HASH: str(document["round"])}

@@ -31,7 +31,7 @@ def directive_shard_effects(snapshot: VariableSnapshot, told: Sequence[Directive
     found = {facts.name: facts for facts in snapshot.config_maps if facts.name.startswith(prefix)}
     writes = [_write(variable, name, document, found.get(name)) for name, document in wanted.items()]
     space = variable.metadata.namespace
-    spent = (facts for name, facts in sorted(found.items()) if name not in wanted and facts.ours)
+    spent = (facts for name, facts in sorted(found.items()) if name not in wanted and facts.owned)
     deletes = (Effect("delete", "ConfigMap", space, facts.name, "spent", uid=facts.uid) for facts in spent)
     return (*(write for write in writes if write is not None), *deletes)
 
@@ -67,7 +67,7 @@ def _chunks(entries: list[JsonDict]) -> Iterator[list[JsonDict]]:
 def _write(
     variable: OrchestrationVariable, name: str, document: JsonDict, found: ConfigMapFacts | None
 ) -> Effect | None:
-    if found is not None and (not found.ours or found.document == document):
+    if found is not None and (not found.owned or found.document == document):
         return None
     data = {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)}
     return config_map_effect(variable, name, "directives", "directives", data, found)

@@ -76,7 +76,7 @@ def history_effects(
     if telemetry is None or variable.spec.mode is Mode.ADVISE or variable.spec.paused:
         return ()
     found = _found(snapshot)
-    if found is not None and not found.ours:
+    if found is not None and not found.owned:
         return ()
     measured, decided = means(snapshot.reports, telemetry.metrics), _decided(snapshot, status)
     due = next_sample(snapshot, now)
