@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from mabeam.core.algorithms.peer_graph import Direction
 from mabeam.core.coordination.strategies.election import elect
 from mabeam.core.coordination.strategies.topology import topology
-from mabeam.core.directives.desired import wiring_of
+from mabeam.core.directives.desired import peer_graph_of
+from mabeam.core.values import parse_election
 from support.coordination import a_round, in_json, told_agent
 
 NAMES = "abcdef"
@@ -40,7 +41,7 @@ def decided(decide: Any, shape: Any, team: dict[str, str], before: Any) -> Any:
 def graph(value: Any) -> Any:
     """Who may begin to talk to whom, as a directed graph."""
     found = nx.DiGraph()
-    for name, peers in wiring_of(value).peers.items():
+    for name, peers in peer_graph_of(parse_election(value)).peers.items():
         found.add_node(name)
         for peer in peers:
             if peer.direction is not Direction.IN:
@@ -54,7 +55,7 @@ def graph(value: Any) -> Any:
 def test_those_who_take_part_are_connected_and_told_of_each_other_alike(shape: Any, team: dict[str, str]) -> None:
     value = decided(topology, shape, team, None)
     members = {name for name, state in team.items() if state != "parked"}
-    found, wiring = graph(value), wiring_of(value)
+    found, wiring = graph(value), peer_graph_of(parse_election(value))
     assert set(found.nodes) == members
     assert nx.is_weakly_connected(found)
     assert not any(name == peer.name for name, peers in wiring.peers.items() for peer in peers)
@@ -85,7 +86,7 @@ def test_a_graph_of_ones_own_gets_no_more_ties_than_its_parts_need(edges: Any, s
     own = nx.Graph()
     own.add_nodes_from(NAMES[:size])
     own.add_edges_from((e["from"], e["to"]) for e in edges if e["from"] in own and e["to"] in own)
-    assert len(wiring_of(value).joined) == nx.number_connected_components(own) - 1
+    assert len(peer_graph_of(parse_election(value)).joined) == nx.number_connected_components(own) - 1
 
 
 @given(st.sampled_from(["Ring", "Star"]), st.lists(TEAMS, min_size=1, max_size=12))

@@ -30,6 +30,7 @@ from mabeam.core.directives.effective import effective_set
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import DirectiveRefusal
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
+from mabeam.core.values import parse_topology
 from support.builders import agent_body
 
 PAGE = (Path(__file__).parents[3] / "docs" / "agent-contract.md").read_text()
@@ -199,5 +200,5 @@ def instructions_of(name: str, value: dict[str, Any]) -> list[dict[str, Any]]:
             "spec": {"agents": {"names": value["members"]}, "type": "CommunicationTopology"},
         }
     )
-    (instruction,) = directives_for_value(variable, value)(name)
+    (instruction,) = directives_for_value(variable, parse_topology(value))(name)
     return list(instruction.parameters["peers"])

@@ -16,10 +16,11 @@ from mabeam.api.directive import AgentDirective, DirectiveReason, DirectiveState
 from mabeam.api.names import Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.confirmation import CONFIRMATIONS
-from mabeam.core.directives.desired import DesiredDirective, directives_for_value
+from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, OVERRULED_REASONS, priority_of, timeout_seconds
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
+from mabeam.core.values import DesiredDirective, parse_value
 
 # As many directives as a status carries; a variable with more keeps all of them in ConfigMaps.
 STATUS_ITEMS: Final = 100
@@ -44,7 +45,7 @@ def directives_progress(
 
     A paused variable tells nobody anything new: only the directives that its agents hold already are left.
     """
-    tell, told = directives_for_value(variable, value), []
+    tell, told = directives_for_value(variable, parse_value(variable.spec.type, value)), []
     for agent in agents:
         items = _items_of(agent, variable.metadata.name)
         wanted = (

@@ -17,10 +17,11 @@ from mabeam.core.directives.conflicts import (
     precedence,
     resolve,
 )
-from mabeam.core.directives.desired import NETWORK_PRIORITY, DesiredDirective, desired_directives
+from mabeam.core.directives.desired import NETWORK_PRIORITY, desired_directives
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.directives.validity import VALIDATORS
 from mabeam.core.functions import FunctionCall
+from mabeam.core.values import DesiredDirective
 
 # In code and not in the CRD: a default there would be stored in every object.
 DEFAULT_TIMEOUT_SECONDS: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 5}

@@ -10,9 +10,9 @@ import pytest
 from mabeam.api.variable import OrchestrationType
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.coordination.strategies.interface import result_of_call
-from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.reports.report import Report
+from mabeam.core.values import PARSERS
 from support.builders import START, agent_body, an_agent, stamp
 from support.coordination import Team, a_round, prefers, variable_body
 
@@ -48,7 +48,7 @@ def everything(team: Team) -> tuple[Any, ...]:
 
 
 def test_every_type_is_looked_at_here() -> None:
-    assert set(KINDS) == set(OrchestrationType) == set(DIRECTIVES_BY_TYPE)
+    assert set(KINDS) == set(OrchestrationType) == set(PARSERS)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -14,10 +14,11 @@ from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.decision import Effect
 from mabeam.core.directives.conflicts import RESOLVERS
 from mabeam.core.directives.delivery import Delivery
-from mabeam.core.directives.desired import DIRECTIVES_BY_TYPE, directives_for_value
+from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
 from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
 from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
+from mabeam.core.values import ParameterValue, parse_value
 from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
 from support.coordination import (
     Team,
@@ -81,12 +82,14 @@ def document(effect: Effect) -> str:
 # --- tables and small words -------------------------------------------------------------------------------------------
 
 
-def test_every_type_that_passes_the_door_has_an_instruction() -> None:
-    assert set(DIRECTIVES_BY_TYPE) == set(OrchestrationType)
+@pytest.mark.parametrize("type_", OrchestrationType)
+def test_a_stored_value_of_every_type_has_directives_or_none(type_: OrchestrationType) -> None:
+    directives = directives_for_value(a_variable(), parse_value(type_, {}))("a")
+    assert all(isinstance(one.action, DirectiveAction) for one in directives)
 
 
 def test_a_parameter_variable_sets_the_parameter_it_names_or_its_own_name() -> None:
-    (told,) = directives_for_value(a_variable(parameter="temp"), 0.4)("a")
+    (told,) = directives_for_value(a_variable(parameter="temp"), ParameterValue(0.4))("a")
     assert told is not None
     assert (told.action, told.parameters) == (DirectiveAction.ADJUST_PARAMETERS, {"temp": 0.4})
     assert directives_for_value(a_variable(), None)("a") == ()

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.core.directives.desired import agents_naming_as_peer, directives_for_value, peers_named_by
+from mabeam.core.directives.desired import agents_naming_as_peer, desired_directives, peers_named_by
 from mabeam.core.directives.effective import effective_set
 from mabeam.core.snapshot import Key
 from mabeam.state.cache import AGENT, Cache
@@ -42,7 +42,7 @@ def test_peers_that_are_none_are_refused_and_break_nobodys_pass(peers: Any) -> N
 
 def test_a_stored_value_that_is_no_list_of_directives_tells_nobody_anything() -> None:
     variable = a_decided("v", {"directives": [7, None, "x"]}, ["a"], type="Custom", function={"cel": "1"})
-    assert directives_for_value(variable, variable.status.value)("a") == ()
+    assert desired_directives(variable)("a") == ()
 
 
 def test_a_new_role_wakes_those_that_have_the_agent_for_a_peer() -> None:

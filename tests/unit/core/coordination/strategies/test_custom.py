@@ -6,6 +6,7 @@ import pytest
 
 from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.functions import FunctionResult
+from mabeam.core.values import parse_custom
 from support.builders import agent_body
 from support.coordination import Team, a_variable, variable_body
 
@@ -110,7 +111,8 @@ def test_a_domain_that_is_set_bounds_what_the_function_says() -> None:
     [*JSON, *map(directives, [5, None, [], {}, {"agent": []}, {"agent": "a", "action": []}]), {"directives": {}}],
 )
 def test_a_stored_value_of_any_shape_tells_only_what_a_directive_can_say(value: Any) -> None:
-    tell = directives_for_value(a_variable("own", type="Custom", function={"cel": "x"}), value)
+    variable = a_variable("own", type="Custom", function={"cel": "x"})
+    tell = directives_for_value(variable, parse_custom(value))
     named = isinstance(value, dict) and isinstance(value.get("directives"), list)
     assert [one.action for one in tell("a")] == ([] if named else ["AdjustParameters"])
 

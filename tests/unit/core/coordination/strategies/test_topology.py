@@ -7,8 +7,9 @@ import pytest
 from mabeam.core.algorithms.peer_graph import LARGEST_MESH
 from mabeam.core.coordination.strategies.election import elect
 from mabeam.core.coordination.strategies.topology import topology
-from mabeam.core.directives.desired import wiring_of
+from mabeam.core.directives.desired import peer_graph_of
 from mabeam.core.functions import FunctionResult
+from mabeam.core.values import parse_election
 from support.builders import agent_body
 from support.coordination import Team, a_round, in_json, told_agent, variable_body
 
@@ -146,7 +147,7 @@ def test_everyone_hears_of_the_coordinator_and_it_alone_gets_the_role_with_its_t
      {"pattern": "Custom", "members": ["a", "b", [], 3], "edges": 7}, {"pattern": "Ring", "members": ["a"], "coordinator": {}}],
 )  # fmt: skip
 def test_a_stored_value_of_any_shape_wires_nobody_wrongly(value: Any) -> None:
-    wiring = wiring_of(value)
+    wiring = peer_graph_of(parse_election(value))
     assert all(isinstance(name, str) for name in wiring.peers)
     for name, peers in wiring.peers.items():
         assert all(name in {back.name for back in wiring.peers[peer.name]} for peer in peers)
