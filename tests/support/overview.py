@@ -9,7 +9,7 @@ from mabeam.core.decision import RecordedEvent
 from mabeam.core.reports.report import Report
 from mabeam.core.views.agent import ObservedAgent
 from mabeam.core.views.system import ProcessCounters
-from mabeam.core.views.variable import SeenVariable
+from mabeam.core.views.variable import ObservedVariable
 from support.builders import agent_body, at, stamp
 
 READY: JsonDict = {"type": "Ready", "status": "True", "reason": "Running", "message": "1/1 ready"}
@@ -94,9 +94,9 @@ def critic() -> ObservedAgent:
     return ObservedAgent(Agent.model_validate(critic_body()))
 
 
-def temperature() -> SeenVariable:
+def temperature() -> ObservedVariable:
     """As it is stored."""
-    return SeenVariable(OrchestrationVariable.model_validate(temperature_body()))
+    return ObservedVariable(OrchestrationVariable.model_validate(temperature_body()))
 
 
 def told(seconds: float, reason: Reason, note: str, name: str = "planner", kind: str = "Agent") -> RecordedEvent:

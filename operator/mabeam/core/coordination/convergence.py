@@ -22,50 +22,40 @@ from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
 from mabeam.core.values import DesiredDirective, parse_value
 
-# As many directives as a status carries; a variable with more keeps all of them in ConfigMaps.
+# The most directives that a status lists; a variable with more keeps all of them in ConfigMaps.
 STATUS_ITEMS: Final = 100
+# The most agents that a message names.
 SHOWN_AGENTS: Final = 3
 LIMIT_REACHED: Final = f"the agent already follows {MAX_ITEMS} variables, all of higher precedence"
 
 
 @dataclass(frozen=True, slots=True)
 class DirectiveProgress:
-    """One agent and what it is told. `settled` says that nothing more is waited for; `reached`, that it was delivered."""
+    """One directive of the variable, and how far its agent is with it."""
 
     agent: Agent
     directive: VariableDirective
-    settled: bool
-    reached: bool
+    settled: bool  # nothing more is waited for
+    reached: bool  # it is in the agent's ConfigMap, or was
 
 
 def directives_progress(
     variable: OrchestrationVariable, agents: Sequence[Agent], value: Any
 ) -> tuple[DirectiveProgress, ...]:
-    """What each agent is told while `value` is in force, in order of name, with the state its own status gives it.
+    """The directives of each agent while the JSON `value` is in force, by the agents' order, with the states in their statuses.
 
-    A paused variable tells nobody anything new: only the directives that its agents hold already are left.
+    A suspended variable gives no new directive: only those that its agents hold already are left.
     """
-    tell, told = directives_for_value(variable, parse_value(variable.spec.type, value)), []
+    desired = directives_for_value(variable, parse_value(variable.spec.type, value))
+    suspended = is_suspended(variable)
+    progress: list[DirectiveProgress] = []
     for agent in agents:
         items = _items_of(agent, variable.metadata.name)
-        wanted = (
-            tuple(DesiredDirective(item.action, item.parameters) for item in items)
-            if is_suspended(variable)
-            else tell(agent.metadata.name)
-        )
-        for instruction in wanted:
-            same = (i for i in items if i.action is instruction.action and i.parameters == instruction.parameters)
-            item = next(same, None)
-            directive = VariableDirective(
-                agent=agent.metadata.name,
-                action=instruction.action,
-                parameters=instruction.parameters,
-                priority=priority_of(variable, instruction.action),
-                timeout_seconds=timeout_seconds(variable, instruction.action),
-                **_state(agent, item),
-            )
-            told.append(DirectiveProgress(agent, directive, _settled(agent, directive), _reached(directive)))
-    return tuple(told)
+        held = (DesiredDirective(item.action, item.parameters) for item in items)
+        for one in held if suspended else desired(agent.metadata.name):
+            item = next((i for i in items if (i.action, i.parameters) == (one.action, one.parameters)), None)
+            progress.append(_progress(variable, agent, one, item))
+    return tuple(progress)
 
 
 def _items_of(agent: Agent, variable: str) -> tuple[AgentDirective, ...]:
@@ -73,19 +63,41 @@ def _items_of(agent: Agent, variable: str) -> tuple[AgentDirective, ...]:
     return tuple(item for item in held.items if item.variable == variable) if held is not None else ()
 
 
+def _progress(
+    variable: OrchestrationVariable, agent: Agent, desired: DesiredDirective, item: AgentDirective | None
+) -> DirectiveProgress:
+    directive = VariableDirective(
+        agent=agent.metadata.name,
+        action=desired.action,
+        parameters=desired.parameters,
+        priority=priority_of(variable, desired.action),
+        timeout_seconds=timeout_seconds(variable, desired.action),
+        **_state(agent, item),
+    )
+    return DirectiveProgress(agent, directive, _is_settled(agent, directive), _is_reached(directive))
+
+
 def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
+    """State, reason, message and `overruled_by` of the directive: those of the agent's item; Issued until its pass has one."""
     if item is not None:
-        told = {"state": item.state, "reason": item.reason}
-        return told | {"message": item.message, "overruled_by": item.overruled_by}
+        return {
+            "state": item.state,
+            "reason": item.reason,
+            "message": item.message,
+            "overruled_by": item.overruled_by,
+        }
     held = agent.status.directives
     if held is not None and len(held.items) >= MAX_ITEMS:
-        limit = {"state": DirectiveState.REFUSED, "reason": DirectiveReason.LIMIT_REACHED}
-        return limit | {"message": LIMIT_REACHED}
+        return {
+            "state": DirectiveState.REFUSED,
+            "reason": DirectiveReason.LIMIT_REACHED,
+            "message": LIMIT_REACHED,
+        }
     return {"state": DirectiveState.ISSUED}
 
 
-def _settled(agent: Agent, directive: VariableDirective) -> bool:
-    """Acknowledged; or delivered, when the agent rests as desired or never reports: no answer can be waited for."""
+def _is_settled(agent: Agent, directive: VariableDirective) -> bool:
+    """Whether it is acknowledged; or delivered to an agent that is stopped or never reports, and so cannot acknowledge it."""
     if directive.state is DirectiveState.ACKNOWLEDGED:
         return True
     silent = agent.status.state is AgentState.STOPPED or not expects_reports(agent)
@@ -97,39 +109,39 @@ def _settled(agent: Agent, directive: VariableDirective) -> bool:
 _NEVER_REACHED: Final = OVERRULED_REASONS | {DirectiveReason.LIMIT_REACHED, DirectiveReason.NOT_DELIVERED}
 
 
-def _reached(directive: VariableDirective) -> bool:
-    """Whether the directive came as far as the agent's ConfigMap; an overruled one and one that expired before did not."""
+def _is_reached(directive: VariableDirective) -> bool:
+    """Whether the directive is or was in the agent's ConfigMap: not an overruled one, nor one that expired before that."""
     return directive.state is not DirectiveState.ISSUED and directive.reason not in _NEVER_REACHED
 
 
-def directives_summary(told: Sequence[DirectiveProgress]) -> VariableDirectives:
-    """Counts over all directives, and the first hundred of them.
+def directives_summary(progress: Sequence[DirectiveProgress]) -> VariableDirectives:
+    """Counts over all directives, and the first STATUS_ITEMS of them.
 
-    `issued` counts every one, `delivered` those that reached their agent, whatever became of them; the others a state.
+    `issued` counts all, `delivered` those that reached their agent whatever their state is now, the others one state each.
     """
-    states = Counter(one.directive.state for one in told)
+    states = Counter(one.directive.state for one in progress)
     return VariableDirectives(
-        issued=len(told),
-        delivered=sum(one.reached for one in told),
+        issued=len(progress),
+        delivered=sum(one.reached for one in progress),
         acknowledged=states[DirectiveState.ACKNOWLEDGED],
         refused=states[DirectiveState.REFUSED],
         expired=states[DirectiveState.EXPIRED],
-        items=tuple(one.directive for one in told[:STATUS_ITEMS]),
+        items=tuple(one.directive for one in progress[:STATUS_ITEMS]),
     )
 
 
-def overall_progress(told: Sequence[DirectiveProgress]) -> tuple[Reason, str]:
-    """In a word and a sentence how far the value came; Converged when nothing more is waited for."""
-    settled = sum(one.settled for one in told)
-    progress = f"{settled}/{len(told)} applied"
-    for state, reason in _TROUBLES:
-        troubled = [one.directive for one in told if one.directive.state is state]
-        if troubled:
-            shown = "; ".join(f"{d.agent}: {d.message or state.lower()}" for d in troubled[:SHOWN_AGENTS])
-            more = f" and {len(troubled) - SHOWN_AGENTS} more" if len(troubled) > SHOWN_AGENTS else ""
-            return reason, f"{progress}; {shown}{more}"
-    return (Reason.CONVERGED if settled == len(told) else Reason.DELIVERING), progress
+def overall_progress(progress: Sequence[DirectiveProgress]) -> tuple[Reason, str]:
+    """(reason, message) of all directives together; Converged when nothing more is waited for."""
+    settled = sum(one.settled for one in progress)
+    message = f"{settled}/{len(progress)} applied"
+    for state, reason in _FAILED_STATES:
+        failed = [one.directive for one in progress if one.directive.state is state]
+        if failed:
+            shown = "; ".join(f"{d.agent}: {d.message or state.lower()}" for d in failed[:SHOWN_AGENTS])
+            more = f" and {len(failed) - SHOWN_AGENTS} more" if len(failed) > SHOWN_AGENTS else ""
+            return reason, f"{message}; {shown}{more}"
+    return (Reason.CONVERGED if settled == len(progress) else Reason.DELIVERING), message
 
 
-# The graver trouble first.
-_TROUBLES: Final = ((DirectiveState.REFUSED, Reason.REFUSED), (DirectiveState.EXPIRED, Reason.TIMEOUT))
+# The more severe state first.
+_FAILED_STATES: Final = ((DirectiveState.REFUSED, Reason.REFUSED), (DirectiveState.EXPIRED, Reason.TIMEOUT))

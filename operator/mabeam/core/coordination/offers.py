@@ -1,4 +1,4 @@
-"""The offers of the agents for a value: read from reports or preferences, and cut to the domain."""
+"""The agents' offers for a value: read from their reports or preferences, and bounded by the domain."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,54 +17,52 @@ TEXT_LENGTH: Final = 256
 
 @dataclass(frozen=True)
 class GatheredOffers:
-    """What the agents brought: offers by agent's name, and in words what was dropped."""
+    """The offers that count, and those that do not."""
 
-    offers: tuple[Offer, ...] = ()
-    dropped: tuple[str, ...] = ()
-
-
-# --- gathering --------------------------------------------------------------------------------------------------------
+    offers: tuple[Offer, ...] = ()  # by agent name
+    dropped: tuple[str, ...] = ()  # "agent: why", one for each offer or part of one that does not count
 
 
 def gather_offers(
     variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]
 ) -> GatheredOffers:
-    """Each agent's offer: its static preference, field by field overruled by its report.
+    """Each agent's offer: its preference, of which every field that its report has too comes from the report.
 
-    A reported weight or bid is capped by the variable; a static one is not, for who may write it may write the cap too.
+    A reported weight or bid is capped by the variable. A static one is not: whoever may write a preference may write the cap.
     """
     offers: list[Offer] = []
     dropped: list[str] = []
     for agent in sorted(agents, key=lambda agent: agent.metadata.name):
         name = agent.metadata.name
-        offer, told = _offer(variable, agent, reports.get(name, Report()))
-        dropped.extend(f"{name}: {text}"[:TEXT_LENGTH] for text in told)
+        offer, problems = _offer(variable, agent, reports.get(name, Report()))
+        dropped.extend(f"{name}: {problem}"[:TEXT_LENGTH] for problem in problems)
         if offer is not None:
             offers.append(offer)
     return GatheredOffers(tuple(offers), tuple(dropped))
 
 
 def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tuple[Offer | None, list[str]]:
+    """(the agent's offer, None without a usable one; what is wrong with what it offered)."""
     name, domain = variable.metadata.name, variable.spec.domain
     negotiation = variable.spec.negotiation or Negotiation()
     static = next((p for p in agent.spec.preferences if p.variable == name), Preference(variable=name))
     reader = READERS[domain.type]
-    told: list[str] = []
+    problems: list[str] = []
     source = "Report"
-    value = reader.reported(domain, report, name, told)
+    value = reader.reported(domain, report, name, problems)
     if value is None and static.value is not None:
-        source, value = "Spec", reader.static(domain, static.value, told)
+        source, value = "Spec", reader.static(domain, static.value, problems)
     if value is None:
-        return None, told
+        return None, problems
     offered, clamped = reader.bounded(domain, value)
     fields: dict[str, Any] = {"agent": agent.metadata.name, "value": offered, "source": source}
     if clamped:
         fields["clamped"] = True
     if negotiation.strategy is NegotiationStrategy.AUCTION:
         bid = _capped(report.bids.get(name), negotiation.max_bid, static.bid)
-        return (Offer(**fields, bid=bid), told) if bid is not None else (None, told)
+        return (Offer(**fields, bid=bid), problems) if bid is not None else (None, problems)
     weight = _capped(report.weights.get(name), negotiation.max_weight, static.weight)
-    return Offer(**fields, weight=DEFAULT_WEIGHT if weight is None else weight), told
+    return Offer(**fields, weight=DEFAULT_WEIGHT if weight is None else weight), problems
 
 
 def _capped(reported: float | None, cap: float, static: float | None) -> float | None:
@@ -72,28 +70,27 @@ def _capped(reported: float | None, cap: float, static: float | None) -> float |
 
 
 @dataclass(frozen=True, slots=True)
-class Reader:
-    """How an offer for one type of domain is read: from a report, from a static preference, and how it is bounded.
+class OfferReader:
+    """How an offer is read for one type of domain; the first two return None for nothing usable, and append why to `problems`."""
 
-    The first two return None for nothing usable, and tell why in the list they are given.
-    """
+    reported: Callable[[Domain, Report, str, list[str]], Any]  # (domain, report, variable's name, problems) → value
+    static: Callable[[Domain, Any, list[str]], Any]  # (domain, the preference's value, problems) → value
+    bounded: Callable[
+        [Domain, Any], tuple[Any, bool]
+    ]  # (domain, value) → (value in the domain, whether that changed it)
 
-    reported: Callable[[Domain, Report, str, list[str]], Any]
-    static: Callable[[Domain, Any, list[str]], Any]
-    bounded: Callable[[Domain, Any], tuple[Any, bool]]
 
-
-def _reported_number(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+def _reported_number(domain: Domain, report: Report, variable: str, problems: list[str]) -> Any:
     if variable in report.numbers:
         return report.numbers[variable]
     if variable in report.choices:
-        told.append("it reports a choice, but the domain wants a number")
+        problems.append("it reports a choice, but the domain wants a number")
     return None
 
 
-def _static_number(domain: Domain, value: Any, told: list[str]) -> Any:
+def _static_number(domain: Domain, value: Any, problems: list[str]) -> Any:
     if to_decimal(value) is None:
-        told.append(f"its preference {value!r:.80} is not a number")
+        problems.append(f"its preference {value!r:.80} is not a number")
         return None
     return value
 
@@ -104,20 +101,20 @@ def _bounded_number(domain: Domain, value: Any) -> tuple[Any, bool]:
     return (int(nearest) if domain.type is DomainType.INTEGER else float(nearest)), nearest != wanted
 
 
-def _reported_choice(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+def _reported_choice(domain: Domain, report: Report, variable: str, problems: list[str]) -> Any:
     strengths = report.choices.get(variable, {})
     if not strengths and variable in report.numbers:
-        told.append("it reports a number, but the domain wants a choice")
+        problems.append("it reports a number, but the domain wants a choice")
     choices = domain.choices or ()
-    told.extend(f"its choice {c!r:.80} is not in the domain" for c in sorted(strengths) if c not in choices)
-    # A strength of 0 is no preference. `max` keeps the first of equals: ties go by the domain's order.
+    problems.extend(f"its choice {c!r:.80} is not in the domain" for c in sorted(strengths) if c not in choices)
+    # A strength of 0 is no preference. `max` keeps the first of equals, so ties go by the order of the domain.
     wanted = [choice for choice in choices if strengths.get(choice, 0) > 0]
     return max(wanted, key=lambda choice: strengths[choice], default=None)
 
 
-def _static_choice(domain: Domain, value: Any, told: list[str]) -> Any:
+def _static_choice(domain: Domain, value: Any, problems: list[str]) -> Any:
     if not isinstance(value, str) or value not in (domain.choices or ()):
-        told.append(f"its choice {value!r:.80} is not in the domain")
+        problems.append(f"its choice {value!r:.80} is not in the domain")
         return None
     return value
 
@@ -126,25 +123,25 @@ def _bounded_choice(domain: Domain, value: Any) -> tuple[Any, bool]:
     return value, False
 
 
-def _reported_object(domain: Domain, report: Report, variable: str, told: list[str]) -> Any:
+def _reported_object(domain: Domain, report: Report, variable: str, problems: list[str]) -> Any:
     if variable in report.numbers or variable in report.choices:
-        told.append(
+        problems.append(
             "it reports a number or a choice, but the domain wants an object, which only spec.preferences can hold"
         )
     return None
 
 
-def _static_object(domain: Domain, value: Any, told: list[str]) -> Any:
+def _static_object(domain: Domain, value: Any, problems: list[str]) -> Any:
     found = fit_or_none(domain, value)
     if found is None:
-        told.append(f"its preference {value!r:.80} is no object of the domain")
+        problems.append(f"its preference {value!r:.80} is no object of the domain")
     return found
 
 
-_NUMBERS: Final = Reader(_reported_number, _static_number, _bounded_number)
-READERS: Final[Mapping[DomainType, Reader]] = {
+_NUMBERS: Final = OfferReader(_reported_number, _static_number, _bounded_number)
+READERS: Final[Mapping[DomainType, OfferReader]] = {
     DomainType.NUMBER: _NUMBERS,
     DomainType.INTEGER: _NUMBERS,
-    DomainType.CHOICE: Reader(_reported_choice, _static_choice, _bounded_choice),
-    DomainType.OBJECT: Reader(_reported_object, _static_object, _bounded_choice),
+    DomainType.CHOICE: OfferReader(_reported_choice, _static_choice, _bounded_choice),
+    DomainType.OBJECT: OfferReader(_reported_object, _static_object, _bounded_choice),
 }

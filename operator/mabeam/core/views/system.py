@@ -28,7 +28,7 @@ from mabeam.api.rest import (
 from mabeam.core.decision import RecordedEvent
 from mabeam.core.views.agent import ObservedAgent, count_directives, directive_states, is_active, performance_of
 from mabeam.core.views.metrics import ACKNOWLEDGED, EXPIRED, REFUSED
-from mabeam.core.views.variable import SeenVariable, has_converged, is_in_force
+from mabeam.core.views.variable import ObservedVariable, has_converged, is_in_force
 
 LISTED: Final = 100
 
@@ -64,7 +64,7 @@ class ProcessCounters:
 def system_status(
     operator: OperatorInfo,
     agents: Sequence[ObservedAgent],
-    variables: Sequence[SeenVariable],
+    variables: Sequence[ObservedVariable],
     books: ProcessCounters,
     now: datetime,
     namespace: str | None = None,

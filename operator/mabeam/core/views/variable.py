@@ -4,30 +4,29 @@ from dataclasses import dataclass
 from typing import Final
 
 from mabeam.api.base import ConditionStatus
+from mabeam.api.directive import VariableDirectives
 from mabeam.api.names import ConditionType
 from mabeam.api.rest import ConsensusInfo, DirectiveCounts, NegotiationInfo, SelectedAgents, VariableInfo
 from mabeam.api.variable import CoordinationError, Mode, OrchestrationVariable
+from mabeam.api.variable_blocks import Consensus
+from mabeam.api.variable_status import ConsensusRound, NegotiationSession, ResolvedAgents
 from mabeam.core.views.agent import ready_reason
 
 _ERRORS: Final = frozenset(map(str, CoordinationError))
 
 
 @dataclass(frozen=True, slots=True)
-class SeenVariable:
-    """A variable, and whether its spec cannot be read."""
+class ObservedVariable:
+    """A variable as it is stored."""
 
     variable: OrchestrationVariable
-    invalid: bool = False
+    invalid: bool = False  # its spec cannot be read
 
 
-# --- one variable -----------------------------------------------------------------------------------------------------
-
-
-def variable_info(seen: SeenVariable) -> VariableInfo:
-    """One variable's record."""
-    variable, spec, status = seen.variable, seen.variable.spec, seen.variable.status
-    reason, last, told = ready_reason(status.conditions), status.last_decision, status.directives
-    session, round_, found = status.negotiation, status.consensus, status.agents
+def variable_info(observed: ObservedVariable) -> VariableInfo:
+    """The variable's record."""
+    variable, spec, status = observed.variable, observed.variable.spec, observed.variable.status
+    reason, last = ready_reason(status.conditions), status.last_decision
     return VariableInfo(
         namespace=variable.metadata.namespace,
         name=variable.metadata.name,
@@ -36,62 +35,76 @@ def variable_info(seen: SeenVariable) -> VariableInfo:
         mode=spec.mode,
         paused=spec.paused,
         priority=spec.priority,
-        active=is_in_force(seen),
+        active=is_in_force(observed),
         converged=has_converged(variable),
         reason=reason,
         error=CoordinationError(reason) if reason in _ERRORS else None,
-        invalid=seen.invalid or None,
+        invalid=observed.invalid or None,
         value=status.value,
         previous_value=status.previous_value,
         round=status.round,
         decided_at=last.time if last is not None else None,
         rule=last.rule if last is not None else None,
         message=last.message if last is not None else None,
-        agents=SelectedAgents(
-            selected=found.selected if found is not None else 0,
-            names=found.names if found is not None else (),
-            missing=found.missing if found is not None else (),
-        ),
-        negotiation=NegotiationInfo(
-            strategy=session.strategy,
-            state=session.state,
-            participants=len(session.participants),
-            winner=session.winner,
-            payment=session.payment,
-        )
-        if session is not None
-        else None,
-        consensus=ConsensusInfo(
-            protocol=spec.consensus.protocol if spec.consensus is not None else None,
-            proposal=round_.proposal,
-            outcome=round_.outcome,
-            votes=len(round_.votes),
-            deadline=round_.deadline,
-        )
-        if round_ is not None
-        else None,
-        directives=DirectiveCounts(
-            issued=told.issued,
-            delivered=told.delivered,
-            acknowledged=told.acknowledged,
-            refused=told.refused,
-            expired=told.expired,
-        )
-        if told is not None
-        else DirectiveCounts(),
+        agents=_agents(status.agents),
+        negotiation=_negotiation(status.negotiation),
+        consensus=_consensus(spec.consensus, status.consensus),
+        directives=_directives(status.directives),
     )
 
 
-def is_in_force(seen: SeenVariable) -> bool:
-    """Whether agents are told a value of it: accepted, not paused, in the mode Active, and with a value."""
-    variable = seen.variable
+def _agents(resolved: ResolvedAgents | None) -> SelectedAgents:
+    if resolved is None:
+        return SelectedAgents(selected=0, names=(), missing=())
+    return SelectedAgents(selected=resolved.selected, names=resolved.names, missing=resolved.missing)
+
+
+def _negotiation(session: NegotiationSession | None) -> NegotiationInfo | None:
+    if session is None:
+        return None
+    return NegotiationInfo(
+        strategy=session.strategy,
+        state=session.state,
+        participants=len(session.participants),
+        winner=session.winner,
+        payment=session.payment,
+    )
+
+
+def _consensus(rules: Consensus | None, vote: ConsensusRound | None) -> ConsensusInfo | None:
+    if vote is None:
+        return None
+    return ConsensusInfo(
+        protocol=rules.protocol if rules is not None else None,
+        proposal=vote.proposal,
+        outcome=vote.outcome,
+        votes=len(vote.votes),
+        deadline=vote.deadline,
+    )
+
+
+def _directives(counts: VariableDirectives | None) -> DirectiveCounts:
+    if counts is None:
+        return DirectiveCounts()
+    return DirectiveCounts(
+        issued=counts.issued,
+        delivered=counts.delivered,
+        acknowledged=counts.acknowledged,
+        refused=counts.refused,
+        expired=counts.expired,
+    )
+
+
+def is_in_force(observed: ObservedVariable) -> bool:
+    """Whether its value is delivered to agents: it is accepted, not paused, in mode Active, and has a value."""
+    variable = observed.variable
     refused = _is(variable, ConditionType.ACCEPTED, ConditionStatus.FALSE)
     spec = variable.spec
-    return not (seen.invalid or refused or spec.paused) and spec.mode is Mode.ACTIVE and variable.status.decided
+    return not (observed.invalid or refused or spec.paused) and spec.mode is Mode.ACTIVE and variable.status.decided
 
 
 def has_converged(variable: OrchestrationVariable) -> bool:
-    """Whether it is Ready."""
+    """Whether its condition Ready is True."""
     return _is(variable, ConditionType.READY, ConditionStatus.TRUE)
 
 

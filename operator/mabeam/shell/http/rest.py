@@ -22,7 +22,7 @@ from mabeam.core.snapshot import NamespacedName
 from mabeam.core.views import variable
 from mabeam.core.views.agent import ObservedAgent, agent_info
 from mabeam.core.views.system import ProcessCounters, system_status
-from mabeam.core.views.variable import SeenVariable
+from mabeam.core.views.variable import ObservedVariable
 from mabeam.shell.kube.event_recorder import EventRecorder
 from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.reader import ReportReader
@@ -221,9 +221,9 @@ class RestApi:
         report = self.reports.of_agents((agent,)).get(agent.metadata.name)
         return ObservedAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
 
-    def _seen_variable(self, where: NamespacedName) -> SeenVariable | None:
+    def _seen_variable(self, where: NamespacedName) -> ObservedVariable | None:
         parsed: ParsedVariable | None = self.cache.variables.get(where)
-        return SeenVariable(parsed.variable, parsed.invalid is not None) if parsed is not None else None
+        return ObservedVariable(parsed.variable, parsed.invalid is not None) if parsed is not None else None
 
 
 def _where(request: web.Request) -> NamespacedName:

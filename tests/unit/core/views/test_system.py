@@ -15,7 +15,7 @@ from mabeam.core.reports.report import Report
 from mabeam.core.views import system
 from mabeam.core.views.agent import MAX_SAMPLES, ObservedAgent, agent_info, count_directives
 from mabeam.core.views.system import ProcessCounters, aggregate_of, efficiency, recovery_of, system_status
-from mabeam.core.views.variable import SeenVariable, variable_info
+from mabeam.core.views.variable import ObservedVariable, variable_info
 from support.builders import an_agent, at
 from support.overview import (
     OPERATOR,
@@ -141,13 +141,13 @@ def test_a_variable_is_active_when_agents_are_told_a_value_of_it(
     body = temperature_body()
     body["spec"] |= spec
     body["status"] |= status
-    assert variable_info(SeenVariable(OrchestrationVariable.model_validate(body), invalid)).active is active
+    assert variable_info(ObservedVariable(OrchestrationVariable.model_validate(body), invalid)).active is active
 
 
 def test_a_coordination_error_is_told_by_its_name() -> None:
     body = temperature_body()
     body["status"]["conditions"] = [{"type": "Ready", "status": "False", "reason": "AgentUnavailable"}]
-    info = variable_info(SeenVariable(OrchestrationVariable.model_validate(body)))
+    info = variable_info(ObservedVariable(OrchestrationVariable.model_validate(body)))
     assert (info.error, info.converged) == ("AgentUnavailable", False)
 
 
@@ -158,7 +158,7 @@ def test_the_last_vote_is_told() -> None:
         "outcome": "Rejected",
         "votes": [{"agent": "a", "choice": "No"}],
     }
-    vote = variable_info(SeenVariable(OrchestrationVariable.model_validate(body))).consensus
+    vote = variable_info(ObservedVariable(OrchestrationVariable.model_validate(body))).consensus
     assert vote is not None
     assert (vote.proposal, vote.outcome, vote.votes) == ("temperature-2", "Rejected", 1)
 

@@ -1,6 +1,6 @@
-"""The record of a decision: what it rested on, bounded, and what it came to; so that it can be explained, and made again.
+"""The record of a decision in a ConfigMap: its inputs, bounded in size, and its outcome, for `mabeam explain`.
 
-`remake(record_of(snapshot, …))` gives the same bytes as the decision gave: the core is a function of what is in here.
+The core is a function of what is in the record: replaying it (`offline/explain`) gives the recorded outcome to the byte.
 """
 
 import base64
@@ -27,32 +27,32 @@ from mabeam.core.snapshot import SystemContext, VariableSnapshot
 
 RECORD_KEY: Final = "decision.json"
 COMPRESSED_KEY: Final = "decision.json.gz"
-# Below this the record can be read as it is; above it is compressed.
+# A record up to this size is stored as readable JSON, a larger one compressed.
 PLAIN_BYTES: Final = 32 * 1024
-# What a ConfigMap may hold is a MiB; a record beyond a quarter of that is not kept, and nor are the facts on so many agents.
+# A record beyond a quarter of a ConfigMap's limit of 1 MiB, or about more agents than this, is kept without its inputs.
 MOST_BYTES: Final = 256 * 1024
 MOST_AGENTS: Final = 2000
 FORMAT: Final = 1
 
 
 class UnreadableRecord(ValueError):
-    """The record is none, or of a version that this operator does not know."""
+    """The document is no record of a decision, or has a format that this operator does not know."""
 
 
 @dataclass(frozen=True)
 class ReplayedRecord:
-    """A record's decision made anew: whether it is the same to the byte, and both for comparison."""
+    """A record's decision, made again from its inputs."""
 
-    same: bool
-    recorded: JsonDict
-    made: JsonDict
+    same: bool  # to the byte
+    recorded: JsonDict  # the recorded outcome
+    made: JsonDict  # the outcome of the replay
 
 
-# --- what a decision rested on ------------------------------------------------------------------------------------------------
+# --- the document -------------------------------------------------------------------------------------------------------------
 
 
 def record_of(snapshot: VariableSnapshot, now: datetime, status: OrchestrationVariableStatus) -> JsonDict:
-    """The record: the inputs as the core saw them, all candidates, and the status that came of it."""
+    """The record as JSON: the inputs of the core, all candidates, and the decided part of the status."""
     document: JsonDict = {
         "format": FORMAT,
         "variable": snapshot.variable.metadata.name,
@@ -67,20 +67,20 @@ def record_of(snapshot: VariableSnapshot, now: datetime, status: OrchestrationVa
 
 
 def inputs_of(snapshot: VariableSnapshot) -> JsonDict:
-    """The snapshot as JSON, with of each agent only what deciding looks at."""
+    """The snapshot as JSON, with only those fields of each agent that a decision depends on."""
     name = snapshot.variable.metadata.name
     return {
         "variable": _exactly(_slim_variable(snapshot.variable)),
         "agents": [_slim_agent(agent, name) for agent in snapshot.agents],
         "reports": {agent: _slim_report(report, name) for agent, report in sorted(snapshot.reports.items())},
         "context": asdict(snapshot.context),
-        "asked": [asdict(ask) for ask in snapshot.open_calls],
-        "answers": {id_: asdict(answer) for id_, answer in sorted(snapshot.function_results.items())},
+        "asked": [asdict(call) for call in snapshot.asked],
+        "answers": {id_: asdict(result) for id_, result in sorted(snapshot.answers.items())},
     }
 
 
 def _exactly(model: KubeModel) -> JsonDict:
-    """What was set of the model, each number as it is: 1.0 has another hash than 1."""
+    """The fields that were set, with every number as it was written: 1.0 and 1 have different hashes."""
     found: JsonDict = model.model_dump(mode="json", by_alias=True, exclude_none=True, exclude_unset=True)
     return found
 
@@ -92,7 +92,7 @@ def _slim_variable(variable: OrchestrationVariable) -> OrchestrationVariable:
 
 @memoize_by_identity
 def _spec(spec: AgentSpec) -> JsonDict:
-    """The spec with its container's amounts in the place of its template; agents of a fleet share one."""
+    """The spec as JSON, its template reduced to the resources of its container; agents of a fleet share one spec object."""
     template = spec.template
     if template is not None:
         container = {"name": "agent", "resources": declared_resources(spec).to_wire()}
@@ -102,74 +102,77 @@ def _spec(spec: AgentSpec) -> JsonDict:
 
 
 def _slim_agent(agent: Agent, variable: str) -> JsonDict:
-    """The agent without its pods, ledger and words, as JSON; by hand, for a thousand of them are one decision's inputs."""
+    """The agent as JSON, without pods, failures and messages.
+
+    Built by hand instead of dumped from the model: a thousand agents are the inputs of one decision.
+    """
     meta, status = agent.metadata, agent.status
-    told: JsonDict = {
+    kept: JsonDict = {
         "observedGeneration": status.observed_generation,
         "readyReplicas": status.ready_replicas,
         "conditions": [{"type": c.type, "status": str(c.status), "reason": c.reason} for c in status.conditions[:1]],
     }
     if status.state is not None:
-        told["state"] = str(status.state)
+        kept["state"] = str(status.state)
     if status.role is not None:
-        told["role"] = status.role
+        kept["role"] = status.role
     if status.parked_at is not None:
-        told["parkedAt"] = format_time(status.parked_at)
+        kept["parkedAt"] = format_time(status.parked_at)
     if status.effective is not None:
-        told["effective"] = {
+        kept["effective"] = {
             "replicas": status.effective.replicas,
             "desiredState": str(status.effective.desired_state),
         }
     if status.directives is not None:
         own = [_exactly(item) for item in status.directives.items if item.variable == variable]
         lost = [_exactly(c) for c in status.directives.conflicts if variable in (c.winner, c.loser)]
-        told["directives"] = {"generation": status.directives.generation, "items": own, "conflicts": lost}
+        kept["directives"] = {"generation": status.directives.generation, "items": own, "conflicts": lost}
     names = {"name": meta.name, "namespace": meta.namespace, "uid": meta.uid, "generation": meta.generation}
-    return {"metadata": names | {"labels": dict(meta.labels)}, "spec": _spec(agent.spec), "status": told}
+    return {"metadata": names | {"labels": dict(meta.labels)}, "spec": _spec(agent.spec), "status": kept}
 
 
 def _slim_report(report: Report, variable: str) -> JsonDict:
-    """What the agent says of this variable, of its performance, and on proposals; nothing of what it does not say."""
+    """The parts of a report about this variable, performance and proposals, without empty ones."""
     own = {
-        key: {variable: said[variable]}
-        for key, said in (
+        key: {variable: values[variable]}
+        for key, values in (
             ("numbers", report.numbers),
             ("choices", report.choices),
             ("weights", report.weights),
             ("bids", report.bids),
         )
-        if variable in said
+        if variable in values
     }
     whole = {"performance": dict(report.performance), "votes": dict(report.votes)}
-    return {key: said for key, said in {**whole, **own}.items() if said}
+    return {key: values for key, values in {**whole, **own}.items() if values}
 
 
 def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
-    """The snapshot that the inputs stand for; raises UnreadableRecord when they stand for none."""
+    """The snapshot of a record's inputs; raises UnreadableRecord when they describe none."""
     try:
         return VariableSnapshot(
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
             agents=tuple(Agent.model_validate(agent) for agent in inputs["agents"]),
             reports={name: Report(**report) for name, report in inputs["reports"].items()},
-            function_results={id_: FunctionResult(**answer) for id_, answer in inputs["answers"].items()},
-            open_calls=tuple(_ask(ask) for ask in inputs["asked"]),
+            answers={id_: FunctionResult(**result) for id_, result in inputs["answers"].items()},
+            asked=tuple(_call(call) for call in inputs["asked"]),
             context=SystemContext(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
         raise UnreadableRecord(f"its inputs cannot be read: {str(problem).splitlines()[0][:200]}") from None
 
 
-def _ask(fields: JsonDict) -> FunctionCall:
+def _call(fields: JsonDict) -> FunctionCall:
     return FunctionCall(**{**fields, "language": Language(fields["language"]), "group": PluginGroup(fields["group"])})
 
 
 def canonical(status: OrchestrationVariableStatus) -> str:
-    """The status in canonical JSON, but for what its ConfigMaps and the agents' answers make of it after the decision."""
+    """The decided part of the status (DECIDED) as canonical JSON."""
     wire = status.to_wire()
     return json.dumps({key: wire[key] for key in DECIDED if key in wire}, sort_keys=True, separators=(",", ":"))
 
 
-# What a decision decides. The rest of a status tells how far that came, and comes from the agents' own statuses.
+# The fields that a round decides. The others of a status record delivery, which comes from the agents' own statuses.
 DECIDED: Final = (
     "value",
     "previousValue",
@@ -182,13 +185,13 @@ DECIDED: Final = (
 )
 
 
-# --- where it is kept -----------------------------------------------------------------------------------------------------------
+# --- the ConfigMap ------------------------------------------------------------------------------------------------------------
 
 
 def record_effects(
     snapshot: VariableSnapshot, now: datetime, status: OrchestrationVariableStatus
 ) -> tuple[Effect, ...]:
-    """The write that keeps the record, when a decision was made in this pass; a variable that only advises writes nothing."""
+    """The write of the record when this pass made a decision; empty without one, and for a variable in mode Advise."""
     variable, before = snapshot.variable, snapshot.variable.status
     if (
         variable.spec.mode is Mode.ADVISE
@@ -198,15 +201,23 @@ def record_effects(
         return ()
     name = decision_config_map(variable.metadata.name)
     found = next((facts for facts in snapshot.config_maps if facts.name == name), None)
-    if found is not None and not found.owned:
+    if found is not None and not found.ours:
         return ()
     document = record_of(snapshot, now, status)
-    annotations = {ANNOTATION_CONTENT_HASH: str(document["round"])}
-    return (config_map_effect(variable, name, "decision", "record", _packed(document), found, annotations),)
+    write = config_map_effect(
+        variable,
+        name,
+        found,
+        component="decision",
+        reason="record",
+        data=_packed(document),
+        annotations={ANNOTATION_CONTENT_HASH: str(document["round"])},
+    )
+    return (write,)
 
 
 def _packed(document: JsonDict) -> dict[str, str | None]:
-    """The document as a ConfigMap's data, the other key taken away; without its inputs when it would be too large."""
+    """The data of a ConfigMap with the document, without its inputs if it would be too large; the unused key is None."""
     text = json.dumps(document, sort_keys=True, separators=(",", ":"))
     if len(text) <= PLAIN_BYTES:
         return {RECORD_KEY: text, COMPRESSED_KEY: None}
@@ -217,7 +228,7 @@ def _packed(document: JsonDict) -> dict[str, str | None]:
 
 
 def read_record(data: Mapping[str, Any]) -> JsonDict:
-    """The record in a ConfigMap's data; raises UnreadableRecord when there is none."""
+    """The record in a ConfigMap's data; raises UnreadableRecord without one."""
     try:
         if data.get(COMPRESSED_KEY):
             packed = base64.b64decode(str(data[COMPRESSED_KEY]), validate=True)

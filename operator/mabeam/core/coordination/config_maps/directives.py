@@ -1,4 +1,4 @@
-"""The variable's ConfigMaps of directives: one entry an agent, in shards that stay below the size limit of an object."""
+"""A variable's ConfigMaps of directives: one entry for each directive, in shards below the size limit of an object."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -13,20 +13,18 @@ from mabeam.core.coordination.convergence import STATUS_ITEMS, DirectiveProgress
 from mabeam.core.decision import Effect
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 
-# Half of what the apiserver takes, so that metadata and managed fields never tip it over.
+# Half of the apiserver's limit of 1 MiB, so that metadata and managed fields always fit.
 SHARD_BYTES: Final = 512 * 1024
 
 
-# --- the ConfigMaps of a variable with more directives than its status carries ----------------------------------------
+def directive_shard_effects(snapshot: VariableSnapshot, progress: Sequence[DirectiveProgress]) -> tuple[Effect, ...]:
+    """The writes after which the ConfigMaps hold all directives of a variable that has more than its status lists.
 
-
-def directive_shard_effects(snapshot: VariableSnapshot, told: Sequence[DirectiveProgress]) -> tuple[Effect, ...]:
-    """The writes that make the variable's ConfigMaps hold all of its directives; those it needs no more are deleted.
-
-    They hold what was told, not how far it came: that changes with every answer, and is counted in the status.
+    A ConfigMap that is no longer needed is deleted. States are left out: they change with every acknowledgement, and the status
+    counts them.
     """
     variable = snapshot.variable
-    wanted = dict(_shards(variable, told)) if len(told) > STATUS_ITEMS else {}
+    wanted = dict(_shards(variable, progress)) if len(progress) > STATUS_ITEMS else {}
     prefix = variable_config_map(variable.metadata.name)
     found = {facts.name: facts for facts in snapshot.config_maps if facts.name.startswith(prefix)}
     writes = [_write(variable, name, document, found.get(name)) for name, document in wanted.items()]
@@ -36,9 +34,10 @@ def directive_shard_effects(snapshot: VariableSnapshot, told: Sequence[Directive
     return (*(write for write in writes if write is not None), *deletes)
 
 
-def _shards(variable: OrchestrationVariable, told: Sequence[DirectiveProgress]) -> Iterator[tuple[str, JsonDict]]:
+def _shards(variable: OrchestrationVariable, progress: Sequence[DirectiveProgress]) -> Iterator[tuple[str, JsonDict]]:
+    """(name, document) of each ConfigMap; the name has no number when there is only one."""
     name = variable_config_map(variable.metadata.name)
-    chunks = list(_chunks([_entry(one.directive) for one in told]))
+    chunks = list(_chunks([_entry(one.directive) for one in progress]))
     for number, chunk in enumerate(chunks):
         yield (
             name if len(chunks) == 1 else f"{name}-{number}",
@@ -54,7 +53,7 @@ def _chunks(entries: list[JsonDict]) -> Iterator[list[JsonDict]]:
     chunk: list[JsonDict] = []
     size = 0
     for entry in entries:
-        # 512 for the document around the entries; 2 for the separator after each.
+        # 512 bytes for the document around the entries, 2 for the separator after each.
         length = len(json.dumps(entry, sort_keys=True).encode()) + 2
         if chunk and size + length > SHARD_BYTES - 512:
             yield chunk
@@ -70,4 +69,4 @@ def _write(
     if found is not None and (not found.owned or found.document == document):
         return None
     data = {DIRECTIVES_KEY: json.dumps(document, sort_keys=True)}
-    return config_map_effect(variable, name, "directives", "directives", data, found)
+    return config_map_effect(variable, name, found, component="directives", reason="directives", data=data)

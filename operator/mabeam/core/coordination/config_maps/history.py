@@ -1,13 +1,13 @@
-"""What is kept of a variable's past: its decisions, and what its agents measured then (`telemetry`).
+"""The history of a variable (`spec.telemetry`): its decisions, and the metrics of its agents at the time.
 
-By default nothing: a history is what somebody asks for. In the status the last ten decisions; in a ConfigMap the last two hundred
-lines, decisions and samples in between; with Prometheus nothing here, for there the operator's own metrics tell it.
+By default there is none. `storageBackend: Status` keeps the last IN_STATUS decisions in the status; `ConfigMap` the last
+IN_CONFIG_MAP decisions and samples; `Prometheus` keeps nothing here, since the operator's own metrics export the figures.
 """
 
 import json
 from collections.abc import Mapping
 from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import HISTORY_KEY, history_config_map
@@ -26,7 +26,7 @@ IN_CONFIG_MAP: Final = 200
 
 
 def means(reports: Mapping[str, Report], metrics: tuple[str, ...]) -> dict[str, float]:
-    """The mean of each metric over the agents that report it; `performance` is the primary one, and the default."""
+    """Metric → its mean over the agents that report it, to 6 digits; without `metrics` that of `performance`, the primary one."""
     found: dict[str, float] = {}
     for metric in metrics or ("performance",):
         keys = ("", "performance") if metric == "performance" else (metric,)
@@ -37,25 +37,25 @@ def means(reports: Mapping[str, Report], metrics: tuple[str, ...]) -> dict[str, 
     return found
 
 
-def _kept(snapshot: VariableSnapshot, backend: StorageBackend) -> VariableTelemetry | None:
-    """What is to be kept there, None when nothing is."""
+def _telemetry(snapshot: VariableSnapshot, backend: StorageBackend) -> VariableTelemetry | None:
+    """The variable's telemetry if it is enabled with this backend, else None."""
     telemetry = snapshot.variable.spec.telemetry
     return telemetry if telemetry is not None and telemetry.enabled and telemetry.storage_backend is backend else None
 
 
-def _decided(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> bool:
+def _is_new_decision(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> bool:
     return status.last_decision is not None and status.last_decision != snapshot.variable.status.last_decision
 
 
 def history_of(
     snapshot: VariableSnapshot, status: OrchestrationVariableStatus, now: datetime
 ) -> tuple[HistoryEntry, ...]:
-    """The history that the status carries."""
-    telemetry = _kept(snapshot, StorageBackend.STATUS)
+    """The entries of `status.history` after this pass, oldest first."""
+    telemetry = _telemetry(snapshot, StorageBackend.STATUS)
     if telemetry is None:
         return ()
     before = snapshot.variable.status.history
-    if not _decided(snapshot, status) or status.last_decision is None:
+    if not _is_new_decision(snapshot, status) or status.last_decision is None:
         return before
     entry = HistoryEntry(
         time=now.replace(microsecond=0),
@@ -70,45 +70,46 @@ def history_of(
 def history_effects(
     snapshot: VariableSnapshot, status: OrchestrationVariableStatus, now: datetime
 ) -> tuple[Effect, ...]:
-    """The write that adds a line to the ConfigMap: for a decision, and when a sample is due."""
-    telemetry = _kept(snapshot, StorageBackend.CONFIG_MAP)
+    """The write that adds an entry to the ConfigMap, for a new decision or a due sample; empty when there is neither."""
+    telemetry = _telemetry(snapshot, StorageBackend.CONFIG_MAP)
     variable = snapshot.variable
     if telemetry is None or variable.spec.mode is Mode.ADVISE or variable.spec.paused:
         return ()
     found = _found(snapshot)
     if found is not None and not found.owned:
         return ()
-    measured, decided = means(snapshot.reports, telemetry.metrics), _decided(snapshot, status)
+    measured, decided = means(snapshot.reports, telemetry.metrics), _is_new_decision(snapshot, status)
     due = next_sample(snapshot, now)
     if not decided and not (measured and due is not None and due <= 0):
         return ()
-    line: JsonDict = {"time": format_time(now), "metrics": measured}
+    entry: JsonDict = {"time": format_time(now), "metrics": measured}
     if decided and status.last_decision is not None:
-        line |= {"round": status.round, "value": status.value, "rule": status.last_decision.rule}
-    # Written before the status is: a process that ended between the two decides the same round again.
-    kept = [old for old in _lines(found) if "round" not in line or old.get("round") != line["round"]]
-    lines = [*kept, line][-IN_CONFIG_MAP:]
-    data = {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": lines}, sort_keys=True)}
-    return (config_map_effect(variable, history_config_map(variable.metadata.name), "history", "history", data, found),)
+        entry |= {"round": status.round, "value": status.value, "rule": status.last_decision.rule}
+    # The ConfigMap is written before the status: after a crash between the two, the same round is decided again.
+    kept = [old for old in _entries(found) if "round" not in entry or old.get("round") != entry["round"]]
+    entries = [*kept, entry][-IN_CONFIG_MAP:]
+    data = {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": entries}, sort_keys=True)}
+    name = history_config_map(variable.metadata.name)
+    return (config_map_effect(variable, name, found, component="history", reason="history", data=data),)
 
 
 def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
-    """In how many seconds the next sample is due, None when none is taken."""
-    exported_metrics = _kept(snapshot, StorageBackend.PROMETHEUS)
-    if exported_metrics is not None:
-        return float(exported_metrics.collection_interval_seconds)
-    telemetry = _kept(snapshot, StorageBackend.CONFIG_MAP)
+    """Seconds until the next sample is due; None when no samples are taken."""
+    exported = _telemetry(snapshot, StorageBackend.PROMETHEUS)
+    if exported is not None:
+        return float(exported.collection_interval_seconds)
+    telemetry = _telemetry(snapshot, StorageBackend.CONFIG_MAP)
     if telemetry is None or snapshot.variable.spec.paused or snapshot.variable.spec.mode is Mode.ADVISE:
         return None
-    last = _moment(_lines(_found(snapshot)))
+    last = _last_time(_entries(_found(snapshot)))
     if last is None or last > now:
         return 0.0 if last is None else float(telemetry.collection_interval_seconds)
     return max(0.0, telemetry.collection_interval_seconds - (now - last).total_seconds())
 
 
 def exported_metrics(snapshot: VariableSnapshot, status: OrchestrationVariableStatus) -> dict[str, float]:
-    """What the operator's own metrics tell: the value when that is a number, and the means; nothing unless asked."""
-    telemetry = _kept(snapshot, StorageBackend.PROMETHEUS)
+    """Metric → figure for the operator's own /metrics: the value if it is a number, and the means; empty for other backends."""
+    telemetry = _telemetry(snapshot, StorageBackend.PROMETHEUS)
     if telemetry is None:
         return {}
     value = to_decimal(status.value)
@@ -121,10 +122,11 @@ def _found(snapshot: VariableSnapshot) -> ConfigMapFacts | None:
     return next((facts for facts in snapshot.config_maps if facts.name == name), None)
 
 
-def _lines(found: ConfigMapFacts | None) -> list[Any]:
-    lines = (found.document or {}).get("history") if found is not None else None
-    return [line for line in lines if isinstance(line, dict)] if isinstance(lines, list) else []
+def _entries(found: ConfigMapFacts | None) -> list[JsonDict]:
+    """The entries of the stored ConfigMap, oldest first, without what was edited into something else."""
+    entries = (found.document or {}).get("history") if found is not None else None
+    return [entry for entry in entries if isinstance(entry, dict)] if isinstance(entries, list) else []
 
 
-def _moment(lines: list[Any]) -> datetime | None:
-    return parse_instant(lines[-1].get("time")) if lines else None
+def _last_time(entries: list[JsonDict]) -> datetime | None:
+    return parse_instant(entries[-1].get("time")) if entries else None

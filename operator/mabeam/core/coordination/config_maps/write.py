@@ -1,4 +1,4 @@
-"""A ConfigMap that belongs to a variable: what it looks like, and the one write that makes or replaces it."""
+"""The write that creates or replaces a ConfigMap of a variable."""
 
 from collections.abc import Mapping
 
@@ -13,13 +13,14 @@ from mabeam.core.snapshot import ConfigMapFacts
 def config_map_effect(
     variable: OrchestrationVariable,
     name: str,
+    found: ConfigMapFacts | None,
+    *,
     component: str,
     reason: str,
     data: Mapping[str, str | None],
-    found: ConfigMapFacts | None,
     annotations: Mapping[str, str] | None = None,
 ) -> Effect:
-    """The write that leaves the ConfigMap with this data, where a None takes a key away; `found` is the one there is."""
+    """The write after which the ConfigMap holds this data; a key with None is removed. `found`: the stored ConfigMap, if any."""
     meta = variable.metadata
     metadata: JsonDict = {
         "name": name,
