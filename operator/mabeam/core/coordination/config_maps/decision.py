@@ -74,8 +74,8 @@ def inputs_of(snapshot: VariableSnapshot) -> JsonDict:
         "agents": [_slim_agent(agent, name) for agent in snapshot.agents],
         "reports": {agent: _slim_report(report, name) for agent, report in sorted(snapshot.reports.items())},
         "context": asdict(snapshot.context),
-        "asked": [asdict(call) for call in snapshot.asked],
-        "answers": {id_: asdict(result) for id_, result in sorted(snapshot.answers.items())},
+        "asked": [asdict(call) for call in snapshot.open_calls],
+        "answers": {id_: asdict(result) for id_, result in sorted(snapshot.function_results.items())},
     }
 
 
@@ -154,8 +154,8 @@ def snapshot_of(inputs: Mapping[str, Any]) -> VariableSnapshot:
             variable=OrchestrationVariable.model_validate(inputs["variable"]),
             agents=tuple(Agent.model_validate(agent) for agent in inputs["agents"]),
             reports={name: Report(**report) for name, report in inputs["reports"].items()},
-            answers={id_: FunctionResult(**result) for id_, result in inputs["answers"].items()},
-            asked=tuple(_call(call) for call in inputs["asked"]),
+            function_results={id_: FunctionResult(**result) for id_, result in inputs["answers"].items()},
+            open_calls=tuple(_call(call) for call in inputs["asked"]),
             context=SystemContext(**inputs["context"]),
         )
     except (KeyError, TypeError, ValueError, AttributeError) as problem:
@@ -201,7 +201,7 @@ def record_effects(
         return ()
     name = decision_config_map(variable.metadata.name)
     found = next((facts for facts in snapshot.config_maps if facts.name == name), None)
-    if found is not None and not found.ours:
+    if found is not None and not found.owned:
         return ()
     document = record_of(snapshot, now, status)
     write = config_map_effect(
