@@ -32,7 +32,7 @@ class Output(StrEnum):
 
 
 class SimulationFormat(StrEnum):
-    """How a rehearsal is printed."""
+    """How the result of a simulation is printed."""
 
     TABLE = "table"
     JSON = "json"
@@ -46,7 +46,7 @@ class ExplanationFormat(StrEnum):
 
 
 class Scope(StrEnum):
-    """Which of the operator's rights."""
+    """A part of the operator's RBAC rules."""
 
     WORKLOAD = "workload"
     NODES = "nodes"
@@ -81,7 +81,7 @@ def _main(version: Annotated[bool, typer.Option("--version", help="Print the ver
 
 @app.command()
 def run() -> None:
-    """Run the operator until it is told to stop; settings come from MABEAM_… variables (docs/install.md)."""
+    """Run the operator until SIGTERM; settings come from MABEAM_… environment variables (docs/install.md)."""
     import asyncio
 
     from mabeam.settings import BadSetting, from_environment
@@ -103,7 +103,7 @@ def crds(
     ] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
-    """Print the CustomResourceDefinitions, generated from the models."""
+    """Print the CustomResourceDefinitions."""
     from mabeam.api.crd import all_definitions
 
     for definition in all_definitions():
@@ -124,12 +124,13 @@ def rbac(
         typer.Option(
             "--scope",
             "-s",
-            help="Which rights: the namespaces' objects, nodes, the Lease, or reading reports from outside.",
+            help="Which rules: for the objects of namespaces, nodes, the Lease, or reading reports from "
+            "outside the cluster.",
         ),
     ] = Scope.WORKLOAD,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
-    """Print the RBAC rules the operator needs: least privilege, from the list beside the calls."""
+    """Print the RBAC rules that the operator needs, and no others."""
     from mabeam.shell.kube import rbac as grants
 
     rules = {
@@ -145,14 +146,12 @@ def rbac(
 def plan(
     filename: Annotated[
         list[str],
-        typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated."),
+        typer.Option("--filename", "-f", help="Objects: multi-document YAML; - for standard input; may be repeated."),
     ],
-    now: Annotated[
-        str | None, typer.Option("--now", help="The time of the pass, RFC 3339; default: the clock.")
-    ] = None,
+    now: Annotated[str | None, typer.Option("--now", help="Time of the pass, RFC 3339; default: now.")] = None,
     output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
 ) -> None:
-    """Decide without a cluster: one pass over a world of ordinary API objects, and what it would write."""
+    """Decide without a cluster: make one pass over the objects in files, and print what the operator would write."""
     from mabeam.offline import plan as planning
     from mabeam.offline.documents import InvalidWorld
     from mabeam.offline.world import parse_now, read_world
@@ -173,10 +172,10 @@ def plan(
 def lint(
     filename: Annotated[
         list[str],
-        typer.Option("--filename", "-f", help="The world: multi-document YAML; - for standard input; may be repeated."),
+        typer.Option("--filename", "-f", help="Objects: multi-document YAML; - for standard input; may be repeated."),
     ],
 ) -> None:
-    """Tell what is likely not meant: trees that do not close, budgets that multiply; exit code 1 when something is wrong."""
+    """Check Supervisor trees: missing children, cycles, budgets that multiply; exit code 1 if there are errors."""
     from mabeam.offline.lint import lint as look
 
     found = _of_world("lint", filename, look)
@@ -189,7 +188,7 @@ SIMULATE_EXAMPLES: Final = """\b
 Examples, with the files of examples/simulate:
   What happens in an hour, and when:
     mabeam simulate -f team.yaml
-  How the figures spread over a hundred half days:
+  How the figures are distributed over a hundred half days:
     mabeam simulate -f team.yaml -f ordinary.yaml --until 12h --runs 100
   The objects of a cluster under another scenario:
     kubectl get mba,msup -o yaml | mabeam simulate -f - -f scenario.yaml
@@ -205,25 +204,28 @@ def simulate(
         typer.Option(
             "--filename",
             "-f",
-            help="The world (Agents, Supervisors, Nodes) and its Scenario: multi-document YAML; - for standard input; "
-            "may be repeated.",
+            help="Agents, Supervisors, Nodes and a Scenario: multi-document YAML; - for standard input; may be "
+            "repeated.",
         ),
     ],
     until: Annotated[
-        str, typer.Option("--until", help="How much virtual time: 3600, 3600s, 90m, 24h or 7d.")
+        str, typer.Option("--until", help="Virtual time to simulate: 3600, 3600s, 90m, 24h or 7d.")
     ] = "3600s",
     seed: Annotated[
-        int, typer.Option("--seed", help="Of all that happens by chance; the same gives the same bytes.")
+        int, typer.Option("--seed", help="Seed of all random faults; the same seed gives the same bytes.")
     ] = 0,
     runs: Annotated[
         int,
         typer.Option(
-            "--runs", min=1, max=100_000, help="With more than one: how the figures spread; each run has the next seed."
+            "--runs",
+            min=1,
+            max=100_000,
+            help="Number of runs, each with the next seed; more than one prints the distribution of the figures.",
         ),
     ] = 1,
     output: Annotated[SimulationFormat, typer.Option("--output", "-o", help="How to print.")] = SimulationFormat.TABLE,
 ) -> None:
-    """Rehearse a world: the operator's own decisions in virtual time, with faults by script or by chance."""
+    """Simulate the operator's own decisions in virtual time, with scripted or random faults."""
     from time import process_time
 
     from mabeam.offline.documents import InvalidWorld
@@ -245,23 +247,26 @@ def simulate(
         table(result) if output is SimulationFormat.TABLE else json.dumps(result, indent=2),
         nl=output is SimulationFormat.JSON,
     )
-    # Apart from the result, which is the same to the byte on every machine.
+    # On standard error, because the result itself is the same to the byte on every machine.
     made, seconds = decisions(result), max(process_time() - began, 0.001)
     typer.echo(f"{made} decisions in {seconds:.2g} s of CPU: {made / seconds * 60:.0f} a minute", err=True)
 
 
 @app.command()
 def explain(
-    name: Annotated[str | None, typer.Argument(help="The variable; default: every one in the input.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the variable; default: all in the input.")] = None,
     filename: Annotated[
         list[str] | None,
         typer.Option(
-            "--filename", "-f", help="Variables, and their ConfigMaps and Agents if at hand: YAML; - for stdin."
+            "--filename",
+            "-f",
+            help="Variables, and their ConfigMaps and Agents if available: YAML; - for standard input; may be "
+            "repeated.",
         ),
     ] = None,
     output: Annotated[ExplanationFormat, typer.Option("--output", "-o", help="How to print.")] = ExplanationFormat.TEXT,
 ) -> None:
-    """Tell why a value is what it is: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
+    """Explain how a value was decided: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
     from mabeam.offline.explain import explained, words
 
     found = _of_world("explain", filename, lambda world: explained(world, name))
@@ -273,13 +278,15 @@ def explain(
 
 @app.command()
 def replay(
-    name: Annotated[str | None, typer.Argument(help="The variable; default: every one in the input.")] = None,
+    name: Annotated[str | None, typer.Argument(help="Name of the variable; default: all in the input.")] = None,
     filename: Annotated[
         list[str] | None,
-        typer.Option("--filename", "-f", help="Variables and their ConfigMaps: multi-document YAML; - for stdin."),
+        typer.Option(
+            "--filename", "-f", help="Variables and their ConfigMaps: YAML; - for standard input; may be repeated."
+        ),
     ] = None,
 ) -> None:
-    """Make the recorded decisions again and compare, to the byte: kubectl get mov,cm -o yaml | mabeam replay -f -"""
+    """Repeat recorded decisions and compare the bytes: kubectl get mov,cm -o yaml | mabeam replay -f -"""
     from mabeam.offline.explain import difference, replayed
 
     found = _of_world("replay", filename, lambda world: replayed(world, name))
@@ -292,7 +299,7 @@ def replay(
 
 
 def _of_world(command: str, filename: list[str] | None, look: Callable[[Any], Any]) -> Any:
-    """What `look` finds in the world of the files (standard input without any); exit code 2 and a line when it cannot."""
+    """The result of `look` over the objects in the files (none: standard input); on an error one line and exit code 2."""
     from mabeam.offline.documents import InvalidWorld
     from mabeam.offline.world import read_world
 

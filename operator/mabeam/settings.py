@@ -1,4 +1,4 @@
-"""The operator's settings: the only reader of the environment. Every variable is `MABEAM_…`; docs/install.md lists them."""
+"""The operator's settings, from `MABEAM_…` environment variables; only this module reads them. docs/install.md lists them."""
 
 import os
 import re
@@ -12,7 +12,7 @@ from mabeam import __version__
 
 
 class BadSetting(ValueError):
-    """A setting's text is not one of the values it may have; the message names it and says what is allowed."""
+    """A setting has a value that is not allowed; the message names the setting and says what is allowed."""
 
 
 def _flag(text: str) -> bool:
@@ -51,7 +51,7 @@ def _url(text: str) -> str:
     return text.rstrip("/")
 
 
-# Instead of an endpoint: there is no Service.
+# The value of `service_endpoint` that says that there is no Service.
 NO_ENDPOINT = "none"
 
 
@@ -71,33 +71,35 @@ def _setting(parse: Callable[[str], Any], default: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """What the operator runs with; `from_environment` fills it."""
+    """All settings of the operator, with their defaults. A field `x_y` is read from `MABEAM_X_Y`."""
 
     log_level: str = _setting(_one_of("debug", "info", "warning", "error"), "info")
     log_format: str = _setting(_one_of("plain", "json"), "plain")
-    watch_namespaces: tuple[str, ...] = _setting(_names, ())
-    runner_image: str = _setting(str, f"mabeam:{__version__}")
+    watch_namespaces: tuple[str, ...] = _setting(_names, ())  # empty: all namespaces
+    runner_image: str = _setting(str, f"mabeam:{__version__}")  # image of agents with `module` and no `image`
     runner_image_pull_policy: str = _setting(_one_of("Always", "IfNotPresent", "Never"), "IfNotPresent")
-    http_port: int = _setting(_whole(0, 65_535), 8080)
+    http_port: int = _setting(_whole(0, 65_535), 8080)  # 0: any free port
     leader_election: bool = _setting(_flag, True)
     lease_namespace: str = _setting(str, "default")
     lease_name: str = _setting(str, "mabeam")
-    lease_seconds: int = _setting(_whole(3, 600), 15)
-    identity: str = _setting(str, "")
-    resync_seconds: int = _setting(_whole(5, 3600), 30)
-    max_in_flight: int = _setting(_whole(1, 1024), 64)
-    workers: int = _setting(_whole(1, 256), 5)
-    scrape: str = _setting(_one_of("auto", "direct", "proxy"), "auto")
-    context: str = _setting(str, "")
-    prometheus_url: str = _setting(_url, "")
-    prometheus_token_file: str = _setting(str, "")
-    prometheus_queries: str = _setting(_one_of("default", "any"), "default")
-    otel: bool = _setting(_flag, False)
-    service_endpoint: str = _setting(_endpoint, "")
+    lease_seconds: int = _setting(_whole(3, 600), 15)  # a leader without a renewal for so long is replaced
+    identity: str = _setting(str, "")  # empty: host name and process id
+    resync_seconds: int = _setting(_whole(5, 3600), 30)  # period of the relist
+    max_in_flight: int = _setting(_whole(1, 1024), 64)  # concurrent requests to the API server
+    workers: int = _setting(_whole(1, 256), 5)  # concurrent passes
+    scrape: str = _setting(
+        _one_of("auto", "direct", "proxy"), "auto"
+    )  # how reports are read: from the pod, or by the API server's proxy
+    context: str = _setting(str, "")  # of the kubeconfig; empty: the current one
+    prometheus_url: str = _setting(_url, "")  # empty: no Prometheus
+    prometheus_token_file: str = _setting(str, "")  # read for each query
+    prometheus_queries: str = _setting(_one_of("default", "any"), "default")  # any: also queries of authors of Agents
+    otel: bool = _setting(_flag, False)  # send spans
+    service_endpoint: str = _setting(_endpoint, "")  # empty: made from Lease namespace and port
 
     @property
     def endpoint(self) -> str:
-        """Where /v1 and /metrics are reached from inside the cluster; empty when there is no Service."""
+        """URL of /v1 and /metrics inside the cluster; empty without a Service."""
         if self.service_endpoint == NO_ENDPOINT:
             return ""
         return self.service_endpoint or f"http://mabeam.{self.lease_namespace}.svc:{self.http_port}"

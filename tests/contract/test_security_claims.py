@@ -53,9 +53,9 @@ def test_every_bound_of_a_report_is_the_codes() -> None:
     assert report.MAX_BYTES == reading.MAX_BYTES
     assert told["size"].startswith(f"{reading.MAX_BYTES // 1024} KiB")
     assert told["time"] == f"{reading.TIMEOUT.total:.0f} s in all"
-    assert told["at once"].startswith(f"{reading.CONCURRENCY};")
+    assert told["concurrent reads"].startswith(f"{reading.CONCURRENCY};")
     assert told["series"].startswith(f"{report.MAX_SERIES} ")
-    assert told["complaints kept"] == f"{report.MAX_PROBLEMS} of {report.MAX_PROBLEM_LENGTH} characters"
+    assert told["problems kept"] == f"{report.MAX_PROBLEMS} of {report.MAX_PROBLEM_LENGTH} characters"
     caps = Negotiation()
     assert f"(`maxWeight` {caps.max_weight:g}, `maxBid` {caps.max_bid:g})" in told["influence"]
 
@@ -64,7 +64,7 @@ def test_every_bound_of_prometheus_is_the_codes() -> None:
     told = {cells[0]: cells[1] for cells in rows("Prometheus", "bound | value | held by")}
     assert told["size"].startswith(f"{prometheus.MAX_BYTES / 2**20:.0f} MiB;")
     assert told["time"] == f"{prometheus.TIMEOUT.total:.0f} s in all"
-    assert told["at once"].startswith(f"{prometheus.CONCURRENCY};")
+    assert told["concurrent queries"].startswith(f"{prometheus.CONCURRENCY};")
     assert (told["how often"][:13], prometheus.MIN_QUERY_SECONDS) == ("once a second", 1)
     assert told["series"].startswith(f"{report.MAX_SERIES} ")
     assert prometheus.Prometheus() == prometheus.Prometheus(url="", token_file="", any_query=False)
