@@ -1,4 +1,7 @@
-"""The instruction that a parent Supervisor gives to one child, and what the child adopts of it."""
+"""The instruction of a parent Supervisor to one child, and what the child adopts of it.
+
+Protocol: docs/design/0011-supervisor.md, "The protocol".
+"""
 
 from collections.abc import Mapping
 
@@ -9,67 +12,75 @@ from mabeam.core.snapshot import Instructed, NoParent, Orphaned, ParentInstructi
 from mabeam.core.tree.child_state import LARGEST_VALID_TOKEN
 from mabeam.core.tree.lineage import ancestors, parent_of
 
-# --- what a child is told -----------------------------------------------------------------------------------------------
-
 
 def parent_instruction(child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]) -> ParentInstruction:
-    """The instruction to the child in its parent's status; without one there, what follows from its own last instruction."""
-    named = child.spec.supervisor
-    if isinstance(child, Agent):
-        kind, listed = ChildKind.AGENT, supervisors.get(named) if named else None
-        parent = listed if listed is not None and _lists(listed, child.metadata.name) else None
-    else:
-        kind, parent = ChildKind.SUPERVISOR, parent_of(child, supervisors)
-    name, before = parent.metadata.name if parent is not None else named, child.status.supervision
+    """The instruction for the child in its parent's status; without one, what follows from the child's last instruction."""
+    kind, parent = _kind_and_parent(child, supervisors)
+    name = parent.metadata.name if parent is not None else child.spec.supervisor
     if name is None:
         return NoParent()
-    if parent is not None:
-        record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
-        if record is not None:
-            said = (name, record.intent, record.token)
-            end = _permanent_stop(child, parent, record, supervisors) if record.intent is Intent.STOP else None
-            if before is not None and (before.supervisor, before.intent, before.token) == said:
-                return Instructed(before, end)
-            return Instructed(Supervision(supervisor=name, intent=record.intent, token=record.token), end)
-    last = before if before is not None and before.supervisor == name else None
-    if parent is not None:
+    last = child.status.supervision
+    if last is not None and last.supervisor != name:
+        last = None
+    if parent is None:
+        exists = "does not list it as a child" if name in supervisors else "does not exist"
+        because = f"Supervisor {name}, which {exists}"
+        if last is None:
+            return WaitingFor(because)
+        return Orphaned(last.model_copy(update={"intent": Intent.START}), because)
+    record = next((r for r in parent.status.children if (r.kind, r.name) == (kind, child.metadata.name)), None)
+    if record is None:
         return Instructed(last) if last is not None else WaitingFor(f"Supervisor {name}")
-    why = f"Supervisor {name}, which {'does not list it as a child' if name in supervisors else 'does not exist'}"
-    return Orphaned(last.model_copy(update={"intent": Intent.START}), why) if last is not None else WaitingFor(why)
+    permanent = _permanent_stop(child, parent, record, supervisors) if record.intent is Intent.STOP else None
+    # The very same object when nothing changed: equal statuses are found equal at once.
+    if last is not None and (last.intent, last.token) == (record.intent, record.token):
+        return Instructed(last, permanent)
+    return Instructed(Supervision(supervisor=name, intent=record.intent, token=record.token), permanent)
 
 
-def _permanent_stop(
-    child: Agent | Supervisor, parent: Supervisor, record: ChildRecord, supervisors: Mapping[str, Supervisor]
-) -> str | None:
-    """Why a child that is told to stop is never started again; None when it may be.
-
-    Of automatic shutdowns only the root's is the end: one below a parent is started again by it.
-    """
-    if record.end is ChildEnd.REMOVED and isinstance(child, Agent) and child.status.pods:
-        return f"removed by Supervisor {parent.metadata.name}: a Temporary agent that a sibling took along; made anew it starts"
-    root = (parent, *ancestors(parent, supervisors))[-1]
-    if root.status.shut_down_at is None:
-        return None
-    return f"stopped for good: Supervisor {root.metadata.name} has completed; a release of it starts all anew"
+def _kind_and_parent(
+    child: Agent | Supervisor, supervisors: Mapping[str, Supervisor]
+) -> tuple[ChildKind, Supervisor | None]:
+    if isinstance(child, Supervisor):
+        return ChildKind.SUPERVISOR, parent_of(child, supervisors)
+    named = supervisors.get(child.spec.supervisor) if child.spec.supervisor else None
+    return ChildKind.AGENT, named if named is not None and _lists(named, child.metadata.name) else None
 
 
 def _lists(supervisor: Supervisor, agent: str) -> bool:
     return any(c.kind is ChildKind.AGENT and c.name == agent for c in supervisor.spec.children)
 
 
-def adopt_instruction(before: Supervision | None, word: Supervision | None) -> tuple[Supervision | None, bool]:
-    """What the child now acts on, and whether a new life begins with it.
+def _permanent_stop(
+    child: Agent | Supervisor, parent: Supervisor, record: ChildRecord, supervisors: Mapping[str, Supervisor]
+) -> str | None:
+    """Why a child that is instructed to stop is never started again, for messages; None when it may be.
 
-    The first word of a Supervisor begins none: what runs goes on, what was held starts. Of an older life only the intent is read.
+    An automatic shutdown is permanent only at the root: a nested Supervisor that shut down is restarted by its parent.
     """
-    if word is None or before is None or before.supervisor != word.supervisor:
-        return word, False
-    if word == before:
+    if record.end is ChildEnd.REMOVED and isinstance(child, Agent) and child.status.pods:
+        name = parent.metadata.name
+        return f"removed by Supervisor {name}: a Temporary agent stopped by a sibling's restart; delete and create it to start it"
+    root = (parent, *ancestors(parent, supervisors))[-1]
+    if root.status.shut_down_at is None:
+        return None
+    return f"stopped for good: Supervisor {root.metadata.name} has completed; releasing it starts all children again"
+
+
+def adopt_instruction(before: Supervision | None, given: Supervision | None) -> tuple[Supervision | None, bool]:
+    """The instruction that the child acts on from now on, and whether it restarts the child.
+
+    The first instruction of a Supervisor restarts nothing: a running child keeps running, a held one starts. Of an instruction
+    with an older token than the child's own only the intent is adopted.
+    """
+    if given is None or before is None or before.supervisor != given.supervisor:
+        return given, False
+    if given == before:
         return before, False
-    if before.token > max(word.token, LARGEST_VALID_TOKEN):
-        return word, False
-    if word.intent is Intent.START and word.token > before.token:
-        return word, True
-    return word.model_copy(
-        update={"token": max(before.token, word.token) if word.intent is Intent.START else before.token}
-    ), False
+    if before.token > max(given.token, LARGEST_VALID_TOKEN):
+        return given, False
+    if given.intent is Intent.STOP:
+        return given.model_copy(update={"token": before.token}), False
+    if given.token > before.token:
+        return given, True
+    return given.model_copy(update={"token": before.token}), False

@@ -1,7 +1,8 @@
-"""Who is whose child, and how each child is: the facts a Supervisor's pass rests on.
+"""Parents, ancestors and children of Supervisors.
 
-A link holds when the parent lists the child and the child agrees: an Agent names its Supervisor, a nested Supervisor names it or
-names none. Of two that list a nested Supervisor the older one has it, then the first by name: a total order, so all passes agree.
+A child belongs to a parent when the parent lists it and the child agrees: an Agent names its Supervisor; a nested Supervisor
+names it or names none. Of several Supervisors that list the same nested Supervisor the oldest is its parent, then the first by
+name: a total order, so that all passes agree.
 """
 
 from collections.abc import Mapping
@@ -19,8 +20,8 @@ _LATEST: Final = datetime.max.replace(tzinfo=UTC)
 def children_of(
     supervisor: Supervisor, agents: Mapping[str, Agent], supervisors: Mapping[str, Supervisor]
 ) -> tuple[dict[tuple[ChildKind, str], Child], tuple[str, ...]]:
-    """The children that are there and its own, and what is wrong with the others."""
-    found: dict[tuple[ChildKind, str], Child] = {}
+    """The existing children by (kind, name) in start order, and for each other listed child why it is none."""
+    children: dict[tuple[ChildKind, str], Child] = {}
     problems = []
     above = {supervisor.metadata.name, *(one.metadata.name for one in ancestors(supervisor, supervisors))}
     for reference in supervisor.spec.children:
@@ -29,10 +30,10 @@ def children_of(
         if problem is not None:
             problems.append(f"{reference.kind} {reference.name} {problem}")
         elif isinstance(other, Agent):
-            found[reference.kind, reference.name] = child_of_agent(other)
+            children[reference.kind, reference.name] = child_of_agent(other)
         elif isinstance(other, Supervisor):
-            found[reference.kind, reference.name] = child_of_supervisor(other, supervisor.metadata.name)
-    return found, tuple(problems)
+            children[reference.kind, reference.name] = child_of_supervisor(other, supervisor.metadata.name)
+    return children, tuple(problems)
 
 
 def _problem(
@@ -56,7 +57,7 @@ def _problem(
 
 
 def parent_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> Supervisor | None:
-    """The Supervisor that has this one as a child; None of a root."""
+    """The parent of the Supervisor; None for a root."""
     own, named = supervisor.metadata.name, supervisor.spec.supervisor
     if named is not None:
         other = supervisors.get(named)
@@ -71,7 +72,7 @@ def _supervisors_in(spec: SupervisorSpec) -> frozenset[str]:
 
 
 def ancestors(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[Supervisor, ...]:
-    """Its parent, the parent's parent, up to the root; a cycle ends where it would begin again."""
+    """The parent, its parent, up to the root; on a cycle each Supervisor of the cycle once."""
     found: list[Supervisor] = []
     above = parent_of(supervisor, supervisors)
     while above is not None and above.metadata.name not in {o.metadata.name for o in found}:
@@ -81,14 +82,17 @@ def ancestors(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> 
 
 
 def cycle_of(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> tuple[str, ...]:
-    """The names along the cycle this one is on, from it back to it; empty when it is on none."""
+    """The names along the cycle that contains the Supervisor, from it back to it; empty when none does."""
     above = [other.metadata.name for other in ancestors(supervisor, supervisors)]
     own = supervisor.metadata.name
     return (*reversed(above[: above.index(own) + 1]), own) if own in above else ()
 
 
 def worst_case(supervisor: Supervisor, supervisors: Mapping[str, Supervisor]) -> int:
-    """The product of the budgets from the root down to this one, each at least 1 (sup_princ, "Tuning the intensity")."""
+    """The product of the budgets from the root down to the Supervisor, each at least 1.
+
+    Source: OTP Design Principles, Supervisor Behaviour, "Tuning the Intensity and Period".
+    """
     product = 1
     for one in (supervisor, *ancestors(supervisor, supervisors)):
         product *= max(1, one.spec.max_restarts)

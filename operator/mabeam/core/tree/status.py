@@ -1,4 +1,4 @@
-"""A Supervisor's records and children → one state word and the conditions."""
+"""The status of a Supervisor: its state, its conditions, and the records of its children."""
 
 from datetime import datetime
 
@@ -14,115 +14,129 @@ from mabeam.core.conventions.metadata import release_command, released_by
 from mabeam.core.decision import Decision, Event
 from mabeam.core.memoize import memoize_by_identity
 from mabeam.core.snapshot import Instructed, WaitingFor, permanent_stop
-from mabeam.core.tree import lineage as family
+from mabeam.core.tree.lineage import cycle_of, worst_case
 from mabeam.core.tree.working_set import ChildKey, SupervisorPass
 
 
 def invalid(supervisor: Supervisor, problem: str, now: datetime) -> Decision[SupervisorStatus]:
-    """The decision on a Supervisor whose spec cannot be read: say so, and leave the children as they were told to be."""
+    """The decision on a Supervisor whose spec cannot be parsed: `problem` as its conditions; its children stay as they are."""
     before, generation = supervisor.status, supervisor.metadata.generation
-    verdict = KStatus(False, Reason.INVALID_SPEC, problem, stalled=True, accepted=False)
-    conditions = merge_conditions(before.conditions, kstatus_conditions(verdict), generation, now)
+    kstatus = KStatus(False, Reason.INVALID_SPEC, problem, stalled=True, accepted=False)
+    conditions = merge_conditions(before.conditions, kstatus_conditions(kstatus), generation, now)
     status = before.model_copy(update={"observed_generation": generation, "conditions": conditions})
     known = any(c.reason == Reason.INVALID_SPEC and c.message == problem for c in before.conditions)
     return Decision(status, "invalid", (), () if known else (Event(Reason.INVALID_SPEC, problem[:1024], "Warning"),))
 
 
-def conclude(run: SupervisorPass) -> Decision[SupervisorStatus]:
-    """The status from what the children are told and how they are, with the Events of the pass."""
-    supervisor, before = run.supervisor, run.supervisor.status
-    all_down = all(child.stopped for child in run.children.values())
-    verdict, state = _verdict(run, all_down)
-    wanted = [*kstatus_conditions(verdict), _resolved(run)]
+def conclude(pass_: SupervisorPass) -> Decision[SupervisorStatus]:
+    """The whole next status and the Events of the pass."""
+    supervisor, before = pass_.supervisor, pass_.supervisor.status
+    all_stopped = all(child.stopped for child in pass_.children.values())
+    kstatus, state = _kstatus(pass_, all_stopped)
+    wanted = [*kstatus_conditions(kstatus), _children_resolved(pass_)]
     keep = max(LEDGER_FLOOR, supervisor.spec.max_restarts + 1)
     status = before.model_copy(
         update={
             "observed_generation": supervisor.metadata.generation,
             "state": str(state),
-            "conditions": merge_conditions(before.conditions, wanted, supervisor.metadata.generation, run.now),
-            "restarts": tuple(run.window[-min(keep, MAX_RESTARTS + 1) :]),
-            "children": tuple(run.records.values()),
-            "worst_case_restarts": family.worst_case(supervisor, run.snapshot.supervisors),
-            "total_restarts": run.total,
+            "conditions": merge_conditions(before.conditions, wanted, supervisor.metadata.generation, pass_.now),
+            "restarts": tuple(pass_.window[-min(keep, MAX_RESTARTS + 1) :]),
+            "children": tuple(pass_.records.values()),
+            "worst_case_restarts": worst_case(supervisor, pass_.snapshot.supervisors),
+            "total_restarts": pass_.total,
             "spec_hash": spec_hash(supervisor.spec),
-            "parked_at": run.parked_at,
-            "shut_down_at": run.shut_down_at,
+            "parked_at": pass_.parked_at,
+            "shut_down_at": pass_.shut_down_at,
             "released_by": released_by(supervisor.metadata, before.released_by),
-            "supervision": run.supervision,
+            "supervision": pass_.supervision,
         }
     )
-    return Decision(status, _reason(before, status), (), tuple(run.events))
+    return Decision(status, _status_reason(before, status), (), tuple(pass_.events))
 
 
-def _resolved(run: SupervisorPass) -> Condition:
-    if not run.problems:
+def _children_resolved(pass_: SupervisorPass) -> Condition:
+    if not pass_.problems:
         return condition(ConditionType.CHILDREN_RESOLVED, True, Reason.ALL_RESOLVED)
-    return condition(ConditionType.CHILDREN_RESOLVED, False, Reason.CHILDREN_MISSING, "; ".join(run.problems[:4]))
+    return condition(ConditionType.CHILDREN_RESOLVED, False, Reason.CHILDREN_MISSING, "; ".join(pass_.problems[:4]))
 
 
-def _verdict(run: SupervisorPass, all_down: bool) -> tuple[KStatus, AgentState]:
-    cycle = family.cycle_of(run.supervisor, run.snapshot.supervisors)
+# --- kstatus ------------------------------------------------------------------------------------------------------------
+
+
+def _kstatus(pass_: SupervisorPass, all_stopped: bool) -> tuple[KStatus, AgentState]:
+    """The first that applies: on a cycle, parked, stopping, shut down, held by its parent, or how far its children are."""
+    cycle = cycle_of(pass_.supervisor, pass_.snapshot.supervisors)
     if cycle:
-        told = f"a cycle of Supervisors: {' → '.join(cycle)}; take one of them off another's children"
-        return KStatus(False, Reason.INVALID_TREE, told, stalled=True), AgentState.REGISTERED
-    if run.parked_at is not None and permanent_stop(run.snapshot.parent) is None:
-        escalates = isinstance(run.snapshot.parent, Instructed)
-        message = budget_message(run) if run.window else "parked"
-        message += "; its parent is told" if escalates else f". Fix it, then {_way_out(run.supervisor)}"
-        verdict = KStatus(False, Reason.RESTART_BUDGET_EXHAUSTED, message, reconciling=escalates, stalled=not escalates)
-        return verdict, AgentState.FAILED if all_down else AgentState.STOPPING
-    if not run.children_run and not all_down:
-        going = ", ".join(child.name for child in run.children.values() if not child.stopped)
-        return KStatus(False, Reason.STOPPING, f"waiting for {going} to stop", reconciling=True), AgentState.STOPPING
-    if run.shut_down_at is not None:
+        message = f"a cycle of Supervisors: {' → '.join(cycle)}; take one of them off another's children"
+        return KStatus(False, Reason.INVALID_TREE, message, stalled=True), AgentState.REGISTERED
+    if pass_.parked_at is not None and permanent_stop(pass_.snapshot.parent) is None:
+        return _parked(pass_), AgentState.FAILED if all_stopped else AgentState.STOPPING
+    if not pass_.children_run and not all_stopped:
+        names = ", ".join(child.name for child in pass_.children.values() if not child.stopped)
+        return KStatus(False, Reason.STOPPING, f"waiting for {names} to stop", reconciling=True), AgentState.STOPPING
+    if pass_.shut_down_at is not None:
         return KStatus(True, Reason.COMPLETED, "its significant children ended"), AgentState.STOPPED
-    match run.snapshot.parent:
+    match pass_.snapshot.parent:
         case WaitingFor(whom):
             message = f"waits for {whom} to start it"
             return KStatus(False, Reason.HELD, message, reconciling=True), AgentState.REGISTERED
-        case Instructed(_, str(why_final)) if not run.is_wanted:
-            return KStatus(True, Reason.STOPPED, why_final), AgentState.STOPPED
-        case Instructed() if not run.is_wanted:
+        case Instructed(_, str(message)) if not pass_.is_wanted:
+            return KStatus(True, Reason.STOPPED, message), AgentState.STOPPED
+        case Instructed() if not pass_.is_wanted:
             return KStatus(False, Reason.HELD, "stopped by its Supervisor", reconciling=True), AgentState.STOPPED
-    return _progress(run)
+    return _progress(pass_)
 
 
-def _progress(run: SupervisorPass) -> tuple[KStatus, AgentState]:
-    total = len(run.records)
-    up = [name for name in run.records if _is_up(run, name)]
-    if len(up) == total:
+def _parked(pass_: SupervisorPass) -> KStatus:
+    escalates = isinstance(pass_.snapshot.parent, Instructed)
+    hint = f"change the spec or: {release_command('msup', pass_.supervisor.metadata)}"
+    message = budget_message(pass_) if pass_.window else "parked"
+    message += "; its own Supervisor decides" if escalates else f". Fix it, then {hint}"
+    return KStatus(False, Reason.RESTART_BUDGET_EXHAUSTED, message, reconciling=escalates, stalled=not escalates)
+
+
+def _progress(pass_: SupervisorPass) -> tuple[KStatus, AgentState]:
+    """How many children are ready, and what the first that is not waits for."""
+    total = len(pass_.records)
+    ready = [key for key in pass_.records if _is_ready(pass_, key)]
+    if len(ready) == total:
         return KStatus(True, Reason.RUNNING, f"{total}/{total} children ready"), AgentState.RUNNING
-    kind, name = next(name for name in run.records if name not in up)
-    record, child = run.records[kind, name], run.children.get((kind, name))
-    state = AgentState.RUNNING if all(r.started for r in run.records.values()) else AgentState.STARTING
-    line = f"{len(up)}/{total} children ready; "
+    kind, name = next(key for key in pass_.records if key not in ready)
+    record, child = pass_.records[kind, name], pass_.children.get((kind, name))
+    state = AgentState.RUNNING if all(r.started for r in pass_.records.values()) else AgentState.STARTING
+    count = f"{len(ready)}/{total} children ready; "
     if child is None:
-        return KStatus(False, Reason.CHILDREN_MISSING, line + _problem_of(run, kind, name), reconciling=True), state
+        return KStatus(False, Reason.CHILDREN_MISSING, count + _problem(pass_, kind, name), reconciling=True), state
     if child.stalled and not child.terminating:
-        return KStatus(False, Reason.CHILD_FAILED, line + f"{name} is {child.state}", stalled=True), state
-    doing = "stop" if record.intent is Intent.STOP or child.terminating else "be ready"
-    return KStatus(False, Reason.PROGRESSING, line + f"waiting for {name} to {doing}", reconciling=True), state
+        return KStatus(False, Reason.CHILD_FAILED, count + f"{name} is {child.state}", stalled=True), state
+    awaited = "stop" if record.intent is Intent.STOP or child.terminating else "be ready"
+    return KStatus(False, Reason.PROGRESSING, count + f"waiting for {name} to {awaited}", reconciling=True), state
 
 
-def _is_up(run: SupervisorPass, name: ChildKey) -> bool:
-    record, child = run.records[name], run.children.get(name)
+def _is_ready(pass_: SupervisorPass, key: ChildKey) -> bool:
+    record, child = pass_.records[key], pass_.children.get(key)
     if child is None or record.end is not None:
         return record.end is not None
     return child.ready and record.due is None and child.token == record.token
 
 
-def _problem_of(run: SupervisorPass, kind: ChildKind, name: str) -> str:
-    return next(
-        (problem for problem in run.problems if problem.startswith(f"{kind} {name} ")), f"{kind} {name} is missing"
-    )
+def _problem(pass_: SupervisorPass, kind: ChildKind, name: str) -> str:
+    start = f"{kind} {name} "
+    return next((problem for problem in pass_.problems if problem.startswith(start)), f"{start}is missing")
 
 
-def _way_out(supervisor: Supervisor) -> str:
-    return f"change the spec or: {release_command('msup', supervisor.metadata)}"
+def budget_message(pass_: SupervisorPass) -> str:
+    """How the restart budget was exhausted: the restarts in the window, the limit, and the child that failed last."""
+    spec, last = pass_.supervisor.spec, pass_.window[-1]
+    inside = count_in_window((one.time for one in pass_.window), last.time, spec.period_seconds)
+    return f"{inside} restarts in {spec.period_seconds} s (allowed: {spec.max_restarts}). Last: {last.child} gave up"
 
 
-def _reason(before: SupervisorStatus, after: SupervisorStatus) -> str:
-    """A word for why the status is written, for `mabeam plan` and the log."""
+# --- the decision's own texts --------------------------------------------------------------------------------------------
+
+
+def _status_reason(before: SupervisorStatus, after: SupervisorStatus) -> str:
+    """Why the status is written, in one word for the log and `mabeam plan`."""
     if before == after:
         return "unchanged"
     if after.parked_at is not None and before.parked_at is None:
@@ -131,18 +145,14 @@ def _reason(before: SupervisorStatus, after: SupervisorStatus) -> str:
         return "registered"
     if after.total_restarts != before.total_restarts:
         return "restarted"
-    told = [(r.name, r.intent, r.token) for r in after.children]
-    return "told" if told != [(r.name, r.intent, r.token) for r in before.children] else "observed"
+    return "observed" if _instructions(before) == _instructions(after) else "instructed"
 
 
-def budget_message(run: SupervisorPass) -> str:
-    """How the budget came to its end."""
-    spec, last = run.supervisor.spec, run.window[-1]
-    inside = count_in_window((one.time for one in run.window), last.time, spec.period_seconds)
-    return f"{inside} restarts in {spec.period_seconds} s (allowed: {spec.max_restarts}). Last: {last.child} gave up"
+def _instructions(status: SupervisorStatus) -> list[tuple[str, Intent, int]]:
+    return [(record.name, record.intent, record.token) for record in status.children]
 
 
 @memoize_by_identity
 def spec_hash(spec: SupervisorSpec) -> str:
-    """The hash of the spec: a change of it releases."""
+    """The hash of the spec; a Supervisor whose spec hash changes is released."""
     return short_digest(spec.model_dump(mode="json", by_alias=True, exclude_defaults=True))

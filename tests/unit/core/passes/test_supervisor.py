@@ -303,7 +303,7 @@ def test_who_is_stopped_for_good_is_as_desired_and_nobody_waits_for_it() -> None
         world = tree.worlds[name]
         assert (world.state, *world.condition("Ready")[:2]) == ("Stopped", "True", reason)
         assert world.condition("Reconciling")[0] == "False"
-    told = "stopped for good: Supervisor root has completed; a release of it starts all anew"
+    told = "stopped for good: Supervisor root has completed; releasing it starts all children again"
     assert tree.ready("inner") == ("True", "Stopped", told)
     tree.supervisors["root"]["metadata"]["annotations"] = {"mabeam.dev/release": "1"}
     tree.settle()
