@@ -69,7 +69,7 @@ async def main(kubeconfig: str) -> None:
 
         async def work() -> None:
             while True:
-                stage, number, name, uid = await queue.get()
+                stage, _, name, uid = await queue.get()
                 template, path, verb, content = (
                     (pod, _AGENT.pods, "POST", "application/json"),
                     (status, f"{_AGENT.named(name.decode())}/status", "PATCH", "application/merge-patch+json"),

@@ -1,1 +1,1 @@
-"""The fault campaign: one workload, one oracle, and every fault that can be put between them (docs/reliability.md)."""
+"""The fault campaign: reference workloads, what must hold of them, and every fault put between (docs/reliability.md)."""

@@ -1,4 +1,4 @@
-"""The straight way to the apiserver, past the proxy: what users, controllers and the oracle's witness do."""
+"""The straight way to the apiserver, past the proxy: what users, controllers and the invariants's observer do."""
 
 import base64
 import json
@@ -17,7 +17,7 @@ from support.resources import path_of
 JsonDict = dict[str, Any]
 
 MERGE: Final = "application/merge-patch+json"
-PATIENCE: Final = aiohttp.ClientTimeout(total=60)
+TIMEOUT: Final = aiohttp.ClientTimeout(total=60)
 
 
 class Refused(Exception):
@@ -58,7 +58,7 @@ class Credentials:
         """A session that authenticates; decompression is left to whoever asked for compression."""
         headers = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         connector = aiohttp.TCPConnector(limit=0, ssl=self.tls)
-        return aiohttp.ClientSession(connector=connector, headers=headers, timeout=PATIENCE)
+        return aiohttp.ClientSession(connector=connector, headers=headers, timeout=TIMEOUT)
 
 
 def _named(entries: list[JsonDict], name: str) -> JsonDict:

@@ -1,4 +1,4 @@
-"""One plan's own ground: a namespace, a proxy, operators that are started again when they end, and a witness.
+"""One plan's own environment: a namespace, a proxy, operators that are started again when they end, and a observer.
 
 The arena does what Kubernetes does for a Deployment: a process that ended is started again, one whose liveness probe fails
 three times in a row is replaced. Both are counted.
@@ -17,12 +17,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from faults.apiserver import Api, Refused
+from faults.observer import Observer
 from faults.proxy import Proxy, Script
-from faults.witness import Witness
 from support.operator_process import COMMAND, environment_of, free_port
 
 if TYPE_CHECKING:
-    from faults.ground import Ground
+    from faults.environment import Environment
 
 LOG_LINES: Final = 60
 LIVENESS_PERIOD_SECONDS: Final = 10.0
@@ -158,14 +158,14 @@ def _ask(url: str) -> tuple[int, str]:
 
 @dataclass
 class Arena:
-    """What a plan is given: `api` goes straight to the apiserver, operators go through `proxy`, `witness` sees everything."""
+    """What a plan is given: `api` goes straight to the apiserver, operators go through `proxy`, `observer` sees everything."""
 
-    ground: "Ground"
+    environment: "Environment"
     namespace: str
     seed: int
     api: Api
     proxy: Proxy
-    witness: Witness
+    observer: Observer
     folder: Path
     replicas: list[Replica] = field(default_factory=list)
     notes: dict[str, float] = field(default_factory=dict)
@@ -174,7 +174,7 @@ class Arena:
     @property
     def cluster(self) -> str:
         """The embedded cluster's name, for `hack/cluster/cluster … --name`; empty on a cluster of somebody else's."""
-        return self.ground.cluster
+        return self.environment.cluster
 
     @property
     def operator(self) -> Replica:
@@ -232,20 +232,20 @@ def _kubeconfig(server: str) -> dict[str, object]:
 
 
 @asynccontextmanager
-async def arena(ground: "Ground", name: str, seed: int, folder: Path) -> AsyncIterator[Arena]:
+async def arena(environment: "Environment", name: str, seed: int, folder: Path) -> AsyncIterator[Arena]:
     """An arena in a new namespace; the namespace goes, without being waited for, when the plan is over."""
-    api = Api(ground.credentials.server, ground.session, name)
+    api = Api(environment.credentials.server, environment.session, name)
     await api.call("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": {"faults.mabeam.dev": "plan"}}})
     await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-    witness = Witness(api)
-    proxy = Proxy(ground.credentials.server, ground.session)
-    built = Arena(ground, name, seed, api, proxy, witness, folder)
+    observer = Observer(api)
+    proxy = Proxy(environment.credentials.server, environment.session)
+    built = Arena(environment, name, seed, api, proxy, observer, folder)
     try:
         deadline = time.monotonic() + 60
         while await api.find("serviceaccounts", "default") is None:
             assert time.monotonic() < deadline, f"{name} got no service account within 60 s"
             await asyncio.sleep(0.1)
-        async with witness, proxy:
+        async with observer, proxy:
             try:
                 yield built
             finally:

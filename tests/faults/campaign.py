@@ -24,11 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Final
 
-import faults
+import faults.campaigns
 from faults import report
 from faults.apiserver import Api, Credentials, Refused
 from faults.arena import Arena, arena
-from faults.ground import Ground
+from faults.environment import Environment
 from faults.plan import Plan
 from faults.report import Outcome
 
@@ -38,34 +38,34 @@ CLUSTER: Final = str(ROOT / "hack/cluster/cluster")
 
 def campaigns() -> dict[str, ModuleType]:
     """The campaign modules by their IDs, in order."""
-    names = [found.name for found in pkgutil.iter_modules(faults.__path__) if found.name[:1] == "r"]
-    modules = [importlib.import_module(f"faults.{name}") for name in sorted(names) if name[1:3].isdigit()]
-    return {module.ID: module for module in modules}
+    names = [found.name for found in pkgutil.iter_modules(faults.campaigns.__path__)]
+    modules = [importlib.import_module(f"faults.campaigns.{name}") for name in names]
+    return {module.ID: module for module in sorted(modules, key=lambda module: int(module.ID[1:]))}
 
 
-async def plans_of(module: ModuleType, ground: Ground, seed: int, sample: int | None) -> Sequence[Plan]:
-    """The campaign's plans; one that asks for it is told how long the undisturbed run is, of each life that it disturbs."""
+async def plans_of(module: ModuleType, environment: Environment, seed: int, sample: int | None) -> Sequence[Plan]:
+    """The campaign's plans; of each workload that it disturbs it may ask how long the undisturbed run is."""
     if not hasattr(module, "plans_for"):
         chosen: Sequence[Plan] = module.plans(seed, sample)
         return chosen
     found: list[Plan] = []
-    for place, life in enumerate(module.LIVES):
-        # A sample is shared out, the first lives having the larger shares.
-        share = None if sample is None else (sample + len(module.LIVES) - 1 - place) // len(module.LIVES)
-        plans = module.plans_for(await ground.undisturbed(life), seed, share)
-        found += [replace(plan, name=f"{life.name}-{plan.name}") if place else plan for plan in plans]
+    for place, workload in enumerate(module.WORKLOADS):
+        # A sample is shared out, the first workloads having the larger shares.
+        share = None if sample is None else (sample + len(module.WORKLOADS) - 1 - place) // len(module.WORKLOADS)
+        plans = module.plans_for(await environment.undisturbed(workload), seed, share)
+        found += [replace(plan, name=f"{workload.name}-{plan.name}") if place else plan for plan in plans]
     return found
 
 
-async def run_plan(ground: Ground, module: ModuleType, plan: Plan, seed: int) -> Outcome:
+async def run_plan(environment: Environment, module: ModuleType, plan: Plan, seed: int) -> Outcome:
     """Run one plan in an arena of its own."""
     began = time.monotonic()
     name = f"{module.ID.lower()}-{secrets.token_hex(4)}"
-    folder = ground.folder / module.ID / plan.name.replace(":", "-").replace("/", "-")
+    folder = environment.folder / module.ID / plan.name.replace(":", "-").replace("/", "-")
     own: Arena | None = None
     problem: str | None = None
     try:
-        async with arena(ground, name, seed, folder) as own:
+        async with arena(environment, name, seed, folder) as own:
             if inspect.iscoroutinefunction(plan.run):
                 await plan.run(own)
             else:
@@ -91,14 +91,14 @@ async def run_plan(ground: Ground, module: ModuleType, plan: Plan, seed: int) ->
 
 
 async def run_campaign(
-    ground: Ground, module: ModuleType, plans: Sequence[Plan], seed: int, room: asyncio.Semaphore
+    environment: Environment, module: ModuleType, plans: Sequence[Plan], seed: int, room: asyncio.Semaphore
 ) -> list[Outcome]:
     """What became of the campaign's plans, in their order; each waits for its room."""
     finished: list[Outcome] = []
 
     async def one(plan: Plan) -> None:
         async with room:
-            outcome = await run_plan(ground, module, plan, seed)
+            outcome = await run_plan(environment, module, plan, seed)
         finished.append(outcome)
         verdict = "passed" if outcome.problem is None else "FAILED"
         counted = f"{len(finished)}/{len(plans)}"
@@ -115,9 +115,9 @@ def replay_command(cluster: str, id_: str, seed: int) -> str:
     return f"PYTHONPATH=tests:operator .venv/bin/python -m faults.campaign {where}--only {id_} --seed {seed}"
 
 
-async def no_other_operator(ground: Ground) -> None:
+async def no_other_operator(environment: Environment) -> None:
     """Fail where an operator is installed: it would act on the plans' agents, and hide what ours does not do."""
-    api = Api(ground.credentials.server, ground.session, "default")
+    api = Api(environment.credentials.server, environment.session, "default")
     asked = {"labelSelector": "app.kubernetes.io/component=operator,app.kubernetes.io/part-of=mabeam"}
     found = (await api.call("GET", "/api/v1/pods", parameters=asked))["items"]
     names = ", ".join(f"{pod['metadata']['namespace']}/{pod['metadata']['name']}" for pod in found)
@@ -125,9 +125,9 @@ async def no_other_operator(ground: Ground) -> None:
         raise SystemExit(f"an operator runs in this cluster ({names}): uninstall it, or use another cluster")
 
 
-async def ready_crds(ground: Ground) -> None:
+async def ready_crds(environment: Environment) -> None:
     """Apply the CRDs as shipped and wait until the apiserver serves them."""
-    api = Api(ground.credentials.server, ground.session, "default")
+    api = Api(environment.credentials.server, environment.session, "default")
     base = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
     for path in sorted((ROOT / "crds").glob("*.mabeam.dev.yaml")):
         await api.call(
@@ -165,15 +165,15 @@ async def run(options: argparse.Namespace) -> int:
     folder = Path(options.logs or tempfile.mkdtemp(prefix="mabeam-faults-"))
     credentials = Credentials.of(kubeconfig(options.cluster))
     async with credentials.session() as session:
-        ground = Ground(credentials, session, options.cluster, folder)
-        await no_other_operator(ground)
-        await ready_crds(ground)
+        environment = Environment(credentials, session, options.cluster, folder)
+        await no_other_operator(environment)
+        await ready_crds(environment)
         together = [module for module in wanted if not module.ALONE]
         room = asyncio.Semaphore(options.jobs)
-        passed = list(await asyncio.gather(*(play(ground, module, options, room) for module in together)))
+        passed = list(await asyncio.gather(*(play(environment, module, options, room) for module in together)))
         for module in wanted:
             if module.ALONE:
-                passed.append(await play(ground, module, options, asyncio.Semaphore(1)))
+                passed.append(await play(environment, module, options, asyncio.Semaphore(1)))
     if options.plan and None in passed and not any(passed):
         print(f"no campaign has a plan {options.plan}", file=sys.stderr)
         return 2
@@ -182,15 +182,17 @@ async def run(options: argparse.Namespace) -> int:
     return 1 if False in passed else 0
 
 
-async def play(ground: Ground, module: ModuleType, options: argparse.Namespace, room: asyncio.Semaphore) -> bool | None:
+async def play(
+    environment: Environment, module: ModuleType, options: argparse.Namespace, room: asyncio.Semaphore
+) -> bool | None:
     """Whether every plan of the campaign that was asked for passed; None when none was."""
-    plans = await plans_of(module, ground, options.seed, options.sample)
+    plans = await plans_of(module, environment, options.seed, options.sample)
     plans = [plan for plan in plans if options.plan in (None, plan.name)]
     if not plans:
         return None
     print(f"{module.ID}: {module.TITLE}: {len(plans)} plans", flush=True)
     began = time.monotonic()
-    outcomes = await run_campaign(ground, module, plans, options.seed, room)
+    outcomes = await run_campaign(environment, module, plans, options.seed, room)
     report.tell(module, outcomes, options.seed, replay_command(options.cluster, module.ID, options.seed))
     if options.results and not options.plan:
         report.keep(report.document(module, outcomes, options.seed, time.monotonic() - began), Path(options.results))

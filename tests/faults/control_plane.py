@@ -70,10 +70,10 @@ class ControlPlane:
     async def answering(self, seconds: float = RETURN_SECONDS) -> float:
         """The moment (monotonic) from which the apiserver says that it is ready."""
         deadline = time.monotonic() + seconds
-        patience = aiohttp.ClientTimeout(total=2)
+        timeout = aiohttp.ClientTimeout(total=2)
         while True:
             try:
-                async with self.session.get(f"{self.server}/readyz", timeout=patience) as answer:
+                async with self.session.get(f"{self.server}/readyz", timeout=timeout) as answer:
                     if answer.status == 200:
                         return time.monotonic()
             except (aiohttp.ClientError, TimeoutError, OSError):

@@ -147,7 +147,7 @@ class Seen:
 
 @dataclass
 class Bench:
-    """The two servers behind one port, told apart by what is asked for, and the reader's figures."""
+    """The two servers behind one port, measured apart by what is asked for, and the reader's figures."""
 
     case: str
     connections: Counter[str] = field(default_factory=Counter)
@@ -240,14 +240,14 @@ def main(case: str, way: str) -> int:
     """Print what was seen as JSON; 1 when something is wrong."""
     seen = asyncio.run(watch(case, way))
     wrong = judged(seen, case)
-    told: dict[str, Any] = {
+    measured: dict[str, Any] = {
         "wrong": wrong,
         "outcomes": seen.outcomes,
         "grownMB": seen.grown_mb,
         "lagSeconds": seen.lag_seconds,
         "problems": list(seen.hostile.problems) if seen.hostile else None,
     }
-    print(json.dumps(told))
+    print(json.dumps(measured))
     return 1 if wrong else 0
 
 

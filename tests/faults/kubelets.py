@@ -19,7 +19,7 @@ PAUSE_SECONDS: Final = 0.5
 async def correct_pods(arena: Arena) -> None:
     """Until it is cancelled: put right what the node controller says of running pods."""
     while True:
-        for name, pod in list(arena.witness.objects["pods"].items()):
+        for name, pod in list(arena.observer.objects["pods"].items()):
             if called_lost(pod):
                 # Someone may be faster, the apiserver may be away again: then the next look is soon enough.
                 with suppress(Refused, aiohttp.ClientError, TimeoutError, OSError):

@@ -1,7 +1,7 @@
 """What a campaign is: a module with an ID, a TITLE, ALONE, and `plans(seed, sample)`; and what one plan is.
 
 A module that must know how long the undisturbed run is (its writes, its watch events) has `plans_for(undisturbed, seed,
-sample)` instead of `plans`, and LIVES: which of the reference's lives its plans play.
+sample)` instead of `plans`, and WORKLOADS: which of the reference workloads its plans run.
 """
 
 import random

@@ -7,9 +7,9 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from faults import oracle
+from faults import invariants
 from faults.arena import Arena, Replica
-from faults.ground import RESYNC_SECONDS
+from faults.environment import RESYNC_SECONDS
 from faults.proxy import Proxy
 from support.operator_process import LEASE
 
@@ -53,7 +53,7 @@ class Pair:
         deadline = time.monotonic() + seconds
         while (found := await self.holder()) not in wanted:
             if time.monotonic() >= deadline:
-                oracle.fail(self.arena, f"after {seconds:.1f} s '{found}' holds the Lease, not {sorted(wanted)}")
+                invariants.fail(self.arena, f"after {seconds:.1f} s '{found}' holds the Lease, not {sorted(wanted)}")
             await asyncio.sleep(0.1)
         return found
 
@@ -63,7 +63,7 @@ async def two_replicas(
     arena: Arena, lease_seconds: int, environments: Mapping[str, Mapping[str, str]] | None = None
 ) -> AsyncIterator[Pair]:
     """Two replicas from the start, started at the same time and both ready; chance makes one of them the leader."""
-    lease, session = str(lease_seconds), arena.ground.session
+    lease, session = str(lease_seconds), arena.environment.session
     async with Proxy(arena.proxy.server, session) as first, Proxy(arena.proxy.server, session) as second:
         proxies = dict(zip(NAMES, (first, second), strict=True))
         started = await asyncio.gather(

@@ -10,14 +10,14 @@ import pytest
 
 from faults import hostile_reports, schema
 from faults.apiserver import Api, JsonDict
+from faults.campaigns.hostile_objects import open_ends, p
+from faults.campaigns.namespace_deletion import UNDER_WAY_SECONDS, Creates
+from faults.generated_specs import Draw
 from faults.hostile_reports import Seen, judged
-from faults.hostile_world import unsaid
+from faults.in_memory_specs import agent_spec, supervisor_spec, try_worlds, variable_spec
+from faults.in_memory_world import unsaid
+from faults.observer import Observer
 from faults.proxy import Answer, Request
-from faults.pure_specs import agent_spec, supervisor_spec, try_worlds, variable_spec
-from faults.r08_specs import open_ends, p
-from faults.r10_namespace import UNDER_WAY_SECONDS, Creates
-from faults.specs import Draw
-from faults.witness import Witness
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 
 # --- what a schema admits -----------------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ def test_a_core_that_fails_is_told_with_its_worlds_number_and_a_small_world(monk
     def fails(*_: object) -> None:
         raise ZeroDivisionError("the core failed")
 
-    monkeypatch.setattr("faults.hostile_world.decide_agent", fails)
+    monkeypatch.setattr("faults.in_memory_world.decide_agent", fails)
     with pytest.raises(AssertionError) as told:
         try_worlds(7, 0, 1)
     number, small = str(told.value).split("\nmade small: ")
@@ -135,13 +135,13 @@ def test_a_status_that_does_not_is_seen(bad: JsonDict) -> None:
 
 def test_an_object_has_no_end_before_its_present_spec_was_seen() -> None:
     def left(generation: int, told: JsonDict | None) -> list[str]:
-        witness = Witness(Api("http://127.0.0.1:1", None, "ns"))  # type: ignore[arg-type]
-        witness.objects["agents"]["a"] = {"metadata": {"name": "a", "generation": generation}, "status": told}
-        return open_ends(witness, [("agents", "a")])
+        observer = Observer(Api("http://127.0.0.1:1", None, "ns"))  # type: ignore[arg-type]
+        observer.objects["agents"]["a"] = {"metadata": {"name": "a", "generation": generation}, "status": told}
+        return open_ends(observer, [("agents", "a")])
 
     assert left(2, status()) == []
     assert len(left(3, status())) == len(left(2, None)) == len(left(2, status(message=""))) == 1
-    assert open_ends(Witness(Api("", None, "ns")), [("agents", "gone")]) == ["agents/gone: not seen yet"]  # type: ignore[arg-type]
+    assert open_ends(Observer(Api("", None, "ns")), [("agents", "gone")]) == ["agents/gone: not seen yet"]  # type: ignore[arg-type]
 
 
 def test_a_percentile_is_the_nearest_rank() -> None:

@@ -1,4 +1,4 @@
-"""The campaign's own instruments: a witness that cannot see, or a proxy that passes everything, would pass every plan."""
+"""The campaign's own instruments: a observer that cannot see, or a proxy that passes everything, would pass every plan."""
 
 import asyncio
 import json
@@ -10,8 +10,9 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.apiserver import Api, JsonDict, lines_of
+from faults.observer import Observer
 from faults.proxy import (
     Proxy,
     Request,
@@ -31,8 +32,7 @@ from faults.proxy import (
     stall,
     swallow,
 )
-from faults.tree import disobeyed, side_by_side
-from faults.witness import Witness
+from faults.tree_workload import disobeyed, side_by_side
 
 AGENT = "/apis/mabeam.dev/v1alpha1/namespaces/ns/agents/a/status"
 PODS = "/api/v1/namespaces/ns/pods"
@@ -186,7 +186,7 @@ def test_a_path_says_which_object_is_meant(path: str, expected: tuple[str, str, 
     assert place(path) == expected
 
 
-async def told(session: aiohttp.ClientSession, proxy: Proxy, seconds: float = 1.0) -> tuple[list[str], str]:
+async def received(session: aiohttp.ClientSession, proxy: Proxy, seconds: float = 1.0) -> tuple[list[str], str]:
     """The names a watch told of, and how it ended: `open`, `end`, `cut`, or the code of an ERROR."""
     names: list[str] = []
     try:
@@ -218,7 +218,7 @@ def test_a_watch_is_misused_as_the_script_says(fault: Any, expected: tuple[list[
     async def main() -> None:
         script = Script(events=(WatchRule(lambda seen: seen.number == 2, fault),))
         async with proxied(script) as (proxy, _, session):
-            assert await told(session, proxy) == expected
+            assert await received(session, proxy) == expected
             assert proxy.fired == 1
 
     asyncio.run(main())
@@ -233,18 +233,18 @@ def test_lists_are_paged_when_the_script_says_so() -> None:
     asyncio.run(main())
 
 
-# --- the witness and the judge ----------------------------------------------------------------------------------------------
+# --- the observer and the judge ----------------------------------------------------------------------------------------------
 
 
 def seen(*events: tuple[str, JsonDict], trusting: bool = False, order: Sequence[str] = ()) -> list[str]:
-    """What the witness objects to in a run of events."""
+    """What the observer objects to in a run of events."""
 
     async def main() -> list[str]:
         async with aiohttp.ClientSession() as session:
-            witness = Witness(Api("http://127.0.0.1:1", session, "ns"), trusting=trusting, order=order)
+            observer = Observer(Api("http://127.0.0.1:1", session, "ns"), trusting=trusting, order=order)
             for kind, told in events:
-                witness._take(kind, told["type"], told["object"])
-            return witness.violations
+                observer._take(kind, told["type"], told["object"])
+            return observer.violations
 
     return asyncio.run(main())
 
@@ -308,7 +308,7 @@ def test_what_only_grows_is_seen_to_shrink(old: JsonDict, new: JsonDict) -> None
         (supervisor(totalRestarts=2), supervisor(totalRestarts=1)),
         (supervisor(supervision={"token": 2}), supervisor(supervision={"token": 1})),
     ],
-    ids=["a token", "a life that is over is due", "restarts", "its own token"],
+    ids=["a token", "a workload that is over is due", "restarts", "its own token"],
 )
 def test_a_supervisor_that_goes_back_is_seen(old: tuple[str, JsonDict], new: tuple[str, JsonDict]) -> None:
     assert len(seen(old, new)) == 1
@@ -330,11 +330,11 @@ def test_a_pod_of_a_tree_that_comes_before_its_turn_is_seen() -> None:
 
 def test_a_child_that_does_not_act_on_its_supervisors_word_is_seen() -> None:
     def left(told: JsonDict, acts: JsonDict | None) -> list[str]:
-        witness = Witness(Api("http://127.0.0.1:1", None, "ns"))  # type: ignore[arg-type]
+        observer = Observer(Api("http://127.0.0.1:1", None, "ns"))  # type: ignore[arg-type]
         record = {"kind": "Agent", "name": "a", "intent": "Start", "token": 2} | told
-        witness.objects["supervisors"]["s"] = {"status": {"children": [record]}}
-        witness.objects["agents"]["a"] = {"status": {"supervision": acts}}
-        return disobeyed(witness)
+        observer.objects["supervisors"]["s"] = {"status": {"children": [record]}}
+        observer.objects["agents"]["a"] = {"status": {"supervision": acts}}
+        return disobeyed(observer)
 
     acts = {"supervisor": "s", "intent": "Start", "token": 2}
     assert left({}, acts) == []
@@ -352,7 +352,7 @@ def test_lives_side_by_side_take_all_steps_of_both_in_their_order() -> None:
         return run
 
     steps = side_by_side([step(name) for name in "abcde"], [step(name) for name in "12"])
-    asyncio.run(reference.drive(None, steps))  # type: ignore[arg-type]
+    asyncio.run(reference_workload.drive(None, steps))  # type: ignore[arg-type]
     assert (len(steps), sorted(done)) == (5, [*"12", *"abcde"])
     assert [name for name in done if name.isalpha()] == [*"abcde"]
     assert done.index("1") < done.index("b") < done.index("2")
@@ -360,11 +360,11 @@ def test_lives_side_by_side_take_all_steps_of_both_in_their_order() -> None:
 
 def test_two_ends_that_differ_in_uids_nodes_and_times_only_are_the_same() -> None:
     def end(uid: str, node: str, time: str, count: int) -> JsonDict:
-        return {"agents/a": oracle._scrubbed({"note": f"pod {uid} on {node} since {time}", "restarts": count})}
+        return {"agents/a": invariants._scrubbed({"note": f"pod {uid} on {node} since {time}", "restarts": count})}
 
     one = end("0b2e4f6a-0000-4000-8000-000000000001", "kwok-1", "2026-01-01T00:00:00Z", 1)
     other = end("0b2e4f6a-0000-4000-8000-000000000002", "kwok-2", "2026-01-02T00:00:01.5Z", 1)
-    assert oracle.difference(one, other) == ""
+    assert invariants.difference(one, other) == ""
     worse = end("0b2e4f6a-0000-4000-8000-000000000002", "kwok-2", "2026-01-02T00:00:01Z", 2)
-    assert "+restarts: 2" in oracle.difference(one, worse)
-    assert "agents/a" in oracle.difference(one, {})
+    assert "+restarts: 2" in invariants.difference(one, worse)
+    assert "agents/a" in invariants.difference(one, {})

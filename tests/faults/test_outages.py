@@ -11,17 +11,17 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from faults import r05_replicas
 from faults.apiserver import Api, JsonDict, Refused
+from faults.campaigns import leader_failover
+from faults.campaigns.etcd_faults import TROUBLE_METRICS, _counted
+from faults.campaigns.wrong_clocks import times_in
 from faults.kubelets import called_lost
-from faults.patience import PatientApi
+from faults.observer import NotInTime, Observer
 from faults.proxy import Proxy, Script, cut, done_but_unknown
-from faults.r06_etcd import TROUBLE_METRICS, _counted
-from faults.r07_clocks import times_in
 from faults.replicas import Pair
-from faults.test_instruments import AGENT, PODS, patched, proxied, told
+from faults.retrying_client import RetryingApi
+from faults.test_instruments import AGENT, PODS, patched, proxied, received
 from faults.wall_clock import WallClock
-from faults.witness import NotInTime, Witness
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/mabeam"
 
@@ -35,7 +35,7 @@ def test_an_outage_meets_leases_and_new_watches_too_and_ends_when_it_is_taken_aw
             proxy.outage = cut
             assert await patched(session, proxy) == 0
             assert await patched(session, proxy, LEASE) == 0
-            assert await told(session, proxy) == ([], "cut")
+            assert await received(session, proxy) == ([], "cut")
             assert upstream.asked == []
             proxy.outage = None
             assert await patched(session, proxy, LEASE) == 200
@@ -48,8 +48,8 @@ def test_open_watches_can_be_cut() -> None:
     async def main() -> None:
         async with proxied(Script()) as (proxy, _, session):
             asyncio.get_running_loop().call_later(0.3, proxy.cut_watches)
-            assert await told(session, proxy, 5) == (["pod-1", "pod-2", "pod-3"], "cut")
-            assert await told(session, proxy, 0.5) == (["pod-1", "pod-2", "pod-3"], "open")
+            assert await received(session, proxy, 5) == (["pod-1", "pod-2", "pod-3"], "cut")
+            assert await received(session, proxy, 0.5) == (["pod-1", "pod-2", "pod-3"], "open")
 
     asyncio.run(main())
 
@@ -85,7 +85,7 @@ def answered(*codes: int) -> tuple[list[str], Any]:
 
 
 def outcome_of(verb: str, *codes: int) -> tuple[int, JsonDict | int]:
-    """How often a patient user asked, and the answer, or the code of the refusal."""
+    """How often a retrying user asked, and the answer, or the code of the refusal."""
     calls, answer = answered(*codes)
 
     async def main() -> JsonDict | int:
@@ -97,7 +97,7 @@ def outcome_of(verb: str, *codes: int) -> tuple[int, JsonDict | int]:
         host, port = runner.addresses[0][:2]
         try:
             async with aiohttp.ClientSession() as session:
-                return await PatientApi(f"http://{host}:{port}", session, "ns").call(verb, PODS)
+                return await RetryingApi(f"http://{host}:{port}", session, "ns").call(verb, PODS)
         except Refused as refused:
             return refused.status
         finally:
@@ -119,13 +119,13 @@ def outcome_of(verb: str, *codes: int) -> tuple[int, JsonDict | int]:
         ("PATCH", (422,), (1, 422)),
     ],
 )
-def test_a_patient_user_asks_again_and_takes_its_own_traces_for_success(
+def test_a_retrying_user_asks_again_and_takes_its_own_traces_for_success(
     verb: str, codes: tuple[int, ...], expected: tuple[int, JsonDict | int]
 ) -> None:
     assert outcome_of(verb, *codes) == expected
 
 
-# --- the witness after a gap --------------------------------------------------------------------------------------------
+# --- the observer after a gap --------------------------------------------------------------------------------------------
 
 
 def listed_pod(name: str, phase: str) -> JsonDict:
@@ -133,14 +133,14 @@ def listed_pod(name: str, phase: str) -> JsonDict:
 
 
 def relisted(before: list[JsonDict], after: list[JsonDict]) -> list[str]:
-    """What the witness objects to when it lists anew after a gap."""
+    """What the observer objects to when it lists anew after a gap."""
 
     async def main() -> list[str]:
         async with aiohttp.ClientSession() as session:
-            witness = Witness(Api("http://127.0.0.1:1", session, "ns"))
+            observer = Observer(Api("http://127.0.0.1:1", session, "ns"))
             for items in (before, after):
-                witness._replace("pods", items)
-            return witness.violations
+                observer._replace("pods", items)
+            return observer.violations
 
     return asyncio.run(main())
 
@@ -181,17 +181,17 @@ def test_only_a_running_pod_whose_containers_are_ready_is_called_ready_again(
 def test_who_waits_is_given_the_time_of_an_outage_and_no_more() -> None:
     async def main() -> float:
         async with aiohttp.ClientSession() as session:
-            witness = Witness(Api("http://127.0.0.1:1", session, "ns"))
-            asyncio.get_running_loop().call_later(0.05, witness.excuse, 0.4)
+            observer = Observer(Api("http://127.0.0.1:1", session, "ns"))
+            asyncio.get_running_loop().call_later(0.05, observer.excuse, 0.4)
             began = time.monotonic()
             with pytest.raises(NotInTime):
-                await witness.until("what never comes", lambda _: False, 0.1)
+                await observer.until("what never comes", lambda _: False, 0.1)
             waited = time.monotonic() - began
-            witness.excuse(0.4)
+            observer.excuse(0.4)
             with pytest.raises(NotInTime):
-                await witness.until("what never comes", lambda _: False, 0.1)
+                await observer.until("what never comes", lambda _: False, 0.1)
             with pytest.raises(NotInTime):
-                await witness.until("what never comes", lambda _: False, 0.1)
+                await observer.until("what never comes", lambda _: False, 0.1)
             assert 0.6 <= time.monotonic() - began - waited < 2
             return waited
 
@@ -206,13 +206,13 @@ def test_a_replica_that_writes_when_it_should_be_silent_is_seen() -> None:
         async with proxied(Script()) as (proxy, _, session):
             record = SimpleNamespace(proxy=proxy, words=lambda: "--- log")
             pair = Pair(cast(Any, record), 6, {}, cast(dict[str, Proxy], {"one": proxy}))
-            await r05_replicas._silent(pair, "one", pair.written("one"), 0.2)
+            await leader_failover._silent(pair, "one", pair.written("one"), 0.2)
             before = pair.written("one")
             await patched(session, proxy, LEASE)
-            await r05_replicas._silent(pair, "one", before, 0.2)
+            await leader_failover._silent(pair, "one", before, 0.2)
             await patched(session, proxy)
             with pytest.raises(AssertionError, match="one wrote 1 times without the Lease"):
-                await r05_replicas._silent(pair, "one", before, 0.2)
+                await leader_failover._silent(pair, "one", before, 0.2)
 
     asyncio.run(main())
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from faults.pure_specs import built
+from faults.in_memory_specs import built
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import format_time
 from mabeam.core.pods.spec import PodRequest, pod_body
@@ -83,7 +83,7 @@ def test_a_config_map_with_an_impossible_generation_is_put_right(generation: int
 def test_a_forged_pod_of_the_last_incarnation_keeps_nobody_busy(incarnation: int) -> None:
     world = built({"agent": WORKER, "variable": ABOUT_A, "pods": [pod(f"a-0-{incarnation}", EVICTED)]})
     world.settle()
-    assert world.told("Agent", "a")["Accepted"][0] == "True"
+    assert world.conditions_of("Agent", "a")["Accepted"][0] == "True"
 
 
 NONSENSE: list[dict[str, Any]] = [
@@ -103,7 +103,7 @@ def test_a_template_that_is_no_pod_is_refused_with_a_word_to_its_writer(nonsense
     template = {"spec": {"containers": [{"name": "c", "image": "i"}], **nonsense}}
     world = built({"agent": {"template": template, "resources": {"requests": {"cpu": 1}}}, "variable": ABOUT_A})
     world.settle()
-    status, _, message = world.told("Agent", "a")["Accepted"]
+    status, _, message = world.conditions_of("Agent", "a")["Accepted"]
     assert status == "False"
     assert "must be a PodSpec" in message
     assert world.pods == {}

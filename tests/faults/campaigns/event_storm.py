@@ -9,12 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.apiserver import JsonDict
 from faults.arena import Arena
+from faults.observer import TERMINAL, Observer
 from faults.plan import Plan, chosen
 from faults.proxy import Rule, Script, refuse, share
-from faults.witness import TERMINAL, Witness
 
 ID = "R9"
 TITLE = "10,000 status flaps in a rush, a tenth of the requests failing, failures among them"
@@ -28,7 +28,7 @@ WARM_UP: Final = 2_000
 PER_SECOND: Final = 1000
 FAILURES: Final = 100
 ERRORS: Final = 0.1
-PATIENCE_SECONDS: Final = 240.0
+TIMEOUT_SECONDS: Final = 240.0
 # Memory: five per cent, and what a process of CPython breathes.
 GROWTH: Final = 1.05
 NOISE_BYTES: Final = 8 << 20
@@ -77,7 +77,7 @@ class Storm:
                 await self._flap(name)
 
     def _choose(self) -> str:
-        pods = self.arena.witness.objects["pods"]
+        pods = self.arena.observer.objects["pods"]
         alive = [name for name, pod in pods.items() if _runs(pod) and name not in self.ended]
         return alive[self.chance.randrange(len(alive))]
 
@@ -122,8 +122,8 @@ def _storming(seed: int) -> Callable[[Arena], Awaitable[None]]:
         operator = await arena.start()
         names = [f"agent-{number:02}" for number in range(AGENTS)]
         for name in names:
-            body = reference.agent(name, replicas=REPLICAS, faultTolerance=reference.tolerance(100))
-            await reference.create(arena, body)
+            body = reference_workload.agent(name, replicas=REPLICAS, faultTolerance=reference_workload.tolerance(100))
+            await reference_workload.create(arena, body)
         await _all_run(arena, names)
         storm = Storm(arena, random.Random(seed))
         await storm.blow(WARM_UP, FAILURES // 5)
@@ -147,36 +147,36 @@ def _storming(seed: int) -> Callable[[Arena], Awaitable[None]]:
 
 
 async def _all_run(arena: Arena, names: Sequence[str]) -> None:
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         return all(seen.agent(name).get("readyReplicas") == REPLICAS for name in names)
 
-    await arena.witness.until(f"{len(names) * REPLICAS} pods run and are ready", look, PATIENCE_SECONDS)
+    await arena.observer.until(f"{len(names) * REPLICAS} pods run and are ready", look, TIMEOUT_SECONDS)
 
 
 async def _counted(arena: Arena, names: Sequence[str], storm: Storm) -> None:
     """Every failure is in its agent's counter and ledger, once; every pod that ended has its one successor."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         return all(seen.agent(name).get("restarts", 0) == storm.failed[name] for name in names)
 
     try:
-        await arena.witness.until("all failures are counted", look, PATIENCE_SECONDS)
+        await arena.observer.until("all failures are counted", look, TIMEOUT_SECONDS)
         await _all_run(arena, names)
     except AssertionError as late:
-        counted = {name: arena.witness.agent(name).get("restarts", 0) for name in names}
+        counted = {name: arena.observer.agent(name).get("restarts", 0) for name in names}
         wrong = {name: (counted[name], storm.failed[name]) for name in names if counted[name] != storm.failed[name]}
-        oracle.fail(arena, f"{late}; counted and true: {wrong}")
-    if not await oracle.rest(arena, oracle.QUIET_SECONDS, time.monotonic() + oracle.SETTLE_SECONDS):
-        oracle.fail(arena, "no rest after the storm")
+        invariants.fail(arena, f"{late}; counted and true: {wrong}")
+    if not await invariants.rest(arena, invariants.QUIET_SECONDS, time.monotonic() + invariants.SETTLE_SECONDS):
+        invariants.fail(arena, "no rest after the storm")
     for name in names:
-        ledger = {failure["pod"] for failure in arena.witness.agent(name).get("failures") or ()}
+        ledger = {failure["pod"] for failure in arena.observer.agent(name).get("failures") or ()}
         ended = {pod for pod in storm.ended if pod.rsplit("-", 2)[0] == name}
         if ledger != ended:
-            oracle.fail(arena, f"the ledger of {name} has {sorted(ledger ^ ended)} too much or too little")
-    oracle.clean(arena)
-    alive = [name for name, pod in arena.witness.objects["pods"].items() if pod["status"]["phase"] not in TERMINAL]
+            invariants.fail(arena, f"the ledger of {name} has {sorted(ledger ^ ended)} too much or too little")
+    invariants.clean(arena)
+    alive = [name for name, pod in arena.observer.objects["pods"].items() if pod["status"]["phase"] not in TERMINAL]
     if len(alive) != AGENTS * REPLICAS:
-        oracle.fail(arena, f"{len(alive)} live pods")
+        invariants.fail(arena, f"{len(alive)} live pods")
 
 
 async def _at_rest(arena: Arena, memory: float) -> None:
@@ -186,10 +186,10 @@ async def _at_rest(arena: Arena, memory: float) -> None:
     arena.note("MiB of memory before", memory / 2**20)
     arena.note("MiB of memory after", after / 2**20)
     if depth:
-        oracle.fail(arena, f"{depth:.0f} keys still wait")
+        invariants.fail(arena, f"{depth:.0f} keys still wait")
     if operator.exits:
-        oracle.fail(arena, f"the operator ended by itself: {operator.exits}")
+        invariants.fail(arena, f"the operator ended by itself: {operator.exits}")
     if after > memory * GROWTH + NOISE_BYTES:
-        oracle.fail(arena, f"memory grew from {memory / 2**20:.1f} to {after / 2**20:.1f} MiB")
+        invariants.fail(arena, f"memory grew from {memory / 2**20:.1f} to {after / 2**20:.1f} MiB")
     if arena.proxy.statuses.get(429):
-        oracle.fail(arena, f"the apiserver answered 429 {arena.proxy.statuses[429]} times")
+        invariants.fail(arena, f"the apiserver answered 429 {arena.proxy.statuses[429]} times")

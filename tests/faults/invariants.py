@@ -1,7 +1,7 @@
-"""The judge: eventually stable reconciliation. When faults end, the cluster comes to the undisturbed run's end, and rests.
+"""Eventually stable reconciliation. When faults end, the cluster comes to the undisturbed run's end, and rests.
 
 What is compared are the Agents, variables and Supervisors with their whole status, the pods, and the ConfigMaps'
-directives; uids, nodes and times apart. What must hold at every instant is the witness's part.
+directives; uids, nodes and times apart. What must hold at every instant is the observer's part.
 """
 
 import asyncio
@@ -17,8 +17,8 @@ import yaml
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
-from faults.reference import GENERATION, Life
-from faults.witness import BESIDE, SEEN, Witness
+from faults.observer import BESIDE, SEEN, Observer
+from faults.reference_workload import GENERATION, Workload
 from mabeam.api.names import decision_config_map
 
 SETTLE_SECONDS: Final = 60.0
@@ -34,9 +34,9 @@ _IGNORED_ANNOTATIONS: Final = frozenset({"mabeam.dev/directives-nudge"})
 
 @dataclass(frozen=True)
 class Undisturbed:
-    """What a run of a life without faults came to, and how long it is in writes and watch events: the measure of all others."""
+    """What a run without faults came to, and how long it is in writes and watch events: other runs are compared with it."""
 
-    life: Life
+    workload: Workload
     end: End
     created: tuple[str, ...]
     writes: int
@@ -45,23 +45,23 @@ class Undisturbed:
     journal: tuple[str, ...] = ()
 
 
-def end_of(seen: Witness, *, generations_vary: bool = False) -> End:
+def end_of(seen: Observer, *, generations_vary: bool = False) -> End:
     """The state of a namespace, without what differs from run to run."""
     found = {}
     for kind in SEEN:
         for name, body in seen.objects[kind].items():
             if name not in BESIDE:
-                told = _TELLING[kind](body)
+                shown = _SHOWN[kind](body)
                 if generations_vary:
-                    told = _without_numbers(told, _newest(seen, kind, name))
-                found[f"{kind}/{name}"] = _scrubbed(told)
+                    shown = _without_numbers(shown, _newest(seen, kind, name))
+                found[f"{kind}/{name}"] = _scrubbed(shown)
     return found
 
 
 _NUMBERED: Final = frozenset({"generation", "appliedGeneration", GENERATION})
 
 
-def _newest(seen: Witness, kind: str, name: str) -> int | None:
+def _newest(seen: Observer, kind: str, name: str) -> int | None:
     """The generation that the agent's status stands for, of whom the object is."""
     owner = {"pods": lambda: name.rsplit("-", 2)[0], "configmaps": lambda: name.removesuffix("-mabeam")}
     agent = owner.get(kind, lambda: name)()
@@ -70,7 +70,7 @@ def _newest(seen: Witness, kind: str, name: str) -> int | None:
 
 
 def _without_numbers(value: Any, newest: int | None) -> Any:
-    """The same with the newest generation called that, and of a single directive none: when it was told is chance."""
+    """The same with the newest generation called that, and of a single directive none: when it was shown is chance."""
     if isinstance(value, dict):
         single = "action" in value and "variable" in value
         return {
@@ -90,8 +90,8 @@ def _pod(body: JsonDict) -> JsonDict:
     status = body.get("status") or {}
     annotations = {k: v for k, v in _meta(body, "annotations").items() if k not in _IGNORED_ANNOTATIONS}
     states = [sorted(c.get("state") or {}) for c in status.get("containerStatuses") or ()]
-    told = {"phase": status.get("phase"), "containers": states, "dying": "deletionTimestamp" in body["metadata"]}
-    return {"labels": _meta(body, "labels"), "annotations": annotations, "owners": _owners(body), "status": told}
+    shown = {"phase": status.get("phase"), "containers": states, "dying": "deletionTimestamp" in body["metadata"]}
+    return {"labels": _meta(body, "labels"), "annotations": annotations, "owners": _owners(body), "status": shown}
 
 
 def _config_map(body: JsonDict) -> JsonDict:
@@ -102,7 +102,7 @@ def _config_map(body: JsonDict) -> JsonDict:
     return {"labels": _meta(body, "labels"), "owners": _owners(body), "data": data}
 
 
-_TELLING: Final = {
+_SHOWN: Final = {
     "agents": _own,
     "orchestrationvariables": _own,
     "supervisors": _own,
@@ -143,7 +143,7 @@ def _lines(value: Any) -> list[str]:
     return yaml.safe_dump(value, width=200).splitlines() if value is not None else []
 
 
-async def judge(
+async def check(
     arena: Arena,
     undisturbed: Undisturbed,
     *,
@@ -161,7 +161,7 @@ async def judge(
     def now() -> str:
         actual = {
             name: body
-            for name, body in end_of(arena.witness, generations_vary=undisturbed.life.generations_vary).items()
+            for name, body in end_of(arena.observer, generations_vary=undisturbed.workload.generations_vary).items()
             if name not in ignoring
         }
         return difference(expected, actual)
@@ -178,16 +178,16 @@ async def judge(
             fail(arena, f"after {settle:.0f} s: {problem}")
     arena.note("seconds to the end", max(0.0, time.monotonic() - began - quiet))
     arena.note("writes more than undisturbed", arena.proxy.count - undisturbed.writes)
-    created = tuple(sorted(arena.witness.created.elements()))
+    created = tuple(sorted(arena.observer.created.elements()))
     if not ignoring and created != undisturbed.created:
         fail(arena, f"the pods that were ever created are {created}, undisturbed {undisturbed.created}")
     clean(arena)
 
 
 def clean(arena: Arena) -> None:
-    """Fail if the witness saw what must never happen."""
-    if arena.witness.violations:
-        fail(arena, "\n".join(arena.witness.violations[:10]))
+    """Fail if the observer saw what must never happen."""
+    if arena.observer.violations:
+        fail(arena, "\n".join(arena.observer.violations[:10]))
 
 
 def fail(arena: Arena, problem: str) -> None:

@@ -234,15 +234,15 @@ class Draw:
         return {"type": type_, "status": self.of("True", "False", "Unknown")} | self.maybe(optional)
 
     def _container(self, name: str) -> JsonDict:
-        told = {"reason": self._reason, "message": self.text}
+        stated = {"reason": self._reason, "message": self.text}
         ran = {"startedAt": lambda: self.of(*TIMES), "finishedAt": lambda: self.of(*TIMES)}
         state = self.of(
             {},
-            {"waiting": self.maybe(told)},
+            {"waiting": self.maybe(stated)},
             {"running": self.maybe({"startedAt": ran["startedAt"]})},
             {
                 "terminated": {"exitCode": self.of(0, 1, 137, 255, -1, 256, 2**31 - 1, -(2**31))}
-                | self.maybe(told | ran)
+                | self.maybe(stated | ran)
             },
         )
         return {"name": name, "state": state, "ready": self.of(True, False)}

@@ -1,4 +1,4 @@
-"""The reference workload's second life: a tree in which deaths take others along, escalate, and are counted once each.
+"""The reference workload's second workload: a tree in which deaths take others along, escalate, and are counted once each.
 
     root (RestForOne)   first, inner, last
     inner (OneForOne)   deep
@@ -13,10 +13,10 @@ from typing import Any, Final
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
-from faults.beside import beside
-from faults.reference import API, STEP_SECONDS, TEAM, Life, Step, agent, create, ends, runs, tolerance
+from faults.background_work import beside
+from faults.observer import Observer, is_ready
+from faults.reference_workload import API, STEP_SECONDS, TEAM, Step, Workload, agent, create, ends, runs, tolerance
 from faults.schema import PLURALS
-from faults.witness import Witness, is_ready
 from mabeam.api.names import ANNOTATION_MIGRATE
 
 # A day, as in the agents' budgets: how long a plan takes must not decide whether a restart is still inside the window.
@@ -42,10 +42,10 @@ def supervisor(name: str, children: Sequence[JsonDict], restarts: int, **spec: A
 # --- what is awaited --------------------------------------------------------------------------------------------------
 
 
-def stands(restarts: Mapping[str, int], **incarnations: int) -> Callable[[Witness], bool]:
+def stands(restarts: Mapping[str, int], **incarnations: int) -> Callable[[Observer], bool]:
     """Whether the tree is whole: so many restarts of each Supervisor, each agent in that incarnation, every intent obeyed."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         return (
             all(_is_whole(seen, name, total) for name, total in restarts.items())
             and not disobeyed(seen)
@@ -55,26 +55,26 @@ def stands(restarts: Mapping[str, int], **incarnations: int) -> Callable[[Witnes
     return look
 
 
-def _is_whole(seen: Witness, supervisor: str, restarts: int) -> bool:
+def _is_whole(seen: Observer, supervisor: str, restarts: int) -> bool:
     body = seen.objects["supervisors"].get(supervisor, {})
     return is_ready(body) and body["status"].get("totalRestarts", 0) == restarts
 
 
-def _leads(seen: Witness, agent: str, incarnation: int) -> bool:
+def _leads(seen: Observer, agent: str, incarnation: int) -> bool:
     pod = f"{agent}-0-{incarnation}"
     return runs(agent, pod)(seen) and is_ready(seen.objects["agents"][agent])
 
 
-def disobeyed(seen: Witness) -> list[str]:
+def disobeyed(seen: Observer) -> list[str]:
     """The children that act on another word than their Supervisor's status has for them."""
     found = []
     for name, body in seen.objects["supervisors"].items():
         for record in (body.get("status") or {}).get("children") or ():
-            told = {"supervisor": name, "intent": record["intent"], "token": record["token"]}
+            instructed = {"supervisor": name, "intent": record["intent"], "token": record["token"]}
             child = seen.objects[PLURALS[record["kind"]]].get(record["name"]) or {}
             acts = (child.get("status") or {}).get("supervision")
-            if acts != told or "due" in record:
-                found.append(f"{record['name']} is told {told} and acts on {acts}")
+            if acts != instructed or "due" in record:
+                found.append(f"{record['name']} is instructed {instructed} and acts on {acts}")
     return found
 
 
@@ -82,7 +82,7 @@ def disobeyed(seen: Witness) -> list[str]:
 
 
 async def _begin(arena: Arena) -> None:
-    arena.witness.order = ORDER
+    arena.observer.order = ORDER
     for name, above in (("last", "root"), ("deep", "inner"), ("first", "root")):
         await create(arena, child(name, above))
     inner = {"kind": "Supervisor", "name": "inner"}
@@ -111,15 +111,15 @@ async def _migrate(arena: Arena) -> None:
     await arena.api.patch("agents", "first", {"metadata": {"annotations": {ANNOTATION_MIGRATE: "once"}}})
     await _await(arena, "first runs anew, alone", stands({"root": 2, "inner": 1}, first=3, deep=4, last=3))
     if (node := _node_of(arena, "first-0-3")) == left:
-        raise AssertionError(f"first was told to leave {left}, and runs on {node}")
+        raise AssertionError(f"first was asked to leave {left}, and runs on {node}")
 
 
 def _node_of(arena: Arena, pod: str) -> str:
-    return str(arena.witness.objects["pods"][pod]["spec"]["nodeName"])
+    return str(arena.observer.objects["pods"][pod]["spec"]["nodeName"])
 
 
-async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> None:
-    await arena.witness.until(what, look, STEP_SECONDS)
+async def _await(arena: Arena, what: str, look: Callable[[Observer], bool]) -> None:
+    await arena.observer.until(what, look, STEP_SECONDS)
 
 
 def side_by_side(steps: Sequence[Step], others: Sequence[Step]) -> Sequence[Step]:
@@ -137,6 +137,6 @@ def _with(step: Step, other: Step) -> Step:
     return both
 
 
-TREE: Final = Life("tree", (_begin, _fail_first, _fail_deep, _escalate, _migrate))
+TREE: Final = Workload("tree", (_begin, _fail_first, _fail_deep, _escalate, _migrate))
 # For the plans whose fault comes at a step of the workload rather than at a write or an event of it.
-BOTH: Final = Life("both", side_by_side(TEAM.steps, TREE.steps))
+BOTH: Final = Workload("both", side_by_side(TEAM.steps, TREE.steps))

@@ -11,7 +11,7 @@ import aiohttp
 from faults.apiserver import Api, JsonDict, Refused
 
 PAUSE_SECONDS: Final = 0.2
-PATIENCE_SECONDS: Final = 300.0
+TIMEOUT_SECONDS: Final = 300.0
 # Answers of an apiserver that is starting, or whose etcd does not answer.
 BUSY: Final = frozenset({429, 500, 503, 504})
 # What a repetition is answered when the first try was carried out and only its answer was lost.
@@ -19,12 +19,12 @@ DONE_BEFORE: Final = frozenset({("POST", 409), ("DELETE", 404)})
 
 
 @dataclass
-class PatientApi(Api):
+class RetryingApi(Api):
     """The same namespace, for someone who asks until the apiserver answers; raises Refused for a no that is meant."""
 
     @classmethod
-    def instead_of(cls, api: Api) -> "PatientApi":
-        """The patient way to where `api` leads."""
+    def instead_of(cls, api: Api) -> "RetryingApi":
+        """A client of the same apiserver that tries again."""
         return cls(api.server, api.session, api.namespace, api.user_agent)
 
     async def call(
@@ -36,7 +36,7 @@ class PatientApi(Api):
         parameters: Mapping[str, str] | None = None,
     ) -> JsonDict:
         """The apiserver's answer, however often it takes; empty when an earlier try had been carried out already."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         unsure = False
         while True:
             try:

@@ -2,10 +2,10 @@
 
 from typing import Any, Final
 
-from faults import reference, tree
+from faults import reference_workload, tree_workload
 from faults.apiserver import JsonDict
-from faults.pure_specs import agent_spec, supervisor_spec, variable_spec
-from faults.specs import NUMBERS, ODD_TEXT, Draw
+from faults.generated_specs import NUMBERS, ODD_TEXT, Draw
+from faults.in_memory_specs import agent_spec, supervisor_spec, variable_spec
 
 AGENTS: Final = 30
 VARIABLES: Final = 20
@@ -18,7 +18,9 @@ LARGE_BYTES: Final = 1_400_000
 ANNOTATION_BYTES: Final = 250_000
 
 FAKE: Final = {
-    key: value for key, value in reference.agent("x")["spec"]["template"]["spec"].items() if key != "containers"
+    key: value
+    for key, value in reference_workload.agent("x")["spec"]["template"]["spec"].items()
+    if key != "containers"
 }
 
 
@@ -42,7 +44,7 @@ def drawn(draw: Draw) -> list[JsonDict]:
 
 
 def _body(kind: str, name: str, spec: JsonDict, **meta: Any) -> JsonDict:
-    return {"apiVersion": reference.API, "kind": kind, "metadata": {"name": name, **meta}, "spec": spec}
+    return {"apiVersion": reference_workload.API, "kind": kind, "metadata": {"name": name, **meta}, "spec": spec}
 
 
 def _placed(spec: JsonDict, draw: Draw) -> JsonDict:
@@ -68,20 +70,20 @@ def ordinary() -> list[JsonDict]:
     names = [f"fine-{number:02}" for number in range(AGENTS)]
     domain = {"type": "Number", "minimum": 0, "maximum": 1}
     variables = [
-        reference.variable(f"fine-{number:02}", names[number : number + 5], value=0.5, domain=domain)
+        reference_workload.variable(f"fine-{number:02}", names[number : number + 5], value=0.5, domain=domain)
         for number in range(VARIABLES)
     ]
-    agents = [reference.agent(name) for name in names]
+    agents = [reference_workload.agent(name) for name in names]
     supervisors = []
     for number in range(SUPERVISORS):
         agents[number]["spec"]["supervisor"] = f"fine-{number:02}"
-        supervisors.append(tree.supervisor(f"fine-{number:02}", [{"name": names[number]}], 3))
+        supervisors.append(tree_workload.supervisor(f"fine-{number:02}", [{"name": names[number]}], 3))
     return agents + variables + supervisors
 
 
 def with_text(name: str, text: str, **meta: Any) -> JsonDict:
     """An agent with the text in its pod's environment."""
-    body = reference.agent(name, mark=text)
+    body = reference_workload.agent(name, mark=text)
     body["metadata"] |= meta
     return body
 
@@ -98,7 +100,7 @@ def texts() -> list[JsonDict]:
         agents[number]["spec"]["preferences"] = [{"variable": name, "value": text, "weight": 1}]
         domain = {"type": "Choice", "choices": [text, "else"]}
         spec = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
-        variables.append(reference.variable(name, [f"text-{number:02}"], **spec))
+        variables.append(reference_workload.variable(name, [f"text-{number:02}"], **spec))
     return agents + variables
 
 
@@ -109,44 +111,44 @@ def numbers() -> list[JsonDict]:
         for kind, domain in (("free", {}), ("bound", {"type": "Integer", "minimum": value, "maximum": value})):
             name = f"{kind}-{number:02}"
             prefers = [{"variable": name, "value": value, "weight": 1, "bid": abs(value) % 1e9}]
-            bodies.append(reference.agent(f"agent-{name}", preferences=prefers))
+            bodies.append(reference_workload.agent(f"agent-{name}", preferences=prefers))
             spec: JsonDict = {"domain": domain} if domain else {}
-            bodies.append(reference.variable(name, [f"agent-{name}"], value=value, **spec))
+            bodies.append(reference_workload.variable(name, [f"agent-{name}"], value=value, **spec))
     return bodies
 
 
-def strangers() -> list[JsonDict]:
+def of_third_parties() -> list[JsonDict]:
     """Agents that are missing, that are about variables that are missing, that name themselves; and trees that are none."""
     missing = [f"nobody-{number:03}" for number in range(1000)]
     domain = {"type": "Number", "minimum": 0, "maximum": 1}
     negotiated: JsonDict = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
     auction: JsonDict = {"domain": domain, "negotiation": {"strategy": "Auction"}}
     return [
-        reference.agent("lonely", preferences=[{"variable": "nothing", "value": 1, "weight": 1}]),
-        reference.agent("itself", supervisor="itself"),
-        tree.supervisor("of-nobody", [{"name": name} for name in missing[:64]], 0),
-        tree.supervisor("of-nothing", [], 3),
-        tree.supervisor("of-itself", [{"kind": "Supervisor", "name": "of-itself"}], 3),
+        reference_workload.agent("lonely", preferences=[{"variable": "nothing", "value": 1, "weight": 1}]),
+        reference_workload.agent("itself", supervisor="itself"),
+        tree_workload.supervisor("of-nobody", [{"name": name} for name in missing[:64]], 0),
+        tree_workload.supervisor("of-nothing", [], 3),
+        tree_workload.supervisor("of-itself", [{"kind": "Supervisor", "name": "of-itself"}], 3),
         *(
-            tree.supervisor(one, [{"kind": "Supervisor", "name": other}], 3)
+            tree_workload.supervisor(one, [{"kind": "Supervisor", "name": other}], 3)
             for one, other in (("up", "down"), ("down", "up"))
         ),
-        *(tree.supervisor(name, [{"name": "wanted"}], 3) for name in ("one", "another")),
-        tree.child("wanted", "one"),
-        reference.variable("about-nobody", missing, value=0.5, domain=domain),
-        reference.variable("asks-nobody", missing, **negotiated),
-        reference.variable("sells-to-nobody", ["nobody"], **auction),
-        reference.variable("about-itself", ["about-itself"], **negotiated),
-        reference.variable("rival", ["lonely"], value="text where a number should be", domain=domain),
-        reference.agent("a" * 50),
-        reference.agent("a" * 51),
+        *(tree_workload.supervisor(name, [{"name": "wanted"}], 3) for name in ("one", "another")),
+        tree_workload.child("wanted", "one"),
+        reference_workload.variable("about-nobody", missing, value=0.5, domain=domain),
+        reference_workload.variable("asks-nobody", missing, **negotiated),
+        reference_workload.variable("sells-to-nobody", ["nobody"], **auction),
+        reference_workload.variable("about-itself", ["about-itself"], **negotiated),
+        reference_workload.variable("rival", ["lonely"], value="text where a number should be", domain=domain),
+        reference_workload.agent("a" * 50),
+        reference_workload.agent("a" * 51),
     ]
 
 
 def large() -> list[JsonDict]:
     """Specs of 1.4 MB, in one text and in many, and annotations up to what the apiserver takes."""
     many = [{"name": f"V{number}", "value": "x" * 50} for number in range(LARGE_BYTES // 80)]
-    crowded = reference.agent("crowded")
+    crowded = reference_workload.agent("crowded")
     crowded["spec"]["template"]["spec"]["containers"][0]["env"] = many
     broken = with_text("broken", "x" * LARGE_BYTES)
     del broken["spec"]["template"]["spec"]["containers"][0]["image"]

@@ -1,6 +1,6 @@
 """R8, the first level: worlds drawn from the CRDs' schemas, through parser and core, by the thousand.
 
-`python -m faults.pure_specs SEED BATCH COUNT [whole]` prints what became of a batch.
+`python -m faults.in_memory_specs SEED BATCH COUNT [whole]` prints what became of a batch.
 """
 
 import copy
@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from faults import schema
-from faults.hostile_world import HostileWorld
+from faults.generated_specs import Draw
+from faults.in_memory_world import HostileWorld
 from faults.schema import JsonDict
-from faults.specs import Draw
 from mabeam.core.reports.openmetrics import parse
 from support.builders import stamp
 
@@ -137,8 +137,8 @@ def try_worlds(seed: int, batch: int, count: int, *, whole: bool = False) -> Cou
         except Exception as problem:
             small = shrunk(world, type(problem))
             text = json.dumps(small, ensure_ascii=True)
-            told = f"{type(problem).__name__}: {str(problem)[:500]}"
-            raise AssertionError(f"world {number}: {told}\nmade small: {text[:3000]}") from problem
+            summary = f"{type(problem).__name__}: {str(problem)[:500]}"
+            raise AssertionError(f"world {number}: {summary}\nmade small: {text[:3000]}") from problem
     return ends
 
 
@@ -148,7 +148,7 @@ def settled(world: JsonDict) -> list[str]:
     found.settle()
     kinds = (("Agent", "a"), ("OrchestrationVariable", "t"), ("Supervisor", "s"))
     there = [(kind, name) for kind, name in kinds if name in found.of(kind)]
-    accepted = [(kind, found.told(kind, name).get("Accepted", ("",))[0] == "True") for kind, name in there]
+    accepted = [(kind, found.conditions_of(kind, name).get("Accepted", ("",))[0] == "True") for kind, name in there]
     return [f"{kind} {'accepted' if good else 'refused'}" for kind, good in accepted]
 
 

@@ -1,4 +1,4 @@
-"""The reference workload's third life: agents that vote, elect a coordinator, share a budget and are wired to each other.
+"""The reference workload's third workload: agents that vote, elect a coordinator, share a budget and are wired to each other.
 
     mood   negotiated, and gated by a vote of three: accepted, accepted, rejected
     lead          a CoordinationPattern: a ring with a coordinator, who stops and comes back
@@ -12,9 +12,9 @@ from typing import Any, Final
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
-from faults.reference import STEP_SECONDS, Life, agent, create, runs, variable
-from faults.tree import BOTH, side_by_side
-from faults.witness import Witness
+from faults.observer import Observer
+from faults.reference_workload import STEP_SECONDS, Workload, agent, create, runs, variable
+from faults.tree_workload import BOTH, side_by_side
 
 MEMBERS: Final = ("ada", "ben", "cy")
 
@@ -24,10 +24,10 @@ def minded(value: float, vote: str) -> list[JsonDict]:
     return [{"variable": "mood", "value": value, "weight": 1, "vote": vote}]
 
 
-def has(name: str, value: Any, issued: int, vote: Mapping[str, Any] | None = None) -> Callable[[Witness], bool]:
+def has(name: str, value: Any, issued: int, vote: Mapping[str, Any] | None = None) -> Callable[[Observer], bool]:
     """Whether a variable has that value, every one of its directives reached its agent, and its last vote came to that."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         status = seen.variable(name)
         counts, last = status.get("directives") or {}, status.get("consensus") or {}
         return bool(
@@ -90,15 +90,15 @@ async def _come_back(arena: Arena) -> None:
 
 async def _withdraw(arena: Arena) -> None:
     await arena.api.delete("orchestrationvariables", "lead", propagationPolicy="Background")
-    await _await(arena, "nobody is told of the ring any more", lambda seen: not any(map(_of_lead(seen), MEMBERS)))
+    await _await(arena, "nobody has the ring any more", lambda seen: not any(map(_of_lead(seen), MEMBERS)))
 
 
-def _of_lead(seen: Witness) -> Callable[[str], bool]:
-    def told(name: str) -> bool:
+def _of_lead(seen: Observer) -> Callable[[str], bool]:
+    def has_it(name: str) -> bool:
         items = (seen.agent(name).get("directives") or {}).get("items") or ()
         return any(item["variable"] == "lead" for item in items)
 
-    return told
+    return has_it
 
 
 def _ring(members: tuple[str, ...], coordinator: str, term: int) -> JsonDict:
@@ -109,13 +109,13 @@ def _shares(members: tuple[str, ...], amount: str) -> JsonDict:
     return {name: {"tokens-per-minute": amount} for name in members}
 
 
-async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> None:
-    await arena.witness.until(what, look, STEP_SECONDS)
+async def _await(arena: Arena, what: str, look: Callable[[Observer], bool]) -> None:
+    await arena.observer.until(what, look, STEP_SECONDS)
 
 
-COUNCIL: Final = Life(
+VOTING: Final = Workload(
     "council",
     (_begin, _vote, _wire, _share, _change_minds, _refuse, _lose_the_coordinator, _come_back, _withdraw),
     generations_vary=True,
 )
-ALL: Final = Life("all", side_by_side(BOTH.steps, COUNCIL.steps), generations_vary=True)
+ALL: Final = Workload("all", side_by_side(BOTH.steps, VOTING.steps), generations_vary=True)

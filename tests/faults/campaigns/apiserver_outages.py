@@ -11,23 +11,23 @@ from collections.abc import Awaitable, Callable, Sequence
 from signal import SIGKILL
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena
-from faults.beside import beside
+from faults.background_work import beside
+from faults.baseline import replica_set
 from faults.control_plane import APISERVER, ControlPlane
-from faults.ground import RESYNC_SECONDS
+from faults.environment import RESYNC_SECONDS
+from faults.invariants import Undisturbed
 from faults.kubelets import correct_pods
-from faults.oracle import Undisturbed
-from faults.patience import PatientApi
 from faults.plan import Plan, chosen
 from faults.proxy import Fault, cut, done_but_unknown, refuse
-from faults.tree import BOTH
-from faults.yardstick import replica_set
+from faults.retrying_client import RetryingApi
+from faults.tree_workload import BOTH
 
 ID = "R2"
 TITLE = "the apiserver away for 5, 30 and 120 s, frozen, and back with a cold cache"
 ALONE = True
-LIVES: Final = (BOTH,)
+WORKLOADS: Final = (BOTH,)
 
 BAR_SECONDS: Final = 10.0
 BAR_FACTOR: Final = 1.5
@@ -66,22 +66,22 @@ def _disturbed(undisturbed: Undisturbed, away: Away, seed: int) -> Callable[[Are
     """The workload up to a seeded step; the apiserver goes while that step is under way, and the rest goes on across it."""
 
     async def run(arena: Arena) -> None:
-        chance, steps = random.Random(seed), undisturbed.life.steps
+        chance, steps = random.Random(seed), undisturbed.workload.steps
         step = chance.randrange(1, len(steps) - 2)
-        arena.api = PatientApi.instead_of(arena.api)
+        arena.api = RetryingApi.instead_of(arena.api)
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, steps[:step])
+        await reference_workload.drive(arena, steps[:step])
         async with beside(correct_pods(arena)):
-            async with beside(reference.drive(arena, steps[step:])) as work:
+            async with beside(reference_workload.drive(arena, steps[step:])) as work:
                 # Soon: on idle cores the rest of the workload is over in half a second, and would leave nothing to write.
                 await asyncio.sleep(chance.choice((0.0, chance.uniform(0.0, 0.05))))
                 bar = await away(arena)
                 await work
-            await oracle.judge(arena, undisturbed)
+            await invariants.check(arena, undisturbed)
         _in_time(arena, bar)
         exits = [code for replica in arena.replicas for code in replica.exits]
         if len(exits) > EXITS_PER_OUTAGE:
-            oracle.fail(arena, f"the operator ended {len(exits)} times by itself: {exits}")
+            invariants.fail(arena, f"the operator ended {len(exits)} times by itself: {exits}")
 
     return run
 
@@ -95,7 +95,7 @@ def _killed(seconds: float, *, operator_too: bool = False) -> Away:
     async def away(arena: Arena) -> float:
         plane = ControlPlane.of(arena)
         async with replica_set(arena) as native:
-            arena.witness.excuse(seconds + GRACE_SECONDS)
+            arena.observer.excuse(seconds + GRACE_SECONDS)
             await plane.send(APISERVER, SIGKILL)
             arena.proxy.fired += 1
             try:
@@ -119,7 +119,7 @@ def _frozen(seconds: float) -> Away:
     async def away(arena: Arena) -> float:
         plane = ControlPlane.of(arena)
         async with replica_set(arena) as native:
-            arena.witness.excuse(seconds + GRACE_SECONDS)
+            arena.observer.excuse(seconds + GRACE_SECONDS)
             async with plane.frozen(APISERVER):
                 arena.proxy.fired += 1
                 await asyncio.sleep(seconds)
@@ -131,12 +131,12 @@ def _frozen(seconds: float) -> Away:
 
 
 def _in_proxy(fault: Fault, seconds: float) -> Away:
-    """Only the operator cannot reach the apiserver; there is no yardstick, as nobody else is disturbed."""
+    """Only the operator cannot reach the apiserver; there is no baseline, as nobody else is disturbed."""
 
     async def away(arena: Arena) -> float:
         arena.proxy.outage = fault
         arena.proxy.cut_watches()
-        arena.witness.excuse(seconds)
+        arena.observer.excuse(seconds)
         await asyncio.sleep(seconds)
         arena.proxy.outage = None
         return _noted(arena, await _first_write(arena, time.monotonic()), 0.0)
@@ -152,7 +152,7 @@ async def _first_write(arena: Arena, since: float) -> float:
             if record.request.time >= since and record.status is not None and record.status < 400:
                 return record.request.time - since
         if time.monotonic() >= deadline:
-            oracle.fail(arena, f"no write in {FIRST_WRITE_SECONDS:.0f} s after the apiserver's return")
+            invariants.fail(arena, f"no write in {FIRST_WRITE_SECONDS:.0f} s after the apiserver's return")
         await asyncio.sleep(0.05)
 
 
@@ -166,4 +166,4 @@ def _noted(arena: Arena, own: float, theirs: float) -> float:
 def _in_time(arena: Arena, bar: float) -> None:
     own = arena.notes["seconds to the first write"]
     if own > bar:
-        oracle.fail(arena, f"the first write came {own:.1f} s after the apiserver's return, later than {bar:.1f} s")
+        invariants.fail(arena, f"the first write came {own:.1f} s after the apiserver's return, later than {bar:.1f} s")

@@ -7,21 +7,21 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
-from faults import reference
+from faults import reference_workload
 from faults.apiserver import JsonDict
 from faults.arena import Arena
-from faults.patience import PatientApi
+from faults.retrying_client import RetryingApi
 
 # Not the plan's own namespace: what is there is compared with the undisturbed run.
 NAMESPACE: Final = "default"
-PATIENCE_SECONDS: Final = 120.0
+TIMEOUT_SECONDS: Final = 120.0
 
 
 @dataclass(frozen=True)
 class ReplicaSet:
     """A ReplicaSet on fake nodes."""
 
-    api: PatientApi
+    api: RetryingApi
     name: str
 
     async def answers(self, since: float) -> float:
@@ -31,9 +31,9 @@ class ReplicaSet:
 
     async def has_pods(self, number: int) -> float:
         """The moment (monotonic) at which it has so many pods."""
-        deadline = time.monotonic() + PATIENCE_SECONDS
+        deadline = time.monotonic() + TIMEOUT_SECONDS
         while True:
-            pods, _ = await self.api.list("pods", f"faults.mabeam.dev/yardstick={self.name}")
+            pods, _ = await self.api.list("pods", f"faults.mabeam.dev/baseline={self.name}")
             if len(pods) >= number:
                 return time.monotonic()
             assert time.monotonic() < deadline, f"the ReplicaSet has {len(pods)} pods, not {number}"
@@ -43,7 +43,7 @@ class ReplicaSet:
 @asynccontextmanager
 async def replica_set(arena: Arena) -> AsyncIterator[ReplicaSet]:
     """A ReplicaSet of one replica that runs; gone afterwards."""
-    api = PatientApi(arena.api.server, arena.api.session, NAMESPACE)
+    api = RetryingApi(arena.api.server, arena.api.session, NAMESPACE)
     made = ReplicaSet(api, arena.namespace)
     await api.create("replicasets", _body(arena.namespace))
     try:
@@ -54,8 +54,8 @@ async def replica_set(arena: Arena) -> AsyncIterator[ReplicaSet]:
 
 
 def _body(name: str) -> JsonDict:
-    labels = {"faults.mabeam.dev/yardstick": name}
-    spec = reference.agent(name)["spec"]["template"]["spec"]
+    labels = {"faults.mabeam.dev/baseline": name}
+    spec = reference_workload.agent(name)["spec"]["template"]["spec"]
     return {
         "apiVersion": "apps/v1",
         "kind": "ReplicaSet",

@@ -1,6 +1,6 @@
 """R8: whatever the CRDs' schemas admit, sizes at etcd's limit, odd text and numbers, and report servers that mean harm.
 
-Three levels: worlds in memory by the thousand (`pure_specs`), some hundreds of the same specs on the real apiserver, whose
+Three levels: worlds in memory by the thousand (`in_memory_specs`), some hundreds of the same specs on the real apiserver, whose
 own schema and CEL say what is admitted, and the operator's report reader among hostile servers (`hostile_reports`).
 """
 
@@ -15,15 +15,15 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, Final
 
-from faults import hostile_reports, oddities, oracle, reference
+from faults import hostile_reports, invariants, odd_objects, reference_workload
 from faults.apiserver import JsonDict, Refused
 from faults.arena import Arena
-from faults.ground import RESYNC_SECONDS
-from faults.hostile_world import unsaid
+from faults.environment import RESYNC_SECONDS
+from faults.generated_specs import Draw
+from faults.in_memory_world import unsaid
+from faults.observer import Observer
 from faults.plan import Plan, chosen
 from faults.schema import PLURALS
-from faults.specs import Draw
-from faults.witness import Witness
 from support.operator_process import ROOT
 
 ID = "R8"
@@ -46,7 +46,7 @@ BAR: Final = 2.0
 UNCERTAIN_SECONDS: Final = 0.25
 TOUCHES_PER_SECOND: Final = 10.0
 
-# What cannot be told in a status that does not fit is tried again ever later, up to once a minute.
+# What cannot be printed in a status that does not fit is tried again ever later, up to once a minute.
 WRITES_A_MINUTE: Final = 20
 
 Run = Callable[[Arena], Awaitable[None]]
@@ -73,21 +73,21 @@ def plans(seed: int, sample: int | None) -> Sequence[Plan]:
 
 def _worlds(seed: int, batch: int, *whole: str) -> Run:
     async def run(arena: Arena) -> None:
-        told = await _process("faults.pure_specs", str(seed), str(batch), str(WORLDS_IN_A_BATCH), *whole)
-        if sum(told.values()) != 3 * WORLDS_IN_A_BATCH:
-            raise AssertionError(f"not every object of {WORLDS_IN_A_BATCH} worlds has an end: {told}")
+        printed = await _process("faults.in_memory_specs", str(seed), str(batch), str(WORLDS_IN_A_BATCH), *whole)
+        if sum(printed.values()) != 3 * WORLDS_IN_A_BATCH:
+            raise AssertionError(f"not every object of {WORLDS_IN_A_BATCH} worlds has an end: {printed}")
         arena.note("worlds in a batch", WORLDS_IN_A_BATCH)
-        arena.note("agents accepted in a batch", told["Agent accepted"])
-        arena.note("Supervisors accepted in a batch", told["Supervisor accepted"])
+        arena.note("agents accepted in a batch", printed["Agent accepted"])
+        arena.note("Supervisors accepted in a batch", printed["Supervisor accepted"])
 
     return run
 
 
 def _report(case: str, way: str) -> Run:
     async def run(arena: Arena) -> None:
-        told = await _process("faults.hostile_reports", case, way)
-        arena.note("MB that a hostile report cost at most", told["grownMB"])
-        arena.note("seconds that a hostile report held the loop", told["lagSeconds"])
+        printed = await _process("faults.hostile_reports", case, way)
+        arena.note("MB that a hostile report cost at most", printed["grownMB"])
+        arena.note("seconds that a hostile report held the loop", printed["lagSeconds"])
 
     return run
 
@@ -109,8 +109,8 @@ async def _process(module: str, *arguments: str) -> dict[str, Any]:
             process.kill()
     if process.returncode:
         raise AssertionError(f"{module} {' '.join(arguments)}: {(errors + out).decode(errors='replace')[-4000:]}")
-    told: dict[str, Any] = json.loads(out)
-    return told
+    printed: dict[str, Any] = json.loads(out)
+    return printed
 
 
 # --- specs on the apiserver ---------------------------------------------------------------------------------------------
@@ -120,7 +120,7 @@ def _drawn(seed: int) -> Run:
     async def run(arena: Arena) -> None:
         await arena.start(resync_seconds=RESYNC_SECONDS)
         draw = Draw(random.Random(seed))
-        admitted = await _posted(arena, oddities.drawn(draw))
+        admitted = await _posted(arena, odd_objects.drawn(draw))
         arena.note("drawn objects the apiserver admitted", len(admitted))
         await _ends(arena, admitted)
         await _ends_well(arena)
@@ -134,7 +134,7 @@ async def _posted(arena: Arena, bodies: Sequence[JsonDict]) -> list[tuple[str, s
     for body in bodies:
         name = body["metadata"]["name"]
         try:
-            await reference.create(arena, body)
+            await reference_workload.create(arena, body)
         except Refused as refused:
             if refused.status not in (400, 413, 422):
                 raise AssertionError(f"{body['kind']} {name} was refused with {refused}") from None
@@ -152,19 +152,19 @@ async def _ends(arena: Arena, objects: Sequence[tuple[str, str]], seconds: float
         raise AssertionError("the apiserver admitted nothing, so that nothing was tried")
     began = time.monotonic()
     try:
-        await arena.witness.until("every object has an end", lambda seen: not open_ends(seen, objects), seconds)
+        await arena.observer.until("every object has an end", lambda seen: not open_ends(seen, objects), seconds)
     except AssertionError as late:
-        left = open_ends(arena.witness, objects)
-        oracle.fail(arena, f"{late}; {len(left)} have not, for example {left[:5]}")
+        left = open_ends(arena.observer, objects)
+        invariants.fail(arena, f"{late}; {len(left)} have not, for example {left[:5]}")
     arena.note("seconds until every object had an end", time.monotonic() - began)
-    if not await oracle.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
-        oracle.fail(arena, f"no {QUIET_SECONDS:.0f} s without a write")
-    left = open_ends(arena.witness, objects)
+    if not await invariants.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
+        invariants.fail(arena, f"no {QUIET_SECONDS:.0f} s without a write")
+    left = open_ends(arena.observer, objects)
     if left:
-        oracle.fail(arena, f"at rest, {len(left)} have no end, for example {left[:5]}")
+        invariants.fail(arena, f"at rest, {len(left)} have no end, for example {left[:5]}")
 
 
-def open_ends(seen: Witness, objects: Sequence[tuple[str, str]]) -> list[str]:
+def open_ends(seen: Observer, objects: Sequence[tuple[str, str]]) -> list[str]:
     """The objects whose status does not say how their present spec stands, and what it lacks."""
     left = []
     for plural, name in objects:
@@ -180,16 +180,16 @@ def open_ends(seen: Witness, objects: Sequence[tuple[str, str]]) -> list[str]:
 async def _ends_well(arena: Arena) -> None:
     """A healthy agent is served as ever, and the operator has neither ended nor stumbled."""
     await _probe(arena, "healthy")
-    await arena.witness.until("healthy runs", reference.runs("healthy", "healthy-0-1"))
+    await arena.observer.until("healthy runs", reference_workload.runs("healthy", "healthy-0-1"))
     operator = arena.operator
     if operator.exits or operator.liveness_kills:
-        oracle.fail(
+        invariants.fail(
             arena, f"the operator ended by itself: {operator.exits}, by its probe {operator.liveness_kills} times"
         )
     stumbled = operator.log.read_text(errors="replace").partition("Traceback")
     if stumbled[1]:
-        oracle.fail(arena, f"the operator met what it did not expect:\n{stumbled[2][:3000]}")
-    oracle.clean(arena)
+        invariants.fail(arena, f"the operator met what it did not expect:\n{stumbled[2][:3000]}")
+    invariants.clean(arena)
 
 
 # --- edges --------------------------------------------------------------------------------------------------------------
@@ -207,19 +207,19 @@ def _edge(bodies: Callable[[], list[JsonDict]]) -> Run:
 
 
 EDGES: Final[Mapping[str, Callable[[], list[JsonDict]]]] = {
-    "texts": oddities.texts,
-    "numbers": oddities.numbers,
-    "strangers": oddities.strangers,
-    "large": oddities.large,
+    "texts": odd_objects.texts,
+    "numbers": odd_objects.numbers,
+    "third parties": odd_objects.of_third_parties,
+    "large": odd_objects.large,
 }
 
 
 async def _brim(arena: Arena) -> None:
     """The largest Agent that etcd takes has no room for a status: it is tried ever more rarely, and nobody else suffers."""
     await arena.start(resync_seconds=RESYNC_SECONDS)
-    for size in range(oddities.ETCD_BYTES, oddities.LARGE_BYTES, -500):
+    for size in range(odd_objects.ETCD_BYTES, odd_objects.LARGE_BYTES, -500):
         try:
-            await reference.create(arena, oddities.with_text("brim", "x" * size))
+            await reference_workload.create(arena, odd_objects.with_text("brim", "x" * size))
         except Refused:
             continue
         break
@@ -227,12 +227,14 @@ async def _brim(arena: Arena) -> None:
         raise AssertionError("the apiserver takes none of these")
     arena.note("bytes of the largest Agent", size)
     await _probe(arena, "early")
-    await arena.witness.until("early runs", reference.runs("early", "early-0-1"))
+    await arena.observer.until("early runs", reference_workload.runs("early", "early-0-1"))
     before = arena.proxy.count
     await asyncio.sleep(60)
     arena.note("writes a minute for an Agent without room for a status", arena.proxy.count - before)
     if arena.proxy.count - before > WRITES_A_MINUTE:
-        oracle.fail(arena, f"{arena.proxy.count - before} writes in a minute for an object that cannot hold a status")
+        invariants.fail(
+            arena, f"{arena.proxy.count - before} writes in a minute for an object that cannot hold a status"
+        )
     await _ends_well(arena)
 
 
@@ -246,7 +248,11 @@ def _poisoned(seed: int) -> Run:
         await arena.start(resync_seconds=RESYNC_SECONDS)
         await _probe(arena, "warm-up")
         draw = Draw(random.Random(seed))
-        crowds = {"alone": [], "beside ordinary objects": oddities.ordinary(), "beside poison": oddities.poison(draw)}
+        crowds = {
+            "alone": [],
+            "beside ordinary objects": odd_objects.ordinary(),
+            "beside poison": odd_objects.poison(draw),
+        }
         p99 = {}
         for number, (where, bodies) in enumerate(crowds.items()):
             seconds = await _beside(arena, f"probe-{number}", bodies, draw)
@@ -254,7 +260,7 @@ def _poisoned(seed: int) -> Run:
             arena.note(f"p50 of a healthy agent's start, {where}", p(50, seconds))
             arena.note(f"p99 of a healthy agent's start, {where}", p99[where])
         if p99["beside poison"] > BAR * p99["beside ordinary objects"] + UNCERTAIN_SECONDS:
-            oracle.fail(arena, f"poison delays others: {p99}")
+            invariants.fail(arena, f"poison delays others: {p99}")
         await _ends_well(arena)
 
     return run
@@ -263,8 +269,8 @@ def _poisoned(seed: int) -> Run:
 async def _beside(arena: Arena, prefix: str, bodies: Sequence[JsonDict], draw: Draw) -> list[float]:
     """The probes' seconds beside a crowd that is at rest but for the users who edit it."""
     admitted = await _posted(arena, bodies)
-    if not await oracle.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
-        oracle.fail(arena, "no rest before the probes")
+    if not await invariants.rest(arena, QUIET_SECONDS, time.monotonic() + END_SECONDS):
+        invariants.fail(arena, "no rest before the probes")
     touching = asyncio.create_task(_touch(arena, admitted, draw))
     try:
         return [await _probe(arena, f"{prefix}-{number:02}") for number in range(PROBES)]
@@ -277,13 +283,13 @@ async def _beside(arena: Arena, prefix: str, bodies: Sequence[JsonDict], draw: D
 async def _probe(arena: Arena, name: str) -> float:
     """The seconds from a user's creation of an agent to its pod."""
     began = time.monotonic()
-    await reference.create(arena, reference.agent(name))
-    await arena.witness.until(f"{name} has its pod", lambda seen: f"{name}-0-1" in seen.objects["pods"])
+    await reference_workload.create(arena, reference_workload.agent(name))
+    await arena.observer.until(f"{name} has its pod", lambda seen: f"{name}-0-1" in seen.objects["pods"])
     return time.monotonic() - began
 
 
 async def _touch(arena: Arena, objects: Sequence[tuple[str, str]], draw: Draw) -> None:
-    """Users who edit the objects until they are told to stop, so that each is looked at again and again."""
+    """Users who edit the objects until they are printed to stop, so that each is looked at again and again."""
     for number in itertools.count() if objects else ():
         plural, name = draw.of(*objects)
         with suppress(Refused):  # the annotations may be as long as they can be already

@@ -23,7 +23,7 @@ SEEN: Final = ("agents", "orchestrationvariables", "supervisors", "pods", "confi
 BESIDE: Final = frozenset({"kube-root-ca.crt", "mabeam-service"})
 POD_NAME: Final = re.compile(r"^(?P<agent>.+)-(?P<ordinal>\d+)-(?P<incarnation>\d+)$")
 TERMINAL: Final = frozenset({"Succeeded", "Failed"})
-PATIENCE_SECONDS: Final = 60.0
+TIMEOUT_SECONDS: Final = 60.0
 
 
 class NotInTime(AssertionError):
@@ -31,11 +31,11 @@ class NotInTime(AssertionError):
 
 
 @dataclass
-class Witness:
+class Observer:
     """`objects` by kind and name as they are now; `violations` are what must never have happened, in words.
 
-    `trusting` is for plans in which a stranger writes into statuses: then numbers may move any way. `disowned` are pods that
-    a stranger has made nobody's. `order` are agents of a tree of which each one gets no pod while one before it is not ready.
+    `trusting` is for plans in which a third party writes into statuses: then numbers may move any way. `disowned` are pods that
+    a third party has made nobody's. `order` are agents of a tree of which each one gets no pod while one before it is not ready.
     """
 
     api: Api
@@ -52,7 +52,7 @@ class Witness:
     _changed: asyncio.Event = field(default_factory=asyncio.Event)
     _tasks: list["asyncio.Task[None]"] = field(default_factory=list)
 
-    async def __aenter__(self) -> "Witness":
+    async def __aenter__(self) -> "Observer":
         listed = {kind: asyncio.Event() for kind in SEEN}
         self._tasks = [asyncio.create_task(self._follow(kind, listed[kind])) for kind in SEEN]
         async with asyncio.timeout(30):
@@ -65,7 +65,7 @@ class Witness:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def until(self, what: str, look: Callable[["Witness"], T], seconds: float = PATIENCE_SECONDS) -> T:
+    async def until(self, what: str, look: Callable[["Observer"], T], seconds: float = TIMEOUT_SECONDS) -> T:
         """What `look` returned once it was truthy; fails after the deadline, saying what was awaited."""
         began = time.monotonic()
         while True:
@@ -83,7 +83,7 @@ class Witness:
                 continue
 
     def excuse(self, seconds: float) -> None:
-        """Let nobody's patience begin to run for so long, of those who wait and of those who will: the apiserver is away."""
+        """Extend every timeout, of waits under way and to come, by so many seconds: the apiserver is away."""
         self.excused_until = time.monotonic() + seconds
         self._changed.set()
 
@@ -209,7 +209,7 @@ def _ledger(before: JsonDict, after: JsonDict) -> str | None:
     old = [failure["pod"] for failure in before.get("failures") or ()]
     new = [failure["pod"] for failure in after.get("failures") or ()]
     if len(set(new)) < len(new):
-        return f"a failure was told twice: {new}"
+        return f"a failure was recorded twice: {new}"
     return f"failures were lost: {old} became {new}" if new[: len(old)] != old else None
 
 

@@ -3,20 +3,20 @@
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena
-from faults.council import COUNCIL
-from faults.ground import RESYNC_SECONDS
-from faults.oracle import Undisturbed
+from faults.environment import RESYNC_SECONDS
+from faults.invariants import Undisturbed
 from faults.plan import Plan, chosen
 from faults.proxy import Fault, Rule, Script, after, before, lose_answer, nth
-from faults.reference import TEAM
-from faults.tree import TREE
+from faults.reference_workload import TEAM
+from faults.tree_workload import TREE
+from faults.voting_workload import VOTING
 
 ID = "R1"
 TITLE = "SIGKILL before and after every write, and every answer lost"
 ALONE = False
-LIVES: Final = (TEAM, TREE, COUNCIL)
+WORKLOADS: Final = (TEAM, TREE, VOTING)
 
 # Every so many plans the window without writes is long.
 LONG_QUIET_EVERY: Final = 25
@@ -43,8 +43,8 @@ def _runner(fault: str, number: int, undisturbed: Undisturbed) -> Callable[[Aren
     async def run(arena: Arena) -> None:
         arena.play(Script(writes=(Rule(nth(number), FAULTS[fault](arena)),)))
         await arena.start(resync_seconds=RESYNC_SECONDS)
-        await reference.drive(arena, undisturbed.life.steps)
-        quiet = LONG_QUIET_SECONDS if number % LONG_QUIET_EVERY == 0 else oracle.QUIET_SECONDS
-        await oracle.judge(arena, undisturbed, quiet=quiet)
+        await reference_workload.drive(arena, undisturbed.workload.steps)
+        quiet = LONG_QUIET_SECONDS if number % LONG_QUIET_EVERY == 0 else invariants.QUIET_SECONDS
+        await invariants.check(arena, undisturbed, quiet=quiet)
 
     return run

@@ -10,22 +10,22 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena, Replica
-from faults.beside import beside
-from faults.ground import RESYNC_SECONDS
-from faults.oracle import Undisturbed
+from faults.background_work import beside
+from faults.environment import RESYNC_SECONDS
+from faults.invariants import Undisturbed
 from faults.plan import Plan, chosen
-from faults.reference import rests, runs
+from faults.reference_workload import rests, runs
 from faults.replicas import two_replicas
-from faults.tree import BOTH
+from faults.tree_workload import BOTH
 from faults.wall_clock import WallClock
 from support.operator_process import LEASE
 
 ID = "R7"
 TITLE = "the operator's clock an hour ahead and behind, stepped by an hour, shaking by five seconds"
 ALONE = False
-LIVES: Final = (BOTH,)
+WORKLOADS: Final = (BOTH,)
 
 HOUR: Final = 3600.0
 SHAKEN_SECONDS: Final = 5.0
@@ -44,7 +44,7 @@ Course = Callable[[WallClock], Awaitable[None]]
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Clocks that are wrong throughout, that are stepped within the workload, and within what depends on time most."""
     chance = random.Random(seed)
-    steps = chance.sample(range(1, len(undisturbed.life.steps) - 1), 2)
+    steps = chance.sample(range(1, len(undisturbed.workload.steps) - 1), 2)
     wrong = [
         Plan("ahead", _throughout(undisturbed, HOUR)),
         Plan("behind", _throughout(undisturbed, -HOUR)),
@@ -69,7 +69,7 @@ def _throughout(undisturbed: Undisturbed, seconds: float) -> Run:
     async def run(arena: Arena) -> None:
         await _start(arena, await WallClock.wrong_by(seconds, arena.folder))
         arena.proxy.fired += 1
-        await reference.drive(arena, undisturbed.life.steps)
+        await reference_workload.drive(arena, undisturbed.workload.steps)
         await _judge(arena, undisturbed)
 
     return run
@@ -81,7 +81,7 @@ def _shaken(undisturbed: Undisturbed, seed: int) -> Run:
         await _start(arena, clock)
         async with beside(clock.shake(SHAKEN_SECONDS, seed)):
             arena.proxy.fired += 1
-            await reference.drive(arena, undisturbed.life.steps)
+            await reference_workload.drive(arena, undisturbed.workload.steps)
             await _judge(arena, undisturbed)
 
     return run
@@ -93,8 +93,8 @@ def _stepped(undisturbed: Undisturbed, step: int, course: Sequence[float]) -> Ru
     async def run(arena: Arena) -> None:
         clock = await WallClock.wrong_by(0.0, arena.folder)
         await _start(arena, clock)
-        await reference.drive(arena, undisturbed.life.steps[:step])
-        async with beside(reference.drive(arena, undisturbed.life.steps[step:])) as work:
+        await reference_workload.drive(arena, undisturbed.workload.steps[:step])
+        async with beside(reference_workload.drive(arena, undisturbed.workload.steps[step:])) as work:
             for seconds in course:
                 await asyncio.sleep(random.Random(step).uniform(0.2, 1.5))
                 clock.step(seconds)
@@ -123,22 +123,22 @@ def _leaders_disagree(undisturbed: Undisturbed, step: int) -> Run:
         environments = {name: clock.environment() for name, clock in clocks.items()}
         async with two_replicas(arena, SHORT_LEASE_SECONDS, environments) as pair:
             arena.proxy.fired += 1
-            await reference.drive(arena, undisturbed.life.steps[:step])
-            async with beside(reference.drive(arena, undisturbed.life.steps[step:])) as work:
+            await reference_workload.drive(arena, undisturbed.workload.steps[:step])
+            async with beside(reference_workload.drive(arena, undisturbed.workload.steps[step:])) as work:
                 for _ in range(2):
                     old = await pair.leader()
                     await pair.replicas[old].stay_down()
                     await pair.takes_over(pair.other(old), 3.0 * SHORT_LEASE_SECONDS)
                     pair.replicas[old].come_back()
                 await work
-            await oracle.judge(arena, undisturbed)
+            await invariants.check(arena, undisturbed)
             _times_are_true(arena)
 
     return run
 
 
 async def _judge(arena: Arena, undisturbed: Undisturbed) -> None:
-    await oracle.judge(arena, undisturbed)
+    await invariants.check(arena, undisturbed)
     _times_are_true(arena)
     await _led_throughout(arena)
 
@@ -147,7 +147,7 @@ async def _led_throughout(arena: Arena) -> None:
     """The Lease was never in danger: the one process renewed it from beginning to end."""
     lease = await arena.api.get("leases", LEASE)
     if lease["spec"].get("leaseTransitions") or arena.operator.exits:
-        oracle.fail(arena, f"the Lease was lost: {lease['spec']}; the operator ended {arena.operator.exits}")
+        invariants.fail(arena, f"the Lease was lost: {lease['spec']}; the operator ended {arena.operator.exits}")
 
 
 def _times_are_true(arena: Arena) -> None:
@@ -155,10 +155,10 @@ def _times_are_true(arena: Arena) -> None:
     now = time.time()
     began = now - (time.monotonic() - arena.began)
     for kind in ("agents", "orchestrationvariables", "supervisors"):
-        for name, body in arena.witness.objects[kind].items():
-            for told in times_in(body.get("status")):
-                if not began - TOLERANCE_SECONDS <= told.timestamp() <= now + TOLERANCE_SECONDS:
-                    oracle.fail(arena, f"{kind}/{name} tells of {told}, {told.timestamp() - now:.0f} s from now")
+        for name, body in arena.observer.objects[kind].items():
+            for time_ in times_in(body.get("status")):
+                if not began - TOLERANCE_SECONDS <= time_.timestamp() <= now + TOLERANCE_SECONDS:
+                    invariants.fail(arena, f"{kind}/{name} tells of {time_}, {time_.timestamp() - now:.0f} s from now")
 
 
 def times_in(value: Any) -> list[datetime]:
@@ -167,7 +167,7 @@ def times_in(value: Any) -> list[datetime]:
         return [time for inner in value.values() for time in times_in(inner)]
     if isinstance(value, list):
         return [time for inner in value for time in times_in(inner)]
-    if isinstance(value, str) and oracle._TIME.fullmatch(value):
+    if isinstance(value, str) and invariants._TIME.fullmatch(value):
         return [datetime.fromisoformat(value).astimezone(UTC)]
     return []
 
@@ -181,23 +181,23 @@ def _backoff(seconds: float) -> Run:
     async def run(arena: Arena) -> None:
         clock = await WallClock.wrong_by(0.0, arena.folder)
         await _start(arena, clock)
-        tolerant = reference.tolerance(5, initial=BACKOFF_SECONDS)
-        await reference.create(arena, reference.agent("steady", faultTolerance=tolerant))
-        await reference.ends(arena, "steady-0-1", 1)
-        await reference.ends(arena, "steady-0-2", 1)
+        tolerant = reference_workload.tolerance(5, initial=BACKOFF_SECONDS)
+        await reference_workload.create(arena, reference_workload.agent("steady", faultTolerance=tolerant))
+        await reference_workload.ends(arena, "steady-0-1", 1)
+        await reference_workload.ends(arena, "steady-0-2", 1)
         failed = time.monotonic()
-        await arena.witness.until("the restart is promised", _promised)
+        await arena.observer.until("the restart is promised", _promised)
         clock.step(seconds)
         arena.proxy.fired += 1
         await _look_again(arena, "steady")
-        await arena.witness.until("the successor", lambda seen: "steady-0-3" in seen.objects["pods"])
+        await arena.observer.until("the successor", lambda seen: "steady-0-3" in seen.objects["pods"])
         waited = time.monotonic() - failed
         arena.note("seconds waited for a backoff of 4 s", waited)
         # What is told of the failure has whole seconds, so up to one of them was over before it came.
         if not BACKOFF_SECONDS - 0.1 <= waited <= BACKOFF_SECONDS + LATE_SECONDS:
-            oracle.fail(arena, f"a backoff of {BACKOFF_SECONDS:.0f} s took {waited:.1f} s")
+            invariants.fail(arena, f"a backoff of {BACKOFF_SECONDS:.0f} s took {waited:.1f} s")
         _times_are_true(arena)
-        oracle.clean(arena)
+        invariants.clean(arena)
 
     return run
 
@@ -223,16 +223,16 @@ def _window(seconds: float) -> Run:
         await _start(arena, clock)
         backoff = {"initialSeconds": 0, "factor": 1, "jitter": 0, "resetAfterSeconds": WINDOW_SECONDS}
         tolerant = {"maxFailures": 1, "failureWindowSeconds": WINDOW_SECONDS, "backoff": backoff}
-        await reference.create(arena, reference.agent("steady", faultTolerance=tolerant))
-        await reference.ends(arena, "steady-0-1", 1)
-        await arena.witness.until("steady runs again", runs("steady", "steady-0-2"))
+        await reference_workload.create(arena, reference_workload.agent("steady", faultTolerance=tolerant))
+        await reference_workload.ends(arena, "steady-0-1", 1)
+        await arena.observer.until("steady runs again", runs("steady", "steady-0-2"))
         clock.step(seconds)
         arena.proxy.fired += 1
         await arena.api.delete("pods", "steady-0-2", gracePeriodSeconds=0)
-        await arena.witness.until("steady is parked", rests("steady", "Failed", "RestartBudgetExhausted"))
+        await arena.observer.until("steady is parked", rests("steady", "Failed", "RestartBudgetExhausted"))
         _counted(arena, "steady", 2)
         _times_are_true(arena)
-        oracle.clean(arena)
+        invariants.clean(arena)
 
     return run
 
@@ -243,28 +243,30 @@ def _parked(seconds: float) -> Run:
     async def run(arena: Arena) -> None:
         clock = await WallClock.wrong_by(0.0, arena.folder)
         await _start(arena, clock)
-        await reference.create(arena, reference.agent("fragile", faultTolerance=reference.tolerance(0)))
-        await reference.ends(arena, "fragile-0-1", 7)
+        await reference_workload.create(
+            arena, reference_workload.agent("fragile", faultTolerance=reference_workload.tolerance(0))
+        )
+        await reference_workload.ends(arena, "fragile-0-1", 7)
         parked = rests("fragile", "Failed", "RestartBudgetExhausted")
-        await arena.witness.until("fragile is parked", parked)
-        await oracle.rest(arena, oracle.QUIET_SECONDS, time.monotonic() + oracle.SETTLE_SECONDS)
+        await arena.observer.until("fragile is parked", parked)
+        await invariants.rest(arena, invariants.QUIET_SECONDS, time.monotonic() + invariants.SETTLE_SECONDS)
         before = arena.proxy.count
         clock.step(seconds)
         arena.proxy.fired += 1
         await _look_again(arena, "fragile")
         await asyncio.sleep(2 * float(RESYNC_SECONDS))  # two sweeps, in which nothing is to happen
-        if arena.proxy.count > before or not parked(arena.witness):
-            oracle.fail(arena, f"a parked agent was written {arena.proxy.count - before} times")
+        if arena.proxy.count > before or not parked(arena.observer):
+            invariants.fail(arena, f"a parked agent was written {arena.proxy.count - before} times")
         _counted(arena, "fragile", 1)
-        oracle.clean(arena)
+        invariants.clean(arena)
 
     return run
 
 
 def _counted(arena: Arena, name: str, failures: int) -> None:
-    ledger = arena.witness.agent(name).get("failures") or ()
+    ledger = arena.observer.agent(name).get("failures") or ()
     if len(ledger) != failures:
-        oracle.fail(arena, f"the ledger of {name} has {len(ledger)} failures, not {failures}")
+        invariants.fail(arena, f"the ledger of {name} has {len(ledger)} failures, not {failures}")
 
 
 TIMED: Final[dict[str, Callable[[float], Run]]] = {"backoff": _backoff, "window": _window, "parked": _parked}

@@ -1,8 +1,8 @@
-"""The reference workload: a small team's life, the same in every run. Each step waits for its condition, never for time.
+"""The reference workload: a small team's workload, the same in every run. Each step waits for its condition, never for time.
 
 Four agents on fake nodes: one Permanent, one Transient with two replicas, one Temporary, one without any budget. Two of them
-share a variable. They fail, are parked, end, are told another value, get another spec, are scaled away and deleted.
-The tree's life is in `tree.py`.
+share a variable. They fail, are parked, end, get another value, get another spec, are scaled away and deleted.
+The tree's workload is in `tree.py`.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -11,8 +11,8 @@ from typing import Any, Final
 
 from faults.apiserver import JsonDict
 from faults.arena import Arena
+from faults.observer import Observer
 from faults.schema import PLURALS
-from faults.witness import Witness
 
 API: Final = "mabeam.dev/v1alpha1"
 # Longer than any backoff, refusal or resync that a fault can cost a step; a step that takes as long has lost something.
@@ -22,10 +22,10 @@ Step = Callable[[Arena], Awaitable[None]]
 
 
 @dataclass(frozen=True)
-class Life:
+class Workload:
     """A script of steps, and its name.
 
-    Where `generations_vary`, how many contents an agent was told on the way depends on what came together: its peers' addresses
+    Where `generations_vary`, how many contents an agent's file had on the way depends on what came together: its peers' addresses
     come and go with their pods. Then only that status, ConfigMap and pods agree on the last one is compared.
     """
 
@@ -74,10 +74,10 @@ def prefers(value: float) -> list[JsonDict]:
 # --- what is awaited --------------------------------------------------------------------------------------------------
 
 
-def runs(name: str, *pods: str) -> Callable[[Witness], bool]:
+def runs(name: str, *pods: str) -> Callable[[Observer], bool]:
     """Whether exactly these pods of an agent run, and its status says so for its present spec."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         status, body = seen.agent(name), seen.objects["agents"].get(name)
         if body is None or status.get("observedGeneration") != body["metadata"]["generation"]:
             return False
@@ -97,10 +97,10 @@ def _running(pod: JsonDict | None) -> bool:
     return pod is not None and pod.get("status", {}).get("phase") == "Running"
 
 
-def rests(name: str, state: str, reason: str) -> Callable[[Witness], bool]:
+def rests(name: str, state: str, reason: str) -> Callable[[Observer], bool]:
     """Whether an agent rests in that state, for that reason."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         status = seen.agent(name)
         reasons = {c["type"]: c["reason"] for c in status.get("conditions") or ()}
         return bool(status.get("state") == state and reason in (reasons.get("Ready"), reasons.get("Stalled")))
@@ -108,10 +108,10 @@ def rests(name: str, state: str, reason: str) -> Callable[[Witness], bool]:
     return look
 
 
-def told(value: float, generation: int, *agents: str, pods: Sequence[str] = ()) -> Callable[[Witness], bool]:
+def has_value(value: float, generation: int, *agents: str, pods: Sequence[str] = ()) -> Callable[[Observer], bool]:
     """Whether a value was decided, every agent's ConfigMap holds it, and their pods were made to look."""
 
-    def look(seen: Witness) -> bool:
+    def look(seen: Observer) -> bool:
         status = seen.variable("temperature")
         counts = status.get("directives") or {}
         if status.get("value") != value or counts.get("delivered") != len(agents):
@@ -129,7 +129,7 @@ def told(value: float, generation: int, *agents: str, pods: Sequence[str] = ()) 
 GENERATION: Final = "mabeam.dev/directives-generation"
 
 
-# --- what users, kubelets and strangers do ----------------------------------------------------------------------------
+# --- what users, kubelets and third parties do ----------------------------------------------------------------------------
 
 
 async def create(arena: Arena, body: JsonDict) -> None:
@@ -139,7 +139,7 @@ async def create(arena: Arena, body: JsonDict) -> None:
 
 async def ends(arena: Arena, pod: str, code: int) -> None:
     """The kubelet tells that the container of a running pod ended with a code."""
-    await arena.witness.until(f"{pod} runs", lambda seen: _running(seen.objects["pods"].get(pod)), STEP_SECONDS)
+    await arena.observer.until(f"{pod} runs", lambda seen: _running(seen.objects["pods"].get(pod)), STEP_SECONDS)
     body = await arena.api.get("pods", pod)
     statuses = body["status"].get("containerStatuses") or [{"name": "agent", "image": "nothing:1", "imageID": ""}]
     started = (statuses[0].get("state") or {}).get("running", {}).get("startedAt")
@@ -175,7 +175,7 @@ async def _negotiate(arena: Arena) -> None:
     spec = {"domain": domain, "value": 0.1, "negotiation": {"strategy": "WeightedConsensus"}}
     await create(arena, variable("temperature", ["steady", "pair"], **spec))
     pods = ("steady-0-1", "pair-0-1", "pair-1-1")
-    await _await(arena, "a temperature of 0.5", told(0.5, 1, "steady", "pair", pods=pods))
+    await _await(arena, "a temperature of 0.5", has_value(0.5, 1, "steady", "pair", pods=pods))
 
 
 async def _fail_one(arena: Arena) -> None:
@@ -200,7 +200,7 @@ async def _end_others(arena: Arena) -> None:
 async def _change_minds(arena: Arena) -> None:
     await arena.api.patch("agents", "steady", {"spec": {"preferences": prefers(0.6)}})
     pods = ("steady-0-3", "pair-0-1", "pair-1-2")
-    await _await(arena, "a temperature of 0.7", told(0.7, 2, "steady", "pair", pods=pods))
+    await _await(arena, "a temperature of 0.7", has_value(0.7, 2, "steady", "pair", pods=pods))
 
 
 async def _change_spec(arena: Arena) -> None:
@@ -220,12 +220,12 @@ async def _delete(arena: Arena) -> None:
     await _await(arena, "fragile's pods are gone", lambda seen: not _pods_of(seen, "fragile"))
 
 
-def _pods_of(seen: Witness, name: str) -> list[str]:
+def _pods_of(seen: Observer, name: str) -> list[str]:
     return [pod for pod in seen.objects["pods"] if pod.rsplit("-", 2)[0] == name]
 
 
-async def _await(arena: Arena, what: str, look: Callable[[Witness], bool]) -> None:
-    await arena.witness.until(what, look, STEP_SECONDS)
+async def _await(arena: Arena, what: str, look: Callable[[Observer], bool]) -> None:
+    await arena.observer.until(what, look, STEP_SECONDS)
 
 
 STEPS: Final[Sequence[Step]] = (
@@ -241,7 +241,7 @@ STEPS: Final[Sequence[Step]] = (
     _scale_away,
     _delete,
 )
-TEAM: Final = Life("team", STEPS)
+TEAM: Final = Workload("team", STEPS)
 
 
 async def drive(arena: Arena, steps: Sequence[Step]) -> None:

@@ -7,19 +7,19 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena
-from faults.beside import beside
-from faults.council import ALL
-from faults.oracle import Undisturbed
+from faults.background_work import beside
+from faults.invariants import Undisturbed
 from faults.plan import Plan, chosen
 from faults.replicas import Pair, ready, two_replicas
+from faults.voting_workload import ALL
 from support.operator_process import LEASE
 
 ID = "R5"
 TITLE = "two replicas: the leader frozen past its Lease, killed, ended; the Lease deleted, stolen"
 ALONE = False
-LIVES: Final = (ALL,)
+WORKLOADS: Final = (ALL,)
 
 # kube-controller-manager's own duration, and one that lets a plan be short.
 DEFAULT_LEASE_SECONDS: Final = 15
@@ -29,7 +29,7 @@ TAKEOVER_FACTOR: Final = 1.5
 # After a graceful end nobody has to wait for the Lease to expire.
 HANDOVER_SECONDS: Final = 5.0
 TURNS: Final = 3
-STRANGER: Final = "a-stranger"
+THIRD_PARTY: Final = "a-third-party"
 
 Act = Callable[[Pair], Awaitable[None]]
 
@@ -37,7 +37,7 @@ Act = Callable[[Pair], Awaitable[None]]
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Each misfortune of a leader, at seeded steps of the workload; two with the default duration."""
     chance = random.Random(seed)
-    steps = chance.sample(range(1, len(undisturbed.life.steps) - 1), 3)
+    steps = chance.sample(range(1, len(undisturbed.workload.steps) - 1), 3)
     short = [
         Plan(f"{name}:{step}", _disturbed(undisturbed, act, step, SHORT_LEASE_SECONDS))
         for name, act in ACTS.items()
@@ -52,14 +52,14 @@ def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequen
 
 def _disturbed(undisturbed: Undisturbed, act: Act, step: int, lease_seconds: int) -> Callable[[Arena], Awaitable[None]]:
     async def run(arena: Arena) -> None:
-        steps = undisturbed.life.steps
+        steps = undisturbed.workload.steps
         async with two_replicas(arena, lease_seconds) as pair:
-            await reference.drive(arena, steps[:step])
-            async with beside(reference.drive(arena, steps[step:])) as work:
+            await reference_workload.drive(arena, steps[:step])
+            async with beside(reference_workload.drive(arena, steps[step:])) as work:
                 await asyncio.sleep(random.Random(step).uniform(0.0, 0.3))
                 await act(pair)
                 await work
-            await oracle.judge(arena, undisturbed)
+            await invariants.check(arena, undisturbed)
             await _nobody_loops(pair)
 
     return run
@@ -68,7 +68,7 @@ def _disturbed(undisturbed: Undisturbed, act: Act, step: int, lease_seconds: int
 async def _nobody_loops(pair: Pair) -> None:
     for name, replica in pair.replicas.items():
         if len(replica.exits) > TURNS + 1:
-            oracle.fail(pair.arena, f"{name} ended by itself {len(replica.exits)} times: {replica.exits}")
+            invariants.fail(pair.arena, f"{name} ended by itself {len(replica.exits)} times: {replica.exits}")
 
 
 async def _handed_over(pair: Pair, old: str, within: float | None = None) -> None:
@@ -104,7 +104,7 @@ async def _silent(pair: Pair, name: str, before: int, seconds: float) -> None:
     while time.monotonic() < deadline:
         if pair.written(name) > before:
             late = [str(record.request) for record in pair.proxies[name].writes[-3:]]
-            oracle.fail(pair.arena, f"{name} wrote {pair.written(name) - before} times without the Lease: {late}")
+            invariants.fail(pair.arena, f"{name} wrote {pair.written(name) - before} times without the Lease: {late}")
         await asyncio.sleep(0.1)
 
 
@@ -152,14 +152,14 @@ async def _lease_deleted(pair: Pair) -> None:
 async def _lease_stolen(pair: Pair) -> None:
     """Someone who never renews it takes the Lease: the leader stops when it sees that, and one of the two leads again."""
     old = await pair.leader()
-    await pair.arena.api.patch("leases", LEASE, {"spec": {"holderIdentity": STRANGER}})
+    await pair.arena.api.patch("leases", LEASE, {"spec": {"holderIdentity": THIRD_PARTY}})
     pair.arena.proxy.fired += 1
     # The leader looks every third of the duration.
     await asyncio.sleep(pair.lease_seconds / 3 + 0.5)
     written = pair.written("one") + pair.written("two")
-    while await pair.holder() == STRANGER:
+    while await pair.holder() == THIRD_PARTY:
         if pair.written("one") + pair.written("two") > written:
-            oracle.fail(pair.arena, f"{old} went on writing while the Lease named somebody else")
+            invariants.fail(pair.arena, f"{old} went on writing while the Lease named somebody else")
         await asyncio.sleep(0.1)
     await pair.leader()
 

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults.apiserver import Api, JsonDict, Refused
-from faults.witness import BESIDE
+from faults.observer import BESIDE
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 FOREIGN: Final = "rogue.example.com/mark"
-# What the operator can tell anew from the spec and the pods, whatever a stranger wrote over it.
+# What the operator can tell anew from the spec and the pods, whatever a third party wrote over it.
 RECOMPUTED: Final[JsonDict] = {
     "state": "Failed",
     "active": False,
@@ -25,7 +25,7 @@ RECOMPUTED: Final[JsonDict] = {
         {
             "type": "Ready",
             "status": "False",
-            "reason": "Rogue",
+            "reason": "RogueClient",
             "message": "",
             "lastTransitionTime": "2020-01-01T00:00:00Z",
         }
@@ -36,7 +36,7 @@ TOLD_BY_SUPERVISORS: Final = ("state", "observedGeneration", "conditions")
 
 
 @dataclass
-class Rogue:
+class RogueClient:
     """Counts what it did: the operator's answer to it may cost about as many writes, and no more."""
 
     api: Api

@@ -1,7 +1,7 @@
 """R10: a namespace is deleted while five hundred agents in it are half made, the operator up, down, or started again.
 
 The measure is a namespace of as many one-replica ReplicaSets, half made and deleted in the same moment: what else the
-machine and the namespace controller do then, befalls both.
+machine and the namespace controller do then, happens to both.
 """
 
 import asyncio
@@ -11,7 +11,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.apiserver import Api, JsonDict, Refused
 from faults.arena import Arena
 from faults.plan import Plan, chosen
@@ -24,10 +24,10 @@ ALONE = True
 OBJECTS: Final = 500
 AT_ONCE: Final = 32
 TOLERATED: Final = 25
-PATIENCE_SECONDS: Final = 240.0
+TIMEOUT_SECONDS: Final = 240.0
 # How much longer than the ReplicaSets' namespace an Agents' one may take.
 BAR: Final = 1.5
-# What the operator had under way when it was first told that the namespace is being terminated.
+# What the operator had under way when it first heard that the namespace is being terminated.
 UNDER_WAY_SECONDS: Final = 0.25
 # Within it the operator has forgotten the namespace, and serves others as ever; two resyncs and a little.
 AFTERWARDS_SECONDS: Final = 75.0
@@ -40,7 +40,7 @@ Fault = Callable[[Arena], Awaitable[None]]
 
 @dataclass(frozen=True)
 class Variant:
-    """What the operator watches (`{victim}` and `{other}` are the namespaces), and what befalls it around the deletion."""
+    """What the operator watches (`{victim}` and `{other}` are the namespaces), and what happens to it around the deletion."""
 
     watches: str
     before: Fault
@@ -94,7 +94,7 @@ def _losing(variant: Variant) -> Callable[[Arena], Awaitable[None]]:
             if not variant.alone:
                 await _serves(arena, "before")
             async with asyncio.TaskGroup() as making:
-                making.create_task(_half_made(victim, "agents", reference.agent))
+                making.create_task(_half_made(victim, "agents", reference_workload.agent))
                 making.create_task(_half_made(sets, "replicasets", _replica_set))
             await variant.before(arena)
             async with asyncio.TaskGroup() as going:
@@ -110,8 +110,8 @@ def _losing(variant: Variant) -> Callable[[Arena], Awaitable[None]]:
                 _unharmed(arena, "before")
         if operator.exits or operator.liveness_kills:
             problem = f"the operator ended by itself: {operator.exits}, by its probe {operator.liveness_kills} times"
-            oracle.fail(arena, problem)
-        oracle.clean(arena)
+            invariants.fail(arena, problem)
+        invariants.clean(arena)
 
     return run
 
@@ -123,9 +123,9 @@ def _judge(arena: Arena, creates: "Creates", took: float, expected: float) -> No
     arena.note("creates the apiserver refused", creates.refused)
     late = creates.late()
     if late:
-        oracle.fail(arena, f"{len(late)} creates after the apiserver had said no: {late[:5]}")
+        invariants.fail(arena, f"{len(late)} creates after the apiserver had said no: {late[:5]}")
     if took > BAR * expected:
-        oracle.fail(arena, f"the namespace took {took:.1f} s, one of ReplicaSets {expected:.1f} s")
+        invariants.fail(arena, f"the namespace took {took:.1f} s, one of ReplicaSets {expected:.1f} s")
 
 
 async def _while_it_goes(arena: Arena, variant: Variant, creates: "Creates") -> None:
@@ -148,7 +148,7 @@ class Creates:
     asked: list[tuple[float, str]] = field(default_factory=list)
     refused_at: float | None = None
     refused: int = 0
-    life: int = 1
+    workload: int = 1
 
     def are_meant(self, request: Request) -> bool:
         """Whether the request creates something there."""
@@ -156,18 +156,18 @@ class Creates:
 
     def begin_anew(self) -> None:
         """Another process of the operator: it has to be told anew, and answers to the one before it do not count."""
-        self.life, self.refused_at = self.life + 1, None
+        self.workload, self.refused_at = self.workload + 1, None
 
     async def note(self, request: Request, forward: Forward) -> Answer:
         """Pass it on, and remember when it was asked for and whether it was refused."""
         self.asked.append((time.monotonic(), request.kind))
-        life = self.life
+        workload = self.workload
         if len(self.asked) > self.most:
             await self.going.wait()
         answer = await forward()
         if answer.status == 403 and b"because it is being terminated" in answer.body:
             self.refused += 1
-            if life == self.life:
+            if workload == self.workload:
                 self.refused_at = self.refused_at or time.monotonic()
         return answer
 
@@ -223,7 +223,7 @@ async def _half_made(api: Api, plural: str, body: Callable[[str], JsonDict]) -> 
 
 def _replica_set(name: str) -> JsonDict:
     labels = {"worker": name}
-    pod = reference.agent(name)["spec"]["template"] | {"metadata": {"labels": labels}}
+    pod = reference_workload.agent(name)["spec"]["template"] | {"metadata": {"labels": labels}}
     spec = {"replicas": 1, "selector": {"matchLabels": labels}, "template": pod}
     return {"apiVersion": "apps/v1", "kind": "ReplicaSet", "metadata": {"name": name}, "spec": spec}
 
@@ -255,7 +255,7 @@ async def _count(api: Api, plural: str) -> int:
     return len(found["items"]) + int(found["metadata"].get("remainingItemCount") or 0)
 
 
-async def _until(what: str, look: Callable[[], Awaitable[bool]], seconds: float = PATIENCE_SECONDS) -> None:
+async def _until(what: str, look: Callable[[], Awaitable[bool]], seconds: float = TIMEOUT_SECONDS) -> None:
     deadline = time.monotonic() + seconds
     while not await look():
         assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
@@ -268,14 +268,14 @@ async def _until(what: str, look: Callable[[], Awaitable[bool]], seconds: float 
 async def _serves(arena: Arena, name: str) -> None:
     """An agent of another namespace gets its pod."""
     began = time.monotonic()
-    await reference.create(arena, reference.agent(name))
-    await arena.witness.until(f"{name} runs", reference.runs(name, f"{name}-0-1"), AFTERWARDS_SECONDS)
+    await reference_workload.create(arena, reference_workload.agent(name))
+    await arena.observer.until(f"{name} runs", reference_workload.runs(name, f"{name}-0-1"), AFTERWARDS_SECONDS)
     arena.note(f"seconds to serve an agent elsewhere, {name}", time.monotonic() - began)
 
 
 def _unharmed(arena: Arena, name: str) -> None:
-    if not reference.runs(name, f"{name}-0-1")(arena.witness) or arena.witness.created[f"{name}-0-1"] != 1:
-        oracle.fail(arena, f"{name}, an agent elsewhere, did not run on")
+    if not reference_workload.runs(name, f"{name}-0-1")(arena.observer) or arena.observer.created[f"{name}-0-1"] != 1:
+        invariants.fail(arena, f"{name}, an agent elsewhere, did not run on")
 
 
 async def _forgotten(arena: Arena, namespace: str, variant: Variant) -> None:
@@ -289,7 +289,7 @@ async def _forgotten(arena: Arena, namespace: str, variant: Variant) -> None:
     try:
         await _until(f"{namespace} is forgotten", forgotten, AFTERWARDS_SECONDS)
     except AssertionError as late:
-        oracle.fail(arena, f"{late}; known and waiting: {await _memory(arena)}, expected {expected}")
+        invariants.fail(arena, f"{late}; known and waiting: {await _memory(arena)}, expected {expected}")
 
 
 async def _memory(arena: Arena) -> tuple[dict[str, int], int] | None:
@@ -308,10 +308,10 @@ async def _served_again(arena: Arena, api: Api) -> None:
     """A namespace of the same name is served as the first one was: its agents, and its variables."""
     await _created(api)
     began = time.monotonic()
-    await api.create("agents", reference.agent("again", preferences=reference.prefers(0.3)))
+    await api.create("agents", reference_workload.agent("again", preferences=reference_workload.prefers(0.3)))
     domain = {"type": "Number", "minimum": 0, "maximum": 1, "step": 0.1}
     spec: dict[str, Any] = {"domain": domain, "negotiation": {"strategy": "WeightedConsensus"}}
-    await api.create("orchestrationvariables", reference.variable("temperature", ["again"], **spec))
+    await api.create("orchestrationvariables", reference_workload.variable("temperature", ["again"], **spec))
 
     async def served() -> bool:
         agent = (await api.get("agents", "again")).get("status") or {}

@@ -13,28 +13,28 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena, Replica
-from faults.beside import beside
+from faults.background_work import beside
 from faults.control_plane import ETCD, ControlPlane
-from faults.ground import RESYNC_SECONDS
+from faults.environment import RESYNC_SECONDS
+from faults.invariants import Undisturbed
 from faults.kubelets import correct_pods
-from faults.oracle import Undisturbed
-from faults.patience import PatientApi
 from faults.plan import Plan, chosen
 from faults.proxy import done_but_unknown
-from faults.tree import BOTH
+from faults.retrying_client import RetryingApi
+from faults.tree_workload import BOTH
 
 ID = "R6"
 TITLE = "etcd standing still for 10 and 40 s, and out of space"
 ALONE = True
-LIVES: Final = (BOTH,)
+WORKLOADS: Final = (BOTH,)
 
 # How long the apiserver of the gentle plans waits for its etcd.
 GIVES_UP_SECONDS: Final = 4.0
 GRACE_SECONDS: Final = 60.0
 # A request is waited for this long, so that a short standstill is merely slow and no trouble yet.
-PATIENCE_SECONDS: Final = 15.0
+TIMEOUT_SECONDS: Final = 15.0
 # A process that lost its Lease ends and is started again: so long nobody may answer its probe.
 RESTART_SECONDS: Final = 8.0
 LOOK_SECONDS: Final = 0.5
@@ -45,7 +45,7 @@ Trouble = Callable[[Arena], AbstractAsyncContextManager[None]]
 
 def plans_for(undisturbed: Undisturbed, seed: int, sample: int | None) -> Sequence[Plan]:
     """Real troubles of etcd, each at two steps of the workload; of a sample only what happens in the plan's own proxy."""
-    steps = random.Random(seed).sample(range(1, len(undisturbed.life.steps) - 1), 2)
+    steps = random.Random(seed).sample(range(1, len(undisturbed.workload.steps) - 1), 2)
     short, long = (
         [Plan(f"unknown-{seconds}:{step}", _disturbed(undisturbed, _unknown, step, float(seconds))) for step in steps]
         for seconds in (10, 40)
@@ -64,20 +64,20 @@ def _disturbed(
     undisturbed: Undisturbed, trouble: Trouble, step: int, seconds: float
 ) -> Callable[[Arena], Awaitable[None]]:
     async def run(arena: Arena) -> None:
-        arena.api = PatientApi.instead_of(arena.api)
+        arena.api = RetryingApi.instead_of(arena.api)
         operator = await arena.start(resync_seconds=RESYNC_SECONDS)
-        steps = undisturbed.life.steps
-        await reference.drive(arena, steps[:step])
+        steps = undisturbed.workload.steps
+        await reference_workload.drive(arena, steps[:step])
         async with beside(correct_pods(arena)):
-            async with beside(reference.drive(arena, steps[step:])) as work:
+            async with beside(reference_workload.drive(arena, steps[step:])) as work:
                 await asyncio.sleep(random.Random(step).uniform(0.0, 0.3))
                 seen = Probes(operator)
-                arena.witness.excuse(seconds + GRACE_SECONDS)
+                arena.observer.excuse(seconds + GRACE_SECONDS)
                 async with trouble(arena):
                     arena.proxy.fired += 1
                     await seen.look_for(seconds)
                 await work
-            await oracle.judge(arena, undisturbed)
+            await invariants.check(arena, undisturbed)
         _lived(arena, seen, seconds)
 
     return run
@@ -125,7 +125,7 @@ class Probes:
     operator: Replica
     sick: list[str] = field(default_factory=list)
     away_seconds: float = 0.0
-    told: set[str] = field(default_factory=set)
+    printed: set[str] = field(default_factory=set)
     _answers: bool = True
 
     async def look_for(self, seconds: float) -> None:
@@ -145,10 +145,10 @@ class Probes:
             self.sick.append(text)
         ready, _ = await self.operator.ask("/readyz")
         if ready == 503:
-            self.told.add("/readyz")
+            self.printed.add("/readyz")
         _, metrics = await self.operator.ask("/metrics")
         if any(_counted(metrics, word) for word in TROUBLE_METRICS):
-            self.told.add("/metrics")
+            self.printed.add("/metrics")
 
 
 def _counted(metrics: str, word: str) -> bool:
@@ -160,12 +160,14 @@ def _lived(arena: Arena, seen: Probes, seconds: float) -> None:
     """It answered its probe, ended no more than once (for its Lease), and said by its own HTTP that something is wrong."""
     arena.note("seconds without an answer to the probe", seen.away_seconds)
     if seen.sick:
-        oracle.fail(arena, f"/healthz said no: {seen.sick[:3]}")
+        invariants.fail(arena, f"/healthz said no: {seen.sick[:3]}")
     if seen.away_seconds > RESTART_SECONDS:
-        oracle.fail(arena, f"nobody answered the probe for {seen.away_seconds:.1f} s")
+        invariants.fail(arena, f"nobody answered the probe for {seen.away_seconds:.1f} s")
     if len(arena.operator.exits) > 1 or arena.operator.liveness_kills:
-        oracle.fail(arena, f"it ended {arena.operator.exits}, and was replaced {arena.operator.liveness_kills} times")
-    arena.note("told by /readyz", float("/readyz" in seen.told))
-    arena.note("told by /metrics", float("/metrics" in seen.told))
-    if not seen.told and seconds > PATIENCE_SECONDS:
-        oracle.fail(arena, "neither /readyz nor /metrics told of any trouble")
+        invariants.fail(
+            arena, f"it ended {arena.operator.exits}, and was replaced {arena.operator.liveness_kills} times"
+        )
+    arena.note("printed by /readyz", float("/readyz" in seen.printed))
+    arena.note("printed by /metrics", float("/metrics" in seen.printed))
+    if not seen.printed and seconds > TIMEOUT_SECONDS:
+        invariants.fail(arena, "neither /readyz nor /metrics printed of any trouble")

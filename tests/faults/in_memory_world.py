@@ -27,7 +27,7 @@ from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map,
 from mabeam.state.parse_pods import parse_pod
 from support.builders import at
 
-PATIENCE = 12
+TIMEOUT = 12
 # etcd takes 1.5 MB; a status beyond this would crowd out the spec.
 MAX_STATUS_BYTES = 1_000_000
 
@@ -64,7 +64,7 @@ class HostileWorld:
 
     def settle(self) -> None:
         """Passes over everything until none writes; fails when that never comes."""
-        for _ in range(PATIENCE):
+        for _ in range(TIMEOUT):
             before = len(self.written)
             for name in self.agents:
                 self._agent_pass(name)
@@ -74,9 +74,9 @@ class HostileWorld:
                 self._supervisor_pass(name)
             if len(self.written) == before:
                 return
-        raise AssertionError(f"after {PATIENCE} passes there are still writes, the last ones: {self.written[-6:]}")
+        raise AssertionError(f"after {TIMEOUT} passes there are still writes, the last ones: {self.written[-6:]}")
 
-    def told(self, kind: str, name: str) -> dict[str, tuple[str, str, str]]:
+    def conditions_of(self, kind: str, name: str) -> dict[str, tuple[str, str, str]]:
         """Status, reason and message of each condition of an object."""
         body = self.of(kind)[name]
         return {c["type"]: (c["status"], c["reason"], c["message"]) for c in body["status"].get("conditions", ())}
@@ -198,12 +198,12 @@ class HostileWorld:
 
 def unsaid(kind: str, status: JsonDict) -> str | None:
     """What the conditions of an object of ours fail to say, None when they say how it stands and why."""
-    told = {c["type"]: c for c in status.get("conditions") or ()}
-    missing = {"Accepted", "Ready", "Reconciling", "Stalled"} - told.keys()
+    conditions = {c["type"]: c for c in status.get("conditions") or ()}
+    missing = {"Accepted", "Ready", "Reconciling", "Stalled"} - conditions.keys()
     if missing:
         return f"{kind} has no condition {', '.join(sorted(missing))}"
-    ready, stalled, going = (told[type_]["status"] == "True" for type_ in ("Ready", "Stalled", "Reconciling"))
-    reason, message = told["Ready"]["reason"], told["Ready"]["message"]
+    ready, stalled, going = (conditions[type_]["status"] == "True" for type_ in ("Ready", "Stalled", "Reconciling"))
+    reason, message = conditions["Ready"]["reason"], conditions["Ready"]["message"]
     wrong = {
         "Ready has no reason": not reason,
         f"{kind} is not Ready ({reason}) and does not say why": not ready and not message,

@@ -4,11 +4,11 @@ import time
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
-from faults import oracle, reference
+from faults import invariants, reference_workload
 from faults.arena import Arena
-from faults.council import COUNCIL
-from faults.ground import RESYNC_SECONDS
-from faults.oracle import Undisturbed
+from faults.environment import RESYNC_SECONDS
+from faults.invariants import Undisturbed
+from faults.observer import SEEN
 from faults.plan import Plan, chosen
 from faults.proxy import (
     Request,
@@ -24,14 +24,14 @@ from faults.proxy import (
     stall,
     swallow,
 )
-from faults.reference import TEAM
-from faults.tree import TREE
-from faults.witness import SEEN
+from faults.reference_workload import TEAM
+from faults.tree_workload import TREE
+from faults.voting_workload import VOTING
 
 ID = "R3"
 TITLE = "every watch event dropped; watches stalled, expired, broken, cut within a line, replayed"
 ALONE = False
-LIVES: Final = (TEAM, TREE, COUNCIL)
+WORKLOADS: Final = (TEAM, TREE, VOTING)
 
 # What is done to the n-th event: dropping for every n, the rest for every so many.
 AT_EVENTS: Final[dict[str, tuple[WatchFault, int]]] = {
@@ -73,10 +73,10 @@ def _scripted(undisturbed: Undisturbed, script: Callable[[], Script]) -> Callabl
         arena.play(script())
         await arena.start(resync_seconds=RESYNC_SECONDS)
         began = time.monotonic()
-        await reference.drive(arena, undisturbed.life.steps)
+        await reference_workload.drive(arena, undisturbed.workload.steps)
         arena.note("seconds of the workload", time.monotonic() - began)
         arena.play(Script(page=arena.proxy.script.page))
-        await oracle.judge(arena, undisturbed)
+        await invariants.check(arena, undisturbed)
 
     return run
 
@@ -130,11 +130,11 @@ def _expired_within_lists() -> Script:
 async def _stalled_with_defaults(arena: Arena) -> None:
     """With the chart's periods, a pod that ends while every watch is silent is replaced in time."""
     await arena.start(resync_seconds=DEFAULT_RESYNC_SECONDS)
-    await reference.create(arena, reference.agent("steady"))
-    await arena.witness.until("steady runs", reference.runs("steady", "steady-0-1"), STALL_BAR_SECONDS)
+    await reference_workload.create(arena, reference_workload.agent("steady"))
+    await arena.observer.until("steady runs", reference_workload.runs("steady", "steady-0-1"), STALL_BAR_SECONDS)
     arena.play(Script(events=(WatchRule(lambda _: True, stall),)))
-    await reference.ends(arena, "steady-0-1", 1)
+    await reference_workload.ends(arena, "steady-0-1", 1)
     began = time.monotonic()
-    await arena.witness.until("steady runs again", reference.runs("steady", "steady-0-2"), STALL_BAR_SECONDS)
+    await arena.observer.until("steady runs again", reference_workload.runs("steady", "steady-0-2"), STALL_BAR_SECONDS)
     arena.note("seconds to a replacement, all watches silent", time.monotonic() - began)
-    oracle.clean(arena)
+    invariants.clean(arena)
