@@ -2,10 +2,10 @@
 
     python -m benchmarks.arena.floor KUBECONFIG
 
-It watches Agents and reads no more of an event than the name and the uid. For each it creates the pod and patches the status
-once, with the bodies that the operator plans for such an Agent; pods come before statuses, as they do in the operator, and at
-most as many requests are under way. It writes no Events, tells nobody how its pods fare, and outlives no crash: what an
-operator costs beyond it is what deciding costs. It prints `ready` once it watches.
+It watches Agents and their pods, and reads no more of an event than a name, a uid or a phase. For each Agent it creates the
+pod, and patches the status once when the pod runs, with the bodies that the operator plans for such an Agent; pods come before
+statuses, and at most as many requests are under way as in the operator. It writes no Events, judges no pod, and remembers
+nothing across a crash: what an operator costs beyond it is what deciding costs. It prints `ready` once it watches.
 """
 
 import asyncio
@@ -19,6 +19,7 @@ from typing import Final
 
 from benchmarks.arena.api import Api, Call
 from benchmarks.arena.arms import ARMS
+from benchmarks.arena.pod_timeline import parse_pod_event
 
 USER_AGENT: Final = "floor/1"
 READY: Final = "ready"
@@ -76,18 +77,25 @@ async def main(kubeconfig: str) -> None:
                 )[stage]
                 body = template.replace(_NAME, name).replace(_UID, uid)
                 await api.send(Call(verb, path, body, content))
-                if stage == 0:
-                    queue.put_nowait((1, number, name, uid))
 
+        async def watch_pods(version: str) -> None:
+            async for line in api.watch(_AGENT.pods, version):
+                event = parse_pod_event(line)
+                if event.phase == "Running" and (found := unpatched.pop(event.owner.encode(), None)):
+                    queue.put_nowait((1, *found))
+
+        unpatched: dict[bytes, tuple[int, bytes, bytes]] = {}  # name of the Agent → what its status patch needs
         async with asyncio.TaskGroup() as group:
             for _ in range(PARALLEL):
                 group.create_task(work())
+            group.create_task(watch_pods(await api.version(_AGENT.pods)))
             version = await api.version(_AGENT.path)
             print(READY, flush=True)
             number = 0
             async for line in api.watch(_AGENT.path, version):
                 if found := added(line):
                     number += 1
+                    unpatched[found[0]] = (number, *found)
                     queue.put_nowait((0, number, *found))
 
 

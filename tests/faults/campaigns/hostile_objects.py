@@ -46,7 +46,7 @@ BAR: Final = 2.0
 UNCERTAIN_SECONDS: Final = 0.25
 TOUCHES_PER_SECOND: Final = 10.0
 
-# What cannot be printed in a status that does not fit is tried again ever later, up to once a minute.
+# What cannot be written in a status that does not fit is tried again ever later, up to once a minute.
 WRITES_A_MINUTE: Final = 20
 
 Run = Callable[[Arena], Awaitable[None]]
@@ -289,7 +289,7 @@ async def _probe(arena: Arena, name: str) -> float:
 
 
 async def _touch(arena: Arena, objects: Sequence[tuple[str, str]], draw: Draw) -> None:
-    """Users who edit the objects until they are printed to stop, so that each is looked at again and again."""
+    """Users who edit the objects until they are asked to stop, so that each is looked at again and again."""
     for number in itertools.count() if objects else ():
         plural, name = draw.of(*objects)
         with suppress(Refused):  # the annotations may be as long as they can be already
