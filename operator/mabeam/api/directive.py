@@ -65,60 +65,83 @@ OverruledBy = Annotated[ObjectName | None, Field(description="The variable that 
 class AgentDirective(StatusModel):
     """One directive as the agent's status carries it: the variable that it comes from, and its state."""
 
-    variable: ObjectName
-    action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
-    timeout_seconds: NonNegative = 30
-    generation: Annotated[int, Field(ge=0, le=2**53)] = 0
-    issued_at: Time | None = None
-    state: DirectiveState = DirectiveState.ISSUED
+    variable: Annotated[ObjectName, Field(description="Name of the variable.")]
+    action: Annotated[DirectiveAction, Field(description="The action.")]
+    parameters: Annotated[
+        dict[str, JsonValue],
+        Field(max_length=MAX_PARAMETERS),
+        Field(description="Parameters of the action; docs/coordination.md lists them."),
+    ] = {}
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")] = 0
+    timeout_seconds: Annotated[NonNegative, Field(description="Seconds without confirmation until it is Expired.")] = 30
+    generation: Annotated[
+        int, Field(ge=0, le=2**53), Field(description="The first generation of the set that has this directive.")
+    ] = 0
+    issued_at: Annotated[Time | None, Field(description="When it was issued; the timeout counts from here.")] = None
+    state: Annotated[
+        DirectiveState,
+        Field(description="State of the directive: Issued, Delivered, Acknowledged, Refused or Expired."),
+    ] = DirectiveState.ISSUED
     reason: StoredReason = None
-    message: LongText | None = None
+    message: Annotated[LongText | None, Field(description="The reason as a sentence.")] = None
     overruled_by: OverruledBy = None
     dropped: Annotated[
-        bool | None, Field(description="The agent failed after it came, so it is not in force (RestoreLastGood).")
+        bool | None,
+        Field(description="True: not in force, because the agent failed after it arrived (RestoreLastGood)."),
     ] = None
 
 
 class VariableDirective(StatusModel):
     """One directive as the variable's status carries it: the agent that it is for, and its state there."""
 
-    agent: ObjectName
-    action: DirectiveAction
-    parameters: Annotated[dict[str, JsonValue], Field(max_length=MAX_PARAMETERS)] = {}
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = 0
-    timeout_seconds: NonNegative = 30
-    state: DirectiveState = DirectiveState.ISSUED
+    agent: Annotated[ObjectName, Field(description="Name of the agent.")]
+    action: Annotated[DirectiveAction, Field(description="The action.")]
+    parameters: Annotated[
+        dict[str, JsonValue],
+        Field(max_length=MAX_PARAMETERS),
+        Field(description="Parameters of the action; docs/coordination.md lists them."),
+    ] = {}
+    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")] = 0
+    timeout_seconds: Annotated[NonNegative, Field(description="Seconds without confirmation until it is Expired.")] = 30
+    state: Annotated[
+        DirectiveState,
+        Field(description="State of the directive: Issued, Delivered, Acknowledged, Refused or Expired."),
+    ] = DirectiveState.ISSUED
     reason: StoredReason = None
-    message: LongText | None = None
+    message: Annotated[LongText | None, Field(description="The reason as a sentence.")] = None
     overruled_by: OverruledBy = None
 
 
 class Conflict(StatusModel):
     """Two variables direct this agent differently: the winner, the loser, and the rule that decided."""
 
-    parameter: ShortText
+    parameter: Annotated[ShortText, Field(description="The parameter, or the thing, on which the variables differ.")]
     action: Annotated[
         DirectiveAction | None,
         Field(description="The action that they differ in; not set when it is a parameter."),
     ] = None
-    winner: ObjectName
-    loser: ObjectName
-    resolver: ShortText
-    value: Annotated[JsonValue, Field(description="The value of both together, where neither loses (Compromise).")] = (
+    winner: Annotated[ObjectName, Field(description="The variable that won.")]
+    loser: Annotated[ObjectName, Field(description="The variable that lost.")]
+    resolver: Annotated[ShortText, Field(description="The rule that decided: the agent's `conflictResolution`.")]
+    value: Annotated[JsonValue, Field(description="The resulting value when neither variable loses (Compromise).")] = (
         None
     )
-    message: LongText = ""
+    message: Annotated[LongText, Field(description="The conflict as a sentence.")] = ""
 
 
 class AgentDirectives(StatusModel):
     """The directives of one agent: their generation, the generation its processes applied, and the conflicts decided."""
 
-    generation: Annotated[int, Field(ge=0, le=2**53)] = 0
-    applied_generation: Annotated[int, Field(ge=0, le=2**53)] = 0
-    items: Annotated[tuple[AgentDirective, ...], Field(max_length=64)] = ()
-    conflicts: Annotated[tuple[Conflict, ...], Field(max_length=64)] = ()
+    generation: Annotated[int, Field(ge=0, le=2**53), Field(description="Number of the current set of directives.")] = 0
+    applied_generation: Annotated[
+        int, Field(ge=0, le=2**53), Field(description="The generation that all ready pods report as applied.")
+    ] = 0
+    items: Annotated[
+        tuple[AgentDirective, ...], Field(max_length=64), Field(description="The directives of the agent.")
+    ] = ()
+    conflicts: Annotated[
+        tuple[Conflict, ...], Field(max_length=64), Field(description="Conflicts between variables over this agent.")
+    ] = ()
     content_hash: Annotated[
         str | None, Field(max_length=64, description="Hash of the content of `directives.json` in this generation.")
     ] = None
@@ -142,12 +165,16 @@ class AgentDirectives(StatusModel):
 class VariableDirectives(StatusModel):
     """Counts over all of a variable's directives, and the first hundred of them."""
 
-    issued: Count = 0
-    delivered: Count = 0
-    acknowledged: Count = 0
-    refused: Count = 0
-    expired: Count = 0
-    items: Annotated[tuple[VariableDirective, ...], Field(max_length=100)] = ()
+    issued: Annotated[Count, Field(description="Number of directives, in any state.")] = 0
+    delivered: Annotated[
+        Count, Field(description="Number of directives that have reached their agent, in any state.")
+    ] = 0
+    acknowledged: Annotated[Count, Field(description="Number of confirmed directives.")] = 0
+    refused: Annotated[Count, Field(description="Number of refused directives.")] = 0
+    expired: Annotated[Count, Field(description="Number of directives that were not confirmed in time.")] = 0
+    items: Annotated[
+        tuple[VariableDirective, ...], Field(max_length=100), Field(description="The directives, the first hundred.")
+    ] = ()
 
     @model_validator(mode="before")
     @classmethod
