@@ -21,7 +21,7 @@ from mabeam.core.conventions.times import parse_instant
 
 @dataclass(frozen=True, slots=True)
 class DesiredDirective:
-    """One action that a variable's value asks of one agent, before priority, delivery and acknowledgement."""
+    """One action of one agent that follows from a variable's value, before priority, delivery and acknowledgement."""
 
     action: DirectiveAction
     parameters: JsonDict = field(default_factory=dict)  # parameter name → JSON value
@@ -119,7 +119,7 @@ class ElectionValue:
     """CoordinationPattern: a topology, and the coordinator elected among its members."""
 
     topology: TopologyValue | None  # None: a stored value whose pattern cannot be read
-    coordinator: str | None  # agent name; None: a stored value that names nobody
+    coordinator: str | None  # agent name; None: a stored value without a name
     term: int | None  # raised by one with each new coordinator; None: a stored value without a whole number
 
     def to_json(self) -> JsonDict:
@@ -199,7 +199,7 @@ def parse_value(type_: OrchestrationType, json: Any) -> Value | None:
 
 
 def parse_selection(json: Any) -> SelectionValue:
-    """The active agents of `{active: [agent]}`; nobody for any other JSON."""
+    """The active agents of `{active: [agent]}`; no agent is active by any other JSON."""
     return SelectionValue(_names(json, "active"))
 
 
@@ -226,7 +226,7 @@ def parse_topology(json: Any) -> TopologyValue | None:
 
 
 def parse_election(json: Any) -> ElectionValue | None:
-    """The election of `{pattern, members, edges?, coordinator, term}`; None for what is no object."""
+    """The election of `{pattern, members, edges?, coordinator, term}`; None for JSON that is not an object."""
     if not isinstance(json, dict):
         return None
     term = json.get("term")

@@ -146,7 +146,7 @@ def _plugin_tally(
     plugin = f"the plug-in {call.text}"
     call, result = result_of_call(inputs, call)
     if result is None:
-        return Tally(VoteOutcome.PENDING, f"{plugin} is being asked"), (call,)
+        return Tally(VoteOutcome.PENDING, f"{plugin} is being called"), (call,)
     if result.error is not None:
         outcome = VoteOutcome.REJECTED if closed else VoteOutcome.PENDING
         return Tally(outcome, f"{plugin}: {result.error}"), () if closed else (call,)

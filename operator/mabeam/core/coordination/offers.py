@@ -134,7 +134,7 @@ def _reported_object(domain: Domain, report: Report, variable: str, problems: li
 def _static_object(domain: Domain, value: Any, problems: list[str]) -> Any:
     found = fit_or_none(domain, value)
     if found is None:
-        problems.append(f"its preference {value!r:.80} is no object of the domain")
+        problems.append(f"its preference {value!r:.80} is not an object of the domain")
     return found
 
 

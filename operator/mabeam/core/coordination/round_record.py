@@ -9,7 +9,7 @@ from mabeam.api.variable_status import ConsensusRound, LastDecision, Negotiation
 from mabeam.core.conventions.hashing import digest
 from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 
-# Fields of the spec that no value depends on: delivery and failures, and the agents, for which the members stand.
+# Fields of the spec that no value depends on. `agents` is one: which agents are selected is hashed by `rounds._trigger`.
 _NOT_INPUTS: Final = frozenset({"paused", "mode", "priority", "parameter", "agents", "fault_tolerance", "telemetry"})
 LISTED: Final = 100
 CANDIDATES: Final = 20
@@ -43,7 +43,7 @@ FAILED_RULES: Final = frozenset(
 
 
 def recorded_failure(status: OrchestrationVariableStatus) -> tuple[Reason, str] | None:
-    """Reason and message of the last recorded round if it failed, else None; it stands until another round is recorded."""
+    """Reason and message of the last recorded round if it failed, else None; valid until another round is recorded."""
     last = status.last_decision
     if last is not None and last.rule in FAILED_RULES:
         return Reason(last.rule), last.message

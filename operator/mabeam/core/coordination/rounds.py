@@ -1,4 +1,4 @@
-"""When a round of coordination is held, and what it comes to: strategy → gate → record.
+"""When a round of coordination is held, and its result: strategy → gate → record.
 
 A round is recorded only when something came of it. Whatever starts one at once (the spec, the members, a static preference, an
 offer that came or went) is hashed in `status.lastDecision.triggerHash`. Newly reported numbers start one no more often than
@@ -74,7 +74,7 @@ def _period(inputs: StrategyInputs, at_once: bool) -> tuple[float | None, float 
 def _awaits_first_reports(inputs: StrategyInputs) -> bool:
     """Whether an agent whose report counted in the last round has not been read since the operator started.
 
-    Without this a restarted operator would take a missing report for a withdrawn offer, and decide anew, twice.
+    Without this a restarted operator would take a missing report for a withdrawn offer, and decide again, twice.
     """
     session, last = inputs.before.negotiation, inputs.before.last_decision
     counted = {offer.agent for offer in session.offers if offer.source == "Report"} if session is not None else set()

@@ -49,10 +49,12 @@ class _Facts:
 
     @property
     def has_value(self) -> bool:
+        """Whether a value is in force."""
         return self.status.value is not None
 
     @property
     def explanation(self) -> str:
+        """The message of the last recorded round; empty without one."""
         last = self.status.last_decision
         return last.message if last is not None else ""
 

@@ -147,7 +147,7 @@ def test_a_budget_that_nobody_can_have_is_told() -> None:
     decision = coordination.decide(VariableSnapshot(variable, (an_agent("a"),)), at(0))
     ready = next(c for c in decision.status.conditions if c.type == "Ready")
     assert (ready.status, ready.reason) == ("False", "InvalidConfiguration")
-    assert "nobody can have memory" in ready.message
+    assert "no agent can get memory" in ready.message
 
 
 def test_the_start_is_by_spec_value_while_another_is_only_proposed() -> None:

@@ -247,5 +247,5 @@ def moment_of(document: JsonDict) -> datetime:
     """When the decision was made."""
     moment = parse_instant(document.get("now"))
     if moment is None:
-        raise UnreadableRecord("it does not say when it was made")
+        raise UnreadableRecord("it has no time of its decision")
     return moment

@@ -80,7 +80,7 @@ def _allot(inputs: StrategyInputs, members: _Members, budget: _Budget) -> _Allot
     except ValueError as problem:
         return failure(Reason.INVALID_CONFIGURATION, str(problem))
     if not demands:
-        text = f"nobody can have {resource}: the agents' pods ask for none, and giving it would change their QoS class"
+        text = f"no agent can get {resource}: the agents' pods request none, and a request would change their QoS class"
         return failure(Reason.INVALID_CONFIGURATION, text)
     division = divide(available, demands)
     if division.short:
@@ -102,7 +102,7 @@ def _allot(inputs: StrategyInputs, members: _Members, budget: _Budget) -> _Allot
 def _candidate(agent: Agent, resource: str, shares: Mapping[str, str], demands: Mapping[str, Demand]) -> Candidate:
     name = agent.metadata.name
     if name not in shares:
-        reason = f"its pods ask for no {resource}: giving it some would change their QoS class"
+        reason = f"its pods request no {resource}, and a request would change their QoS class"
         return Candidate(name=f"{name}: {resource}", reason=reason)
     weight = float(demands[name].weight)
     reason = f"{shares[name]} {resource} for each replica, weight {weight:g}{_crossed_bounds(agent, resource)}"
@@ -163,18 +163,18 @@ def _demand(inputs: StrategyInputs, resource: str, agent: Agent) -> Demand | Non
     if resource in RESIZABLE and resource not in requests:
         return None
     unit, replicas = quantity.unit_of(resource), agent.wanted_replicas
-    asked = inputs.variable.spec.resources
+    demanded = inputs.variable.spec.resources
     minima = [_FLOORS.get(resource, Fraction(0))]
     if bounds is not None and bounds.min is not None:
         # When `min` is above `max`, `max` holds: the other agents rely on it.
         minima.append(min(quantity.parse(end) for end in (bounds.min, bounds.max) if end is not None))
     if bounds is None and resource in RESIZABLE:
         minima.append(quantity.parse(requests[resource]))  # without bounds, nobody allowed less than the request
-    if asked is not None and (asked.requests or {}).get(resource) is not None:
-        minima.append(quantity.parse((asked.requests or {})[resource]))
+    if demanded is not None and (demanded.requests or {}).get(resource) is not None:
+        minima.append(quantity.parse((demanded.requests or {})[resource]))
     maxima = [quantity.parse(bounds.max)] if bounds is not None and bounds.max is not None else []
-    if asked is not None and (asked.limits or {}).get(resource) is not None:
-        maxima.append(quantity.parse((asked.limits or {})[resource]))
+    if demanded is not None and (demanded.limits or {}).get(resource) is not None:
+        maxima.append(quantity.parse((demanded.limits or {})[resource]))
     minimum = unit.ceil(max(minima)) * replicas
     return Demand(
         minimum=minimum,
@@ -189,6 +189,6 @@ def _weight(inputs: StrategyInputs, resource: str, agent: Agent, bounds: Resourc
     if resource != "cpu":
         return own
     named = agent.spec.resources.cpu_weight if agent.spec.resources is not None else None
-    asked = inputs.variable.spec.resources
-    default = asked.cpu_weight if asked is not None and asked.cpu_weight is not None else 1.0
+    demanded = inputs.variable.spec.resources
+    default = demanded.cpu_weight if demanded is not None and demanded.cpu_weight is not None else 1.0
     return own * (default if named is None else named)

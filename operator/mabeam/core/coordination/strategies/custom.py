@@ -30,7 +30,7 @@ def _parse_result(inputs: StrategyInputs, result: Any) -> Value | str:
         fitted = in_domain(inputs, result)
         return fitted if isinstance(fitted, str) else CustomValue(fitted.value)
     if not isinstance(result["directives"], list):
-        return "gave `directives` that are no list"
+        return "gave `directives` that are not a list"
     return _parse_directives({agent.metadata.name: agent for agent in inputs.agents}, result["directives"])
 
 
@@ -55,12 +55,12 @@ def _parse_directives(agents: Mapping[str, Agent], listed: list[Any]) -> CustomD
 def _problem(item: Any, agents: Mapping[str, Agent]) -> str | None:
     """What is wrong with one listed directive, as a phrase; None when nothing is."""
     if not isinstance(item, dict):
-        return "that is no object"
+        return "that is not an object"
     if item.get("agent") not in list(agents):
-        return f"for {item.get('agent')!r:.60}, which is none of its agents"
+        return f"for {item.get('agent')!r:.60}, which is not one of its agents"
     if item.get("action") not in list(DirectiveAction):
         return f"whose action is {item.get('action')!r:.60}; allowed: {', '.join(DirectiveAction)}"
     parameters = item.get("parameters")
     if not isinstance(parameters, dict | None):
-        return "whose parameters are no object"
+        return "whose parameters are not an object"
     return invalid_parameters(parameters or {})

@@ -85,7 +85,7 @@ def failure(reason: Reason, message: str, *, used_call: str | None = None) -> St
 _MEMBER_STATES: Final = frozenset(
     {None, AgentState.REGISTERED, AgentState.STARTING, AgentState.RUNNING, AgentState.MIGRATING}
 )
-NO_MEMBER: Final = "no agent takes part: all are stopped, parked or at an end"
+NO_MEMBER: Final = "no agent takes part: each is stopped, parked or has ended"
 
 
 def is_member(agent: Agent) -> bool:

@@ -48,7 +48,7 @@ def call_function(inputs: StrategyInputs, function: Function, parse: ResultParse
     """The value that `parse` makes of the function's result; a request for the call until that is known."""
     call, result = result_of_call(inputs, function_call(function, function_inputs(inputs, inputs.before.value)))
     if result is None:
-        return StrategyResult(FUNCTION, "the function is being asked", follow_up=FollowUp(function_calls=(call,)))
+        return StrategyResult(FUNCTION, "the function is being called", follow_up=FollowUp(function_calls=(call,)))
     if result.error is not None:
         return failed_call(result, "the function", call)
     value = parse(result.value)
@@ -64,4 +64,4 @@ def in_domain(inputs: StrategyInputs, result: Any) -> ParameterValue | str:
     """The result fitted to the domain, or what is wrong with it."""
     value = domains.fit_or_none(inputs.variable.spec.domain, result)
     shown = json.dumps(result)[:80]
-    return f"gave {shown}, which is no value of the domain" if value is None else ParameterValue(value)
+    return f"gave {shown}, which is not a value of the domain" if value is None else ParameterValue(value)

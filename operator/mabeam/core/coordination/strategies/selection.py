@@ -56,7 +56,7 @@ def select(inputs: StrategyInputs) -> StrategyResult:
     places = (constraints.max_concurrent if constraints else None) or len(contenders)
     chosen = _chosen(qualified, places, requirements.hysteresis)
     ranked = sorted(contenders, key=lambda c: (c.lacks is not None, c.rank))
-    # While nobody qualifies the value in force stays, and with it the agents that are active.
+    # While no agent qualifies the value in force stays, and with it the agents that are active.
     memory = FollowUp(memory=_last_scores(inputs, contenders, chosen if qualified else active))
     candidates = tuple(_candidate(c, chosen, places) for c in ranked)
     if not qualified:
@@ -117,7 +117,9 @@ def _beats(challenger: _Contender, holder: _Contender, hysteresis: float) -> boo
 
 def _candidate(contender: _Contender, chosen: set[str], places: int) -> Candidate:
     taken = contender.name in chosen
-    why = contender.lacks or ("" if taken else f"{places} places, and better or earlier ones have them")
+    why = contender.lacks or (
+        "" if taken else f"places: {places}, taken by agents with a higher score or selected earlier"
+    )
     return Candidate(name=contender.name, score=contender.score, chosen=taken, reason=why[:256])
 
 
@@ -200,11 +202,11 @@ def _parse_result(inputs: StrategyInputs, result: Any) -> SelectionValue | str:
     """The agents in `[name]` or `{active: [name]}`, or what is wrong with the result."""
     names = result.get("active") if isinstance(result, dict) else result
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        return "must give a list of agents' names"
+        return "must return a list of agent names"
     known = {agent.metadata.name for agent in inputs.agents}
     unknown = sorted(set(names) - known)
     if unknown:
-        return f"named {', '.join(unknown[:3])}, which are none of its agents"
+        return f"named {', '.join(unknown[:3])}, which are not among its agents"
     constraints = inputs.variable.spec.constraints
     most = constraints.max_concurrent if constraints else None
     if most is not None and len(set(names)) > most:

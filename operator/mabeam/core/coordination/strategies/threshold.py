@@ -47,7 +47,7 @@ def check_thresholds(inputs: StrategyInputs) -> StrategyResult:
         name = agent.metadata.name
         metric = inputs.metric(name, threshold.metric)
         known = _known(inputs, name, stored.get(name))
-        found = known if metric is None else _check_agent(inputs, threshold, agent, metric, known)
+        found = known if metric is None else _check_agent(inputs, threshold, agent, metric=metric, known=known)
         watched[name] = found
         candidates.append(_candidate(name, threshold, metric, found.entry))
     breached = [name for name, one in watched.items() if one.entry is not None and one.entry.state == BREACHED]
@@ -75,7 +75,7 @@ def _known(inputs: StrategyInputs, name: str, entry: ThresholdEntry | None) -> _
 
 
 def _check_agent(
-    inputs: StrategyInputs, threshold: Threshold, agent: Agent, metric: float, known: _Watched
+    inputs: StrategyInputs, threshold: Threshold, agent: Agent, *, metric: float, known: _Watched
 ) -> _Watched:
     """The agent's entry after this sample of its metric."""
     entry, now = known.entry, inputs.now
@@ -85,7 +85,7 @@ def _check_agent(
         return _repeat(inputs, threshold, agent, entry)
     if was_breached == is_breached:
         return _Watched(entry)
-    # Never later than now: after a clock is set back nobody must wait longer than `forSeconds`.
+    # Never later than now: after a clock is set back no agent must wait longer than `forSeconds`.
     since = min(known.crossing_since or now, now)
     # A status stores whole seconds: the crossing began up to a second after the stored time.
     lasting = threshold.for_seconds - (now - since).total_seconds()

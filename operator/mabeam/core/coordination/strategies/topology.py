@@ -37,7 +37,7 @@ def topology(inputs: StrategyInputs) -> StrategyResult:
     shape = inputs.variable.spec.topology or Topology()
     names = tuple(agent.metadata.name for agent in members)
     if shape.pattern is CoordinationPattern.MESH and len(names) > LARGEST_MESH:
-        text = f"a Mesh of {len(names)} agents would tell {len(names) * (len(names) - 1)} peers; at most {LARGEST_MESH} agents"
+        text = f"a Mesh of {len(names)} agents has {len(names) * (len(names) - 1)} peers in all; at most {LARGEST_MESH} agents"
         return failure(Reason.INVALID_CONFIGURATION, f"{text}. Use Ring, Star or Custom, or select fewer")
     message = f"{shape.pattern} of {len(names)}"
     if shape.pattern is CoordinationPattern.CUSTOM:
@@ -66,14 +66,16 @@ def _edges(inputs: StrategyInputs, shape: Topology, members: Sequence[Agent]) ->
     if shape.cel is None:
         return tuple((edge.from_, edge.to) for edge in shape.edges)
     if len(members) > LARGEST_PREDICATE:
-        text = f"a predicate is asked of every pair, so of at most {LARGEST_PREDICATE} agents, not of {len(members)}"
+        text = (
+            f"a predicate is evaluated for every pair of agents; at most {LARGEST_PREDICATE} agents, not {len(members)}"
+        )
         return failure(Reason.INVALID_CONFIGURATION, f"{text}; list `edges`, or select fewer")
     agents = [{k: v for k, v in agent_input(inputs, agent).items() if k in _STABLE_INPUTS} for agent in members]
     call = FunctionCall(Language.CEL_EDGES, shape.cel, {"agents": agents}, timeout_seconds=PREDICATE_SECONDS)
     # By its id, not by `result_of_call`: the result of a call about other agents does not contain these.
     result = inputs.function_results.get(call.id)
     if result is None:
-        return StrategyResult(RULE, "the predicate is being asked", follow_up=FollowUp(function_calls=(call,)))
+        return StrategyResult(RULE, "the predicate is being evaluated", follow_up=FollowUp(function_calls=(call,)))
     if result.error is not None:
         return failed_call(result, "the predicate", call)
     if len(result.value) > MOST_EDGES:
@@ -94,5 +96,5 @@ def _edges_message(inputs: StrategyInputs, members: Sequence[str], edges: _Edges
         message += f"; not among its agents: {', '.join(sorted(unknown)[:5])}"
     joined = build_peer_graph(CoordinationPattern.CUSTOM, members, None, edges).joined
     if joined:
-        message += "; joined, so that nobody is cut off: " + ", ".join(f"{a}–{b}" for a, b in joined[:5])
+        message += "; edges added so that every agent is connected: " + ", ".join(f"{a}–{b}" for a, b in joined[:5])
     return message

@@ -37,13 +37,13 @@ def test_an_answer_of_any_shape_is_a_parameter(answer: Any) -> None:
     ("answer", "says"),
     [
         (None, "gave null"),
-        (directives(5), "gave a directive (number 0) that is no object"),
-        ({"directives": 7}, "gave `directives` that are no list"),
-        (directives({"agent": "x", "action": "Stop"}), "gave a directive (number 0) for 'x', which is none of its agents"),
-        (directives({"agent": [], "action": "Stop"}), "gave a directive (number 0) for [], which is none of its agents"),
+        (directives(5), "gave a directive (number 0) that is not an object"),
+        ({"directives": 7}, "gave `directives` that are not a list"),
+        (directives({"agent": "x", "action": "Stop"}), "gave a directive (number 0) for 'x', which is not one of its agents"),
+        (directives({"agent": [], "action": "Stop"}), "gave a directive (number 0) for [], which is not one of its agents"),
         (
             directives({"agent": "a", "action": "Stop", "parameters": []}),
-            "gave a directive (number 0) whose parameters are no object",
+            "gave a directive (number 0) whose parameters are not an object",
         ),
         (directives({"agent": "a", "action": "Stop"}, {"agent": "a", "action": "Stop"}), "gave a the action Stop twice"),
         (

@@ -145,9 +145,9 @@ def test_a_score_beyond_every_bound_is_told_as_far_as_a_status_can() -> None:
         ({"active": ["c"]}, {"active": ["c"]}, ""),
         ([], {"active": []}, ""),
         (["a", "b", "c"], None, "the function named 3 agents; `constraints.maxConcurrent` is 2"),
-        (["x", "a"], None, "the function named x, which are none of its agents"),
+        (["x", "a"], None, "the function named x, which are not among its agents"),
         *(
-            (junk, None, "the function must give a list of agents' names")
+            (junk, None, "the function must return a list of agent names")
             for junk in (None, 5, "a", [1], [[]], {}, {"active": 5})
         ),
     ],

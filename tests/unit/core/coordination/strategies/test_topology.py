@@ -38,7 +38,7 @@ def test_a_mesh_of_more_than_five_hundred_is_refused_and_says_what_to_do() -> No
     outcome = wired({"pattern": "Mesh"}, *agents)
     assert outcome.error == "InvalidConfiguration"
     assert outcome.message == (
-        "a Mesh of 501 agents would tell 250500 peers; at most 500 agents. Use Ring, Star or Custom, or select fewer"
+        "a Mesh of 501 agents has 250500 peers in all; at most 500 agents. Use Ring, Star or Custom, or select fewer"
     )
     assert wired({"pattern": "Mesh"}, *agents[1:]).value["pattern"] == "Mesh"
 
@@ -60,7 +60,10 @@ def test_the_hub_is_the_coordinator_by_role_else_the_first_and_stays_while_it_ta
 def test_a_graph_that_falls_apart_is_joined_and_says_so() -> None:
     edges = [{"from": "a", "to": "b"}, {"from": "b", "to": "gone"}]
     outcome = wired({"pattern": "Custom", "edges": edges}, *team())
-    assert outcome.message == "Custom of 3, 2 edges; not among its agents: gone; joined, so that nobody is cut off: a–c"
+    assert (
+        outcome.message
+        == "Custom of 3, 2 edges; not among its agents: gone; edges added so that every agent is connected: a–c"
+    )
 
 
 def test_a_predicate_is_asked_once_of_what_agents_are_and_its_edges_are_the_value() -> None:
