@@ -184,7 +184,7 @@ class VariableDirectives(StatusModel):
 
 # --- statuses of the last release -------------------------------------------------------------------------------------
 #
-# It stored one sentence as `reason`, no `message`, and told the cases apart by the sentence. Read here and nowhere else.
+# It stored one sentence as `reason`, no `message`, and distinguished the cases by the sentence. Only this section reads it.
 
 _SENTENCES: Final = (
     (DirectiveState.EXPIRED, "not delivered in time", DirectiveReason.NOT_DELIVERED),
@@ -219,7 +219,7 @@ def _with_reason(item: Any, conflicts: Iterable[JsonDict]) -> Any:
         overruled = {"reason": DirectiveReason.OVERRULED, "overruledBy": conflict.get("winner")}
         return {**item, **overruled, "message": sentence}
     known = (reason for state, start, reason in _SENTENCES if item.get("state") == state and sentence.startswith(start))
-    # A variable's status holds no conflicts to know one by: there the next pass says who refused.
+    # A variable's status holds no conflicts; there the variable's next pass fills in the reason.
     by_agent = item.get("state") == DirectiveState.REFUSED and "variable" in item
     refused = DirectiveReason.REFUSED_BY_AGENT if by_agent else None
     return {**item, "reason": next(known, refused), "message": sentence.removeprefix("says: ")}

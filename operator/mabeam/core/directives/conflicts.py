@@ -55,7 +55,7 @@ class Resolution:
 
     winner: DesiredSetting
     losers: tuple[tuple[DesiredSetting, str], ...]  # (setting, reason)
-    together: bool = False  # nobody lost: the winner's value is a compromise of all
+    together: bool = False  # no setting lost: the winner's value is a compromise of all
 
 
 Resolver = Callable[[Sequence[DesiredSetting], Leader | None], Resolution]
@@ -186,7 +186,7 @@ class ResolvedSettings:
 
     in_force: Mapping[Subject, DesiredSetting]
     conflicts: tuple[Conflict, ...] = ()
-    unresolved: frozenset[Subject] = frozenset()  # subjects of conflicts that nobody won
+    unresolved: frozenset[Subject] = frozenset()  # subjects of conflicts without a winner
     problems: tuple[str, ...] = ()  # one sentence for each plug-in that failed
     function_calls: tuple[FunctionCall, ...] = ()  # the calls of plug-ins that have no usable result yet
 

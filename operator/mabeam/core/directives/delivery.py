@@ -46,13 +46,13 @@ def deliver(pass_: DeliveryPass) -> Delivery:
     if not snapshot.variables and snapshot.config_map is None and stored is None:
         return Delivery(None)
     directives = pass_.overrides.directives
-    wanted = restore_last_good(pass_.agent.spec, directives, pass_.before, pass_.health_change)
+    wanted = restore_last_good(pass_.agent.spec, directives, pass_.before, change=pass_.health_change)
     content = desired_content(snapshot, wanted, pass_.overrides.shares)
     if not wanted.items and not content["proposals"] and stored is None and not pass_.document:
         return Delivery(None, problems=wanted.problems)
     generation, outdated = _generation(pass_, content)
     record = _record(pass_, wanted, content, generation=generation)
-    healthy = healthy_at(snapshot, record, wanted.parameters, pass_.ready_pods)
+    healthy = healthy_at(snapshot, record, wanted.parameters, ready_pods=pass_.ready_pods)
     if healthy is not None and healthy <= pass_.now:
         record = record.model_copy(update={"last_good": wanted.parameters})
     requeue = soonest(_requeue(pass_, record), _until(pass_, healthy))
@@ -149,7 +149,7 @@ def _annotations(pass_: DeliveryPass, directives: AgentDirectives) -> tuple[Effe
     """The generation as an annotation of every pod without it: a changed pod makes its kubelet refresh the volume at once."""
     generation = directives.generation
     stale = (pod for pod in pass_.live_pods if pod.generation != generation)
-    return tuple(_annotate(pass_, pod, ANNOTATION_GENERATION, generation, reason="refresh") for pod in stale)
+    return tuple(_annotate(pass_, pod, ANNOTATION_GENERATION, generation=generation, reason="refresh") for pod in stale)
 
 
 def _nudges(pass_: DeliveryPass, directives: AgentDirectives) -> tuple[Effect, ...]:
@@ -169,7 +169,7 @@ def _nudges(pass_: DeliveryPass, directives: AgentDirectives) -> tuple[Effect, .
         and pass_.reported_generation(pod) < generation
         and not (pod.created_at is not None and pod.created_at > since)
     )
-    return tuple(_annotate(pass_, pod, ANNOTATION_NUDGE, generation, reason="nudge") for pod in silent)
+    return tuple(_annotate(pass_, pod, ANNOTATION_NUDGE, generation=generation, reason="nudge") for pod in silent)
 
 
 def _unanswered_since(directives: AgentDirectives) -> datetime | None:
@@ -183,7 +183,7 @@ def _unanswered_since(directives: AgentDirectives) -> datetime | None:
     return max(times, default=None)
 
 
-def _annotate(pass_: DeliveryPass, pod: PodFacts, annotation: str, generation: int, *, reason: str) -> Effect:
+def _annotate(pass_: DeliveryPass, pod: PodFacts, annotation: str, *, generation: int, reason: str) -> Effect:
     body = {"metadata": {"annotations": {annotation: str(generation)}}}
     return Effect("patch", "Pod", pass_.agent.metadata.namespace, pod.name, reason, body, uid=pod.uid)
 

@@ -1,4 +1,4 @@
-"""What the agent's processes are told, all of it: `directives.json` but for its number (docs/agent-contract.md)."""
+"""The content of `directives.json` without its generation, and the ConfigMap that holds it (docs/agent-contract.md)."""
 
 import json
 from collections.abc import Callable, Mapping
@@ -15,39 +15,39 @@ from mabeam.core.directives.effective import PARAMETRIC, EffectiveSet
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.snapshot import AgentSnapshot, PeerFacts
 
-# What a document of an older operator leaves out was nothing.
+# The keys that documents of an older release may lack, with what their absence means.
 _EMPTY: Final[JsonDict] = {"peers": [], "resources": {}, "proposals": []}
 
 
-def desired_content(snapshot: AgentSnapshot, told: EffectiveSet, shares: Mapping[str, str]) -> JsonDict:
-    """The content by the set in force.
+def desired_content(snapshot: AgentSnapshot, directives: EffectiveSet, shares: Mapping[str, str]) -> JsonDict:
+    """The content of the directives in force; `shares` are resource → quantity.
 
-    An agent that its user stopped is not an idle one: the pod that follows its next start must not read that it is.
+    `active` is the directives' alone: the first pod after a user's stop must not read that its agent is inactive.
     """
-    communication = told.communication or {}
+    communication = directives.communication or {}
     content: JsonDict = {
-        "role": told.role or snapshot.agent.spec.role_name,
-        "active": told.active,
-        "parameters": told.parameters,
+        "role": directives.role or snapshot.agent.spec.role_name,
+        "active": directives.active,
+        "parameters": directives.parameters,
         "peers": [_peer(peer, snapshot.peers) for peer in communication.get("peers") or ()],
         "resources": dict(sorted(shares.items())),
         "proposals": _proposals(snapshot),
     }
     if communication.get("coordinator"):
         content["coordinator"] = {"name": communication["coordinator"], "term": communication.get("term", 1)}
-    if told.term is not None:
-        content["term"] = told.term
+    if directives.term is not None:
+        content["term"] = directives.term
     return content
 
 
-def _peer(told: JsonDict, facts: Mapping[str, PeerFacts]) -> JsonDict:
-    """A peer as the process has to know it; without addresses while nobody of it is ready."""
-    known = facts.get(told["name"], PeerFacts())
-    return told | ({"role": known.role} if known.role else {}) | {"addresses": list(known.addresses)}
+def _peer(peer: JsonDict, facts: Mapping[str, PeerFacts]) -> JsonDict:
+    """`{name, direction?, role?, addresses}`; no addresses while the peer has no ready pod."""
+    known = facts.get(peer["name"], PeerFacts())
+    return peer | ({"role": known.role} if known.role else {}) | {"addresses": list(known.addresses)}
 
 
 def _proposals(snapshot: AgentSnapshot) -> list[JsonDict]:
-    """What waits for the agent's vote, in order of the variables' names."""
+    """The proposals that await the agent's vote, in order of the variables' names."""
     agent, found = snapshot.agent.metadata, []
     for variable in snapshot.variables:
         vote = variable.status.consensus
@@ -66,19 +66,19 @@ def _proposals(snapshot: AgentSnapshot) -> list[JsonDict]:
 
 
 def content_of_document(document: JsonDict) -> JsonDict:
-    """What a stored document tells, in today's words."""
+    """The content of a stored document, with every key of this release."""
     return _EMPTY | {key: value for key, value in document.items() if key not in ("agent", "generation")}
 
 
 def document_carries(document: JsonDict, item: AgentDirective) -> bool:
-    """Whether the document has what the directive tells; an order about pods is in none."""
+    """Whether the document holds what the directive sets; a directive about pods sets nothing in it."""
     if item.action in PARAMETRIC:
-        return _within(document.get("parameters"), item.parameters)
-    told = _HELD.get(item.action)
-    return told is None or told(document, item.parameters)
+        return _is_within(document.get("parameters"), item.parameters)
+    is_carried = _CARRIES.get(item.action)
+    return is_carried is None or is_carried(document, item.parameters)
 
 
-def _within(held: Any, wanted: JsonDict) -> bool:
+def _is_within(held: Any, wanted: JsonDict) -> bool:
     return isinstance(held, dict) and all(key in held and held[key] == value for key, value in wanted.items())
 
 
@@ -87,13 +87,16 @@ def _has_peers(document: JsonDict, parameters: JsonDict) -> bool:
     return held == [peer["name"] for peer in parameters.get("peers") or ()]
 
 
-_HELD: Final[Mapping[DirectiveAction, Callable[[JsonDict, JsonDict], bool]]] = {
-    DirectiveAction.ACTIVATE: lambda document, told: bool(document.get("active") == told.get("active", True)),
-    DirectiveAction.CHANGE_ROLE: lambda document, told: bool(document.get("role") == told.get("role")),
+def _has_amounts(document: JsonDict, parameters: JsonDict) -> bool:
+    amounts = {name: amount for name, amount in parameters.items() if name != NETWORK_PRIORITY}
+    return _is_within(document.get("resources"), amounts)
+
+
+_CARRIES: Final[Mapping[DirectiveAction, Callable[[JsonDict, JsonDict], bool]]] = {
+    DirectiveAction.ACTIVATE: lambda document, parameters: document.get("active") == parameters.get("active", True),
+    DirectiveAction.CHANGE_ROLE: lambda document, parameters: document.get("role") == parameters.get("role"),
     DirectiveAction.UPDATE_COMMUNICATION: _has_peers,
-    DirectiveAction.ALLOCATE_RESOURCES: lambda document, told: _within(
-        document.get("resources"), {key: value for key, value in told.items() if key != NETWORK_PRIORITY}
-    ),
+    DirectiveAction.ALLOCATE_RESOURCES: _has_amounts,
 }
 
 

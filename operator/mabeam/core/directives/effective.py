@@ -56,7 +56,7 @@ def priority_of(variable: OrchestrationVariable, action: DirectiveAction) -> int
 
 @dataclass(frozen=True, slots=True)
 class SetAside:
-    """Why the operator does not put a directive in force, as the directive's record tells it."""
+    """Why the operator does not put a directive in force, as its record states it."""
 
     reason: DirectiveReason  # one of SET_ASIDE_REASONS
     message: str
@@ -83,7 +83,7 @@ class EffectiveSet:
     network_priority: NetworkPriority | None = None
 
     def is_overruled(self, index: int) -> bool:
-        """Whether the directive lost a conflict, or is part of one that nobody won."""
+        """Whether the directive lost a conflict, or is part of an unresolved one."""
         return index in self.set_aside and self.set_aside[index].reason in OVERRULED_REASONS
 
     @property
@@ -141,6 +141,7 @@ def effective_set(
     agent: Agent,
     variables: Sequence[OrchestrationVariable],
     before: Sequence[AgentDirective],
+    *,
     context: ConflictContext = ConflictContext(),  # noqa: B008 - frozen
 ) -> EffectiveSet:
     """The directives of all variables for this agent, and the settings in force after conflicts are resolved.

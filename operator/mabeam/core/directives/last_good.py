@@ -33,7 +33,7 @@ class HealthChange(Enum):
 
 
 def restore_last_good(
-    spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, change: HealthChange
+    spec: AgentSpec, wanted: EffectiveSet, before: AgentDirectives, *, change: HealthChange
 ) -> EffectiveSet:
     """The set without the directives that may have caused a failure, with the last good values of their parameters instead."""
     good = before.last_good or {}
@@ -80,7 +80,7 @@ def parameters_in_force(directives: AgentDirectives) -> JsonDict:
 
 
 def healthy_at(
-    snapshot: AgentSnapshot, directives: AgentDirectives, parameters: JsonDict, ready_pods: tuple[PodFacts, ...]
+    snapshot: AgentSnapshot, directives: AgentDirectives, parameters: JsonDict, *, ready_pods: tuple[PodFacts, ...]
 ) -> datetime | None:
     """When the agent will have been healthy with these parameters for long enough to store them as the last good ones.
 

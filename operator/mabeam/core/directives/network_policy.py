@@ -1,5 +1,6 @@
-"""`enforcement: NetworkPolicy`: one policy per agent lets its peers in, and nobody else but whoever reads its report."""
+"""`enforcement: NetworkPolicy`: one policy per agent that admits its peers, and to its report's port anyone."""
 
+from dataclasses import replace
 from typing import Final
 
 from mabeam.api.agent import ReportSource
@@ -17,32 +18,31 @@ from mabeam.core.snapshot import AgentSnapshot
 _OUT: Final = str(Direction.OUT)
 
 
-def network_policy_effects(snapshot: AgentSnapshot, told: EffectiveSet) -> tuple[Effect, ...]:
-    """The writes that make the agent's NetworkPolicy say what its topology does; its deletion when none is enforced."""
-    found = snapshot.network_policy
-    if found is not None and not found.owned:
+def network_policy_effects(snapshot: AgentSnapshot, directives: EffectiveSet) -> tuple[Effect, ...]:
+    """The write that makes the agent's NetworkPolicy as its topology is, or deletes it; none when nothing differs.
+
+    A policy of that name with another owner is left alone.
+    """
+    held, meta = snapshot.network_policy, snapshot.agent.metadata
+    if held is not None and not held.owned:
         return ()
-    meta = snapshot.agent.metadata
     if not _is_enforced(snapshot):
-        gone = (
-            Effect("delete", "NetworkPolicy", meta.namespace, found.name, "not enforced", uid=found.uid)
-            if found
-            else None
-        )
-        return (gone,) if gone is not None else ()
-    body = network_policy_body(snapshot, told)
-    if found is None:
-        return (Effect("create", "NetworkPolicy", meta.namespace, body["metadata"]["name"], "enforce", body),)
-    if found.content_hash == body["metadata"]["annotations"][ANNOTATION_CONTENT_HASH]:
+        if held is None:
+            return ()
+        return (Effect("delete", "NetworkPolicy", meta.namespace, held.name, "not enforced", uid=held.uid),)
+    body = network_policy_body(snapshot, directives)
+    create = Effect("create", "NetworkPolicy", meta.namespace, body["metadata"]["name"], "enforce", body)
+    if held is None:
+        return (create,)
+    if held.content_hash == body["metadata"]["annotations"][ANNOTATION_CONTENT_HASH]:
         return ()
-    version = found.resource_version
-    return (Effect("apply", "NetworkPolicy", meta.namespace, found.name, "enforce", body, resource_version=version),)
+    return (replace(create, verb="apply", name=held.name, resource_version=held.resource_version),)
 
 
 def _is_enforced(snapshot: AgentSnapshot) -> bool:
-    """Whether a topology of the agent's is one that its variable has enforced.
+    """Whether a variable of the agent has a topology that is enforced.
 
-    Also while the agent has no part in it: one that starts is let in by its peers a pass later, and must not be open until then.
+    Also while the agent is not a member of it: its peers admit a starting agent a pass later, and it must be closed until then.
     """
     return any(
         variable.spec.topology is not None
@@ -54,14 +54,14 @@ def _is_enforced(snapshot: AgentSnapshot) -> bool:
     )
 
 
-def network_policy_body(snapshot: AgentSnapshot, told: EffectiveSet) -> JsonDict:
-    """The policy: into the agent's pods come the peers that may begin to talk to it, and reports are read by anyone.
+def network_policy_body(snapshot: AgentSnapshot, directives: EffectiveSet) -> JsonDict:
+    """The policy: the agent's pods admit the peers that may open a connection to it, and anyone to the report's port.
 
-    What its pods begin themselves is not bound: an agent has models and stores to reach, of which a topology knows nothing.
+    Egress is not restricted: an agent uses models and stores of which a topology knows nothing.
     """
     meta, reports = snapshot.agent.metadata, snapshot.agent.spec.reports
     scraped = expects_reports(snapshot.agent) and (reports is None or reports.source is ReportSource.POD)
-    peers = (told.communication or {}).get("peers") or ()
+    peers = (directives.communication or {}).get("peers") or ()
     callers = [str(peer["name"]) for peer in peers if peer.get("direction") != _OUT]
     ingress: list[JsonDict] = []
     if callers:

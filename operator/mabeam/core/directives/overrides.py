@@ -41,7 +41,7 @@ def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
         context = ConflictContext(
             partial(group_leader, snapshot), parameters_in_force(before), snapshot.function_results
         )
-        directives = effective_set(agent, snapshot.variables, before.items, context)
+        directives = effective_set(agent, snapshot.variables, before.items, context=context)
     status = agent.status
     reconfigurations = (status.reconfigurations or 0) + _newly_in_force(directives, before, DirectiveAction.RECONFIGURE)
     shares = _shares(directives, before)

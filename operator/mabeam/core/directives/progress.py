@@ -41,7 +41,7 @@ def advance(pass_: DeliveryPass, wanted: EffectiveSet, index: int, *, generation
 def _progress(
     state: DirectiveState, reason: DirectiveReason | None = None, message: str | None = None
 ) -> dict[str, Any]:
-    """The fields of a directive that tell its progress; of a set-aside one `overruled_by` is added to them."""
+    """The fields of a directive that hold its progress; `overruled_by` is set only for a directive that is set aside."""
     cut = message[:1024] if message is not None else None
     return {"state": state, "reason": reason, "message": cut, "overruled_by": None}
 
@@ -57,7 +57,7 @@ def _was_replaced(pass_: DeliveryPass, item: AgentDirective, generation: int) ->
 def _next(pass_: DeliveryPass, item: AgentDirective, *, is_new: bool) -> dict[str, Any]:
     """The progress of a directive that is in force."""
     refusal = next(
-        (r for pod in pass_.ready_pods for r in _refusals(pass_, pod) if _is_about(pass_, pod, r, item)), None
+        (r for pod in pass_.ready_pods for r in _refusals(pass_, pod) if _is_about(pass_, pod, r, item=item)), None
     )
     if refusal is not None:
         message = refusal.reason or "refused without a reason"
@@ -112,7 +112,7 @@ def _refusals(pass_: DeliveryPass, pod: PodFacts) -> tuple[DirectiveRefusal, ...
     return report.refusals if report is not None else ()
 
 
-def _is_about(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, item: AgentDirective) -> bool:
+def _is_about(pass_: DeliveryPass, pod: PodFacts, refusal: DirectiveRefusal, *, item: AgentDirective) -> bool:
     """Whether the refusal is about this directive.
 
     `directives.json` names parameters, not variables, so an agent may refuse by either name. A refusal of a whole

@@ -1,4 +1,4 @@
-"""ScaleUp by two → to five: what a directive orders is absolute, so that reading it twice orders the same."""
+"""ScaleUp and ScaleDown with a step (`by`) → with an absolute number, so that reading a directive twice has no further effect."""
 
 from typing import Any, Final
 
@@ -10,9 +10,9 @@ _STEPS: Final = {DirectiveAction.SCALE_UP: 1, DirectiveAction.SCALE_DOWN: -1}
 
 
 def absolute_replicas(action: DirectiveAction, parameters: JsonDict, replicas: int) -> JsonDict:
-    """The parameters with `replicas` in the place of `by` (default 1), reckoned from so many and within `min` and `max`.
+    """The parameters with `replicas` instead of `by` (default 1): that many steps from `replicas`, within `min` and `max`.
 
-    Parameters that are wrong stay as they are, for whoever is told to refuse them.
+    Unchanged are parameters of other actions, and invalid ones, which `validity` refuses.
     """
     sign = _STEPS.get(action)
     if sign is None or "replicas" in parameters or invalid_step(parameters) is not None:
@@ -24,7 +24,7 @@ def absolute_replicas(action: DirectiveAction, parameters: JsonDict, replicas: i
 
 
 def invalid_step(parameters: JsonDict) -> str | None:
-    """Why `by`, `min` and `max` order nothing; None when they do."""
+    """The problem with `by`, `min` or `max`; None when there is none."""
     for name in ("by", "min", "max"):
         if name in parameters and _whole(parameters[name], -1) < 0:
             return f"`{name}` must be a whole number from 0 on, not {parameters[name]!r:.40}"

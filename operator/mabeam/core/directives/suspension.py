@@ -1,4 +1,4 @@
-"""Predicates on a variable whose directives are suspended: paused, or frozen by its failure budget."""
+"""Whether a variable is suspended (paused, or frozen by its failure budget): then it makes no new directives."""
 
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import VariableEscalation
@@ -6,14 +6,14 @@ from mabeam.core.conventions.metadata import release_source
 
 
 def is_suspended(variable: OrchestrationVariable) -> bool:
-    """Whether the variable tells nobody anything new: it is paused, by its user or for its failures."""
+    """Whether the variable makes no new directives: its user paused it, or it is frozen with escalation policy Pause."""
     tolerance = variable.spec.fault_tolerance
     pauses = tolerance is not None and tolerance.escalation_policy is VariableEscalation.PAUSE
     return variable.spec.paused or (pauses and is_frozen(variable))
 
 
 def is_frozen(variable: OrchestrationVariable) -> bool:
-    """Whether nothing new may be decided, for too much went wrong."""
+    """Whether the variable decides nothing new: its failure budget is exhausted, and it has not been released since."""
     tolerance, status = variable.spec.fault_tolerance, variable.status
     if tolerance is None or status.frozen_at is None or tolerance.escalation_policy is VariableEscalation.ALERT:
         return False

@@ -1,4 +1,4 @@
-"""Directives that the operator itself refuses, because the agent cannot carry them out."""
+"""The directives that the operator refuses itself, because the agent cannot carry them out (reason CannotBeDone)."""
 
 import re
 from collections.abc import Callable, Mapping
@@ -10,8 +10,6 @@ from mabeam.api.directive import DirectiveAction
 from mabeam.core.directives.desired import NETWORK_PRIORITY, invalid_peers
 from mabeam.core.directives.replicas import invalid_step
 from mabeam.core.pods.resources import allotted_resources
-
-# --- what the operator itself refuses -----------------------------------------------------------------------------------------
 
 
 def _wrong_replicas(agent: Agent, parameters: JsonDict) -> str | None:
@@ -47,6 +45,7 @@ def _is_quantity(amount: Any) -> bool:
     return isinstance(amount, str) and len(amount) <= 32 and re.match(QUANTITY_PATTERN, amount) is not None
 
 
+# action → the problem with its parameters for that agent, None when there is none; an action without an entry is never refused
 VALIDATORS: Final[Mapping[DirectiveAction, Callable[[Agent, JsonDict], str | None]]] = {
     DirectiveAction.SCALE_UP: _wrong_replicas,
     DirectiveAction.SCALE_DOWN: _wrong_replicas,
