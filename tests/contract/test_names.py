@@ -12,7 +12,6 @@ MODULES = {str(path.relative_to(MABEAM)): ast.parse(path.read_text()) for path i
 
 # Class names that occur twice, and why.
 TWICE: Final = {
-    "DesiredDirective": "to be renamed",
     "Rate": "to be renamed",
     "Refused": "to be renamed",
     "Agent": "the kind of the API, and the object that the SDK gives to a worker: both are names that users know",

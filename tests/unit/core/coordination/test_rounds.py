@@ -12,7 +12,7 @@ from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.coordination.strategies.interface import result_of_call
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
 from mabeam.core.reports.report import Report
-from mabeam.core.values import PARSERS
+from mabeam.core.values import PARSERS, parse_value
 from support.builders import START, agent_body, an_agent, stamp
 from support.coordination import Team, a_round, prefers, variable_body
 
@@ -49,6 +49,16 @@ def everything(team: Team) -> tuple[Any, ...]:
 
 def test_every_type_is_looked_at_here() -> None:
     assert set(KINDS) == set(OrchestrationType) == set(PARSERS)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stored_value_is_read_and_written_without_a_change(kind: str) -> None:
+    team = a_team(kind)
+    team.settle()
+    stored = team.variable("v").status.value
+    value = parse_value(OrchestrationType(kind), stored)
+    assert value is not None
+    assert value.to_json() == stored
 
 
 @pytest.mark.parametrize("kind", KINDS)
