@@ -36,8 +36,6 @@ ALLOWED: Final[dict[str, str]] = {
 }
 # Names that are still to be renamed, by file; this list only shrinks.
 STILL: Final = {
-    "core/algorithms/consensus.py told",
-    "core/conventions/conditions.py _says",
     "core/directives/conflicts.py told",
     "core/directives/delivery.py told",
     "core/directives/desired.py told",
@@ -48,12 +46,9 @@ STILL: Final = {
     "core/directives/overrides.py told",
     "core/directives/overrides.py words",
     "core/directives/progress.py heard",
-    "core/memoize.py reckon",
     "core/reports/prometheus.py heard",
     "core/reports/prometheus.py said",
     "core/reports/prometheus.py words",
-    "core/views/system.py heard",
-    "core/views/system.py told",
     "evaluation/evaluator.py word",
     "evaluation/results.py _word",
     "evaluation/results.py words",

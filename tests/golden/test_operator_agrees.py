@@ -110,7 +110,7 @@ def written(key: Key, before: Any, decision: AnyDecision) -> list[tuple[Any, ...
     changed = [("patch-status", key.kind, key.namespace, key.name, decision.status_reason, {})]
     effects = [
         [(e.verb, e.kind, e.namespace, e.name, e.reason, e.body) for e in some]
-        for some in (decision.beforehand, decision.effects)
+        for some in (decision.effects_before_status, decision.effects)
     ]
     return [*effects[0], *(changed if decision.status != before else []), *effects[1]]
 

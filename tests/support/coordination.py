@@ -275,8 +275,8 @@ class Team:
             self.heard_at[name] = self.now
         fresh = {ask.id: ask for ask in (*asked, *decision.function_calls)}
         self.asked[name] = tuple(fresh.values()) if decision.function_calls else ()
-        self._carry_out(decision.beforehand)
-        if self.lives is not None and self.lives < len(decision.beforehand):
+        self._carry_out(decision.effects_before_status)
+        if self.lives is not None and self.lives < len(decision.effects_before_status):
             return decision  # it died before the status was written
         if decision.status != variable.status:
             self.status_writes += 1

@@ -1,4 +1,4 @@
-"""What to do: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
+"""Decisions: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
 
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -18,29 +18,28 @@ Verb = Literal["create", "apply", "patch", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One write to the cluster; done in the order given, and the rest is left undone when one fails.
+    """One write to the cluster. Effects are carried out in order; when one fails, those after it are not.
 
-    `create` answered 409 by an object of the same owner is success. `apply` replaces a ConfigMap's data and is guarded
-    by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`; `grace_seconds` goes with it. What
-    `can_wait` is tidying: nobody misses it for some seconds.
+    `create`: a 409 for an object of the same owner is success. `apply` replaces the data of a ConfigMap or the spec of a
+    NetworkPolicy, guarded by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`.
     """
 
     verb: Verb
     kind: Literal["Pod", "ConfigMap", "NetworkPolicy"]
     namespace: str
     name: str
-    reason: str
+    reason: str  # why, in a few words, for the log and `mabeam plan`
     body: JsonDict = field(default_factory=dict)
-    uid: str | None = None
-    resource_version: str | None = None
-    grace_seconds: int | None = None
-    can_wait: bool = False
-    subresource: str | None = None
+    uid: str | None = None  # of the object to delete
+    resource_version: str | None = None  # that the object must still have
+    grace_seconds: int | None = None  # only for `delete`; None: the pod's own
+    can_wait: bool = False  # clean-up that may be done some seconds later
+    subresource: str | None = None  # only for `patch`, such as resize
 
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One Event on the object the decision is about; sent only if the status write succeeded."""
+    """One Event on the object that the pass decides about; sent only if the status write succeeded."""
 
     reason: Reason
     note: str
@@ -50,40 +49,35 @@ class Event:
 
 @dataclass(frozen=True)
 class Decision(Generic[Status]):
-    """The outcome of one pass.
+    """The outcome of one pass."""
 
-    `status` is the whole status as it should be; it is written only when it differs from what is stored, and
-    `status_reason` says in a word why. `requeue_after` is in seconds, None when only an event can change anything.
-    `asks` are the questions that have to be answered before the next pass can go on; each answer wakes the object.
-    `beforehand` is written before the status: what would be lost for good if the process ended between the two, and does no harm
-    without it.
-    """
-
-    status: Status
-    status_reason: str
-    effects: tuple[Effect, ...] = ()
+    status: Status  # the whole next status; written only when it differs from the stored one
+    status_reason: str  # why it is written, in one word
+    effects: tuple[Effect, ...] = ()  # carried out after the status write
     events: tuple[Event, ...] = ()
-    requeue_after: float | None = None
-    function_calls: tuple[FunctionCall, ...] = ()
-    beforehand: tuple[Effect, ...] = ()
+    requeue_after: float | None = None  # seconds until the next pass; None: only a change in the cluster can need one
+    function_calls: tuple[FunctionCall, ...] = ()  # whose results the next pass needs; each result triggers a pass
+    # Carried out before the status write: what could not be written again if the process ended between the two, and is
+    # harmless without the status.
+    effects_before_status: tuple[Effect, ...] = ()
     expects_follow_up: bool = True  # whether the status write itself must trigger the next pass
 
 
-# Until what could wait is looked at again, when nothing else calls sooner.
-LATER_SECONDS: Final = 5.0
+# Seconds until a pass does the clean-up that `pods_first` left out.
+DEFERRED_SECONDS: Final = 5.0
 
 
 def pods_first(decision: "Decision[Status]") -> "Decision[Status]":
-    """The decision; when it makes a pod, without what can wait, which a later pass decides on anew.
+    """The decision; if it creates a pod, without the effects that can wait, which a later pass decides again.
 
-    For a pass that others wait behind: the first pass that makes none does what could wait.
+    For a busy queue: new pods of other agents should not wait for clean-up.
     """
     kept = tuple(effect for effect in decision.effects if not effect.can_wait)
     if len(kept) == len(decision.effects) or not any(
         (effect.verb, effect.kind) == ("create", "Pod") for effect in kept
     ):
         return decision
-    return replace(decision, effects=kept, requeue_after=soonest(decision.requeue_after, LATER_SECONDS))
+    return replace(decision, effects=kept, requeue_after=soonest(decision.requeue_after, DEFERRED_SECONDS))
 
 
 AnyStatus = AgentStatus | OrchestrationVariableStatus | SupervisorStatus
@@ -91,13 +85,13 @@ AnyDecision = Decision[AgentStatus] | Decision[OrchestrationVariableStatus] | De
 
 
 def soonest(*delays: float | None) -> float | None:
-    """The shortest of the delays that are set, None when none is."""
+    """The shortest of the delays in seconds that are set, None when none is."""
     return min((delay for delay in delays if delay is not None), default=None)
 
 
 @dataclass(frozen=True, slots=True)
 class RecordedEvent:
-    """An Event as it was told."""
+    """An Event as it was recorded: what, on which object, and when."""
 
     time: datetime
     type: str

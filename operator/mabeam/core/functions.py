@@ -14,12 +14,12 @@ from mabeam.api.base import JsonDict
 from mabeam.api.variable_blocks import Function, Webhook
 from mabeam.core.conventions.hashing import digest
 
-# As much as one question may carry; a thousand agents with ten metrics each are a third of it.
+# The largest inputs of one call, as JSON; those of a thousand agents with ten metrics each are a third of it.
 MAX_INPUT_BYTES: Final = 1024 * 1024
 
 
 class Language(StrEnum):
-    """What kind of function is asked, and so where it is evaluated."""
+    """The kind of function, which decides where it is evaluated."""
 
     CEL = "cel"
     CEL_EDGES = "cel-edges"
@@ -37,42 +37,42 @@ class PluginGroup(StrEnum):
 
 @dataclass(frozen=True)
 class FunctionCall:
-    """One question: the function's text, address or name, and all that it is given.
+    """One call of a user's function with all its inputs.
 
     `cel`: `text` is the expression, `inputs` its variables. `cel-edges`: `inputs["agents"]` is a list of objects with a `name`;
-    the answer is the list of [from, to] names of the ordered pairs for which `text`, in which `from` and `to` are two of these
+    the result is the list of [from, to] names of the ordered pairs for which `text`, in which `from` and `to` are two of these
     objects, is true. `webhook`: `text` is the URL, `inputs` the body that is posted. `plugin`: `text` is the entry point's name
-    in `group`, `inputs` its one argument. All inputs and answers are JSON.
+    in `group`, `inputs` its one argument.
     """
 
     language: Language
-    text: str
-    inputs: JsonDict = field(default_factory=dict)
-    group: PluginGroup = PluginGroup.COORDINATION
-    ca_bundle: str | None = None
-    timeout_seconds: float = 5
+    text: str  # expression, URL or entry point name
+    inputs: JsonDict = field(default_factory=dict)  # JSON values by name
+    group: PluginGroup = PluginGroup.COORDINATION  # only for `plugin`
+    ca_bundle: str | None = None  # PEM, base64; only for `webhook`
+    timeout_seconds: float = 5  # only for `webhook`
 
     @cached_property
     def id(self) -> str:
-        """The hash of everything in the question."""
+        """The hash of all fields: equal calls have equal ids."""
         whole = [self.language, self.text, self.group, self.ca_bundle, self.timeout_seconds, self.inputs]
         return digest(whole)
 
 
 @dataclass(frozen=True, slots=True)
 class FunctionResult:
-    """What came back: a JSON value, or what went wrong in one line for people. `timed_out` when time ran out."""
+    """What one call returned, or why it failed."""
 
-    value: Any = None
-    error: str | None = None
+    value: Any = None  # a JSON value
+    error: str | None = None  # one line for people; None: it succeeded
     timed_out: bool = False
 
 
-FunctionResults = Mapping[str, FunctionResult]
+FunctionResults = Mapping[str, FunctionResult]  # call id → result
 
 
 def function_call(function: Function, inputs: JsonDict, group: PluginGroup = PluginGroup.COORDINATION) -> FunctionCall:
-    """The question that a variable's `function` block asks of these inputs."""
+    """The call of a variable's `function` block with these inputs."""
     if function.cel is not None:
         return FunctionCall(Language.CEL, function.cel, inputs)
     if function.webhook is not None:

@@ -1,4 +1,4 @@
-"""What is reckoned of a frozen model once, because every pass asks for it again."""
+"""Results derived from frozen models, computed once per object: every pass needs them again."""
 
 import weakref
 from collections.abc import Callable
@@ -9,22 +9,22 @@ Model = TypeVar("Model")
 Result = TypeVar("Result")
 
 
-def memoize_by_identity(reckon: Callable[[Model], Result]) -> Callable[[Model], Result]:
-    """The same function of a frozen model, reckoned once for each object and forgotten with it.
+def memoize_by_identity(function: Callable[[Model], Result]) -> Callable[[Model], Result]:
+    """The same function, computed once for each argument object and forgotten with it.
 
-    A frozen model never changes, so what was reckoned of an object holds as long as that object lives; it may not be mutable,
-    and the result is shared. The weak reference ends the entry with the object, before its id can belong to another.
+    The argument must be immutable, for its identity is the key; the result is shared. A weak reference removes the entry with
+    the object, before its id can belong to another.
     """
-    known: dict[int, tuple[weakref.ref[Model], Result]] = {}
+    results: dict[int, tuple[weakref.ref[Model], Result]] = {}
 
-    @wraps(reckon)
-    def of(model: Model) -> Result:
+    @wraps(function)
+    def memoized(model: Model) -> Result:
         key = id(model)
-        entry = known.get(key)
+        entry = results.get(key)
         if entry is not None and entry[0]() is model:
             return entry[1]
-        result = reckon(model)
-        known[key] = weakref.ref(model, lambda _: known.pop(key, None)), result
+        result = function(model)
+        results[key] = weakref.ref(model, lambda _: results.pop(key, None)), result
         return result
 
-    return of
+    return memoized

@@ -90,7 +90,7 @@ def _writes(cache: Cache, key: Key, decision: AnyDecision) -> list[JsonDict]:
     }
     changed = decision.status.to_wire() != cache.status_of(key).to_wire()
     return [
-        *map(_write, decision.beforehand),
+        *map(_write, decision.effects_before_status),
         *([status] if changed else []),
         *map(_write, decision.effects),
     ]

@@ -153,7 +153,7 @@ def a_large_snapshot(count: int) -> VariableSnapshot:
 
 
 def test_a_large_record_is_compressed_and_replayed_all_the_same() -> None:
-    (effect,) = coordination.decide(a_large_snapshot(300), START).beforehand
+    (effect,) = coordination.decide(a_large_snapshot(300), START).effects_before_status
     assert set(effect.body["data"]) == {"decision.json.gz"}
     raw = gzip.decompress(base64.b64decode(effect.body["data"]["decision.json.gz"]))
     assert len(raw) > record.PLAIN_BYTES
@@ -161,7 +161,7 @@ def test_a_large_record_is_compressed_and_replayed_all_the_same() -> None:
 
 
 def test_a_record_of_too_many_agents_keeps_the_outcome_alone() -> None:
-    (effect,) = coordination.decide(a_large_snapshot(record.MOST_AGENTS + 1), START).beforehand
+    (effect,) = coordination.decide(a_large_snapshot(record.MOST_AGENTS + 1), START).effects_before_status
     document = record.read_record(effect.body["data"])
     assert "inputs" not in document
     assert json.loads(document["outcome"])["round"] == 1
@@ -169,18 +169,18 @@ def test_a_record_of_too_many_agents_keeps_the_outcome_alone() -> None:
 
 def test_a_variable_that_only_advises_keeps_no_record() -> None:
     variable = a_variable(mode="Advise", telemetry={"storageBackend": "ConfigMap"})
-    assert coordination.decide(VariableSnapshot(variable, (an_agent("a"),)), START).beforehand == ()
+    assert coordination.decide(VariableSnapshot(variable, (an_agent("a"),)), START).effects_before_status == ()
 
 
 def test_a_record_belongs_to_its_variable_and_is_written_once_per_decision() -> None:
     snapshot = VariableSnapshot(a_variable(), (an_agent("a"),))
     decision = coordination.decide(snapshot, START)
-    (effect,) = decision.beforehand
+    (effect,) = decision.effects_before_status
     assert (effect.verb, effect.name, effect.reason) == ("create", "temperature-mabeam-decision", "record")
     (owner,) = effect.body["metadata"]["ownerReferences"]
     assert (owner["kind"], owner["name"]) == ("OrchestrationVariable", "temperature")
     after = snapshot.variable.model_copy(update={"status": decision.status})
-    assert coordination.decide(replace(snapshot, variable=after), START).beforehand == ()
+    assert coordination.decide(replace(snapshot, variable=after), START).effects_before_status == ()
 
 
 def test_a_team_that_votes_can_be_replayed_at_every_step() -> None:

@@ -1,4 +1,4 @@
-"""Ballots → accepted, rejected, or not yet: the vote that gates a variable's value.
+"""The vote that gates a variable's value: ballots to accepted, rejected or pending.
 
 A vote ends as soon as no outstanding ballot can change it, and at its deadline at the latest (docs/coordination.md, "Consensus").
 """
@@ -14,7 +14,7 @@ from mabeam.api.variable_blocks import Consensus, ConsensusProtocol
 
 
 class Choice(StrEnum):
-    """What a ballot says."""
+    """The choice on one ballot."""
 
     YES = "Yes"
     NO = "No"
@@ -22,7 +22,7 @@ class Choice(StrEnum):
 
 
 class VoteOutcome(StrEnum):
-    """What a vote came to."""
+    """The state of a vote: Pending until its outcome is certain."""
 
     PENDING = "Pending"
     ACCEPTED = "Accepted"
@@ -31,32 +31,33 @@ class VoteOutcome(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Voter:
-    """Who may vote, with what weight, and in which role."""
+    """An agent that may vote."""
 
-    weight: Fraction = Fraction(1)
-    role: AgentRole | None = None
+    weight: Fraction = Fraction(1)  # only for weighted voting
+    role: AgentRole | None = None  # decides whether it has a veto
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """Heads and weights of a vote, the absent already counted as the rule has it."""
+    """The numbers of a vote; absent voters are included in `yes` and `no` as the variable's `absent` rule counts them."""
 
-    eligible: int
-    cast: int
+    eligible: int  # voters
+    cast: int  # voters that have voted
     yes: int
     no: int
-    weight: Fraction
+    weight: Fraction  # sum over all voters
     weight_yes: Fraction
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """The outcome, and why in a sentence."""
+    """The outcome so far, and the reason in a sentence."""
 
     outcome: VoteOutcome
     message: str
 
 
+# Whether the vote accepts, and the reason.
 Protocol = Callable[[Count], tuple[bool, str]]
 
 
@@ -68,12 +69,12 @@ def _simple_majority(count: Count) -> tuple[bool, str]:
 
 def _weighted_voting(count: Count) -> tuple[bool, str]:
     """More than half of the declared weight."""
-    told = f"weight {_plain(count.weight_yes)} of {_plain(count.weight)} says Yes; more than half is needed"
-    return 2 * count.weight_yes > count.weight, told
+    message = f"weight {_decimal(count.weight_yes)} of {_decimal(count.weight)} says Yes; more than half is needed"
+    return 2 * count.weight_yes > count.weight, message
 
 
 def _unanimous(count: Count) -> tuple[bool, str]:
-    """Every vote that is cast says Yes, and one does; an abstention is no vote."""
+    """At least one Yes and no No; abstentions do not count."""
     return count.no == 0 and count.yes > 0, f"{count.yes} say Yes, {count.no} No; nobody may say No"
 
 
@@ -85,28 +86,28 @@ PROTOCOLS: Final[Mapping[str, Protocol]] = {
 
 
 def tally(rules: Consensus, voters: Mapping[str, Voter], ballots: Mapping[str, Choice], *, closed: bool) -> Tally:
-    """What the vote came to so far; never Pending when it is `closed`. Ballots of those who may not vote do not count."""
+    """The outcome of the vote so far; never Pending when it is `closed`. Ballots of agents that may not vote are ignored."""
     cast = {name: ballots[name] for name in voters if name in ballots}
     vetoes = sorted(n for n, choice in cast.items() if choice is Choice.NO and voters[n].role in rules.veto_roles)
     if vetoes:
         return Tally(VoteOutcome.REJECTED, f"{vetoes[0]} has a veto ({voters[vetoes[0]].role}) and says No")
     if closed or len(cast) == len(voters):
-        return _judge(rules, voters, cast)
+        return _outcome(rules, voters, cast)
     outstanding = [name for name in voters if name not in cast]
-    # Consent and quorum both grow with ballots, so of all ways to go on these extremes bound the rest.
-    away = _judge(rules, voters, cast)
-    feared = any(voters[name].role in rules.veto_roles for name in outstanding)
-    against = _judge(rules, voters, cast | dict.fromkeys(outstanding, Choice.NO), veto=feared)
-    favour = _judge(rules, voters, cast | dict.fromkeys(outstanding, Choice.YES))
-    if away.outcome is against.outcome is VoteOutcome.ACCEPTED:
-        return away
-    if away.outcome is favour.outcome is VoteOutcome.REJECTED:
-        return favour
+    # Yes and quorum are monotone in the outstanding ballots, so all-No, all-Yes and all-absent bound every completion.
+    if_absent = _outcome(rules, voters, cast)
+    could_be_vetoed = any(voters[name].role in rules.veto_roles for name in outstanding)
+    if_all_no = _outcome(rules, voters, cast | dict.fromkeys(outstanding, Choice.NO), veto=could_be_vetoed)
+    if_all_yes = _outcome(rules, voters, cast | dict.fromkeys(outstanding, Choice.YES))
+    if if_absent.outcome is if_all_no.outcome is VoteOutcome.ACCEPTED:
+        return if_absent
+    if if_absent.outcome is if_all_yes.outcome is VoteOutcome.REJECTED:
+        return if_all_yes
     return Tally(VoteOutcome.PENDING, f"{len(cast)} of {len(voters)} have voted")
 
 
-def _judge(rules: Consensus, voters: Mapping[str, Voter], cast: Mapping[str, Choice], *, veto: bool = False) -> Tally:
-    """The outcome if nobody else votes; with `veto` as if somebody had used one."""
+def _outcome(rules: Consensus, voters: Mapping[str, Voter], cast: Mapping[str, Choice], *, veto: bool = False) -> Tally:
+    """The outcome if nobody else votes; with `veto` as if a voter had used its veto."""
     full = dict.fromkeys(voters, Choice(rules.absent)) | dict(cast)
     count = Count(
         eligible=len(voters),
@@ -117,11 +118,11 @@ def _judge(rules: Consensus, voters: Mapping[str, Voter], cast: Mapping[str, Cho
         weight_yes=sum((voters[n].weight for n, choice in full.items() if choice is Choice.YES), Fraction(0)),
     )
     if count.cast < Fraction(repr(rules.quorum)) * count.eligible or count.eligible == 0:
-        told = f"{count.cast} of {count.eligible} have voted; the quorum is {rules.quorum:g}"
-        return Tally(VoteOutcome.REJECTED, told)
-    passes, told = PROTOCOLS[rules.protocol](count)
-    return Tally(VoteOutcome.ACCEPTED if passes and not veto else VoteOutcome.REJECTED, told)
+        message = f"{count.cast} of {count.eligible} have voted; the quorum is {rules.quorum:g}"
+        return Tally(VoteOutcome.REJECTED, message)
+    passes, message = PROTOCOLS[rules.protocol](count)
+    return Tally(VoteOutcome.ACCEPTED if passes and not veto else VoteOutcome.REJECTED, message)
 
 
-def _plain(weight: Fraction) -> str:
+def _decimal(weight: Fraction) -> str:
     return f"{float(weight):g}"

@@ -1,4 +1,4 @@
-"""What a value may be: bounds, grid and choices, in decimal arithmetic on each number's shortest text.
+"""The allowed values of a variable: bounds, steps and choices, in decimal arithmetic on each number's shortest text.
 
 0.1 is a tenth here, not the nearest binary fraction, so no decision ever shows 0.30000000000000004.
 """
@@ -14,14 +14,14 @@ from mabeam.api.variable import Domain, DomainType
 
 # Exact for every sum and product of numbers up to 1e12 with the 17 digits a float can show.
 CONTEXT: Final = Context(prec=60)
-# As much of an object as a message shows.
+# The most characters of an object that a message shows.
 SHOWN: Final = 120
 _HALF: Final = Decimal("0.5")
 _LIMIT: Final = Decimal(repr(MAGNITUDE))
 
 
 def to_decimal(value: object) -> Decimal | None:
-    """The number as it is written; None when it is no finite number (true and false are none)."""
+    """The number by its shortest text; None when the value is no finite number (booleans are none)."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):
@@ -32,7 +32,7 @@ def to_decimal(value: object) -> Decimal | None:
 
 
 def format_value(value: Any) -> str:
-    """The value in the fewest characters: 0.6, 3, small."""
+    """The value for messages, in the fewest characters: 0.6, 3, small."""
     if isinstance(value, Decimal):
         value = float(value)
     if isinstance(value, dict | list):
@@ -49,7 +49,7 @@ def is_numeric(domain: Domain) -> bool:
 def bounds(domain: Domain) -> tuple[Decimal, Decimal]:
     """The lowest and the highest number of the domain. An open side ends at 1e12, so that every sum stays finite.
 
-    Of an Integer domain they are whole; the first is above the second when no whole number lies between.
+    Those of an Integer domain are whole; the first is above the second when no whole number lies between.
     """
     low = -_LIMIT if domain.minimum is None else Decimal(repr(domain.minimum))
     high = _LIMIT if domain.maximum is None else Decimal(repr(domain.maximum))
@@ -59,17 +59,17 @@ def bounds(domain: Domain) -> tuple[Decimal, Decimal]:
 
 
 def clamp(domain: Domain, value: Decimal) -> Decimal:
-    """The domain's number nearest to the value; the step does not count, an offer may lie between two."""
+    """The number of the domain nearest to the value, whatever its step: an offer may lie between two steps."""
     low, high = bounds(domain)
-    # Bound first: a number of a thousand digits is bounded exactly, but cannot be rounded exactly.
+    # Bounds first: a number of a thousand digits can be bounded exactly, but not rounded exactly.
     value = min(max(value, low), high)
     return _whole(value) if domain.type is DomainType.INTEGER else value
 
 
 def fit(domain: Domain, value: Decimal) -> float | int:
-    """The value as the domain has it: nearest step counted from `minimum` (else 0), ties up, last bound by the domain.
+    """The value of the domain nearest to `value`: on a step counted from `minimum` (else 0), ties up, within the bounds.
 
-    Where the grid overshoots the maximum, the bound wins over the grid.
+    Where the nearest step exceeds the maximum, the value is the maximum.
     """
     low, high = bounds(domain)
     whole = domain.type is DomainType.INTEGER
@@ -91,40 +91,38 @@ def _whole(value: Decimal) -> Decimal:
 
 
 def fit_or_none(domain: Domain, value: Any) -> Any:
-    """The value, fitted to the domain: None when no value of the domain corresponds to it."""
+    """The value fitted to the domain; None when no value of the domain corresponds to it."""
     if domain.type is DomainType.OBJECT:
-        return _adopt_object(domain, value)
+        return _fit_object(domain, value)
     if not is_numeric(domain):
         return value if value in (domain.choices or ()) else None
     wanted = to_decimal(value)
     return None if wanted is None or empty_reason(domain) else fit(domain, wanted)
 
 
-def _adopt_object(domain: Domain, value: Any) -> Any:
-    """The object with each entry fitted to its own domain; None when it is none, or an entry is none of its domain."""
+def _fit_object(domain: Domain, value: Any) -> Any:
+    """The object with each entry fitted to its own domain; None when it is no object, or an entry cannot be fitted."""
     if not isinstance(value, dict) or not domain.properties:
         return value if isinstance(value, dict) else None
-    found = {
+    fitted = {
         name: fit_or_none(entry_domain(domain, name), item) for name, item in value.items() if name in domain.properties
     }
-    return None if len(found) < len(value) or any(item is None for item in found.values()) else found
+    return None if len(fitted) < len(value) or any(item is None for item in fitted.values()) else fitted
 
 
 def entry_domain(domain: Domain, name: str) -> Domain:
-    """What the entry of that name of an Object may be."""
+    """The domain of one entry of an Object domain."""
     return Domain.model_construct(**dict(domain.properties[name]), properties={})
 
 
 def empty_reason(domain: Domain) -> str | None:
-    """Why no value at all lies in the domain; None when some do."""
+    """Why the domain is empty, for messages; None when it has values."""
     if not is_numeric(domain):
         return None
     low, high = bounds(domain)
-    return (
-        None
-        if low <= high
-        else f"no whole number lies between {format_value(domain.minimum)} and {format_value(domain.maximum)}"
-    )
+    if low <= high:
+        return None
+    return f"no whole number lies between {format_value(domain.minimum)} and {format_value(domain.maximum)}"
 
 
 def _check_number(domain: Domain, value: Any) -> str | None:
@@ -180,5 +178,5 @@ CHECKS: Final[Mapping[DomainType, Callable[[Domain, Any], str | None]]] = {
 
 
 def check(domain: Domain, value: Any) -> str | None:
-    """What is wrong with a value somebody wrote, and what is allowed; None when it is a value of the domain."""
+    """Why the value is not in the domain and what is allowed, as a verb phrase for messages; None when it is."""
     return CHECKS[domain.type](domain, value)

@@ -1,9 +1,9 @@
-"""Weighted max-min fair division of one resource, in whole units, within each claimant's least and most.
+"""Weighted max-min fair division of one resource, in whole units, within each claimant's minimum and maximum.
 
-Water filling (Bertsekas and Gallager, Data Networks, 6.5.2): everyone's level, amount over weight, rises together until the
-budget is spent; whoever reaches its most stays there, whoever is owed its least waits there. In whole units that is the divisor
-method of Jefferson and d'Hondt, which is house monotone (Balinski and Young 1982): a larger budget takes a unit from nobody, as
-the method of the largest remainder would.
+Water filling (Bertsekas and Gallager, Data Networks, 6.5.2): the level of all claimants, amount over weight, rises together
+until the budget is spent; a claimant at its maximum stays there, one with a minimum starts there and waits for the level. In
+whole units that is the divisor method of Jefferson and d'Hondt, which is house monotone (Balinski and Young 1982): a larger
+budget takes a unit from nobody, as the method of the largest remainder would.
 """
 
 import heapq
@@ -15,94 +15,93 @@ from fractions import Fraction
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """What one claimant may get, in whole units: at least `least`, at most `most`, by `weight` against the others."""
+    """What one claimant needs and may get, in whole units."""
 
     minimum: int = 0
-    maximum: int | None = None
-    weight: Fraction = Fraction(1)
+    maximum: int | None = None  # None: unbounded
+    weight: Fraction = Fraction(1)  # relative to the others; 0: it gets no more than its minimum
 
 
 @dataclass(frozen=True, slots=True)
 class Division:
-    """How many units each claimant gets, and how many are left because nobody may have more.
+    """The units of each claimant."""
 
-    `short` is what the budget lacks for everyone's least; then there are no shares.
+    shares: Mapping[str, int]  # claimant → units; empty when `short` is not 0
+    left: int = 0  # units that nobody may have
+    short: int = 0  # units that the budget lacks for all minimums
+
+
+def divide(budget: int, demands: Mapping[str, Demand]) -> Division:
+    """The division of `budget` units; without shares when the budget does not cover all minimums.
+
+    The whole budget is given as long as a claimant with a weight may have more. The order of the demands never matters: equal
+    priorities for a last unit are decided by name. Θ(n log n) for n claimants, whatever the budget.
     """
-
-    shares: Mapping[str, int]
-    left: int = 0
-    short: int = 0
-
-
-def divide(budget: int, claims: Mapping[str, Demand]) -> Division:
-    """The division of `budget` units; no shares when it does not suffice for everyone's least.
-
-    The whole budget is given as long as somebody with a weight may have more. Order of the claims never matters; equal claims
-    on a last unit go by name. Θ(n log n) for n claimants, whatever the budget.
-    """
-    owed = sum(claim.minimum for claim in claims.values())
-    if owed > budget:
-        return Division({}, short=owed - budget)
-    level = _level(budget, claims)
-    shares = {name: _at(claim, level) for name, claim in claims.items()}
+    needed = sum(demand.minimum for demand in demands.values())
+    if needed > budget:
+        return Division({}, short=needed - budget)
+    level = _water_level(budget, demands)
+    shares = {name: _share_at(demand, level) for name, demand in demands.items()}
     left = budget - sum(shares.values())
     if left == 0:
         return Division(dict(sorted(shares.items())))
-    # Fewer units than claimants: each went without less than one for being rounded down.
-    line = [(-_priority(claim, shares[name]), name) for name, claim in claims.items() if _may_have(claim, shares[name])]
-    heapq.heapify(line)
-    while left and line:
-        _, name = heapq.heappop(line)
+    # Fewer units than claimants are left: each share was rounded down by less than one.
+    queue = [
+        (-_priority(demand, shares[name]), name) for name, demand in demands.items() if _may_have(demand, shares[name])
+    ]
+    heapq.heapify(queue)
+    while left and queue:
+        _, name = heapq.heappop(queue)
         shares[name] += 1
         left -= 1
-        if _may_have(claims[name], shares[name]):
-            heapq.heappush(line, (-_priority(claims[name], shares[name]), name))
+        if _may_have(demands[name], shares[name]):
+            heapq.heappush(queue, (-_priority(demands[name], shares[name]), name))
     return Division(dict(sorted(shares.items())), left=left)
 
 
-def _may_have(claim: Demand, share: int) -> bool:
-    return claim.weight > 0 and (claim.maximum is None or share < claim.maximum)
+def _may_have(demand: Demand, share: int) -> bool:
+    return demand.weight > 0 and (demand.maximum is None or share < demand.maximum)
 
 
-def _priority(claim: Demand, share: int) -> Fraction:
-    """Who gets the next unit: the highest weight over what it would then have."""
-    return claim.weight / (share + 1)
+def _priority(demand: Demand, share: int) -> Fraction:
+    """The priority for the next unit, which goes to the highest: the weight over the share with that unit."""
+    return demand.weight / (share + 1)
 
 
-def _at(claim: Demand, level: Fraction | None) -> int:
-    """The claimant's share at that level of the water; None is a level above all."""
-    if claim.weight == 0:
-        return claim.minimum
-    share = claim.minimum
+def _share_at(demand: Demand, level: Fraction | None) -> int:
+    """The claimant's share at that water level, rounded down; None is a level above all maximums."""
+    if demand.weight == 0:
+        return demand.minimum
+    share = demand.minimum
     if level is not None:
-        weight = claim.weight
+        weight = demand.weight
         share = max(share, level.numerator * weight.numerator // (level.denominator * weight.denominator))
-    if claim.maximum is None:
+    if demand.maximum is None:
         return share
-    return claim.maximum if level is None else min(share, claim.maximum)
+    return demand.maximum if level is None else min(share, demand.maximum)
 
 
-def _level(budget: int, claims: Mapping[str, Demand]) -> Fraction | None:
-    """The highest level at which no more than the budget is poured out; None when the budget fills everyone to the most.
+def _water_level(budget: int, demands: Mapping[str, Demand]) -> Fraction | None:
+    """The highest water level that the budget reaches; None when it fills every claimant to its maximum.
 
-    What is poured out is piecewise linear in the level: claimants begin to rise at least/weight and stop at most/weight. All of
-    it in whole numbers of a measure that goes into every bend: they are added and sorted ten times as fast as fractions.
+    The amount given is piecewise linear in the level: a claimant rises from minimum/weight to maximum/weight. Levels are whole
+    multiples of a common measure of all bends: integers are added and sorted ten times as fast as fractions.
     """
-    rising = [claim for claim in claims.values() if claim.weight > 0]
-    whole = math.lcm(*{claim.weight.denominator for claim in rising})
-    weights = [claim.weight.numerator * (whole // claim.weight.denominator) for claim in rising]
+    rising = [demand for demand in demands.values() if demand.weight > 0]
+    whole = math.lcm(*{demand.weight.denominator for demand in rising})
+    weights = [demand.weight.numerator * (whole // demand.weight.denominator) for demand in rising]
     measure = math.lcm(*set(weights))
-    bends = [(claim.minimum * (measure // weight), weight) for claim, weight in zip(rising, weights, strict=True)]
+    bends = [(demand.minimum * (measure // weight), weight) for demand, weight in zip(rising, weights, strict=True)]
     bends += [
-        (claim.maximum * (measure // weight), -weight)
-        for claim, weight in zip(rising, weights, strict=True)
-        if claim.maximum is not None
+        (demand.maximum * (measure // weight), -weight)
+        for demand, weight in zip(rising, weights, strict=True)
+        if demand.maximum is not None
     ]
-    poured, most = sum(claim.minimum for claim in claims.values()) * measure, budget * measure
+    given, available = sum(demand.minimum for demand in demands.values()) * measure, budget * measure
     level = slope = 0
     for bend, change in sorted(bends):
-        if poured + slope * (bend - level) > most:
+        if given + slope * (bend - level) > available:
             break
-        poured += slope * (bend - level)
+        given += slope * (bend - level)
         level, slope = bend, slope + change
-    return Fraction(level * slope + most - poured, slope * measure) * whole if slope > 0 else None
+    return Fraction(level * slope + available - given, slope * measure) * whole if slope > 0 else None

@@ -1,4 +1,4 @@
-"""Whom a failure takes along: OTP's supervisor strategies, over anything that stands in order."""
+"""The rules of OTP's supervisor.erl: which siblings restart, whether the budget allows it, and what an exit leads to."""
 
 from collections.abc import Callable, Iterable, Mapping
 from datetime import datetime, timedelta
@@ -7,7 +7,7 @@ from typing import Final
 
 from mabeam.api.agent import RestartStrategy, SupervisionStrategy
 
-# supervisor.erl restart/3: the failed one, it and those after it, all. Places are counted in start order.
+# supervisor.erl restart/3. Places are counted in start order.
 _TAKES_ALONG: Final[Mapping[SupervisionStrategy, Callable[[int, int], bool]]] = {
     SupervisionStrategy.ONE_FOR_ONE: lambda failed, other: other == failed,
     SupervisionStrategy.REST_FOR_ONE: lambda failed, other: other >= failed,
@@ -16,15 +16,16 @@ _TAKES_ALONG: Final[Mapping[SupervisionStrategy, Callable[[int, int], bool]]] = 
 
 
 def restart_group(strategy: SupervisionStrategy, failed: int, places: Iterable[int]) -> tuple[int, ...]:
-    """The places that are restarted when the one at `failed` is, in start order."""
+    """The places that are restarted when the child or replica at place `failed` is, in start order."""
     return tuple(sorted(place for place in places if _TAKES_ALONG[strategy](failed, place)))
 
 
+# The number of past restarts or failures that a status keeps at least, for its readers.
 LEDGER_FLOOR: Final = 32
 
 
 def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, period_seconds: int) -> bool:
-    """Whether one more restart at `at` stays within `intensity` per `period_seconds`.
+    """Whether one more restart at `at` stays within `intensity` restarts per `period_seconds`.
 
     supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
     there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
@@ -33,8 +34,8 @@ def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, pe
 
 
 def count_in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
-    """How many of the moments lie inside the window that ends at `at`, its edge included."""
-    # The distance, not the window's edge: at the ends of the calendar there is none.
+    """The number of moments in the window of `period_seconds` that ends at `at`, its edges included."""
+    # Differences, not the window's start: at the ends of the calendar that would overflow.
     period = timedelta(seconds=period_seconds)
     return sum(1 for moment in moments if at - moment <= period)
 
@@ -48,7 +49,7 @@ class ExitKind(StrEnum):
 
 
 class ExitAction(Enum):
-    """What an exit leads to."""
+    """What an exit leads to; the value is for people."""
 
     RESTART = "restart, counted"
     REPLACE = "replace, not counted"
@@ -57,7 +58,7 @@ class ExitAction(Enum):
     FAIL = "failed, never restarted"
 
 
-# The table is the policy. supervisor.erl do_restart/3 for the first two rows; the third is the cluster's own doing.
+# Exit and restart strategy → action. Normal and abnormal exits as supervisor.erl do_restart/3; OTP knows no disruptions.
 POLICY: Final[Mapping[tuple[ExitKind, RestartStrategy], ExitAction]] = {
     (ExitKind.NORMAL, RestartStrategy.PERMANENT): ExitAction.RESTART,
     (ExitKind.NORMAL, RestartStrategy.TRANSIENT): ExitAction.DONE,

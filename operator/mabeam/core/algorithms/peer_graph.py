@@ -1,4 +1,4 @@
-"""Members and a pattern → who talks to whom. Connected by construction, whoever is missing.
+"""The peer graph of a topology: its members and a pattern to the peers of each member, always connected.
 
 The edges of the named patterns follow from the order of the members alone, so a value need not carry them.
 """
@@ -11,12 +11,12 @@ from typing import Final
 
 from mabeam.api.variable_blocks import CoordinationPattern
 
-# Everyone's peers are everyone else: what is told grows with the square.
+# Every member is a peer of every other: the size of the directives grows with the square of the members.
 LARGEST_MESH: Final = 500
 
 
 class Direction(StrEnum):
-    """Who of the two begins to talk."""
+    """Which of two peers sends."""
 
     OUT = "Out"
     IN = "In"
@@ -25,7 +25,7 @@ class Direction(StrEnum):
 
 @dataclass(frozen=True, slots=True, order=True)
 class PeerLink:
-    """Somebody to talk with, and in which direction."""
+    """One peer of a member, and the direction as the member sees it."""
 
     name: str
     direction: Direction = Direction.BOTH
@@ -33,21 +33,22 @@ class PeerLink:
 
 @dataclass(frozen=True, slots=True)
 class PeerGraph:
-    """Each member's peers, in the pattern's order; `joined` are the edges that were added so that nobody is cut off."""
+    """Who communicates with whom."""
 
-    peers: Mapping[str, tuple[PeerLink, ...]]
-    joined: tuple[tuple[str, str], ...] = ()
+    peers: Mapping[str, tuple[PeerLink, ...]]  # member → its peers, in the pattern's order
+    joined: tuple[tuple[str, str], ...] = ()  # edges that were added to connect separate parts
 
 
-Edges = Sequence[tuple[str, str]]
+Edges = Sequence[tuple[str, str]]  # (from, to)
 
 
 def build_peer_graph(
     pattern: CoordinationPattern, members: Sequence[str], hub: str | None = None, edges: Edges = ()
 ) -> PeerGraph:
-    """Who talks to whom among the members; of `edges` (from, to) those between members count, and only for Custom.
+    """The peer graph of the members; `edges` are only for the pattern Custom, and only those between members count.
 
-    `hub` is the centre of a Star and the source of a Broadcast; the first member when it is none of them. Θ(n), of Mesh Θ(n²).
+    `hub` is the centre of a Star and the source of a Broadcast; by default, or when it is no member, the first member. Θ(n),
+    for Mesh Θ(n²).
     """
     present = tuple(dict.fromkeys(members))
     centre = hub if hub in present else (present[0] if present else "")
@@ -67,7 +68,7 @@ def _star(members: Sequence[str], hub: str) -> dict[str, tuple[PeerLink, ...]]:
 
 
 def _ring(members: Sequence[str], _: str) -> dict[str, tuple[PeerLink, ...]]:
-    """The next one, then the one before; of two members each is the other's only peer."""
+    """Each member's successor, then its predecessor; of two members each is the other's only peer."""
     count = len(members)
     return {
         name: tuple(
@@ -94,29 +95,29 @@ _PATTERNS: Final[Mapping[CoordinationPattern, Callable[[Sequence[str], str], dic
 
 
 def _custom(members: Sequence[str], edges: Edges) -> PeerGraph:
-    """The edges between members; parts that hang together with nothing else are joined at their first members."""
-    there = set(members)
-    wanted = dict.fromkeys((a, b) for a, b in edges if a in there and b in there and a != b)
+    """The graph of the edges between members; its connected components are joined at their first members."""
+    known = set(members)
+    wanted = dict.fromkeys((a, b) for a, b in edges if a in known and b in known and a != b)
     parts = _parts(members, wanted)
     joined = tuple((one[0], other[0]) for one, other in pairwise(parts))
-    ways: dict[str, dict[str, Direction]] = {name: {} for name in members}
+    directions: dict[str, dict[str, Direction]] = {name: {} for name in members}
     for a, b in wanted:
-        _add(ways, a, b, Direction.OUT)
-        _add(ways, b, a, Direction.IN)
+        _add(directions, a, b, Direction.OUT)
+        _add(directions, b, a, Direction.IN)
     for a, b in joined:
-        _add(ways, a, b, Direction.BOTH)
-        _add(ways, b, a, Direction.BOTH)
+        _add(directions, a, b, Direction.BOTH)
+        _add(directions, b, a, Direction.BOTH)
     order = {name: place for place, name in enumerate(members)}
     peers = {
         name: tuple(PeerLink(other, found[other]) for other in sorted(found, key=order.__getitem__))
-        for name, found in ways.items()
+        for name, found in directions.items()
     }
     return PeerGraph(peers, joined)
 
 
-def _add(ways: dict[str, dict[str, Direction]], one: str, other: str, direction: Direction) -> None:
-    known = ways[one].get(other, direction)
-    ways[one][other] = direction if known is direction else Direction.BOTH
+def _add(directions: dict[str, dict[str, Direction]], one: str, other: str, direction: Direction) -> None:
+    known = directions[one].get(other, direction)
+    directions[one][other] = direction if known is direction else Direction.BOTH
 
 
 def _parts(members: Sequence[str], edges: Iterable[tuple[str, str]]) -> list[list[str]]:

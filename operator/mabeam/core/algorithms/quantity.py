@@ -21,24 +21,24 @@ _QUANTITY: Final = re.compile(
     r"([+-]?(?:[0-9]+\.?[0-9]*|\.[0-9]+))(?:[eE]([+-]?[0-9]+)|([KMGTPE]i|[numkMGTPE]|))", re.ASCII
 )
 _LONGEST: Final = 64
-# Kubernetes' own bounds: what is larger is taken for this, and what has more digits is rounded up to thousand-millionths.
+# Kubernetes' own bounds: larger numbers count as the largest, and finer ones are rounded up to a nano.
 _LARGEST: Final = Fraction(2**63 - 1)
 _FINEST: Final = Fraction(1, 10**9)
 _EXPONENTS: Final = 2 * _LONGEST + 32
 
 
-# Agents ask for the same few amounts over and over.
+# Most agents request the same few amounts.
 @lru_cache(maxsize=4096)
 def parse(text: str) -> Fraction:
-    """The exact number that a quantity stands for; raises ValueError when it is none.
+    """The exact number of a quantity; raises ValueError when the text is none.
 
-    As in Kubernetes no number is above 2^63 - 1, nor has more than nine decimals: `1e999999999` costs nothing to read.
+    As in Kubernetes no number is above 2^63 - 1 or has more than nine decimals, so `1e999999999` costs nothing to parse.
     """
     found = _QUANTITY.fullmatch(text.strip()) if len(text) <= _LONGEST else None
     if found is None:
         raise ValueError(f"{text!r:.80} is not a quantity")
     digits, exponent, suffix = found.groups()
-    # So few digits and so large an exponent are beyond the bounds either way.
+    # With at most 64 digits, a larger exponent is beyond the bounds either way.
     power = max(-_EXPONENTS, min(int(exponent or 0), _EXPONENTS))
     amount = Fraction(digits) * _SUFFIXES[suffix or ""] * Fraction(10) ** power
     whole, rest = divmod(abs(amount), _FINEST)
@@ -48,26 +48,26 @@ def parse(text: str) -> Fraction:
 
 @dataclass(frozen=True, slots=True)
 class Unit:
-    """In what a resource is divided: whole units of so much, written with these suffixes, the largest that fits first."""
+    """The smallest amount of a resource that is divided."""
 
     size: Fraction
-    suffixes: tuple[str, ...]
+    suffixes: tuple[str, ...]  # with which amounts are written, the largest first
 
     def floor(self, amount: Fraction) -> int:
-        """How many whole units are in the amount."""
+        """The whole units in the amount, rounded down."""
         return math.floor(amount / self.size)
 
     def ceil(self, amount: Fraction) -> int:
-        """How many whole units hold the amount."""
+        """The whole units that hold the amount, rounded up."""
         return math.ceil(amount / self.size)
 
     def write(self, units: int) -> str:
-        """The quantity of so many units, in the fewest characters."""
+        """The quantity of that many units, in the fewest characters."""
         return write(units * self.size, self.suffixes)
 
 
 def write(amount: Fraction, suffixes: tuple[str, ...]) -> str:
-    """The amount as a whole number and the largest of the suffixes that leaves one; `suffixes` must hold one that does."""
+    """The amount as a whole number and the largest suffix that leaves one; raises ValueError when no suffix does."""
     if amount == 0:
         return "0"
     for suffix in suffixes:
@@ -83,7 +83,7 @@ _WHOLE: Final = Unit(Fraction(1), ("G", "M", "k", ""))
 
 
 def unit_of(resource: str) -> Unit:
-    """In what a resource is divided: cpu in thousandths, memory and storage in MiB, anything else in wholes."""
+    """The unit in which a resource is divided: cpu in thousandths, memory and storage in MiB, all others in ones."""
     name = resource.rpartition(".")[2]
     if name == "cpu":
         return _MILLI

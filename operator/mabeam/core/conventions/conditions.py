@@ -1,4 +1,4 @@
-"""Conditions: the transition-time rule, once."""
+"""Conditions as Kubernetes and kstatus define them: how they are made, and when their transition time moves."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ from mabeam.api.base import Condition, Conditions, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
 
 
-# Agents and passes say the same over and over, word for word.
+# Most agents have the same few conditions at every pass.
 @lru_cache(maxsize=4096)
 def condition(type_: ConditionType, holds: bool | None, reason: str, message: str = "") -> Condition:
-    """A condition that is True, False or (None) Unknown, without its time: `merge_conditions` knows whether that changes."""
+    """A condition that is True, False or (None) Unknown, without its times, which `merge_conditions` adds."""
     status = ConditionStatus.UNKNOWN if holds is None else ConditionStatus.TRUE if holds else ConditionStatus.FALSE
     return Condition(type=type_, status=status, reason=reason, message=message[:2048])
 
@@ -20,65 +20,67 @@ def condition(type_: ConditionType, holds: bool | None, reason: str, message: st
 def merge_conditions(
     previous: Iterable[Condition], wanted: Iterable[Condition], generation: int, now: datetime
 ) -> tuple[Condition, ...]:
-    """The wanted conditions with `lastTransitionTime` moved only where the status changed (api-conventions).
+    """The wanted conditions, with `lastTransitionTime` moved only where the status changed.
 
-    Conditions of other types are left out: the operator is the only writer of its status. One that says what it said is the
-    very same object, so that statuses which did not change are found equal at once.
+    Previous conditions of other types are dropped: the operator is the only writer of its status. An unchanged condition is the
+    very same object, so that equal statuses are found equal at once. Source: Kubernetes API conventions, "Typical status
+    properties".
     """
     before = {c.type: c for c in previous}
-    settled = []
+    merged = []
     for c in wanted:
         old = before.get(c.type)
-        if old is not None and _says(old) == (c.status, c.reason, c.message, generation) and old.last_transition_time:
-            settled.append(old)
+        same = old is not None and _content(old) == (c.status, c.reason, c.message, generation)
+        if old is not None and same and old.last_transition_time:
+            merged.append(old)
             continue
         since = old.last_transition_time if old is not None and old.status == c.status else None
-        settled.append(c.model_copy(update={"last_transition_time": since or now, "observed_generation": generation}))
-    return tuple(settled)
+        merged.append(c.model_copy(update={"last_transition_time": since or now, "observed_generation": generation}))
+    return tuple(merged)
 
 
-def _says(c: Condition) -> tuple[object, ...]:
+def _content(c: Condition) -> tuple[object, ...]:
     return c.status, c.reason, c.message, c.observed_generation
 
 
 def is_true(conditions: Conditions, type_: ConditionType) -> bool:
-    """Whether that condition is True."""
+    """Whether the condition of that type is True; False when it is missing."""
     return any(c.type == type_ and c.status is ConditionStatus.TRUE for c in conditions)
 
 
 @dataclass(frozen=True, slots=True)
 class KStatus:
-    """One line about the whole object; `stalled` is the only "failed" (kstatus). The reason may be the kubelet's own word."""
+    """The state of a whole object, from which its standard conditions follow (sigs.k8s.io/cli-utils, kstatus)."""
 
     ready: bool
-    reason: str
+    reason: str  # a Reason, or the kubelet's own reason
     message: str
-    reconciling: bool = False
-    stalled: bool = False
-    accepted: bool = True
+    reconciling: bool = False  # work in progress: it may become ready without its user
+    stalled: bool = False  # failed: it needs its user; kstatus has no other failure
+    accepted: bool = True  # the spec is valid
 
 
-def kstatus_conditions(verdict: KStatus) -> tuple[Condition, ...]:
-    """Accepted, Ready, Reconciling and Stalled, without their times."""
-    quiet = Reason.PROGRESSING if verdict.reconciling else Reason.AS_DESIRED
+def kstatus_conditions(kstatus: KStatus) -> tuple[Condition, ...]:
+    """The conditions Accepted, Ready, Reconciling and Stalled, without their times."""
+    not_stalled = Reason.PROGRESSING if kstatus.reconciling else Reason.AS_DESIRED
     return (
         condition(
             ConditionType.ACCEPTED,
-            verdict.accepted,
-            Reason.VALID if verdict.accepted else verdict.reason,
-            "" if verdict.accepted else verdict.message,
+            kstatus.accepted,
+            Reason.VALID if kstatus.accepted else kstatus.reason,
+            "" if kstatus.accepted else kstatus.message,
         ),
-        condition(ConditionType.READY, verdict.ready, verdict.reason, verdict.message),
+        condition(ConditionType.READY, kstatus.ready, kstatus.reason, kstatus.message),
         condition(
             ConditionType.RECONCILING,
-            verdict.reconciling,
-            Reason.AS_DESIRED if verdict.ready else verdict.reason,
-            verdict.message if verdict.reconciling else "",
+            kstatus.reconciling,
+            Reason.AS_DESIRED if kstatus.ready else kstatus.reason,
+            kstatus.message if kstatus.reconciling else "",
         ),
         condition(
             ConditionType.STALLED,
-            verdict.stalled,
-            verdict.reason if verdict.stalled else quiet,
-            verdict.message if verdict.stalled else "",
+            kstatus.stalled,
+            kstatus.reason if kstatus.stalled else not_stalled,
+            kstatus.message if kstatus.stalled else "",
         ),
     )

@@ -64,7 +64,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         events=(*variable_events(pass_, status, budget.kstatus), *budget.events),
         requeue_after=soonest(result.requeue, budget.requeue, next_sample(snapshot, now)),
         function_calls=result.function_calls,
-        beforehand=(*record_effects(snapshot, now, status), *history_effects(snapshot, status, now)),
+        effects_before_status=(*record_effects(snapshot, now, status), *history_effects(snapshot, status, now)),
     )
 
 

@@ -1,4 +1,4 @@
-"""Everything that is known → the record of the whole system; pure, the process's own counts among its arguments."""
+"""The REST record of the whole system, from all agents and variables and the process's own counters; pure."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -32,8 +32,8 @@ from mabeam.core.views.variable import ObservedVariable, has_converged, is_in_fo
 
 LISTED: Final = 100
 
-# Events whose notes hold the operator's own words alone. Those of failures quote a process's last words, those of refusals
-# the apiserver or an agent: /v1 asks nobody who he is, so it leaves them out.
+# Reasons of Events whose notes quote nobody but the operator. Notes of failures quote a process's termination message, those of
+# refusals the apiserver or an agent: /v1 has no authentication, so it leaves them out.
 PUBLISHED_NOTES: Final = frozenset(
     {
         Reason.AGENT_REGISTERED,
@@ -52,12 +52,12 @@ PUBLISHED_NOTES: Final = frozenset(
 
 @dataclass(frozen=True)
 class ProcessCounters:
-    """What the process counted and measured since it started."""
+    """What the operator's process counted and measured since it started."""
 
-    directives: Mapping[str, int] = field(default_factory=dict)
-    recoveries: Sequence[float] = ()
-    events: Sequence[RecordedEvent] = ()
-    nodes: Capacity | None = None
+    directives: Mapping[str, int] = field(default_factory=dict)  # outcome → directives that ended so
+    recoveries: Sequence[float] = ()  # seconds of each recovery, newest last
+    events: Sequence[RecordedEvent] = ()  # the latest, newest last
+    nodes: Capacity | None = None  # None: not measured
     load: Load | None = None
 
 
@@ -65,45 +65,54 @@ def system_status(
     operator: OperatorInfo,
     agents: Sequence[ObservedAgent],
     variables: Sequence[ObservedVariable],
-    books: ProcessCounters,
+    process: ProcessCounters,
     now: datetime,
     namespace: str | None = None,
 ) -> SystemStatus:
-    """The record of the whole; of `agents`, `variables` and Events only those of the namespace, when one is given."""
-    mine = [seen for seen in agents if namespace in (None, seen.agent.metadata.namespace)]
-    theirs = [seen for seen in variables if namespace in (None, seen.variable.metadata.namespace)]
-    working = sorted(_where(seen.agent.metadata) for seen in mine if is_active(seen.agent))
-    in_force = sorted(_where(seen.variable.metadata) for seen in theirs if is_in_force(seen))
+    """The record of the whole system, or of one namespace: `agents`, `variables` and Events of others are left out then."""
+    own_agents = [seen for seen in agents if namespace in (None, seen.agent.metadata.namespace)]
+    own_variables = [seen for seen in variables if namespace in (None, seen.variable.metadata.namespace)]
+    active = sorted(_full_name(seen.agent.metadata) for seen in own_agents if is_active(seen.agent))
+    in_force = sorted(_full_name(seen.variable.metadata) for seen in own_variables if is_in_force(seen))
+    events = (event for event in reversed(process.events) if namespace in (None, event.namespace))
     return SystemStatus(
         time=now,
         operator=operator,
         namespace=namespace,
-        agents=AgentCounts(
-            total=len(mine),
-            active=len(working),
-            parked=sum(seen.agent.status.parked_at is not None for seen in mine),
-            invalid=sum(seen.invalid for seen in mine),
-            states=Counter(seen.agent.status.state or AgentState.REGISTERED for seen in mine),
-            roles=Counter(seen.agent.spec.role for seen in mine if not seen.invalid),
-        ),
-        variables=VariableCounts(
-            total=len(theirs),
-            active=len(in_force),
-            converged=sum(has_converged(seen.variable) for seen in theirs),
-            invalid=sum(seen.invalid for seen in theirs),
-            types=Counter(seen.variable.spec.type for seen in theirs if not seen.invalid),
-        ),
-        active_agents=tuple(working[:LISTED]),
+        agents=_agent_counts(own_agents, len(active)),
+        variables=_variable_counts(own_variables, len(in_force)),
+        active_agents=tuple(active[:LISTED]),
         active_variables=tuple(in_force[:LISTED]),
-        performance=_performance(mine),
-        utilisation=Utilisation(agents=_together(mine), nodes=books.nodes, load=books.load),
-        communication=_communication(mine, books.directives),
-        recovery=recovery_of(books.recoveries),
-        recent_events=tuple(_recent(told) for told in reversed(books.events) if namespace in (None, told.namespace)),
+        performance=_performance(own_agents),
+        utilisation=Utilisation(agents=_total_usage(own_agents), nodes=process.nodes, load=process.load),
+        communication=_communication(own_agents, process.directives),
+        recovery=recovery_of(process.recoveries),
+        recent_events=tuple(_recent(event) for event in events),
     )
 
 
-def _where(meta: ObjectMeta) -> str:
+def _agent_counts(agents: Sequence[ObservedAgent], active: int) -> AgentCounts:
+    return AgentCounts(
+        total=len(agents),
+        active=active,
+        parked=sum(seen.agent.status.parked_at is not None for seen in agents),
+        invalid=sum(seen.invalid for seen in agents),
+        states=Counter(seen.agent.status.state or AgentState.REGISTERED for seen in agents),
+        roles=Counter(seen.agent.spec.role for seen in agents if not seen.invalid),
+    )
+
+
+def _variable_counts(variables: Sequence[ObservedVariable], active: int) -> VariableCounts:
+    return VariableCounts(
+        total=len(variables),
+        active=active,
+        converged=sum(has_converged(seen.variable) for seen in variables),
+        invalid=sum(seen.invalid for seen in variables),
+        types=Counter(seen.variable.spec.type for seen in variables if not seen.invalid),
+    )
+
+
+def _full_name(meta: ObjectMeta) -> str:
     return f"{meta.namespace}/{meta.name}"
 
 
@@ -113,7 +122,7 @@ def _performance(agents: Iterable[ObservedAgent]) -> Performance:
     for seen in agents:
         reported = performance_of(seen.report)
         if reported and len(individual) < LISTED:
-            individual[_where(seen.agent.metadata)] = reported
+            individual[_full_name(seen.agent.metadata)] = reported
         for metric, value in reported.items():
             samples.setdefault(metric, []).append(value)
     metrics = sorted(samples, key=lambda metric: (-len(samples[metric]), metric))[:LISTED]
@@ -121,14 +130,14 @@ def _performance(agents: Iterable[ObservedAgent]) -> Performance:
 
 
 def aggregate_of(values: Sequence[float]) -> Aggregate:
-    """Of finite numbers, of which there is one at least."""
+    """The number of values, their mean and bounds; `values` are finite, and at least one."""
     least, most = min(values), max(values)
-    # The sum of finite numbers need not be finite; the mean lies between them in any case.
+    # The sum of finite numbers can overflow, their mean cannot.
     mean = sum(value / len(values) for value in values)
     return Aggregate(agents=len(values), mean=min(max(mean, least), most), minimum=least, maximum=most)
 
 
-def _together(agents: Iterable[ObservedAgent]) -> Usage | None:
+def _total_usage(agents: Iterable[ObservedAgent]) -> Usage | None:
     used = [seen.usage for seen in agents if seen.usage is not None]
     if not used:
         return None
@@ -141,8 +150,8 @@ def _together(agents: Iterable[ObservedAgent]) -> Usage | None:
 
 
 def _communication(agents: Iterable[ObservedAgent], since_start: Mapping[str, int]) -> Communication:
-    told = (seen.agent.status.directives for seen in agents)
-    current = Counter(end for directives in told if directives is not None for end in directive_states(directives))
+    in_status = (seen.agent.status.directives for seen in agents)
+    current = Counter(end for directives in in_status if directives is not None for end in directive_states(directives))
     return Communication(
         efficiency=efficiency(since_start),
         current_efficiency=efficiency(current),
@@ -152,14 +161,14 @@ def _communication(agents: Iterable[ObservedAgent], since_start: Mapping[str, in
 
 
 def efficiency(outcomes: Mapping[str, int]) -> float | None:
-    """Of the directives that came to an end, the share that was acknowledged in time; None when none came to one."""
-    heard = outcomes.get(ACKNOWLEDGED, 0)
-    ended = heard + outcomes.get(REFUSED, 0) + outcomes.get(EXPIRED, 0)
-    return round(heard / ended, 4) if ended else None
+    """The share of the ended directives that was acknowledged in time, from 0 to 1; None when none ended."""
+    acknowledged = outcomes.get(ACKNOWLEDGED, 0)
+    ended = acknowledged + outcomes.get(REFUSED, 0) + outcomes.get(EXPIRED, 0)
+    return round(acknowledged / ended, 4) if ended else None
 
 
 def recovery_of(seconds: Sequence[float]) -> Recovery:
-    """How long recoveries took, the newest one last in `seconds`."""
+    """The number and durations of recoveries; `seconds` holds each duration, the newest last."""
     if not seconds:
         return Recovery(count=0)
     return Recovery(
@@ -170,14 +179,14 @@ def recovery_of(seconds: Sequence[float]) -> Recovery:
     )
 
 
-def _recent(told: RecordedEvent) -> RecentEvent:
+def _recent(event: RecordedEvent) -> RecentEvent:
     return RecentEvent(
-        time=told.time,
-        type=told.type,
-        reason=told.reason,
-        kind=told.kind,
-        namespace=told.namespace,
-        name=told.name,
-        action=told.action,
-        note=told.note if told.reason in PUBLISHED_NOTES else None,
+        time=event.time,
+        type=event.type,
+        reason=event.reason,
+        kind=event.kind,
+        namespace=event.namespace,
+        name=event.name,
+        action=event.action,
+        note=event.note if event.reason in PUBLISHED_NOTES else None,
     )

@@ -63,7 +63,7 @@ class Applier:
         patch: JsonDict,
         dead: set[str],
     ) -> None:
-        for effect in decision.beforehand:
+        for effect in decision.effects_before_status:
             await self._do(effect, meta, dead)
         if patch:
             body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}

@@ -23,7 +23,7 @@ def after(snapshot: VariableSnapshot, seconds: float, **spec: Any) -> tuple[Vari
     """The snapshot after a pass that was carried out, and the decision."""
     decision = coordination.decide(snapshot, at(seconds))
     maps = {facts.name: facts for facts in snapshot.config_maps}
-    for effect in (*decision.beforehand, *decision.effects):
+    for effect in (*decision.effects_before_status, *decision.effects):
         data = effect.body["data"]
         document = json.loads(data["history.json"]) if "history.json" in data else None
         maps[effect.name] = ConfigMapFacts(effect.name, "u", "1", True, document)
@@ -63,7 +63,7 @@ def test_a_status_holds_the_last_ten_decisions_with_what_was_measured_then() -> 
     assert kept[-1].metrics == {"performance": 0.4, "loss": 3.0}
     again, decision = after(snapshot, 99)
     assert again.variable.status == snapshot.variable.status
-    assert decision.effects == decision.beforehand == ()
+    assert decision.effects == decision.effects_before_status == ()
 
 
 def test_a_config_map_holds_decisions_and_samples_in_between() -> None:
@@ -99,7 +99,7 @@ def test_a_round_that_is_decided_twice_for_a_crash_is_one_line() -> None:
 def test_somebody_elses_config_map_is_left_alone() -> None:
     foreign = ConfigMapFacts("temperature-mabeam-history", "u", "1", False, None)
     snapshot = replace(looking(telemetry={"storageBackend": "ConfigMap"}), config_maps=(foreign,))
-    names = [effect.name for effect in coordination.decide(snapshot, at(0)).beforehand]
+    names = [effect.name for effect in coordination.decide(snapshot, at(0)).effects_before_status]
     assert names == ["temperature-mabeam-decision"]
 
 
@@ -107,7 +107,7 @@ def test_a_variable_that_advises_or_pauses_keeps_no_config_map() -> None:
     for quiet in ({"mode": "Advise"}, {"paused": True}):
         snapshot = looking(telemetry={"storageBackend": "ConfigMap"}, **quiet)
         decision = coordination.decide(snapshot, at(0))
-        assert "temperature-mabeam-history" not in [effect.name for effect in decision.beforehand]
+        assert "temperature-mabeam-history" not in [effect.name for effect in decision.effects_before_status]
         assert decision.requeue_after is None
 
 
