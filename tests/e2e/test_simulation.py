@@ -144,13 +144,13 @@ def rehearsed(story: Story, faults: int) -> tuple[list[str], dict[str, JsonDict]
     world: World = read_world([(story.title, "\n---\n".join(json.dumps(one) for one in (*story.objects(), scenario)))])
     run = Simulation(world, read_scenario(world, world.scenario), 0)
     told: list[str] = []
-    hear = run.passes.told
+    on_status = run.operator.on_status
 
     def listen(key: Any, before: Any, after: Any, events: Any) -> None:
-        told.extend(happened(key[1][1], before.to_wire(), after.to_wire()))
-        hear(key, before, after, events)
+        told.extend(happened(key.name, before.to_wire(), after.to_wire()))
+        on_status(key, before, after, events)
 
-    run.passes.told = listen
+    run.operator.on_status = listen
     run.run(APART * (faults + 1) - 1)
     found = {**run.cluster.agents, **run.cluster.supervisors}
     return told, {name: at_rest(one.kind, one.status.to_wire()) for (_, name), one in found.items()}

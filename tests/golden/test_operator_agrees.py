@@ -22,6 +22,8 @@ from mabeam.offline.world import World, parse_now, read_world
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reports.reader import ReportReader
+from mabeam.simulation.run import START, Simulation
+from mabeam.simulation.scenario import Scenario
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
 from mabeam.state.observe import Observer
 
@@ -143,3 +145,32 @@ def test_nobody_is_selected_where_no_node_has_what_the_variable_asks_for() -> No
         plan(world, now)["variables"]["team/who"]["lastDecision"]["candidates"][0]["reason"]
         == "has 1Gi memory, not 2Gi"
     )
+
+
+@pytest.mark.parametrize(("memory", "value"), [("1Gi", None), ("4Gi", {"active": ["a"]})])
+def test_a_simulation_selects_nobody_there_either(memory: str, value: Any) -> None:
+    text = (HERE / "selection-by-free-memory" / "world.yaml").read_text()
+    simulation = Simulation(read_world([("world", text.replace("1Gi", memory))]), Scenario(), 0)
+    simulation.run(60)
+    assert simulation.cluster.agents["team", "a"].status.state == "Running"
+    assert simulation.cluster.cache.variables["team", "who"].variable.status.value == value
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_the_first_decision_of_a_simulation_is_the_operators(case: str) -> None:
+    """Over the world as a simulation applies it: without statuses, pods and ConfigMaps."""
+    world, _ = world_of(case)
+    simulation = Simulation(world, Scenario(), 0)
+    applied = Cache()
+    for kind, body in world.complete_bodies():
+        if kind not in ("Pod", "ConfigMap", "NetworkPolicy"):
+            applied.upsert(kind, {**body, "status": body.get("status") if kind == "Node" else {}})
+    if not applied.nodes:
+        applied.upsert("Node", {"metadata": {"name": "node-1", "uid": "node-1"}})
+    operator = Observer(applied, reader_of(world, applied, START), Refusals())
+    for key in applied.all_keys():
+        if key.kind == AGENT and not world.agents[key.namespace, key.name].metadata.uid:
+            continue  # each simulation gives such an agent a uid of its own
+        expected: Any = operator.snapshot(key, 0.0)
+        found: Any = simulation.operator.observer.snapshot(key, 0.0)
+        assert PASSES[key.kind](found, START) == PASSES[key.kind](expected, START), key

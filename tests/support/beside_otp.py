@@ -16,10 +16,13 @@ from typing import Any
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.supervision import Intent
-from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
+from mabeam.api.supervisor import Supervisor, SupervisorStatus
+from mabeam.core.snapshot import Key
 from mabeam.simulation.cluster import MemoryCluster
-from mabeam.simulation.passes import Key, SimulatedOperator
+from mabeam.simulation.passes import SimulatedOperator
 from mabeam.simulation.scenario import Fault, Scenario
+from mabeam.state.cache import AGENT, SUPERVISOR
+from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor
 from support.builders import START
 from support.histories import CODES, History, Step, erlang, objects, walk
 from support.supervisor_erl import Reason, Replicas, TreeSupervisor, Worker
@@ -52,9 +55,9 @@ class Operated:
     def of(cls, history: History) -> "Operated":
         """The tree, started."""
         found = list(objects(history.tree))
-        agents = {("team", one.metadata.name): one for one in found if isinstance(one, Agent)}
-        supervisors = {("team", one.metadata.name): one for one in found if isinstance(one, Supervisor)}
-        cluster = MemoryCluster(Scenario(start_seconds=0, stop_seconds=0), START, agents, supervisors, ["node-1"])
+        agents = [one for one in found if isinstance(one, Agent)]
+        supervisors = [one for one in found if isinstance(one, Supervisor)]
+        cluster = MemoryCluster.of(Scenario(start_seconds=0, stop_seconds=0), START, agents, supervisors)
         operated = cls(cluster, SimulatedOperator(cluster, lambda *_: None), random.Random(history.order))
         operated.settle(operated.passes.all_keys())
         return operated
@@ -65,27 +68,29 @@ class Operated:
         return int((self.cluster.now - START).total_seconds())
 
     def settle(self, keys: list[Key]) -> None:
-        """SimulatedOperator and the kubelet's doings until nothing moves; the keys are rung in any order."""
+        """Passes and the kubelet's doings until nothing moves; the keys are rung in any order."""
         self.chance.shuffle(keys)
         self.passes.settle(keys)
         while self.cluster.due:
-            self.passes.settle([(ChildKind.AGENT, place) for place in self.cluster.tick()])
+            self.cluster.tick()
+            self.passes.settle()
         self._store()
 
     def _store(self) -> None:
         """Put every status through the wire, as an apiserver does: what does not survive that is lost to the next pass."""
+        cache = self.cluster.cache
         for place, agent in self.cluster.agents.items():
             status = AgentStatus.model_validate(_on_the_wire(agent.status))
             assert status == agent.status, f"{place} does not survive its own serialisation"
-            self.cluster.agents[place] = agent.model_copy(update={"status": status})
-        for place, one in list(self.cluster.supervisors.items()):
+            cache.put(AGENT, place, ParsedAgent(agent.model_copy(update={"status": status})))
+        for place, one in self.cluster.supervisors.items():
             told = SupervisorStatus.model_validate(_on_the_wire(one.status))
             assert told == one.status, f"{place} does not survive its own serialisation"
-            self.cluster.put_supervisor(place, one.model_copy(update={"status": told}))
+            cache.put(SUPERVISOR, place, ParsedSupervisor(one.model_copy(update={"status": told})))
 
     def rest(self) -> None:
         """See that an operator which starts anew, and looks at everything, finds nothing to do."""
-        before = dict(self.cluster.agents), dict(self.cluster.supervisors)
+        before = self.cluster.agents, self.cluster.supervisors
         self.passes.settle(self.passes.all_keys())
         assert (self.cluster.agents, self.cluster.supervisors) == before, "a second look changes something"
 
@@ -179,7 +184,7 @@ def live(history: History) -> Counter[str]:
             break
         operated.wait(step.seen)
         ended = dict.fromkeys(death.replica.rpartition("-")[0] for death in deaths)
-        operated.settle([(ChildKind.AGENT, ("team", name)) for name in ended])
+        operated.settle([Key(AGENT, "team", name) for name in ended])
         seen.update(_sights(model, deaths))
         if len(deaths) == 1:
             _die(model, deaths, operated.seconds)

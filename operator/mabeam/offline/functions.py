@@ -35,8 +35,8 @@ class LocalFunctions:
         if not calls:
             if unused:
                 self._completed[key] = now
-                # What failed is called again by the next decision; a value that is called for again is still good.
-                self._results[key] = {id_: r for id_, r in self._results[key].items() if id_ in unused and not r.error}
+                # Also what failed stays: evaluated again it would fail again, and the scheduler's backoff has no clock here.
+                self._results[key] = {id_: result for id_, result in self._results[key].items() if id_ in unused}
                 self._calls[key] = {}
             return False
         self._calls[key] = unused | {call.id: call for call in calls}

@@ -15,8 +15,9 @@ from mabeam.core.tree import lineage as family
 
 def is_wanted(agent: Agent, kin: dict[str, Supervisor]) -> bool:
     """Whether the agent is wanted to run: not one that rests as desired, for it finished or its Supervisor's work is done."""
-    spec, status = agent.spec, agent.status
-    if spec.desired_state is not DesiredState.RUNNING or spec.replicas == 0:
+    status = agent.status
+    wanted = status.effective or agent.spec  # what directives made of the spec, once a pass looked at them
+    if wanted.desired_state is not DesiredState.RUNNING or wanted.replicas == 0:
         return False
     if status.supervision is not None and status.supervision.intent is Intent.STOP:
         return not _is_done(agent, kin)
@@ -48,7 +49,7 @@ class Availability:
         """Take in an agent's new status."""
         self.pass_time(now)
         after = agent.status
-        ready = after.ready_replicas >= agent.spec.replicas > 0
+        ready = after.ready_replicas >= (after.effective or agent.spec).replicas > 0
         self.is_wanted = is_wanted(agent, kin)
         if self.is_ready and not ready and self.is_wanted:
             self._down_since = now

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, Final
 
 from mabeam.api.base import JsonDict
+from mabeam.core.algorithms.domain import format_value
 from mabeam.offline.documents import InvalidWorld
 from mabeam.offline.lint import lint
 from mabeam.offline.world import World
@@ -31,9 +32,9 @@ def simulate(
         run = Simulation(world, scenario, seed)
         run.run(seconds)
         return {"timeline": run.timeline, "summary": summary(run)}
-    summaries = []
+    summaries, applied = [], world.cache()
     for number in range(runs):
-        run = Simulation(world, scenario, seed + number)
+        run = Simulation(world, scenario, seed + number, applied)
         run.run(seconds)
         summaries.append(summary(run))
         told(number + 1)
@@ -81,6 +82,7 @@ def _table_of_one(result: JsonDict) -> str:
     parts.append([f"{found['seconds']:g} s of virtual time, seed {found['seed']}, {found['decisions']} decisions"])
     parts.append(_figures("AGENT", _AGENT, found["agents"]))
     parts.append(_figures("SUPERVISOR", _SUPERVISOR, found["supervisors"]))
+    parts.append(_figures("VARIABLE", _VARIABLE, found.get("variables", {})))
     return "\n\n".join("\n".join(part) for part in parts if part)
 
 
@@ -131,6 +133,11 @@ _SUPERVISOR: Final[tuple[Column, ...]] = (
     ("RESTARTS", _plain("restarts")),
     ("HEADROOM", _plain("budgetHeadroom")),
     ("PARKED AT", _plain("parkedAt", " s")),
+)
+_VARIABLE: Final[tuple[Column, ...]] = (
+    ("READY", lambda one: one["ready"] or "-"),
+    ("ROUND", _plain("round")),
+    ("VALUE", lambda one: format_value(one["value"])),
 )
 _MANY_SUPERVISORS: Final[tuple[Column, ...]] = (
     ("EXHAUSTED", lambda one: f"{one['exhausted']:.1%}"),

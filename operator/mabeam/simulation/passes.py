@@ -1,25 +1,23 @@
-"""The operator in a rehearsal: its own passes over a cluster in memory, rung as watches ring them, until nothing moves."""
+"""The operator in a simulation: its own passes over a cluster in memory, woken as watch events wake them, until nothing moves."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Final
 
-from mabeam.api.agent_status import AgentStatus
-from mabeam.api.supervisor import ChildKind, SupervisorStatus
-from mabeam.core.decision import Decision, Event
-from mabeam.core.passes import supervisor
-from mabeam.core.passes.agent import decide as decide_agent
-from mabeam.core.snapshot import AgentSnapshot, NamespacedName, PodDefaults, SupervisorSnapshot
-from mabeam.core.tree import instruction
-from mabeam.simulation.cluster import MemoryCluster
+from mabeam.core.decision import AnyStatus, Effect, Event
+from mabeam.core.passes.decide import decide
+from mabeam.core.snapshot import Key
+from mabeam.offline.functions import LocalFunctions
+from mabeam.simulation.cluster import MemoryCluster, SimulatedReports
+from mabeam.state.cache import POD
+from mabeam.state.observe import NoRefusals, Observer
+from mabeam.state.wakeups import affected_keys
 
 # Passes at one instant; far more than any tree needs, so what exceeds it never comes to rest.
-PATIENCE: Final = 100_000
-_DEFAULTS: Final = PodDefaults()
+MAX_PASSES: Final = 100_000
 
-Key = tuple[ChildKind, NamespacedName]
-Told = Callable[[Key, AgentStatus | SupervisorStatus, AgentStatus | SupervisorStatus, tuple[Event, ...]], None]
+StatusListener = Callable[[Key, AnyStatus, AnyStatus, tuple[Event, ...]], None]  # key, status before, after, and Events
 
 
 class DidNotSettle(RuntimeError):
@@ -28,87 +26,75 @@ class DidNotSettle(RuntimeError):
 
 @dataclass
 class SimulatedOperator:
-    """The passes of the operator, first in, first out, each key queued once; `told` is called with every new status."""
+    """The passes of the operator, first in, first out, each key queued once."""
 
     cluster: MemoryCluster
-    told: Told
+    on_status: StatusListener  # called with every new status
+    reports: SimulatedReports | None = None
     decisions: int = 0
-    wakes: dict[NamespacedName, datetime] = field(default_factory=dict)
-    _parents: dict[Key, list[Key]] = field(default_factory=dict)
+    due: dict[Key, datetime] = field(default_factory=dict)  # when a key is looked at without any news
+    _queue: dict[Key, None] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for (space, name), one in self.cluster.supervisors.items():
-            for child in one.spec.children:
-                self._parents.setdefault((child.kind, (space, child.name)), []).append(
-                    (ChildKind.SUPERVISOR, (space, name))
-                )
+        self.functions = LocalFunctions()
+        reports = self.reports or SimulatedReports(self.cluster)
+        self.observer = Observer(self.cluster.cache, reports, NoRefusals(), functions=self.functions)
 
     def all_keys(self) -> list[Key]:
         """The keys of all there is, as an operator that starts finds them."""
-        agents = [(ChildKind.AGENT, place) for place in self.cluster.agents]
-        return [*agents, *((ChildKind.SUPERVISOR, place) for place in self.cluster.supervisors)]
+        return self.cluster.cache.all_keys()
 
-    def settle(self, rung: Iterable[Key]) -> None:
-        """Passes over these keys and over whatever they ring, until nothing is left to do; time stands still."""
-        queue = dict.fromkeys(rung)
-        for _ in range(PATIENCE):
-            if not queue:
+    def settle(self, keys: Iterable[Key] = ()) -> None:
+        """Passes over these keys and over all that changes wake, until nothing is left to do; time stands still."""
+        self._wake(None)
+        self._queue.update(dict.fromkeys(keys))
+        for _ in range(MAX_PASSES):
+            if not self._queue:
                 return
-            key = next(iter(queue))
-            del queue[key]
-            rings = self._agent(key) if key[0] is ChildKind.AGENT else self._supervisor(key)
-            queue.update(dict.fromkeys(rings))
-        raise DidNotSettle(
-            f"the passes at {self.cluster.now:%Y-%m-%d %H:%M:%S} over {list(queue)[:3]} do not come to an end"
-        )
+            key = next(iter(self._queue))
+            del self._queue[key]
+            self._pass(key)
+        moment, stuck = f"{self.cluster.now:%Y-%m-%d %H:%M:%S}", list(self._queue)[:3]
+        raise DidNotSettle(f"the passes at {moment} over {', '.join(map(str, stuck))} do not come to an end")
 
-    def _agent(self, key: Key) -> list[Key]:
-        place = key[1]
-        self.wakes.pop(place, None)
-        agent = self.cluster.agents[place]
-        decision = decide_agent(
-            AgentSnapshot(
-                agent,
-                self.cluster.pods_of(place),
-                nodes=self.cluster.node_names,
-                progress=self.cluster.progress_of(place),
-                defaults=_DEFAULTS,
-                parent=instruction.parent_instruction(agent, self.cluster.supervisors_by_name(place[0])),
-            ),
-            self.cluster.now,
-        )
+    def _pass(self, key: Key) -> None:
+        self.due.pop(key, None)
+        snapshot = self.observer.snapshot(key, 0.0)
+        if snapshot is None:
+            return  # what woke it names an object that does not exist
+        before, now = self.cluster.cache.status_of(key), self.cluster.now
+        decision = decide(snapshot, now)
         self.decisions += 1
         if decision.requeue_after is not None:
-            self.wakes[place] = self.cluster.now + timedelta(seconds=decision.requeue_after)
-        changed = decision.status_reason != "unchanged"
-        if changed:
-            self.cluster.agents[place] = agent.model_copy(update={"status": decision.status})
-            self.told(key, agent.status, decision.status, decision.events)
-        for effect in decision.effects:
-            self.cluster.do(place, effect)
-        rings = [key] if changed or decision.effects else []
-        return rings + self._parents.get(key, []) if changed else rings
+            self._look_again(key, decision.requeue_after)
+        self._apply(key, decision.beforehand)
+        if decision.status is not before and decision.status != before:
+            self.cluster.put_status(key, decision.status)
+            self.on_status(key, before, decision.status, decision.events)
+            self._wake(None if decision.expects_follow_up else key)
+        self._apply(key, decision.effects)
+        if self.functions.call(key, decision.function_calls, now):
+            self._queue[key] = None
 
-    def _supervisor(self, key: Key) -> list[Key]:
-        space = key[1][0]
-        found, kin = self.cluster.supervisors[key[1]], self.cluster.supervisors_by_name(space)
-        listed = ((child.name, self.cluster.agents.get((space, child.name))) for child in found.spec.children)
-        agents = {child: agent for child, agent in listed if agent is not None}
-        decision = supervisor.decide(
-            SupervisorSnapshot(found, agents, kin, instruction.parent_instruction(found, kin)), self.cluster.now
-        )
-        self.decisions += 1
-        if decision.status_reason == "unchanged":
-            return []
-        self.cluster.put_supervisor(key[1], found.model_copy(update={"status": decision.status}))
-        self.told(key, found.status, decision.status, decision.events)
-        return [key, *self._parents.get(key, ()), *self._children(space, found.status, decision)]
+    def _apply(self, key: Key, effects: Iterable[Effect]) -> None:
+        for effect in effects:
+            self.cluster.apply(effect)
+            # As the applier has it: the operator's own create needs no wake-up, the pod's next status change is one.
+            self._wake(key if (effect.verb, effect.kind) == ("create", POD) else None)
 
-    def _children(self, space: str, before: SupervisorStatus, decision: Decision[SupervisorStatus]) -> Iterable[Key]:
-        """The children that are told something else; a real watch rings all of them, and the others find nothing to do."""
-        was = {(record.kind, record.name): (record.intent, record.token) for record in before.children}
-        for record in decision.status.children:
-            kind, place = record.kind, (space, record.name)
-            there = self.cluster.agents if kind is ChildKind.AGENT else self.cluster.supervisors
-            if was.get((kind, record.name)) != (record.intent, record.token) and place in there:
-                yield kind, place
+    def _wake(self, foreseen_by: Key | None) -> None:
+        """Queue the keys that the latest changes affect, but the one whose own pass foresaw them."""
+        for change in self.cluster.take_changes():
+            for key, delay in affected_keys(change, self.cluster.cache):
+                if key == foreseen_by:
+                    continue
+                if delay > 0:
+                    self._look_again(key, delay)
+                else:
+                    self._queue[key] = None
+
+    def _look_again(self, key: Key, seconds: float) -> None:
+        """Look at the key in so many seconds; an earlier appointment stays."""
+        at = self.cluster.now + timedelta(seconds=seconds)
+        if key not in self._queue:
+            self.due[key] = min(self.due.get(key, at), at)

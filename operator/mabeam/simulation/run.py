@@ -1,4 +1,4 @@
-"""The rehearsal itself: virtual time, what is to happen in it, the timeline and the figures.
+"""One simulation: virtual time, what is to happen in it, the timeline and the figures.
 
 Deterministic to the byte: time, chance and order come from the scenario and the seed alone.
 """
@@ -8,7 +8,7 @@ import heapq
 import itertools
 import math
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -16,19 +16,22 @@ from mabeam.api.agent import Agent, AgentEscalationPolicy
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
-from mabeam.api.supervisor import ChildKind, Supervisor, SupervisorStatus
-from mabeam.core.decision import Event
-from mabeam.core.snapshot import NamespacedName
+from mabeam.api.supervisor import Supervisor, SupervisorStatus
+from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.decision import AnyStatus, Event
+from mabeam.core.snapshot import Key, NamespacedName
 from mabeam.offline.world import World
 from mabeam.simulation.availability import Availability
-from mabeam.simulation.cluster import MemoryCluster
-from mabeam.simulation.passes import Key, SimulatedOperator
+from mabeam.simulation.cluster import MemoryCluster, SimulatedReports
+from mabeam.simulation.passes import SimulatedOperator
 from mabeam.simulation.scenario import Fault, FaultKind, Rate, Scenario
+from mabeam.state.cache import AGENT, NODE, RESOURCE_QUOTA, SUPERVISOR, VARIABLE, Cache
+from mabeam.state.parse_objects import NodeFacts
 
 START: Final = datetime(2026, 1, 1, tzinfo=UTC)
 
 # What the timeline calls the operator's Events; every other Event keeps its own name.
-WORDS: Final[Mapping[Reason, str]] = {
+EVENT_NAMES: Final[Mapping[Reason, str]] = {
     Reason.AGENT_REGISTERED: "registered",
     Reason.AGENT_STARTED: "start",
     Reason.AGENT_FAILED: "failure",
@@ -49,49 +52,50 @@ Moment = tuple[datetime, bool, Fault, NamespacedName | None]  # whether it is by
 
 @dataclass
 class Simulation:
-    """One run of one scenario with one seed, from the moment at which the world's objects were applied."""
+    """One run of one scenario with one seed, from the moment at which the world's objects were applied.
+
+    Statuses, pods, ConfigMaps and policies of the world are left out: everything begins as just applied.
+    """
 
     world: World
     scenario: Scenario
     seed: int
+    applied: Cache | None = None  # `world.cache()`, for those who simulate a world more than once
     cluster: MemoryCluster = field(init=False)
-    passes: SimulatedOperator = field(init=False)
+    operator: SimulatedOperator = field(init=False)
     timeline: list[JsonDict] = field(default_factory=list)
-    availability: dict[Key, Availability] = field(default_factory=dict)
+    availability: dict[Key, Availability] = field(default_factory=dict)  # of every Agent and Supervisor
 
     def __post_init__(self) -> None:
-        agents = {place: _as_applied(agent, self.seed) for place, agent in self.world.agents.items()}
-        supervisors = {
-            place: one.model_copy(update={"status": SupervisorStatus()})
-            for place, one in self.world.supervisors.items()
-        }
-        nodes = sorted(self.world.nodes) if self.world.nodes else ["node-1"]
-        self.cluster = MemoryCluster(self.scenario, START, agents, supervisors, nodes)
-        self.passes = SimulatedOperator(self.cluster, self._hear)
-        self.availability = {key: Availability() for key in self.passes.all_keys()}
+        self.cluster = MemoryCluster(self.scenario, START)
+        _apply_world(self.world, self.applied or self.world.cache(), self.cluster.cache, self.seed)
+        reports = SimulatedReports(self.cluster, self.world.reports)
+        self.operator = SimulatedOperator(self.cluster, self._on_status, reports)
+        keys = self.operator.all_keys()
+        self.availability = {key: Availability() for key in keys if key.kind in (AGENT, SUPERVISOR)}
 
     def run(self, until: float) -> None:
         """Play the scenario for so many seconds of virtual time."""
         end = START + timedelta(seconds=until)
         script = self._script(until)
         upcoming = next(script, None)
-        self.passes.settle(self.passes.all_keys())
+        self.operator.settle(self.operator.all_keys())
         while True:
-            wake = min(self.passes.wakes.values(), default=end)
+            look_again = min(self.operator.due.values(), default=end)
             due = self.cluster.due[0][0] if self.cluster.due else end
-            at = min(wake, due, upcoming[0] if upcoming else end)
+            at = min(look_again, due, upcoming[0] if upcoming else end)
             if at >= end:
                 break
             self.cluster.now = max(self.cluster.now, at)
-            touched = self.cluster.tick()
-            touched += [place for place, wake in self.passes.wakes.items() if wake <= self.cluster.now]
+            self.cluster.tick()
+            keys = [key for key, at in self.operator.due.items() if at <= self.cluster.now]
             while upcoming is not None and upcoming[0] <= self.cluster.now:
-                touched += self._inject(upcoming)
+                keys += [Key(AGENT, *name) for name in self._inject(upcoming)]
                 upcoming = next(script, None)
-            self.passes.settle((ChildKind.AGENT, place) for place in touched)
+            self.operator.settle(keys)
         self.cluster.now = end
-        for life in self.availability.values():
-            life.pass_time(self.seconds())
+        for one in self.availability.values():
+            one.pass_time(self.seconds())
 
     def seconds(self) -> float:
         """The virtual time, in seconds from the start."""
@@ -132,7 +136,7 @@ class Simulation:
             yield START + timedelta(seconds=at), True, fault, place
 
     def _inject(self, moment: Moment) -> list[NamespacedName]:
-        """Let a fault happen. One by chance finds nobody while the pod starts; of a scripted one that is worth a word."""
+        """The agents that a fault hit. A scripted fault that finds no process is noted; one by chance is not."""
         _, by_chance, fault, place = moment
         hit = self.cluster.inject(fault, place)
         note = f"{fault.kind} {fault.exit_code}" if fault.kind is FaultKind.EXIT else str(fault.kind)
@@ -141,41 +145,57 @@ class Simulation:
             which = (
                 "" if place is None or self.world.agents[place].spec.replicas == 1 else f" of replica {fault.ordinal}"
             )
-            self._tell("fault", about, note + which + ("" if hit else ": finds no running process, nothing happens"))
+            self._record("fault", about, note + which + ("" if hit else ": finds no running process, nothing happens"))
         return hit
 
     # --- what is kept -----------------------------------------------------------------------------------------------------
 
-    def _hear(
-        self,
-        key: Key,
-        before: AgentStatus | SupervisorStatus,
-        after: AgentStatus | SupervisorStatus,
-        events: tuple[Event, ...],
-    ) -> None:
-        kind, place = key
-        found: Agent | Supervisor
+    def _on_status(self, key: Key, before: AnyStatus, after: AnyStatus, events: tuple[Event, ...]) -> None:
+        name = (key.namespace, key.name)
+        cache = self.cluster.cache
+        found: Agent | Supervisor | None = None
         if isinstance(before, AgentStatus):
-            found = self.cluster.agents[place]
-            self.availability[key].see_agent(found, before, self.cluster.supervisors_by_name(place[0]), self.seconds())
-        else:
-            found = self.cluster.supervisors[place]
+            found = cache.agents[name].agent
+            kin = cache.supervisors_by_name(name[0])
+            self.availability[key].see_agent(found, before, kin, self.seconds())
+        elif isinstance(before, SupervisorStatus):
+            found = cache.supervisors[name].supervisor
             self.availability[key].see_supervisor(found, before)
         for event in events:
-            self._tell(_word(event, found), f"{kind}/{'/'.join(place)}", event.note)
+            self._record(_event_name(event, found), f"{key.kind}/{'/'.join(name)}", event.note)
 
-    def _tell(self, what: str, about: str, note: str) -> None:
+    def _record(self, what: str, about: str, note: str) -> None:
         self.timeline.append({"at": round(self.seconds(), 3), "what": what, "about": about, "note": note})
 
 
-def _as_applied(agent: Agent, seed: int) -> Agent:
-    """The agent without its history; one without a uid gets its own, which differs from run to run as on a cluster."""
-    uid = agent.metadata.uid or f"{seed}:{agent.metadata.namespace}/{agent.metadata.name}"
-    metadata = agent.metadata.model_copy(update={"uid": uid})
-    return agent.model_copy(update={"metadata": metadata, "status": AgentStatus()})
+def _apply_world(world: World, applied: Cache, cache: Cache, seed: int) -> None:
+    """Fill a new cache with the world's objects as they are right after `kubectl apply`: without statuses and pods.
+
+    An agent without a uid gets its own, which differs from run to run as on a cluster: jitter depends on it.
+    """
+    for name, written in world.agents.items():
+        parsed = applied.agents[name]
+        uid = written.metadata.uid or f"{seed}:{'/'.join(name)}"
+        metadata = parsed.agent.metadata.model_copy(update={"uid": uid})
+        agent = parsed.agent.model_copy(update={"metadata": metadata, "status": AgentStatus(conditions=())})
+        cache.put(AGENT, name, replace(parsed, agent=agent))
+    for name in world.variables:
+        variable = applied.variables[name]
+        fresh = variable.variable.model_copy(update={"status": OrchestrationVariableStatus(conditions=())})
+        cache.put(VARIABLE, name, replace(variable, variable=fresh))
+    for name in world.supervisors:
+        supervisor = applied.supervisors[name]
+        reset = supervisor.supervisor.model_copy(update={"status": SupervisorStatus(conditions=())})
+        cache.put(SUPERVISOR, name, replace(supervisor, supervisor=reset))
+    for name, quota in applied.quotas.items():
+        cache.put(RESOURCE_QUOTA, name, quota)
+    for name, node in (applied.nodes or {("", "node-1"): NodeFacts()}).items():
+        cache.put(NODE, name, node)
 
 
-def _word(event: Event, found: Agent | Supervisor) -> str:
+def _event_name(event: Event, found: Agent | Supervisor | None) -> str:
+    if found is None:
+        return str(event.reason)
     if (
         event.reason in (Reason.RESTART_BUDGET_EXHAUSTED, Reason.PARKED_BY_RULE)
         and found.status.supervision is not None
@@ -186,4 +206,4 @@ def _word(event: Event, found: Agent | Supervisor) -> str:
         return "start" if event.note.partition(" ")[0].endswith("-1") else "restart"
     if event.action == "Stop":
         return "stop"
-    return WORDS.get(event.reason, str(event.reason))
+    return EVENT_NAMES.get(event.reason, str(event.reason))

@@ -1,4 +1,4 @@
-"""Rehearsals → figures: of one run per agent and Supervisor, of many runs how they are spread."""
+"""Simulations → figures: of one run per Agent, Supervisor and variable, of many runs their quantiles."""
 
 import math
 import statistics
@@ -7,51 +7,61 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.base import JsonDict
-from mabeam.api.supervisor import ChildKind
-from mabeam.core.snapshot import NamespacedName
+from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.snapshot import Key, NamespacedName
 from mabeam.simulation.run import START, Simulation
+from mabeam.state.cache import AGENT, SUPERVISOR
 
 QUANTILES: Final = (1, 5, 50, 95, 99)
 
 
 def summary(run: Simulation) -> JsonDict:
     """What came of one run: per agent its availability, restarts, causes and headroom; per Supervisor its restarts."""
+    variables = {
+        "/".join(name): _variable(parsed.variable) for name, parsed in sorted(run.cluster.cache.variables.items())
+    }
     return {
         "seconds": round(run.seconds(), 3),
         "seed": run.seed,
-        "decisions": run.passes.decisions,
+        "decisions": run.operator.decisions,
         "agents": {"/".join(place): _agent(run, place) for place in sorted(run.cluster.agents)},
         "supervisors": {"/".join(place): _supervisor(run, place) for place in sorted(run.cluster.supervisors)},
-    }
+    } | ({"variables": variables} if variables else {})
 
 
 def _agent(run: Simulation, place: NamespacedName) -> JsonDict:
-    life, agent = run.availability[ChildKind.AGENT, place], run.cluster.agents[place]
+    figures, agent = run.availability[Key(AGENT, *place)], run.cluster.agents[place]
     status, tolerance = agent.status, agent.spec.fault_tolerance
     return {
         "state": str(status.state),
-        "availability": round(life.ready / life.wanted, 6) if life.wanted else None,
+        "availability": round(figures.ready / figures.wanted, 6) if figures.wanted else None,
         "restarts": status.restarts,
         "disruptions": status.disruptions,
-        "failures": dict(sorted(life.causes.items())),
-        "recoverySeconds": round(statistics.fmean(life.outages), 3) if life.outages else None,
-        "mostInWindow": life.most_in_window,
-        "budgetHeadroom": tolerance.max_failures - life.most_in_window,
-        "exhausted": life.exhausted,
+        "failures": dict(sorted(figures.causes.items())),
+        "recoverySeconds": round(statistics.fmean(figures.outages), 3) if figures.outages else None,
+        "mostInWindow": figures.most_in_window,
+        "budgetHeadroom": tolerance.max_failures - figures.most_in_window,
+        "exhausted": figures.exhausted,
         "parkedAt": _seconds(status.parked_at),
     }
 
 
 def _supervisor(run: Simulation, place: NamespacedName) -> JsonDict:
-    life, found = run.availability[ChildKind.SUPERVISOR, place], run.cluster.supervisors[place]
+    figures, found = run.availability[Key(SUPERVISOR, *place)], run.cluster.supervisors[place]
     return {
         "state": found.status.state,
         "restarts": found.status.total_restarts,
-        "mostInWindow": life.most_in_window,
-        "budgetHeadroom": found.spec.max_restarts - life.most_in_window,
-        "exhausted": life.exhausted,
+        "mostInWindow": figures.most_in_window,
+        "budgetHeadroom": found.spec.max_restarts - figures.most_in_window,
+        "exhausted": figures.exhausted,
         "parkedAt": _seconds(found.status.parked_at),
     }
+
+
+def _variable(variable: OrchestrationVariable) -> JsonDict:
+    status = variable.status
+    ready = next((one for one in status.conditions if one.type == "Ready"), None)
+    return {"value": status.value, "round": status.round, "ready": ready.reason if ready is not None else None}
 
 
 def _seconds(moment: datetime | None) -> float | None:

@@ -11,6 +11,7 @@ import yaml
 from typer.testing import CliRunner, Result
 
 from mabeam.cli import app
+from support.coordination import variable_body
 from support.tree import child_body, supervisor_body
 
 
@@ -20,6 +21,14 @@ def a_scenario(**words: Any) -> dict[str, Any]:
 
 def agent(name: str = "a", **words: Any) -> dict[str, Any]:
     return child_body(name, None, escalation="Stop", max_failures=words.pop("max_failures", 3), **words)
+
+
+def module_agent(name: str) -> dict[str, Any]:
+    """An agent whose process speaks the contract, so that it acknowledges directives."""
+    return {
+        **(body := agent(name)),
+        "spec": {k: v for k, v in body["spec"].items() if k != "template"} | {"module": "m:W"},
+    }
 
 
 def simulate(
@@ -299,3 +308,70 @@ def test_a_temporary_child_that_is_removed_is_not_said_to_restart() -> None:
     timeline = played(*tree, a_scenario(faults=[{"at": 100, "agent": "b"}]))["timeline"]
     [note] = [one["note"] for one in timeline if one["what"] == "group restart"]
     assert note == "b gave up; restart 1 of 3 in 60 s, with a; once removed, as a Temporary agent is"
+
+
+# --- variables ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_variable_is_decided_and_its_directive_is_applied_by_the_process_that_runs() -> None:
+    temperature = variable_body("temperature", ["a"], value=0.4)
+    found = played(module_agent("a"), temperature, until="60s")
+    assert found["summary"]["variables"] == {"team/temperature": {"value": 0.4, "round": 1, "ready": "Converged"}}
+
+
+def test_an_agent_that_a_directive_stops_is_not_missed() -> None:
+    text = '{"directives": [{"agent": "b", "action": "Stop", "parameters": {}}]}'
+    order = variable_body("order", ["a", "b"], type="Custom", function={"cel": text})
+    found = played(module_agent("a"), module_agent("b"), order)["summary"]["agents"]
+    assert (found["team/a"]["state"], found["team/b"]["state"]) == ("Running", "Stopped")
+    assert found["team/b"]["availability"] in (None, 1.0)
+
+
+def test_a_reports_scores_decide_who_is_selected() -> None:
+    crew = variable_body("crew", ["a", "b"], type="AgentSelection", constraints={"maxConcurrent": 1})
+    report = {"apiVersion": "mabeam.dev/plan", "kind": "Report", "metadata": {"name": "b", "namespace": "team"}}
+    found = played(
+        module_agent("a"), module_agent("b"), crew, report | {"openmetrics": "mabeam_performance 0.9\n# EOF\n"}
+    )
+    assert found["summary"]["variables"]["team/crew"]["value"] == {"active": ["b"]}
+
+
+def test_a_threshold_scales_an_agent_up_after_its_time() -> None:
+    slow = variable_body(
+        "slow",
+        ["a"],
+        type="PerformanceThreshold",
+        threshold={
+            "metric": "performance",
+            "below": 0.5,
+            "forSeconds": 30,
+            "onBreach": {"action": "ScaleUp", "parameters": {"by": 1, "max": 3}},
+        },
+    )
+    report = {"apiVersion": "mabeam.dev/plan", "kind": "Report", "metadata": {"name": "a", "namespace": "team"}}
+    found = played(module_agent("a"), slow, report | {"openmetrics": "mabeam_performance 0.2\n# EOF\n"})
+    starts = [(one["at"], one["note"]) for one in found["timeline"] if one["what"] == "start"]
+    assert [note.partition(" ")[0] for _, note in starts][:2] == ["a-0-1", "a-1-1"]
+    assert starts[1][0] >= 30
+
+
+def test_a_function_is_evaluated_and_a_webhook_is_not_called() -> None:
+    sums = variable_body("sums", ["a"], function={"cel": "1.0 + 1.0"})
+    asks = variable_body("asks", ["a"], function={"webhook": {"url": "https://example.org/"}})
+    found = played(module_agent("a"), sums, asks, until="60s")["summary"]["variables"]
+    assert (found["team/sums"]["value"], found["team/asks"]["value"]) == (2, None)
+
+
+def test_a_cordoned_node_takes_no_pods_and_without_another_they_wait() -> None:
+    nodes = [
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-1"}, "spec": {"unschedulable": True}},
+        {"apiVersion": "v1", "kind": "Node", "metadata": {"name": "node-2"}},
+    ]
+    both = played(agent(), *nodes)["timeline"]
+    assert [one["note"] for one in both if one["what"] == "start"] == ["a-0-1 runs on node-2"]
+    assert played(agent(), nodes[0])["summary"]["agents"]["team/a"]["state"] == "Starting"
+
+
+def test_the_table_has_the_variables_too() -> None:
+    shown = simulate(module_agent("a"), variable_body("temperature", ["a"], value=0.4), output="table").stdout
+    assert "team/temperature  Converged  1      0.4" in shown
