@@ -67,7 +67,7 @@ class SimulatedOperator:
         self.decisions += 1
         if decision.requeue_after is not None:
             self._look_again(key, decision.requeue_after)
-        self._apply(key, decision.beforehand)
+        self._apply(key, decision.effects_before_status)
         if decision.status is not before and decision.status != before:
             self.cluster.put_status(key, decision.status)
             self.on_status(key, before, decision.status, decision.events)
