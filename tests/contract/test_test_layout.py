@@ -49,7 +49,6 @@ TESTED_IN: dict[str, str] = {
     "core/supervision/summary.py": "unit/core/supervision/test_status.py",
     "core/supervision/working_set.py": "unit/core/passes/test_agent.py",
     "core/tree/child_state.py": "unit/core/passes/test_supervisor.py",
-    "core/tree/instruction.py": "unit/core/passes/test_supervisor.py",
     "core/tree/lineage.py": "unit/core/passes/test_supervisor.py",
     "core/tree/ordering.py": "unit/core/passes/test_supervisor.py",
     "core/tree/restarts.py": "unit/core/passes/test_supervisor.py",
