@@ -78,7 +78,7 @@ def test_a_schedule_stays_between_its_ends_and_never_turns_round(
 
 # --- conflicts ----------------------------------------------------------------------------------------------------------
 
-CLAIMS = st.lists(
+SETTINGS = st.lists(
     st.builds(
         DesiredSetting,
         variable=st.sampled_from("abcdef"),
@@ -90,31 +90,31 @@ CLAIMS = st.lists(
     unique_by=lambda setting: (setting.variable, setting.parameter),
     max_size=6,
 )
-HEARINGS = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 10)).map(
+CONTEXTS = st.dictionaries(st.sampled_from("abcdef"), st.floats(0, 10)).map(
     lambda weights: ConflictContext(lambda _: Leader("boss", weights))
 )
 
 
-@given(CLAIMS, st.sampled_from(sorted(RESOLVERS)), HEARINGS, st.randoms(use_true_random=False))
-def test_conflicts_are_ruled_on_alike_in_any_order_and_nothing_is_left_open(
+@given(SETTINGS, st.sampled_from(sorted(RESOLVERS)), CONTEXTS, st.randoms(use_true_random=False))
+def test_conflicts_are_resolved_alike_in_any_order_and_none_stays_open(
     settings: list[DesiredSetting], resolver: str, context: ConflictContext, chance: Any
 ) -> None:
     found = resolve(settings, resolver, context)
     shuffled = list(settings)
     chance.shuffle(shuffled)
     assert resolve(shuffled, resolver, context) == found
-    assert set(found.in_force) == {setting.key for setting in settings}
+    assert set(found.in_force) == {setting.subject for setting in settings}
     assert (found.problems, found.function_calls) == ((), ())
     for conflict in found.conflicts:
         assert conflict.winner == found.in_force[conflict.action, conflict.parameter].variable != conflict.loser
 
 
-@given(CLAIMS.filter(bool), st.sampled_from([None, 0.25, 3.0]))
+@given(SETTINGS.filter(bool), st.sampled_from([None, 0.25, 3.0]))
 def test_a_compromise_of_numbers_lies_between_them(settings: list[DesiredSetting], step: float | None) -> None:
     domain = a_domain(type="Number", **({"step": step} if step else {}))
     numbers = [replace(setting, value=float(place), domain=domain) for place, setting in enumerate(settings)]
-    for key, winner in resolve(numbers, "Compromise").in_force.items():
-        own = [setting.value for setting in numbers if setting.key == key]
+    for subject, winner in resolve(numbers, "Compromise").in_force.items():
+        own = [setting.value for setting in numbers if setting.subject == subject]
         slack = 0 if step is None or len(own) == 1 else step / 2
         assert min(own) - slack <= winner.value <= max(own) + slack
 
@@ -129,7 +129,7 @@ def test_a_compromise_is_the_mean_weighted_by_priority(weights: list[int], value
     assert resolve(settings, "Compromise").in_force[None, "t"].value == float(wanted)
 
 
-@given(CLAIMS.filter(bool))
+@given(SETTINGS.filter(bool))
 def test_priority_is_a_total_order(settings: list[DesiredSetting]) -> None:
     """Whoever beats everyone in pairs beats them all together."""
     own = [setting for setting in settings if setting.parameter == settings[0].parameter]
