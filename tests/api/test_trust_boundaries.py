@@ -6,8 +6,9 @@ from typing import Final
 
 import pytest
 
-from mabeam.shell.kube.client import ApiError, Client
+from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.connection import connect
+from mabeam.shell.kube.errors import ApiError
 from support.kube import Kube
 
 # Every one of them is a `reports.path` that the CRD admits; resolved, each would be a document of the apiserver's own.

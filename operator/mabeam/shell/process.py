@@ -90,8 +90,10 @@ class Process:
         self.telemetry = Telemetry()
         self.cache = Cache()
         self.queue = WorkQueue()
+        client.observe_request = self.telemetry.observe_request
+        client.unreadable.count = self.telemetry.count_unreadable
         self.leader = LeaderElector(
-            client, settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
+            client.unguarded(), settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
         )
         outside = not client.connection.in_cluster
         through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
@@ -135,7 +137,6 @@ class Process:
         self.functions = FunctionScheduler(self.queue.add)
         self.failed = False
         self.listed_as_leader = False
-        client.observe_request = self.telemetry.observe_request
         if settings.leader_election:
             client.may_write = self.leader.may_write
 

@@ -24,7 +24,8 @@ from mabeam.api.variable_status import NegotiationStrategy
 from mabeam.core.algorithms.consensus import PROTOCOLS
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.directives.conflicts import RESOLVERS
-from mabeam.shell.kube.client import ApiError, Client, NotLeading, merge_patch
+from mabeam.shell.kube.client import Client, merge_patch
+from mabeam.shell.kube.errors import ApiError, NotLeading
 
 log = logging.getLogger("mabeam.service")
 

@@ -1,12 +1,12 @@
-"""The only room that talks to the cluster: the calls, the rights they need, the bound on how many fly at once.
+"""The requests to the apiserver; the only client of the cluster. `rbac.py` holds the rights that they need.
 
-The requests themselves are plain aiohttp: a typed call costs three times the CPU, and the bodies are parsed at our own door.
+Plain aiohttp: a typed call of the official client costs three times the CPU, and `state` parses the bodies anyway.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -18,8 +18,12 @@ from yarl import URL
 from mabeam.api.base import JsonDict
 from mabeam.api.names import FIELD_MANAGER
 from mabeam.shell.kube.connection import Connection
+from mabeam.shell.kube.errors import ApiError, NotLeading, UnreadableAnswer
+from mabeam.shell.kube.list_page import ListPage, parse_page, parse_page_by_item
 from mabeam.shell.kube.resources import RESOURCES
 from mabeam.shell.kube.server_time import ServerClock
+from mabeam.shell.kube.unreadable import UnreadableObjects
+from mabeam.shell.kube.watch_events import lines, parse_event
 
 log = logging.getLogger("mabeam.cluster")
 
@@ -29,34 +33,15 @@ PAGE: Final = 100
 WATCH_SECONDS: Final = 300
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
-# A namespace that is being terminated never takes anything in again. This is how long that is known after it last mattered.
+# Seconds for which creates in a namespace that is being terminated are refused without a request: it accepts none again.
 TERMINATING_SECONDS: Final = 60.0
-# Its own writes are what makes a leader, and its resourceVersion is what guards them: they need no Lease.
-LEASE: Final = "Lease"
 STRATEGIC: Final = "application/strategic-merge-patch+json"
 
 
-class ApiError(Exception):
-    """The apiserver's no: its status code, reason and own words."""
-
-    def __init__(self, status: int, reason: str, message: str, retry_after: float | None = None) -> None:
-        super().__init__(f"{status} {reason}: {message}")
-        self.status, self.reason, self.message, self.retry_after = status, reason, message, retry_after
-
-    @property
-    def namespace_terminating(self) -> bool:
-        """Whether the namespace is being terminated: final, whatever is retried."""
-        return self.status == 403 and "because it is being terminated" in self.message
-
-
-class NotLeading(Exception):
-    """A write was about to happen without the Lease; it did not."""
-
-
 class _GuardedBody(aiohttp.BytesPayload):
-    """A body that leaves only while `may_write` says so, asked right before the socket.
+    """A request body that is sent only while `may_write` returns True, checked right before it goes to the socket.
 
-    Between the first look and the sending lie a queue, a connection, and perhaps a pause of the whole process.
+    Between the first check and the sending lie a queue, a connection, and perhaps a pause of the whole process.
     """
 
     def __init__(self, body: bytes, may_write: Callable[[], bool]) -> None:
@@ -71,15 +56,19 @@ class _GuardedBody(aiohttp.BytesPayload):
 
 @dataclass
 class Client:
-    """The calls. At most `max_in_flight` at once; a write is refused locally while `may_write` says no."""
+    """Requests to the apiserver, at most `max_in_flight` at once. While `may_write` returns False a write raises NotLeading."""
 
     connection: Connection
     max_in_flight: int = 64
     may_write: Callable[[], bool] = lambda: True
+    # verb, kind, status code, seconds
     observe_request: Callable[[str, str, int, float], None] = lambda verb, kind, status, seconds: None
     clock: ServerClock = field(default_factory=ServerClock)
+    unreadable: UnreadableObjects = field(default_factory=UnreadableObjects)
+    terminating_seconds: float = TERMINATING_SECONDS
     _session: aiohttp.ClientSession | None = None
     _in_flight: asyncio.Semaphore = field(init=False)
+    # namespace → until when (monotonic seconds) creates are refused locally, and with which error
     _terminating: dict[str, tuple[float, ApiError]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -93,24 +82,35 @@ class Client:
         if self._session is not None:
             await self._session.close()
 
+    def unguarded(self) -> "Client":
+        """A client over the same connection whose writes need no Lease: for the Lease itself.
+
+        Writing it is what makes a leader, and its resourceVersion guards the write.
+        """
+        other = replace(self, may_write=lambda: True, terminating_seconds=0.0, _terminating={})
+        other._in_flight = self._in_flight
+        return other
+
     # --- reads ---------------------------------------------------------------------------------------------------------
 
-    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
-        """The pages (`items`, `metadata`) of a LIST of `kind` (all namespaces, or one), all as of one resourceVersion."""
+    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[ListPage]:
+        """The pages of a LIST of `kind` (all namespaces, or one), all as of one resourceVersion; reports what it cannot read."""
         resource = RESOURCES[kind]
         parameters: dict[str, str] = {"limit": str(PAGE)}
         if resource.selector:
             parameters["labelSelector"] = resource.selector
         while True:
-            page = await self._call("GET", kind, resource.path(namespace), parameters=parameters)
+            raw = await self._request("GET", kind, resource.path(namespace), parameters=parameters)
+            page = await _read_page(raw)
+            for found in page.unreadable:
+                self.unreadable.report(kind, found)
             yield page
-            going_on = (page.get("metadata") or {}).get("continue")
-            if not going_on:
+            if not page.next_token:
                 return
-            parameters["continue"] = going_on
+            parameters["continue"] = page.next_token
 
     async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[JsonDict]:
-        """The events of a WATCH of `kind` from `version` on, until the server ends it; raises what a broken stream raises.
+        """The events of a WATCH of `kind` from `version` on (`watch_events.parse_event`), until the server ends it.
 
         The apiserver sends a bookmark every minute: a stream that is silent for longer is dead, whatever the socket says.
         """
@@ -128,8 +128,8 @@ class Client:
         async with self._require_session().get(address, headers=headers, timeout=WATCH_TIMEOUT) as response:
             if response.status >= 400:
                 raise _error(response.status, await read_bounded(response.content, 4096), None)
-            async for line in _lines(response.content):
-                yield orjson.loads(line)
+            async for line in lines(response.content):
+                yield parse_event(line)
 
     async def get(self, kind: str, namespace: str, name: str) -> JsonDict | None:
         """The object, None when there is none of that name."""
@@ -160,14 +160,14 @@ class Client:
     # --- writes --------------------------------------------------------------------------------------------------------
 
     async def create(self, kind: str, namespace: str, body: JsonDict) -> JsonDict:
-        """The object as created; raises ApiError (409 when the name is taken), unasked while the namespace is known to go."""
-        if kind != LEASE and (known := self._refusal_of(namespace)) is not None:
+        """The created object. Raises ApiError: 409 when the name is taken; without a request while the namespace terminates."""
+        if (known := self._refusal_of(namespace)) is not None:
             raise known
         try:
             return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
         except ApiError as problem:
             if problem.namespace_terminating:
-                self._terminating[namespace] = asyncio.get_running_loop().time() + TERMINATING_SECONDS, problem
+                self._terminating[namespace] = asyncio.get_running_loop().time() + self.terminating_seconds, problem
             raise
 
     def _refusal_of(self, namespace: str) -> ApiError | None:
@@ -176,7 +176,7 @@ class Client:
         return self._terminating[namespace][1] if namespace in self._terminating else None
 
     def accepts_again(self, namespace: str) -> None:
-        """Something of others' came into being in the namespace: it is another one of the same name, and is asked again."""
+        """Send creates to the namespace again: somebody created an object in it, so it is a new namespace of the same name."""
         self._terminating.pop(namespace, None)
 
     async def patch(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
@@ -195,7 +195,7 @@ class Client:
     async def delete(
         self, kind: str, namespace: str, name: str, uid: str | None, grace_seconds: int | None
     ) -> JsonDict | None:
-        """The dying object (or a Status), None when it was gone already or is another one by now."""
+        """The object that is being deleted (or a Status); None when there is none of that uid."""
         options: JsonDict = {"apiVersion": "v1", "kind": "DeleteOptions", "propagationPolicy": "Background"}
         if uid:
             options["preconditions"] = {"uid": uid}
@@ -207,7 +207,7 @@ class Client:
             if error.status == 404:
                 return None
             if error.status == 409:
-                # The uid is another one, or somebody wrote at the same moment: then it is there still, and to be deleted.
+                # Either the uid is another one, or somebody wrote at the same moment: then the object is still to be deleted.
                 there = await self.get(kind, namespace, name)
                 if there is None or there["metadata"]["uid"] != uid:
                     return None
@@ -217,7 +217,7 @@ class Client:
 
     def _require_session(self) -> aiohttp.ClientSession:
         if self._session is None:
-            raise RuntimeError("the cluster is used before it is entered")
+            raise RuntimeError("the client is used outside its `async with` block")
         return self._session
 
     def _address(self, path: str, parameters: Mapping[str, str] | None = None) -> URL:
@@ -226,7 +226,7 @@ class Client:
         return URL(f"{self.connection.server}{path}{query}", encoded=True)
 
     async def _write(self, verb: str, kind: str, path: str, body: JsonDict, content_type: str = "") -> JsonDict:
-        if kind != LEASE and not self.may_write():
+        if not self.may_write():
             raise NotLeading(f"{verb} {path}")
         parameters = {} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
         return await self._call(verb, kind, path, body=body, parameters=parameters, content_type=content_type)
@@ -241,11 +241,28 @@ class Client:
         parameters: dict[str, str] | None = None,
         content_type: str = "",
     ) -> JsonDict:
-        """One answered request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
+        """The parsed answer to `_request`; raises UnreadableAnswer as well."""
+        raw = await self._request(verb, kind, path, body=body, parameters=parameters, content_type=content_type)
+        try:
+            return orjson.loads(raw)  # type: ignore[no-any-return]
+        except ValueError as problem:
+            raise UnreadableAnswer(f"{verb} {path}: {problem}") from None
+
+    async def _request(
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        *,
+        body: JsonDict | None = None,
+        parameters: dict[str, str] | None = None,
+        content_type: str = "",
+    ) -> bytes:
+        """The answer to a request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
         content_type = content_type or ("application/merge-patch+json" if verb == "PATCH" else "application/json")
         address = self._address(path, parameters)
         data: bytes | _GuardedBody | None = None if body is None else orjson.dumps(body)
-        if isinstance(data, bytes) and kind != LEASE:
+        if isinstance(data, bytes):
             data = _GuardedBody(data, self.may_write)
         for attempt in range(BUSY_TRIES):
             headers = await self.connection.authorization()
@@ -263,22 +280,33 @@ class Client:
                     raise problem.__cause__ from None
                 raise
             answered = asyncio.get_running_loop().time()
-            if response.status < 500:  # a gateway in between says 502 by a clock of its own
+            if response.status < 500:  # a 502 comes from a gateway in between, dated by another clock
                 self.clock.observe_date(response.headers.get("Date"), started, answered)
             self.observe_request(verb, kind, response.status, answered - started)
             if response.status < 400:
-                return orjson.loads(raw)  # type: ignore[no-any-return]
+                return raw
             error = _error(response.status, raw, response.headers.get("Retry-After"))
             if response.status != 429 or attempt == BUSY_TRIES - 1:
                 raise error
-            if verb != "GET" and kind != LEASE and not self.may_write():
+            if verb != "GET" and not self.may_write():
                 raise NotLeading(f"{verb} {path}")
             await asyncio.sleep(error.retry_after or 1)
         raise AssertionError("unreachable")
 
 
+async def _read_page(raw: bytes) -> ListPage:
+    try:
+        return parse_page(raw)
+    except ValueError:
+        pass
+    try:
+        return await asyncio.to_thread(parse_page_by_item, raw)
+    except ValueError as problem:
+        raise UnreadableAnswer(f"a list that cannot be parsed: {problem}") from None
+
+
 async def read_bounded(stream: aiohttp.StreamReader, limit: int) -> bytes:
-    """What was sent, at most `limit` bytes of it; a single `read` would hand out only what has arrived."""
+    """The first `limit` bytes of the stream; a single `read` would return only what has arrived so far."""
     raw = bytearray()
     while len(raw) < limit:
         part = await stream.read(limit - len(raw))
@@ -286,17 +314,6 @@ async def read_bounded(stream: aiohttp.StreamReader, limit: int) -> bytes:
             break
         raw += part
     return bytes(raw)
-
-
-async def _lines(stream: aiohttp.StreamReader) -> AsyncIterator[bytes]:
-    """The stream's lines, however long; others get their turn between two of its chunks even when it never pauses."""
-    rest = b""
-    async for chunk in stream.iter_any():
-        *whole, rest = (rest + chunk).split(b"\n")
-        for line in whole:
-            if line:
-                yield line
-        await asyncio.sleep(0)
 
 
 def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:

@@ -17,7 +17,8 @@ import aiohttp
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
 from mabeam.core.decision import Event, RecordedEvent
-from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError, NotLeading
 
 log = logging.getLogger("mabeam.events")
 

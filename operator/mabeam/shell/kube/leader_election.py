@@ -13,7 +13,8 @@ from typing import Final
 import aiohttp
 
 from mabeam.api.base import JsonDict
-from mabeam.shell.kube.client import ApiError, Client
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError
 
 log = logging.getLogger("mabeam.lease")
 

@@ -1,120 +1,118 @@
-"""An informer for the kinds of which there are many: LIST by the sweep, WATCH from where it ended, and a LIST again when told so.
+"""The list-and-watch of one kind, by the protocol of client-go's reflector, for the kinds of which there are many.
 
-kopf spends 0.5 ms and more on an event before a handler runs (docs/performance.md); a line of JSON and a look at the cache
-take a tenth of that. The protocol is client-go's reflector: resume at the last resourceVersion, bookmarks keep it young, 410
-means that history is gone. The relist finds what was deleted meanwhile, so nothing deleted is believed in for ever.
+The relister LISTs; the WATCH goes on from the resourceVersion of the last LIST or event, bookmarks keep that version young, and a
+410 (the apiserver no longer holds the events since then) leads to another LIST, which also finds what was deleted meanwhile.
+An object that cannot be parsed is reported and passed over; the stream goes on after it.
 """
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
-
-import aiohttp
 
 from mabeam.api.base import JsonDict
 from mabeam.core.algorithms.backoff import capped_exponential
-from mabeam.shell.kube.client import ApiError, Client
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, error_text
+from mabeam.shell.kube.watch_events import CHANGES, UNREADABLE, StreamError, identity_in
 
 log = logging.getLogger("mabeam.watch")
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 5.0
-# A stream that ends sooner and says nothing comes from a server on its way out: opening it again at once would be a storm.
+# A stream that ends sooner without an event comes from an apiserver that is shutting down: it is not opened again at once.
 SHORTEST_SECONDS: Final = 1.0
-# A stream that fails so often in a row at the same place is not resumed there any more.
+# After so many failures in a row at one resourceVersion, the watch does not go on from there any more.
 RELIST_AFTER_FAILURES: Final = 3
-CHANGES: Final = frozenset({"ADDED", "MODIFIED", "DELETED"})
 
-OnEvent = Callable[[str, str, JsonDict], None]
+OnEvent = Callable[[str, str, JsonDict], None]  # kind, ADDED | MODIFIED | DELETED, the object
 
 
-class StreamError(Exception):
-    """The apiserver's ERROR event, or a line that is none of its words."""
+@dataclass
+class WatchFailures:
+    """The failures in a row of one kind's watch, and what follows from them."""
+
+    kind: str
+    count: int = 0
+
+    async def wait(self, problem: BaseException) -> bool:
+        """Whether the kind is to be listed anew before the next watch, after the backoff that this failure asks for."""
+        self.count += 1
+        gone = isinstance(problem, ApiError) and problem.status == 410
+        expected = isinstance(problem, (*REQUEST_ERRORS, StreamError))
+        log.log(
+            logging.INFO if gone else logging.WARNING,
+            "the watch of %s broke off: %s",
+            self.kind,
+            error_text(problem),
+            exc_info=None if expected else problem,
+        )
+        if not gone or self.count > 1:
+            await asyncio.sleep(capped_exponential(self.count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
+        return gone or self.count >= RELIST_AFTER_FAILURES
+
+    async def list_failed(self, problem: BaseException) -> None:
+        """Log a LIST that failed, and wait before the next attempt."""
+        log.warning("%s could not be listed: %s", self.kind, error_text(problem))
+        await asyncio.sleep(MAX_BACKOFF_SECONDS / 2)
 
 
 @dataclass
 class Reflector:
-    """Follows one kind in one namespace (or in all) and tells every change; `relist` gives the version to go on from."""
+    """Watches one kind in one namespace (None: in all) and passes every change to `on_event`."""
 
     client: Client
     kind: str
     namespace: str | None
     on_event: OnEvent
-    relist: Callable[[], Awaitable[str]]
+    relist: Callable[[], Awaitable[str]]  # lists the kind; returns the resourceVersion to watch from
     version: str = ""
-    failures: int = 0
-    _following: "asyncio.Task[None] | None" = None
+    failures: WatchFailures = field(init=False)
+    _stream: "asyncio.Task[None] | None" = None
+
+    def __post_init__(self) -> None:
+        self.failures = WatchFailures(self.kind)
 
     async def run(self, version: str) -> None:
         """Watch from `version` on; no failure of a stream ends it."""
         self.version = version
         while True:
-            self._following = asyncio.create_task(self._follow(), name=f"watch of {self.kind}")
+            self._stream = asyncio.create_task(self._read_stream(), name=f"watch of {self.kind}")
             try:
-                await asyncio.wait([self._following])
+                await asyncio.wait([self._stream])
             except asyncio.CancelledError:
-                self._following.cancel()
-                await asyncio.gather(self._following, return_exceptions=True)
+                self._stream.cancel()
+                await asyncio.gather(self._stream, return_exceptions=True)
                 raise
-            if self._following.cancelled():
-                continue  # asked to start anew
-            problem = self._following.exception()
+            if self._stream.cancelled():
+                continue  # by `restart`
+            problem = self._stream.exception()
             if problem is None:
-                self.failures = 0
-            else:
-                await self._recover(problem)
+                self.failures.count = 0
+            elif await self.failures.wait(problem):
+                await self._relist()
 
     def restart(self) -> None:
-        """Drop the stream, which says nothing any more, and open another one where it stopped."""
-        if self._following is not None:
-            self._following.cancel()
+        """Close a stream that has gone silent, and open another one at the same resourceVersion."""
+        if self._stream is not None:
+            self._stream.cancel()
 
-    async def _follow(self) -> None:
+    async def _read_stream(self) -> None:
         events, began = 0, asyncio.get_running_loop().time()
         async for event in self.client.watch(self.kind, self.namespace, self.version):
-            kind_of_event, body = str(event.get("type")), event.get("object")
-            if not isinstance(body, dict) or kind_of_event == "ERROR":
-                raise _error(body)
-            if kind_of_event in CHANGES:
-                self.on_event(self.kind, kind_of_event, body)
-            self.version = str((body.get("metadata") or {}).get("resourceVersion") or self.version)
-            self.failures = 0
+            if event["type"] in CHANGES:
+                self.on_event(self.kind, event["type"], event["object"])
+            elif event["type"] == UNREADABLE:
+                self.client.unreadable.report(self.kind, identity_in(event))
+            self.version = identity_in(event).resource_version or self.version
+            self.failures.count = 0
             events += 1
         if not events and asyncio.get_running_loop().time() - began < SHORTEST_SECONDS:
             raise StreamError("it ended as soon as it began")
 
-    async def _recover(self, problem: BaseException) -> None:
-        self.failures += 1
-        gone = isinstance(problem, ApiError) and problem.status == 410
-        expected = isinstance(
-            problem, ApiError | StreamError | aiohttp.ClientError | TimeoutError | OSError | ValueError
-        )
-        log.log(
-            logging.INFO if gone else logging.WARNING,
-            "the watch of %s broke off: %s",
-            self.kind,
-            str(problem) or type(problem).__name__,
-            exc_info=None if expected else problem,
-        )
-        if not gone or self.failures > 1:
-            delay = capped_exponential(self.failures, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
-            await asyncio.sleep(delay)
-        if gone or self.failures >= RELIST_AFTER_FAILURES:
-            await self._relist()
-
     async def _relist(self) -> None:
         try:
             self.version = await self.relist()
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-            log.warning("%s could not be listed: %s", self.kind, str(problem) or type(problem).__name__)
-            await asyncio.sleep(MAX_BACKOFF_SECONDS / 2)
-
-
-def _error(body: object) -> Exception:
-    status = body if isinstance(body, dict) else {}
-    code = status.get("code")
-    if isinstance(code, int):
-        return ApiError(code, str(status.get("reason", "")), str(status.get("message", "")))
-    return StreamError(f"an event without an object: {str(body)[:120]}")
+        except REQUEST_ERRORS as problem:
+            await self.failures.list_failed(problem)

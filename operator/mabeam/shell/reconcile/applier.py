@@ -8,7 +8,8 @@ from typing import Final
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
-from mabeam.shell.kube.client import ApiError, Client, merge_patch
+from mabeam.shell.kube.client import Client, merge_patch
+from mabeam.shell.kube.errors import ApiError
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.parse_objects import owner_uid

@@ -23,7 +23,8 @@ from mabeam.core.snapshot import AgentSnapshot, Key
 from mabeam.core.supervision.ledger import new_failures
 from mabeam.core.views import metrics
 from mabeam.shell.functions.scheduler import FunctionScheduler
-from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError, NotLeading
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue

@@ -16,7 +16,8 @@ import orjson
 from mabeam import __version__
 from mabeam.core.reports.prometheus import DEFAULT_QUERY, build_query, parse_query_answer, problem_report
 from mabeam.core.reports.report import Report
-from mabeam.shell.kube.client import ApiError, read_bounded
+from mabeam.shell.kube.client import read_bounded
+from mabeam.shell.kube.errors import ApiError
 
 log = logging.getLogger("mabeam.prometheus")
 

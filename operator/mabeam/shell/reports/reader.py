@@ -18,7 +18,8 @@ from mabeam.core.pods.lifecycle import is_running
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import RememberedReport, Report, remember
 from mabeam.core.snapshot import PodFacts, Progress
-from mabeam.shell.kube.client import ApiError, Client, read_bounded
+from mabeam.shell.kube.client import Client, read_bounded
+from mabeam.shell.kube.errors import ApiError
 from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.prometheus import CONCURRENCY as QUERIES_AT_ONCE
 from mabeam.shell.reports.prometheus import MIN_QUERY_SECONDS, Prometheus

@@ -90,6 +90,12 @@ class Telemetry:
             ("outcome",),
             registry=self.registry,
         )
+        self.unreadable = Counter(
+            "mabeam_unreadable_objects",
+            "Objects passed over because their JSON cannot be parsed, each time that one is met.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.missed = Counter(
             "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
         )
@@ -145,6 +151,10 @@ class Telemetry:
         """Count one recovery."""
         self.recovery.observe(seconds)
         self.recoveries.append(seconds)
+
+    def count_unreadable(self, kind: str) -> None:
+        """Count one object that was passed over because its JSON cannot be parsed."""
+        self.unreadable.labels(kind).inc()
 
     def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
         """Count one API request."""

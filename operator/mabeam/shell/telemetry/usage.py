@@ -15,7 +15,8 @@ from mabeam.api.base import JsonDict
 from mabeam.api.rest import Capacity, Source, Usage
 from mabeam.core.algorithms import quantity
 from mabeam.core.snapshot import NamespacedName
-from mabeam.shell.kube.client import ApiError, Client
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError
 
 log = logging.getLogger("mabeam.usage")
 
@@ -144,7 +145,7 @@ class UsageReader:
     async def _items(self, kind: str, scope: str | None) -> AsyncIterator[JsonDict]:
         """The objects, with a turn for others now and then: the metrics server knows no pages."""
         async for page in self.client.list_pages(kind, scope):
-            for number, item in enumerate(page.get("items") or ()):
+            for number, item in enumerate(page.items):
                 yield item
                 if number % SLICE == SLICE - 1:
                     await asyncio.sleep(0)

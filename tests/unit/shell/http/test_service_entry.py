@@ -8,7 +8,8 @@ from typing import Any, cast
 from mabeam import __version__
 from mabeam.api.base import JsonDict
 from mabeam.shell.http.service_entry import LABELS, ServiceEntry, capabilities, entry
-from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError, NotLeading
 
 
 class Apiserver:

@@ -15,8 +15,10 @@ from kubernetes.aio.client.configuration import Configuration
 
 from mabeam.settings import BadSetting
 from mabeam.shell.http.server import serve
-from mabeam.shell.kube.client import BUSY_TRIES, ApiError, Client, NotLeading
+from mabeam.shell.kube.client import BUSY_TRIES, Client
 from mabeam.shell.kube.connection import Connection
+from mabeam.shell.kube.errors import ApiError, NotLeading, UnreadableAnswer
+from support.hostile_json import nested, nested_object
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -241,7 +243,7 @@ def test_without_the_lease_nothing_is_written_but_the_lease_and_everything_can_b
                     await write
             assert asked == []
             await cluster.get("Pod", "team", "a")
-            await cluster.patch("Lease", "team", "mabeam", {})
+            await cluster.unguarded().patch("Lease", "team", "mabeam", {})
 
     asyncio.run(main())
     assert asked == ["GET", "PATCH"]
@@ -314,12 +316,55 @@ def test_a_list_is_read_page_by_page() -> None:
 
     async def main() -> list[object]:
         async with a_cluster(handler) as cluster:
-            return [page["items"] async for page in cluster.list_pages("Pod")]
+            return [page.items async for page in cluster.list_pages("Pod")]
 
     assert asyncio.run(main()) == [[{"page": 0}], [{"page": 1}], [{"page": 2}]]
     assert [query.get("continue") for query in asked] == [None, "1", "2"]
     assert {query["labelSelector"] for query in asked} == {"app.kubernetes.io/managed-by=mabeam"}
     assert {query["limit"] for query in asked} == {"100"}
+
+
+def test_an_object_that_cannot_be_read_is_reported_and_costs_the_page_nothing_else() -> None:
+    met: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        page = request.query.get("continue", "0")
+        items = b",".join([b'{"page":%s}' % page.encode(), *([nested_object("deep")] if page == "0" else [])])
+        more = b"1" if page == "0" else b""
+        return web.Response(body=b'{"items":[%s],"metadata":{"continue":"%s"}}' % (items, more))
+
+    async def main() -> list[object]:
+        async with a_cluster(handler) as cluster:
+            cluster.unreadable.count = met.append
+            return [page.items async for page in cluster.list_pages("OrchestrationVariable")]
+
+    assert asyncio.run(main()) == [[{"page": 0}], [{"page": 1}]]
+    assert met == ["OrchestrationVariable"]
+
+
+@pytest.mark.parametrize("body", [b'"words"', b"no json", b'{"items":[{"spec":' + nested() + b"}]}"])
+def test_an_answer_that_is_no_list_is_an_error_of_the_request(body: bytes) -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=body)
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(UnreadableAnswer):
+                [page async for page in cluster.list_pages("Pod")]
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_cannot_be_parsed_is_an_error_of_the_request() -> None:
+    async def handler(_: web.Request) -> web.Response:
+        return web.Response(body=nested_object("deep"))
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(UnreadableAnswer, match=r"GET .*agents/deep: .*depth"):
+                await cluster.get("Agent", "evil", "deep")
+
+    asyncio.run(main())
 
 
 def asked_to_delete(status: int, there: str | None) -> object:
@@ -404,7 +449,7 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
                 assert await refused(cluster, kind, "team")
             assert asked == ["POST /api/v1/namespaces/team/pods"]
             assert await refused(cluster, "Pod", "another")
-            assert await refused(cluster, "Lease", "team")
+            assert await refused(cluster.unguarded(), "Lease", "team")
             assert len(asked) == 3
             cluster.accepts_again("team")
             assert await refused(cluster, "Pod", "team")
@@ -413,8 +458,7 @@ def test_a_namespace_that_is_being_terminated_is_told_nothing_more_until_somethi
     asyncio.run(main())
 
 
-def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mabeam.shell.kube.client.TERMINATING_SECONDS", 0.0)
+def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while() -> None:
     asked: list[str] = []
 
     async def handler(request: web.Request) -> web.Response:
@@ -426,6 +470,7 @@ def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while(monk
 
     async def main() -> None:
         async with a_cluster(handler) as cluster:
+            cluster.terminating_seconds = 0.0
             with pytest.raises(ApiError):
                 await cluster.create("Pod", "team", {})
             assert await cluster.create("Pod", "team", {}) == {"kind": "Pod"}

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
 from mabeam.core.decision import Event
-from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.errors import ApiError
 from mabeam.shell.kube.event_recorder import YIELD_POLL_SECONDS, EventRecorder, Regarding
 from mabeam.shell.kube.server_time import ServerClock
 

@@ -14,7 +14,7 @@ import pytest
 
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube import leader_election as lease_module
-from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.errors import ApiError
 from mabeam.shell.kube.leader_election import LeaderElector
 
 SECONDS = 15.0

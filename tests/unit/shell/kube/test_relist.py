@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 
 from mabeam.api.base import JsonDict
-from mabeam.shell.kube.client import ApiError
+from mabeam.shell.kube.errors import ApiError, UnreadableAnswer
+from mabeam.shell.kube.json_members import ObjectIdentity
+from mabeam.shell.kube.list_page import ListPage
 from mabeam.shell.kube.relist import SILENT_SWEEPS, Relister
 from mabeam.state.cache import AGENT, WATCHED_KINDS, Cache, Change
 from support.builders import agent_body
@@ -28,14 +30,15 @@ class Apiserver:
         self.meanwhile: Callable[[], object] = lambda: None
         self.trouble: list[Exception] = []
         self.as_of = "1000"
+        self.unreadable: dict[str, tuple[ObjectIdentity, ...]] = {}
 
-    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[JsonDict]:
+    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[ListPage]:
         self.asked.append((kind, namespace))
         if self.trouble:
             raise self.trouble.pop()
         if kind == AGENT:
             self.before_answering()
-        yield {"items": self.items[kind], "metadata": {"resourceVersion": self.as_of}}
+        yield ListPage(self.items[kind], self.as_of, unreadable=self.unreadable.get(kind, ()))
         if kind == AGENT:
             self.meanwhile()
 
@@ -125,6 +128,23 @@ def test_a_relist_says_from_where_a_watch_can_go_on_and_leaves_other_namespaces_
     assert house.cache.agents == {}
 
 
+def test_what_cannot_be_read_any_more_stays_as_it_was_last_read() -> None:
+    house = House("a", "b")
+    house.api.items[AGENT] = [an_agent("b", 2)]
+    house.api.unreadable[AGENT] = (
+        ObjectIdentity("team", "a", "uid-of-a", "9"),
+        ObjectIdentity("team", "new", "u", "10"),
+    )
+    assert house.run() == []
+    assert {name for _, name in house.cache.agents} == {"a", "b"}
+
+
+def test_what_cannot_be_read_does_not_keep_an_object_of_the_same_name_that_is_gone() -> None:
+    house = House("a")
+    house.api.items[AGENT], house.api.unreadable[AGENT] = [], (ObjectIdentity("team", "a", "second", "9"),)
+    assert house.run() == [(AGENT, "a", True)]
+
+
 def test_every_watched_kind_is_swept_and_nodes_are_not_of_a_namespace() -> None:
     house = House(namespaces=("red", "blue"))
     house.run()
@@ -165,7 +185,9 @@ def test_a_quiet_cluster_is_no_silent_watch() -> None:
     assert house.relister.silent_kinds() == []
 
 
-@pytest.mark.parametrize("trouble", [ApiError(503, "", "busy"), TimeoutError(), ConnectionRefusedError("no")])
+@pytest.mark.parametrize(
+    "trouble", [ApiError(503, "", "busy"), TimeoutError(), ConnectionRefusedError("no"), UnreadableAnswer("no list")]
+)
 def test_a_list_that_fails_is_tried_again_and_synced_means_that_one_succeeded(
     trouble: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,7 +17,8 @@ from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.snapshot import Key
 from mabeam.core.supervision.pod_effects import expects_follow_up
-from mabeam.shell.kube.client import ApiError, NotLeading, merge_patch
+from mabeam.shell.kube.client import merge_patch
+from mabeam.shell.kube.errors import ApiError, NotLeading
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.state.cache import AGENT, Cache, Change
 from support.builders import agent_body

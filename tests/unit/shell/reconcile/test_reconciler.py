@@ -12,7 +12,8 @@ from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
 from mabeam.core.snapshot import Key
 from mabeam.shell.functions.scheduler import FunctionScheduler
-from mabeam.shell.kube.client import ApiError, Client, NotLeading
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError, NotLeading
 from mabeam.shell.kube.event_recorder import EventRecorder
 from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reconcile.applier import Applier

@@ -7,7 +7,9 @@ from typing import Any, cast
 
 import pytest
 
-from mabeam.shell.kube.client import ApiError, Client
+from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.errors import ApiError
+from mabeam.shell.kube.list_page import ListPage
 from mabeam.shell.telemetry import usage
 from mabeam.shell.telemetry.usage import (
     AGAIN_SECONDS,
@@ -43,25 +45,22 @@ class MetricsServer:
         self.trouble = trouble
         self.asked: list[tuple[str, str | None]] = []
 
-    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[dict[str, Any]]:
+    async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[ListPage]:
         self.asked.append((kind, namespace))
         if self.trouble is not None:
             raise self.trouble
         if kind == "PodMetrics":
-            yield {
-                "items": [
-                    pod("a-0-1", {"cpu": "100m", "memory": "1Mi"}, {"cpu": "150m", "memory": "1Mi"}),
-                    pod("b-0-1"),
-                ]
-            }
+            yield ListPage(
+                [pod("a-0-1", {"cpu": "100m", "memory": "1Mi"}, {"cpu": "150m", "memory": "1Mi"}), pod("b-0-1")]
+            )
         else:
-            yield {
-                "items": [
+            yield ListPage(
+                [
                     {"metadata": {"name": "node1"}, "usage": {"cpu": "1", "memory": "1Gi"}},
                     {"metadata": {"name": "node2"}, "usage": {"cpu": "3", "memory": "1Gi"}},
                     {"metadata": {"name": "strange"}, "usage": {}},
                 ]
-            }
+            )
 
 
 ALLOCATABLE = {name: {"cpu": "4", "memory": "4Gi"} for name in ("node1", "node2", "unmeasured")}
