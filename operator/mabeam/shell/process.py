@@ -14,16 +14,18 @@ from typing import Any, Final
 import kopf
 
 from mabeam import __version__
-from mabeam.core.snapshot import Key, PodDefaults
+from mabeam.core.snapshot import PodDefaults
 from mabeam.settings import Settings
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.http import server as http
 from mabeam.shell.http.rest import RestApi
 from mabeam.shell.http.service_entry import ServiceEntry
-from mabeam.shell.kube import kopf_watch as handlers
+from mabeam.shell.kube import kopf_watch
 from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.connection import connect
 from mabeam.shell.kube.event_recorder import EventRecorder
+from mabeam.shell.kube.kopf_session import KopfSession
+from mabeam.shell.kube.kopf_watch import KOPF_KINDS
 from mabeam.shell.kube.leader_election import LeaderElector
 from mabeam.shell.kube.reflector import Reflector
 from mabeam.shell.kube.relist import Relister
@@ -31,23 +33,24 @@ from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
 from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.router import EventRouter
 from mabeam.shell.reports.prometheus import Prometheus
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import tracing
 from mabeam.shell.telemetry.usage import UsageReader
-from mabeam.state import wakeups
-from mabeam.state.cache import AGENT, VARIABLE, Cache, Change
+from mabeam.state.cache import Cache, Change
 from mabeam.state.observe import Observer
-from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
 
 log = logging.getLogger("mabeam")
 
+# A key that has waited so long for a worker fails the liveness probe.
 STUCK_SECONDS: Final = 120.0
-SWEEPS_PER_RESYNC: Final = 10
-# The kinds of which there are many. kopf follows the others.
-FOLLOWED: Final = (AGENT, "Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota")
+# Every so many LISTs all keys are enqueued, whether or not anything changed.
+LISTS_PER_RESYNC: Final = 10
+# The kinds that the cluster has by the thousand; kopf brings the operator's own (`kopf_watch.KOPF_KINDS`).
+REFLECTED_KINDS: Final = ("Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota", "Node")
 LAG_PERIOD_SECONDS: Final = 0.05
 ELECTION_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
@@ -87,35 +90,73 @@ class Process:
         self.settings = settings
         self.client = client
         self.stop = asyncio.Event()
+        self.failed = False
+        self.listed_as_leader = False
+        self.lists = itertools.count(1)
         self.telemetry = Telemetry()
-        self.cache = Cache()
-        self.queue = WorkQueue()
         client.observe_request = self.telemetry.observe_request
         client.unreadable.count = self.telemetry.count_unreadable
+        self.tracing = tracing(settings.otel, settings.holder)
         self.leader = LeaderElector(
             client.unguarded(), settings.lease_namespace, settings.lease_name, settings.holder, settings.lease_seconds
         )
-        outside = not client.connection.in_cluster
-        through_apiserver = {"auto": outside, "direct": False, "proxy": True}[settings.scrape]
-        scraped = self.telemetry.scrapes
-        self.reports = ReportReader(
-            client,
-            through_apiserver,
-            self._report_heard,
-            lambda outcome: scraped.labels(outcome).inc(),
-            client.clock,
-            Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
-            on_performance=self._measured,
-        )
+        if settings.leader_election:
+            client.may_write = self.leader.may_write
+        self.cache = Cache()
+        self.queue = WorkQueue()
+        self.refusals = Refusals()
+        self.functions = FunctionScheduler(self.queue.add)
         self.recorder = EventRecorder(client, settings.holder, lambda: self.queue.depth() > 0)
-        self.relister = Relister(client, self.cache, self._swept, settings.watch_namespaces, self._resync)
+        self.router = EventRouter(
+            self.cache,
+            self.queue,
+            client,
+            self.refusals,
+            self.telemetry,
+            forget_reports=lambda uid: self.reports.forget(uid),
+        )
+        self.reports = self._report_reader()
+        self._wire_watches()
+        self._wire_http()
+
+    def _report_reader(self) -> ReportReader:
+        settings, scraped = self.settings, self.telemetry.scrapes
+        outside = not self.client.connection.in_cluster
+        return ReportReader(
+            self.client,
+            {"auto": outside, "direct": False, "proxy": True}[settings.scrape],
+            self.router.route_report,
+            lambda outcome: scraped.labels(outcome).inc(),
+            self.client.clock,
+            Prometheus(settings.prometheus_url, settings.prometheus_token_file, settings.prometheus_queries == "any"),
+            on_performance=self.router.route_performance,
+        )
+
+    def _wire_watches(self) -> None:
+        self.relister = Relister(
+            self.client,
+            self.cache,
+            self._missed,
+            self.settings.watch_namespaces,
+            self._relisted,
+            reported_kinds=self.router.reported_kinds,
+        )
         self.reflectors = [
-            Reflector(client, kind, scope, self._heard, partial(self.relister.relist_scope, kind, scope))
-            for kind in FOLLOWED
+            Reflector(
+                self.client, kind, scope, self.router.route_event, partial(self.relister.relist_scope, kind, scope)
+            )
+            for kind in REFLECTED_KINDS
             for scope in self.relister.scopes(kind)
         ]
+        self.kopf_session: KopfSession | None = None
+
+    def _wire_http(self) -> None:
+        settings = self.settings
         self.usage = UsageReader(
-            client, tuple(self.relister.scopes("Pod")), lambda: self.cache.allocatable, lambda: self.telemetry.leads
+            self.client,
+            tuple(self.relister.scopes("Pod")),
+            lambda: self.cache.allocatable,
+            lambda: self.telemetry.leads,
         )
         self.load_meter = LoadMeter(self.usage.capacity)
         self.rest_api = RestApi(
@@ -125,20 +166,12 @@ class Process:
             self.load_meter,
             self.recorder,
             self.telemetry,
-            client.clock,
+            self.client.clock,
             settings.holder,
         )
         self.service = ServiceEntry(
-            client, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
+            self.client, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
         )
-        self.tracing = tracing(settings.otel, settings.holder)
-        self.sweeps = itertools.count(1)
-        self.refusals = Refusals()
-        self.functions = FunctionScheduler(self.queue.add)
-        self.failed = False
-        self.listed_as_leader = False
-        if settings.leader_election:
-            client.may_write = self.leader.may_write
 
     async def run(self) -> int:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
@@ -188,8 +221,8 @@ class Process:
         """
         await self.relister.synced.wait()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
-        handlers.register(registry, self.client.connection, self._heard)
-        handlers.configure(settings)
+        kopf_watch.register(registry, self.client.connection, self._open_session, self.router.route_event)
+        kopf_watch.configure(settings)
         ours = asyncio.all_tasks()
         tasks = await kopf.spawn_tasks(
             registry=registry,
@@ -201,6 +234,10 @@ class Process:
         self._heed_signals()
         await kopf.run_tasks(tasks, ignored=ours)
 
+    def _open_session(self) -> KopfSession:
+        self.kopf_session = KopfSession(self.client, self.relister, KOPF_KINDS)
+        return self.kopf_session
+
     async def _work(self) -> None:
         """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
         await self.relister.synced.wait()
@@ -209,8 +246,7 @@ class Process:
             # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
             await self.relister.list_until_success()
         self.telemetry.lead()
-        for key in self.cache.all_keys():
-            self.queue.add(key)
+        known = self.router.enqueue_all()
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
         reconciler = Reconciler(
             self.client,
@@ -224,14 +260,14 @@ class Process:
                 functions=self.functions,
                 load=self.load_meter.load,
             ),
-            Applier(self.client, self.cache, self.recorder, self._ring),
+            Applier(self.client, self.cache, self.recorder, self.router.route_change),
             self.reports,
             self.refusals,
             self.telemetry,
             self.functions,
             tracing=self.tracing,
         )
-        log.info("%d objects known, %d workers start", len(self.cache.all_keys()), self.settings.workers)
+        log.info("%d objects known, %d workers start", known, self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
     async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
@@ -264,62 +300,24 @@ class Process:
 
         return asyncio.create_task(guarded(), name=what)
 
-    # --- what rings ------------------------------------------------------------------------------------------------------
+    # --- LISTs ------------------------------------------------------------------------------------------------------------
 
-    def _heard(self, kind: str, event: str | None, body: dict[str, Any]) -> None:
-        meta = body["metadata"]
-        self.relister.reported_kinds.add(kind)
-        gone = event == "DELETED"
-        where = (meta.get("namespace") or "", meta["name"])
-        change = self.cache.remove(kind, where, meta.get("uid")) if gone else self.cache.upsert(kind, body)
-        if change is not None:
-            self._ring(change)
-
-    def _swept(self, change: Change) -> None:
+    def _missed(self, change: Change) -> None:
+        """A LIST found a change: all of them do at first, and later those that no watch has reported."""
         if self.relister.synced.is_set():
             self.telemetry.missed.labels(change.kind).inc()
-        self._ring(change)
+        self.router.route_change(change)
 
-    def _resync(self) -> None:
-        """Open silent watches anew; now and then look at everything, spread over a period so that nobody waits for it."""
+    def _relisted(self) -> None:
+        """Restart the watches that were silent while LISTs found changes; now and then enqueue every key, over one period."""
+        for kind, missed in self.relister.missed_in_a_row.items():
+            if missed and kind in KOPF_KINDS and self.kopf_session is not None:
+                self.kopf_session.restart(kind)
         for reflector in self.reflectors:
             if self.relister.missed_in_a_row[reflector.kind]:
                 reflector.restart()
-        if next(self.sweeps) % SWEEPS_PER_RESYNC or not self.telemetry.leads:
-            return
-        keys = self.cache.all_keys()
-        for number, key in enumerate(keys):
-            self.queue.add_after(key, self.settings.resync_seconds * number / len(keys))
-
-    def _ring(self, change: Change, foreseen_by: Key | None = None) -> None:
-        was, now = _uid_of(change.before), _uid_of(change.after)
-        if now is not None and now != was:
-            self.client.accepts_again(change.namespaced_name[0])
-        if change.kind == AGENT and was is not None and now != was:
-            self.reports.forget(was)
-            self.refusals.clear(was)
-        if not self.telemetry.leads:
-            return  # nobody works yet; everything is looked at when that begins
-        for key, delay in wakeups.affected_keys(change, self.cache):
-            if key != foreseen_by:
-                self.queue.add_after(key, delay)
-
-    def _report_heard(self, namespace: str, name: str, acknowledged: bool, changed: bool) -> None:
-        if acknowledged:
-            self.queue.add(Key(AGENT, namespace, name))
-        if not changed:
-            return
-        parsed = self.cache.agents.get((namespace, name))
-        if parsed is not None:
-            for variable in self.cache.variables_of(parsed.agent):
-                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), 0.05)
-
-    def _measured(self, namespace: str, name: str) -> None:
-        """An agent performs otherwise than before: those who select or watch by that look again, once for all their agents."""
-        parsed = self.cache.agents.get((namespace, name))
-        for variable in self.cache.variables_of(parsed.agent) if parsed is not None else ():
-            if variable.spec.type in wakeups.MEASURING:
-                self.queue.add_after(Key(VARIABLE, namespace, variable.metadata.name), wakeups.COALESCE_SECONDS)
+        if next(self.lists) % LISTS_PER_RESYNC == 0 and self.telemetry.leads:
+            self.router.enqueue_all(self.settings.resync_seconds)
 
     # --- probes ----------------------------------------------------------------------------------------------------------
 
@@ -350,19 +348,6 @@ class Process:
             before = clock()
             await asyncio.sleep(LAG_PERIOD_SECONDS)
             self.telemetry.lag.observe(max(0.0, clock() - before - LAG_PERIOD_SECONDS))
-
-
-def _uid_of(known: object) -> str | None:
-    """The uid of an Agent, a variable or a Supervisor; None for anything else."""
-    match known:
-        case ParsedAgent():
-            return known.agent.metadata.uid
-        case ParsedVariable():
-            return known.variable.metadata.uid
-        case ParsedSupervisor():
-            return known.supervisor.metadata.uid
-        case _:
-            return None
 
 
 async def run(settings: Settings) -> int:

@@ -7,9 +7,9 @@ import pytest
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, LABEL_AGENT
 from mabeam.core.snapshot import Key
-from mabeam.shell.kube import kopf_watch as handlers
+from mabeam.shell.kube.kopf_watch import KOPF_KINDS
 from mabeam.shell.kube.resources import RESOURCES
-from mabeam.shell.process import FOLLOWED
+from mabeam.shell.process import REFLECTED_KINDS
 from mabeam.state import wakeups
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, WATCHED_KINDS, Cache
 from mabeam.state.wakeups import COALESCE_SECONDS, STARTING_SECONDS, affected_keys
@@ -73,7 +73,7 @@ def with_status(**status: Any) -> JsonDict:
 
 def test_every_watched_kind_has_a_row_a_doorbell_and_a_place_at_the_apiserver() -> None:
     assert set(wakeups._BY_KIND) == set(WATCHED_KINDS)
-    assert sorted([*(kind for kind, _ in handlers._WATCHED), *FOLLOWED]) == sorted(WATCHED_KINDS)
+    assert sorted([*KOPF_KINDS, *REFLECTED_KINDS]) == sorted(WATCHED_KINDS)
     assert set(WATCHED_KINDS) <= set(RESOURCES)
 
 

@@ -6,6 +6,7 @@ Plain aiohttp: a typed call of the official client costs three times the CPU, an
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
 from urllib.parse import urlencode
@@ -109,10 +110,11 @@ class Client:
                 return
             parameters["continue"] = page.next_token
 
-    async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[JsonDict]:
-        """The events of a WATCH of `kind` from `version` on (`watch_events.parse_event`), until the server ends it.
+    @asynccontextmanager
+    async def open_watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The stream of a WATCH of `kind` from `version` on; raises ApiError when the apiserver refuses it.
 
-        The apiserver sends a bookmark every minute: a stream that is silent for longer is dead, whatever the socket says.
+        The apiserver sends a bookmark every minute: a stream that is silent for longer is dead, and its read times out.
         """
         resource = RESOURCES[kind]
         parameters = {
@@ -128,6 +130,11 @@ class Client:
         async with self._require_session().get(address, headers=headers, timeout=WATCH_TIMEOUT) as response:
             if response.status >= 400:
                 raise _error(response.status, await read_bounded(response.content, 4096), None)
+            yield response
+
+    async def watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[JsonDict]:
+        """The events of a WATCH (`watch_events.parse_event`), until the server ends it; raises what a broken stream raises."""
+        async with self.open_watch(kind, namespace, version) as response:
             async for line in lines(response.content):
                 yield parse_event(line)
 

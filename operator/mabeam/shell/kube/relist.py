@@ -12,6 +12,7 @@ from typing import Final
 
 from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, error_text
+from mabeam.shell.kube.json_members import ObjectIdentity
 from mabeam.state.cache import WATCHED_KINDS, Cache, Change
 
 log = logging.getLogger("mabeam.sweep")
@@ -81,6 +82,14 @@ class Relister:
     def scopes(self, kind: str) -> tuple[str | None, ...]:
         """The namespaces in which a kind is listed and watched; None stands for all of them."""
         return self.namespaces if self.namespaces and kind != "Node" else (None,)
+
+    def is_news(self, kind: str, event: str, found: ObjectIdentity) -> bool:
+        """Whether a watch event (ADDED, MODIFIED or DELETED) tells more than the cache holds; the watch counts as alive."""
+        self.reported_kinds.add(kind)
+        known = self.cache.versions[kind].get((found.namespace, found.name))
+        if known is None or event == "DELETED" or known.uid != found.uid:
+            return True
+        return not found.resource_version.isdigit() or int(found.resource_version) > known.resource_version
 
     async def relist_scope(self, kind: str, scope: str | None) -> str:
         """The resourceVersion of a LIST of `kind` in `scope`, with which the cache now agrees; raises what the LIST raises."""

@@ -18,7 +18,7 @@ from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import Key
 from mabeam.evaluation.evaluator import Evaluation, Evaluator
 from mabeam.offline import plan as planning
-from mabeam.offline.plan import MAX_QUESTION_ROUNDS, plan
+from mabeam.offline.plan import MAX_FUNCTION_ROUNDS, plan
 from mabeam.offline.world import read_world
 from mabeam.shell.functions import scheduler as shell
 from mabeam.shell.functions.scheduler import CONCURRENCY_LIMITS, MAX_EARLIER, FunctionScheduler
@@ -447,6 +447,6 @@ def test_a_plan_answers_what_is_asked_and_decides_again(core: Any, monkeypatch: 
 
     monkeypatch.setattr(core, "decide", decide)
     plan(read_world([("world.yaml", WORLD)]), datetime(2026, 1, 1, tzinfo=UTC))
-    assert rounds == [list(range(1, count + 1)) for count in range(MAX_QUESTION_ROUNDS + 1)]
+    assert rounds == [list(range(1, count + 1)) for count in range(MAX_FUNCTION_ROUNDS + 1)]
     assert json.dumps(rounds[-1]) == "[1, 2, 3, 4]"
-    assert planning.MAX_QUESTION_ROUNDS == 4
+    assert planning.MAX_FUNCTION_ROUNDS == 4
