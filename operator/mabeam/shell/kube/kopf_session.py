@@ -123,7 +123,7 @@ class KopfSession:
                 await watch.failures.list_failed(problem)
 
     async def _stream(self, watch: _Watch, version: str) -> AsyncGenerator[bytes, None]:
-        """The lines that kopf is given. After a failure and a wait they end, so that kopf watches on, or tell it to LIST again."""
+        """The lines that kopf is given. After a failure and a wait they end, and kopf watches on; or they tell it to LIST."""
         try:
             async with aclosing(self._lines(watch, version)) as found:
                 async for line in found:
