@@ -36,16 +36,6 @@ ALLOWED: Final[dict[str, str]] = {
 }
 # Names that are still to be renamed, by file; this list only shrinks.
 STILL: Final = {
-    "core/directives/conflicts.py told",
-    "core/directives/delivery.py told",
-    "core/directives/desired.py told",
-    "core/directives/document.py told",
-    "core/directives/effective.py heard",
-    "core/directives/last_good.py lapse",
-    "core/directives/network_policy.py told",
-    "core/directives/overrides.py told",
-    "core/directives/overrides.py words",
-    "core/directives/progress.py heard",
     "core/reports/prometheus.py heard",
     "core/reports/prometheus.py said",
     "core/reports/prometheus.py words",

@@ -1,4 +1,4 @@
-"""Orders about pods are confirmed by what is seen, one row for each."""
+"""Directives about pods are acknowledged by the observed pods: one predicate for each action."""
 
 from typing import Any
 

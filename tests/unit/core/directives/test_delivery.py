@@ -254,7 +254,7 @@ def test_another_variables_change_leaves_an_acknowledged_directive_alone() -> No
     assert items(result) == {"temperature": ("Acknowledged", 1), "top-p": ("Issued", 2)}
 
 
-def test_at_most_as_many_variables_as_a_status_carries_are_obeyed_and_that_is_told() -> None:
+def test_an_agent_follows_as_many_variables_as_a_status_carries_and_reports_the_others() -> None:
     variables = [a_decided(f"v{i:02}", i, priority=i) for i in range(MAX_ITEMS + 3)]
     result = delivery(told_agent(), *variables)
     assert result.directives is not None

@@ -57,22 +57,22 @@ def test_a_reconfigure_that_lost_is_counted_when_it_comes_into_force_and_not_bef
     assert alone.reconfigurations == 1
 
 
-def test_the_spec_is_obeyed_as_directives_have_it_and_stays_its_users() -> None:
+def test_directives_override_a_copy_of_the_spec_and_the_users_own_stays() -> None:
     variable = ordering(
         "v", ("ScaleUp", {"replicas": 4}), ("Stop", {}), ("AllocateResources", {"networkPriority": "Low"})
     )
     snapshot = AgentSnapshot(an_agent("a", replicas=2), variables=(variable,))
-    obeyed = apply_overrides(snapshot, spec_overrides(snapshot))
-    spec = obeyed.agent.spec
+    overridden = apply_overrides(snapshot, spec_overrides(snapshot))
+    spec = overridden.agent.spec
     assert (spec.replicas, spec.desired_state, spec.resources and spec.resources.network_priority) == (
         4,
         "Stopped",
         "Low",
     )
-    assert obeyed.user_spec == snapshot.agent.spec
+    assert overridden.user_spec == snapshot.agent.spec
 
 
-def test_without_orders_the_very_snapshot_is_obeyed() -> None:
+def test_without_directives_the_snapshot_is_the_very_same() -> None:
     snapshot = AgentSnapshot(an_agent("a"), variables=(a_decided(),))
     assert apply_overrides(snapshot, spec_overrides(snapshot)) is snapshot
 

@@ -607,7 +607,7 @@ def test_the_loser_of_a_conflict_reads_in_its_own_status_who_won() -> None:
     assert team.ready("cool")[:2] == ("True", "Converged")
 
 
-def test_an_agent_that_obeys_as_many_variables_as_it_can_refuses_the_next() -> None:
+def test_an_agent_that_follows_as_many_variables_as_it_can_refuses_the_next() -> None:
     full = told_agent("a", *(an_item(f"v{i:02}") for i in range(64)))
     decision = converging(full)
     assert ready(decision)[1] == "Refused"
