@@ -1,0 +1,366 @@
+"""What an exit leads to: the table of exits and restart strategies, the budget, and ends that nobody saw."""
+
+from collections.abc import Callable
+
+import pytest
+
+from mabeam.api.agent import RestartStrategy
+from mabeam.api.agent_status import FailureCause
+from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind
+from mabeam.core.supervision.exits import RESTING
+from support.builders import WITH_SIDECAR, agent_body, at
+from support.world import World, up
+
+STRATEGIES = [strategy.value for strategy in RestartStrategy]
+
+
+def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
+    """The pod runs for a while, crashes, and the operator takes notice."""
+    world.tick(after)
+    world.end(name, code)
+    world.settle()
+
+
+ENDS: dict[str, Callable[[World], None]] = {
+    "exit code 0": lambda world: world.end("a-0-1", 0),
+    "a code listed as normal": lambda world: world.end("a-0-1", 42),
+    "another code": lambda world: world.end("a-0-1", 3),
+    "out of memory": lambda world: world.end("a-0-1", 137, "OOMKilled"),
+    "deleted by a stranger": lambda world: world.delete("a-0-1"),
+    "gone unseen": lambda world: world.forget(["a-0-1"]),
+    "evicted by the kubelet": lambda world: world.evict("a-0-1"),
+    "drained": lambda world: world.drain("a-0-1"),
+    "preempted": lambda world: world.drain("a-0-1", "PreemptionByScheduler"),
+    "taken by the taint manager": lambda world: world.drain("a-0-1", "DeletionByTaintManager"),
+}
+NORMAL = ("exit code 0", "a code listed as normal")
+DISRUPTIONS = ("evicted by the kubelet", "drained", "preempted", "taken by the taint manager")
+CAUSES = {
+    "exit code 0": FailureCause.NORMAL_EXIT,
+    "a code listed as normal": FailureCause.NORMAL_EXIT,
+    "another code": FailureCause.CRASH,
+    "out of memory": FailureCause.OOM,
+    "deleted by a stranger": FailureCause.DELETED_BY_OTHER,
+    "gone unseen": FailureCause.DELETED_BY_OTHER,
+    "evicted by the kubelet": FailureCause.EVICTED,
+    "drained": FailureCause.EVICTED,
+    "preempted": FailureCause.PREEMPTED,
+    "taken by the taint manager": FailureCause.NODE_LOST,
+}
+
+
+def ended(how: str, restart: str) -> World:
+    world = up(agent_body(restart=restart, normalExitCodes=[42]))
+    world.tick(10)
+    ENDS[how](world)
+    world.settle()
+    return world
+
+
+def test_the_table_covers_every_exit_and_every_restart_strategy() -> None:
+    assert set(POLICY) == {(kind, strategy) for kind in ExitKind for strategy in RestartStrategy}
+    assert set(RESTING) == set(ExitAction) - {ExitAction.RESTART, ExitAction.REPLACE}
+    assert set(CAUSES) == set(ENDS)
+
+
+@pytest.mark.parametrize("how", ENDS)
+def test_a_permanent_agent_is_restarted_after_every_exit(how: str) -> None:
+    world = ended(how, "Permanent")
+    assert (world.state, world.live()) == ("Running", ["a-0-2"])
+    assert [f.cause for f in world.status.failures] == [CAUSES[how]]
+
+
+@pytest.mark.parametrize("how", sorted(set(ENDS) - set(NORMAL)))
+def test_a_transient_agent_is_restarted_after_every_exit_that_is_not_normal(how: str) -> None:
+    world = ended(how, "Transient")
+    assert (world.state, world.live()) == ("Running", ["a-0-2"])
+
+
+@pytest.mark.parametrize("how", NORMAL)
+@pytest.mark.parametrize("restart", ["Transient", "Temporary"])
+def test_a_normal_exit_ends_a_transient_or_temporary_agent_as_desired(how: str, restart: str) -> None:
+    world = ended(how, restart)
+    assert (world.state, world.live(), world.record().reason) == ("Stopped", [], "Completed")
+    assert world.condition("Ready")[:2] == ("True", "Completed")
+    assert world.status.failures == ()
+
+
+@pytest.mark.parametrize("how", sorted(set(ENDS) - set(NORMAL) - set(DISRUPTIONS)))
+def test_a_temporary_agent_that_fails_is_never_restarted(how: str) -> None:
+    world = ended(how, "Temporary")
+    assert (world.state, world.live()) == ("Failed", [])
+    assert world.condition("Stalled")[:2] == ("True", "Failed")
+    assert [(f.cause, f.counted) for f in world.status.failures] == [(CAUSES[how], False)]
+
+
+@pytest.mark.parametrize("how", DISRUPTIONS)
+def test_a_disruption_ends_a_temporary_agent_as_desired(how: str) -> None:
+    world = ended(how, "Temporary")
+    assert (world.state, world.live(), world.record().reason) == ("Stopped", [], "Disrupted")
+    assert world.condition("Ready")[:2] == ("True", "Disrupted")
+    assert world.told("AgentFailed") == []
+    assert len(world.told("AgentDisrupted")) == 1
+
+
+@pytest.mark.parametrize("restart", ["Permanent", "Transient"])
+@pytest.mark.parametrize("how", DISRUPTIONS)
+def test_a_disruption_is_recorded_and_never_counted(how: str, restart: str) -> None:
+    world = ended(how, restart)
+    assert [f.counted for f in world.status.failures] == [False]
+    assert (world.status.restarts, world.status.disruptions) == (0, 1)
+
+
+@pytest.mark.parametrize("how", sorted(set(ENDS) - set(DISRUPTIONS)))
+def test_every_other_exit_of_a_permanent_agent_is_counted_a_normal_one_included(how: str) -> None:
+    world = ended(how, "Permanent")
+    assert [f.counted for f in world.status.failures] == [True]
+    assert (world.status.restarts, world.status.disruptions) == (1, 0)
+
+
+@pytest.mark.parametrize("how", ENDS)
+@pytest.mark.parametrize("restart", STRATEGIES)
+def test_no_exit_is_judged_twice(how: str, restart: str) -> None:
+    world = ended(how, restart)
+    before = world.status
+    world.advance(1000)
+    assert world.status == before
+
+
+@pytest.mark.parametrize("restart", STRATEGIES)
+def test_the_operators_own_stop_is_never_a_failure(restart: str) -> None:
+    world = up(agent_body(restart=restart), prompt=False)
+    world.change(desiredState="Stopped")
+    world.settle()
+    assert (world.state, world.live()) == ("Stopping", ["a-0-1"])
+    world.end("a-0-1", 143)
+    world.settle()
+    assert (world.state, world.status.failures, world.status.restarts) == ("Stopped", (), 0)
+    assert world.condition("Ready")[:2] == ("True", "Stopped")
+
+
+def test_a_crash_that_is_seen_together_with_the_users_stop_is_not_counted() -> None:
+    world = up(agent_body())
+    world.end("a-0-1", 1)
+    world.change(desiredState="Stopped")
+    world.settle()
+    assert (world.state, world.status.failures) == ("Stopped", ())
+
+
+def test_scaling_down_is_never_a_failure() -> None:
+    world = up(agent_body(replicas=3))
+    world.change(replicas=1)
+    world.settle()
+    assert (world.state, world.live(), world.status.failures) == ("Running", ["a-0-1"], ())
+    assert [record.ordinal for record in world.status.pods] == [0]
+
+
+def test_scaling_to_zero_is_as_desired() -> None:
+    world = up(agent_body(replicas=2))
+    world.change(replicas=0)
+    world.settle()
+    assert (world.state, world.live(), world.ended()) == ("Stopped", [], [])
+    assert world.condition("Ready")[0] == "True"
+
+
+def test_the_failure_after_the_last_allowed_one_exhausts_the_budget() -> None:
+    world = up(agent_body(max_failures=3))
+    for number in (1, 2, 3):
+        crash(world, f"a-0-{number}")
+        assert world.state == "Running"
+    crash(world, "a-0-4")
+    assert (world.state, world.live()) == ("Failed", [])
+    assert world.counted() == [1, 2, 3, 4]
+    assert world.status.restarts == 3
+
+
+def test_a_failure_exactly_one_window_old_still_counts() -> None:
+    world = up(agent_body(max_failures=1, window=60))
+    crash(world, "a-0-1", after=5)
+    crash(world, "a-0-2", after=60)
+    assert world.state == "Failed"
+
+
+def test_a_failure_one_second_older_than_the_window_does_not_count() -> None:
+    world = up(agent_body(max_failures=1, window=60))
+    crash(world, "a-0-1", after=5)
+    crash(world, "a-0-2", after=61)
+    assert world.state == "Running"
+
+
+def test_with_a_budget_of_zero_the_first_failure_parks() -> None:
+    world = up(agent_body(max_failures=0))
+    crash(world, "a-0-1")
+    assert (world.state, world.made()) == ("Failed", ["a-0-1"])
+
+
+def test_normal_exits_exhaust_a_permanent_agents_budget() -> None:
+    world = up(agent_body(max_failures=1))
+    crash(world, "a-0-1", code=0)
+    crash(world, "a-0-2", code=0)
+    assert world.state == "Failed"
+    assert "Last: exit code 0" in world.condition("Stalled")[2]
+
+
+def test_disruptions_never_exhaust_the_budget() -> None:
+    world = up(agent_body(max_failures=0))
+    for number in range(1, 6):
+        world.tick(1)
+        world.evict(f"a-0-{number}")
+        world.settle()
+    assert (world.state, world.status.disruptions, world.live()) == ("Running", 5, ["a-0-6"])
+
+
+def test_the_budget_is_one_for_all_replicas_as_an_otp_supervisors_is_for_all_children() -> None:
+    world = up(agent_body(replicas=2, max_failures=1))
+    crash(world, "a-0-1")
+    crash(world, "a-1-1")
+    assert world.state == "Failed"
+
+
+def test_failures_seen_in_one_pass_are_judged_in_the_order_they_happened() -> None:
+    world = up(agent_body(replicas=2, max_failures=1))
+    world.tick(1)
+    world.end("a-1-1", 7)
+    world.tick(1)
+    world.end("a-0-1", 8)
+    world.settle()
+    assert [(f.ordinal, f.exit_code) for f in world.status.failures] == [(1, 7), (0, 8)]
+    assert world.state == "Failed"
+
+
+def test_the_window_is_judged_at_the_time_of_the_failure_not_of_the_look() -> None:
+    world = up(agent_body(max_failures=1, window=60))
+    crash(world, "a-0-1", after=10)
+    world.tick(30)
+    world.end("a-0-2", 1)
+    world.tick(500)
+    world.settle()
+    assert (world.state, world.counted()) == ("Failed", [10, 40])
+
+
+def test_a_failure_in_the_future_is_taken_for_one_of_now() -> None:
+    world = up(agent_body())
+    world.tick(10)
+    world.end("a-0-1", 1)
+    world.now = at(5)
+    world.settle()
+    assert world.counted() == [5]
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause"), [("ImagePullBackOff", "ImageError"), ("CreateContainerConfigError", "ConfigError")]
+)
+def test_a_pod_that_cannot_start_fails_after_the_start_timeout_counted_from_its_scheduling(
+    reason: str, cause: str
+) -> None:
+    world = World(agent_body(max_failures=0, startTimeoutSeconds=300), prompt=False)
+    world.settle()
+    world.tick(1000)
+    world.cannot_schedule("a-0-1")
+    world.settle()
+    world.tick(50)
+    world.cannot_start("a-0-1", reason, "it is not there")
+    world.settle()
+    assert (world.state, world.condition("Ready")) == (
+        "Starting",
+        ("False", reason, "a-0-1 cannot start: it is not there"),
+    )
+    world.advance(299)
+    assert world.status.failures == ()
+    world.advance(1)
+    assert [(f.cause, f.counted) for f in world.status.failures] == [(cause, True)]
+    assert world.state == "Failed"
+
+
+def test_the_kubelets_changing_words_for_one_trouble_are_not_told_again() -> None:
+    world = World(agent_body(), prompt=False)
+    world.settle()
+    world.cannot_start("a-0-1", "ErrImagePull", "not found")
+    world.settle()
+    writes = len(world.writes)
+    for reason, message in (("ImagePullBackOff", "back-off pulling"), ("ErrImagePull", "not found")):
+        world.cannot_start("a-0-1", reason, message)
+        world.settle()
+    assert len(world.writes) == writes
+
+
+def test_an_unschedulable_pod_waits_and_never_fails() -> None:
+    world = World(agent_body(max_failures=0), prompt=False)
+    world.settle()
+    world.cannot_schedule("a-0-1")
+    world.advance(100_000)
+    assert (world.state, world.status.failures) == ("Starting", ())
+    assert world.condition("Ready")[1] == "Unschedulable"
+
+
+def test_a_pod_that_runs_but_is_not_ready_does_not_fail_at_the_start_timeout() -> None:
+    world = World(agent_body(max_failures=0), prompt=False)
+    world.settle()
+    world.start("a-0-1", ready=False)
+    world.advance(10_000)
+    assert (world.state, world.status.failures) == ("Starting", ())
+
+
+def test_a_running_pod_that_becomes_unready_is_no_failure() -> None:
+    world = up(agent_body(max_failures=0))
+    world.unready("a-0-1")
+    world.settle()
+    assert (world.state, world.condition("Ready")[:2]) == ("Running", ("False", "NotReady"))
+    assert world.live() == ["a-0-1"]
+
+
+def test_a_pod_that_vanishes_before_it_ran_is_created_again_uncounted() -> None:
+    world = World(agent_body(), prompt=False)
+    world.settle()
+    world.forget()
+    world.settle()
+    assert (world.made(), world.status.failures) == (["a-0-1", "a-0-1"], ())
+
+
+def test_a_sidecar_does_not_keep_a_dead_agent_alive() -> None:
+    world = up(agent_body(template=WITH_SIDECAR))
+    world.tick(1)
+    world.end("a-0-1", 1, alone=True)
+    assert world.live() == ["a-0-1"]
+    world.settle()
+    assert (world.state, world.live(), world.counted()) == ("Running", ["a-0-2"], [1])
+
+
+def test_the_pass_that_counts_a_failure_writes_nothing_but_the_number() -> None:
+    world = up(agent_body(), prompt=False)
+    world.end("a-0-1", 1)
+    writes = len(world.writes)
+    world.pass_once()
+    assert [write.verb for write in world.writes[writes:]] == ["patch-status"]
+    assert (world.record().incarnation, world.made()) == (2, ["a-0-1"])
+    world.pass_once()
+    assert world.made() == ["a-0-1", "a-0-2"]
+
+
+def test_a_pod_that_vanished_with_its_node_is_a_disruption() -> None:
+    world = up(agent_body(max_failures=0), nodes={"node1", "node2"})
+    world.nodes = {"node2"}
+    world.forget(["a-0-1"])
+    world.settle()
+    assert [(f.cause, f.counted) for f in world.status.failures] == [("NodeLost", False)]
+
+
+def test_pods_that_vanished_from_a_drained_node_while_nobody_looked_are_a_disruption() -> None:
+    world = up(agent_body(max_failures=0, replicas=2), nodes={"node1", "node2"})
+    world.cordoned = {"node1"}
+    world.forget(["a-0-1", "a-1-1"])
+    world.settle()
+    assert [(f.cause, f.counted) for f in world.status.failures] == [("Evicted", False), ("Evicted", False)]
+    assert world.state != "Failed"
+
+
+@pytest.mark.parametrize(("strategy", "ends"), [("Permanent", "a-0-2"), ("Transient", "a-0-2"), ("Temporary", None)])
+def test_a_pod_that_ran_unready_and_vanished_unseen_was_deleted_by_somebody(strategy: str, ends: str | None) -> None:
+    world = World(agent_body(restart=strategy), prompt=False)
+    world.settle()
+    world.start("a-0-1", ready=False)
+    world.settle()
+    world.forget(["a-0-1"])
+    world.settle()
+    assert [f.cause for f in world.status.failures] == ["DeletedByOther"]
+    assert world.live() == ([ends] if ends else [])

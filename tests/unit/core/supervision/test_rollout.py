@@ -1,0 +1,71 @@
+"""A changed spec replaces the pods, one ordinal at a time."""
+
+from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body
+from support.world import World, up
+
+
+def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
+    """The pod runs for a while, crashes, and the operator takes notice."""
+    world.tick(after)
+    world.end(name, code)
+    world.settle()
+
+
+def test_a_changed_spec_replaces_the_pods_one_ordinal_at_a_time_uncounted() -> None:
+    world = up(agent_body(replicas=3, max_failures=0), prompt=False)
+    world.change(image="worker:2")
+    for ordinal in range(3):
+        world.settle()
+        going = [name for name in world.live() if "deletionTimestamp" in world.pods[name]["metadata"]]
+        assert going == [f"a-{ordinal}-1"]
+        world.reap(going[0])
+        world.settle()
+        world.start(f"a-{ordinal}-2")
+    world.settle()
+    assert (world.state, world.live()) == ("Running", ["a-0-2", "a-1-2", "a-2-2"])
+    assert (world.status.failures, world.status.restarts) == ((), 0)
+    assert {pod["spec"]["containers"][0]["image"] for pod in world.pods.values()} == {"worker:2"}
+
+
+def test_a_roll_waits_for_the_replacement_to_be_ready() -> None:
+    world = up(agent_body(replicas=2), prompt=False)
+    world.change(image="worker:2")
+    world.settle()
+    world.reap("a-0-1")
+    world.settle()
+    world.start("a-0-2", ready=False)
+    world.settle()
+    assert world.live() == ["a-0-2", "a-1-1"]
+    assert "deletionTimestamp" not in world.pods["a-1-1"]["metadata"]
+
+
+def test_a_spec_that_never_ran_is_mended_without_waiting_for_it() -> None:
+    world = World(agent_body(image="nowhere:1"), prompt=False)
+    world.settle()
+    world.cannot_start("a-0-1", "ImagePullBackOff")
+    world.settle()
+    world.change(image="worker:1")
+    world.settle()
+    world.reap("a-0-1")
+    world.settle()
+    world.start("a-0-2")
+    world.settle()
+    assert (world.state, world.status.failures) == ("Running", ())
+
+
+def test_a_change_that_shapes_no_pod_replaces_none() -> None:
+    world = up(agent_body())
+    world.change(faultTolerance={"maxFailures": 9, "backoff": dict(NO_BACKOFF)})
+    world.change(replicas=2)
+    world.settle()
+    assert world.live() == ["a-0-1", "a-1-1"]
+
+
+def test_a_spec_that_changes_back_before_its_pod_is_made_replaces_it_no_more() -> None:
+    world = up(agent_body(max_failures=9, backoff={**PLAIN_BACKOFF, "initialSeconds": 100}))
+    crash(world, "a-0-1")
+    crash(world, "a-0-2")
+    world.change(image="worker:2")
+    world.settle()
+    assert world.live() == ["a-0-3"]
+    assert world.pods["a-0-3"]["spec"]["containers"][0]["image"] == "worker:2"
