@@ -267,13 +267,13 @@ def explain(
     output: Annotated[ExplanationFormat, typer.Option("--output", "-o", help="How to print.")] = ExplanationFormat.TEXT,
 ) -> None:
     """Explain how a value was decided: kubectl get mov,cm,mba -o yaml | mabeam explain temperature -f -"""
-    from mabeam.offline.explain import explained, words
+    from mabeam.offline.explain import as_text, explained
 
     found = _of_world("explain", filename, lambda world: explained(world, name))
     if output is ExplanationFormat.JSON:
         typer.echo(json.dumps(found, indent=2))
     else:
-        typer.echo("\n".join(words(one) for one in found), nl=False)
+        typer.echo("\n".join(as_text(one) for one in found), nl=False)
 
 
 @app.command()

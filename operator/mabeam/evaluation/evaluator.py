@@ -54,7 +54,7 @@ def _cel_worker() -> WorkerProcess:
 
 
 def _plugin_worker(group: str, name: str) -> WorkerProcess:
-    environment = {word: os.environ[word] for word in _PASSED_ON if word in os.environ}
+    environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
     return WorkerProcess("mabeam.evaluation.worker_plugin", (group, name), environment, quiet=False)
 
 

@@ -38,13 +38,13 @@ def parse_result(raw: bytes) -> FunctionResult:
     except ValueError as problem:
         raise InvalidResult(f"it is not JSON: {problem}") from None
     if not isinstance(body, dict):
-        raise InvalidResult(f"it is a JSON {_word(body)}, not an object with `value` or `error`")
+        raise InvalidResult(f"it is a JSON {_json_type(body)}, not an object with `value` or `error`")
     if set(body) not in ({"value"}, {"error"}):
         keys = ", ".join(sorted(body)) or "nothing"
         raise InvalidResult(f"an answer has `value` or `error` and nothing else, this one has {keys}")
     if "error" in body:
         if not isinstance(body["error"], str):
-            raise InvalidResult(f"`error` is a JSON {_word(body['error'])}, not a string")
+            raise InvalidResult(f"`error` is a JSON {_json_type(body['error'])}, not a string")
         return failed_result(body["error"])
     if not _is_shallow(body["value"]):
         raise InvalidResult(f"`value` is nested deeper than {MAX_DEPTH}")
@@ -69,6 +69,6 @@ def _is_shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
     return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
-def _word(value: object) -> str:
-    words = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
-    return words.get(type(value), "null")
+def _json_type(value: object) -> str:
+    names = {dict: "object", list: "list", str: "string", bool: "boolean", int: "number", float: "number"}
+    return names.get(type(value), "null")

@@ -16,7 +16,7 @@ from typing import Any, Final
 from cel_expr_python import cel
 from cel_expr_python.ext import ext_bindings, ext_math, ext_strings
 
-from mabeam.evaluation.worker_main import Evaluate, Refused, confine, serve
+from mabeam.evaluation.worker_main import Evaluate, InvalidFunction, confine, serve
 
 # Beyond what the library takes at rest; a full question and three hundred agents' pairs need half of it.
 MEMORY_BYTES: Final = 96 * 1024 * 1024
@@ -45,7 +45,7 @@ def _remainder(left: float, right: float) -> float:
     return math.fmod(left, right)
 
 
-# The operators of CEL, the first word of their overloads' names, how they go with doubles, and what else they take: the
+# The operators of CEL, the prefix of their overloads' names, how they go with doubles, and what else they take: the
 # library's own overloads have to be declared again with ours. Those without an implementation are its own.
 _ARITHMETIC: Final[Mapping[str, tuple[str, Callable[[float, float], float], Mapping[str, tuple[Any, Any, Any]]]]] = {
     "_+_": (
@@ -80,37 +80,37 @@ _OF_LISTS: Final[Mapping[str, Callable[[list[float]], float]]] = {"sum": math.fs
 
 def _declared() -> list[Any]:
     found = []
-    for name, (word, reckon, others) in _ARITHMETIC.items():
-        mixed = partial(_mixed, reckon)
+    for name, (prefix, compute, others) in _ARITHMETIC.items():
+        mixed = partial(_mixed, compute)
         overloads = [cel.Overload(id_, result, [left, right]) for id_, (left, right, result) in others.items()]
         for kind, number in _NUMBERS.items():
             # CEL knows no remainder of doubles.
             ours = mixed if (name, kind) == ("_%_", "double") else None
-            overloads.append(cel.Overload(f"{word}_{kind}", number, [number, number], impl=ours))
+            overloads.append(cel.Overload(f"{prefix}_{kind}", number, [number, number], impl=ours))
         for kind in ("int64", "uint64"):
             number = _NUMBERS[kind]
-            overloads.append(cel.Overload(f"{word}_double_{kind}", T.DOUBLE, [T.DOUBLE, number], impl=mixed))
-            overloads.append(cel.Overload(f"{word}_{kind}_double", T.DOUBLE, [number, T.DOUBLE], impl=mixed))
+            overloads.append(cel.Overload(f"{prefix}_double_{kind}", T.DOUBLE, [T.DOUBLE, number], impl=mixed))
+            overloads.append(cel.Overload(f"{prefix}_{kind}_double", T.DOUBLE, [number, T.DOUBLE], impl=mixed))
         found.append(cel.FunctionDecl(name, overloads))
-    for name, word in _COMPARED.items():
-        found.append(cel.FunctionDecl(name, [cel.Overload(f"{word}_dyn", T.BOOL, [T.DYN, T.DYN])]))
+    for name, prefix in _COMPARED.items():
+        found.append(cel.FunctionDecl(name, [cel.Overload(f"{prefix}_dyn", T.BOOL, [T.DYN, T.DYN])]))
     for name, of_list in _OF_LISTS.items():
         overload = cel.Overload(f"list_{name}", T.DYN, [T.LIST], is_member=True, impl=partial(_of_list, name, of_list))
         found.append(cel.FunctionDecl(name, [overload]))
     return found
 
 
-def _mixed(reckon: Callable[[float, float], float], left: float, right: float) -> float:
-    return reckon(float(left), float(right))
+def _mixed(compute: Callable[[float, float], float], left: float, right: float) -> float:
+    return compute(float(left), float(right))
 
 
-def _of_list(name: str, reckon: Callable[[list[float]], float], items: list[Any]) -> float:
+def _of_list(name: str, compute: Callable[[list[float]], float], items: list[Any]) -> float:
     numbers = [float(item) for item in items if isinstance(item, int | float) and not isinstance(item, bool)]
     if len(numbers) < len(items):
         raise ValueError(f"{name}() is for lists of numbers")
     if not numbers and name != "sum":
         raise ValueError(f"{name}() of an empty list")
-    return float(reckon(numbers))
+    return float(compute(numbers))
 
 
 _EXCLUDED: Final = "".join(f'    - name: "{name}"\n' for name in (*_ARITHMETIC, *_COMPARED))
@@ -133,7 +133,7 @@ def _compiled(text: str, names: tuple[str, ...]) -> tuple[Any, Any]:
         environment = _environment(names)
         return environment, environment.compile(text)
     except (RuntimeError, ValueError, TypeError) as problem:
-        raise Refused(_in_short(str(problem))) from None
+        raise InvalidFunction(_in_short(str(problem))) from None
 
 
 def _in_short(problem: str) -> str:
@@ -149,7 +149,7 @@ def _in_short(problem: str) -> str:
 def _plain(found: Any) -> Any:
     kind = found.type()
     if kind == T.ERROR:
-        raise Refused(_in_short(found.plain_value()))
+        raise InvalidFunction(_in_short(found.plain_value()))
     return _jsonable(found.plain_value())
 
 
@@ -160,18 +160,18 @@ def _jsonable(value: Any) -> Any:
             return value
         case float():
             if not math.isfinite(value):
-                raise Refused(f"the result is not a finite number: {value}")
+                raise InvalidFunction(f"the result is not a finite number: {value}")
             return int(value) if value.is_integer() and abs(value) <= MAX_WHOLE else value
         case list():
             return [_jsonable(item) for item in value]
         case dict():
             for key in value:
                 if not isinstance(key, str):
-                    raise Refused(f"the keys of a map must be strings, not {type(key).__name__}")
+                    raise InvalidFunction(f"the keys of a map must be strings, not {type(key).__name__}")
             return {key: _jsonable(item) for key, item in value.items()}
         case _:
-            word = _NOT_JSON.get(type(value), type(value).__name__)
-            raise Refused(f"the result must be JSON: a number, string, bool, list or map, not {word}")
+            kind = _NOT_JSON.get(type(value), type(value).__name__)
+            raise InvalidFunction(f"the result must be JSON: a number, string, bool, list or map, not {kind}")
 
 
 _NOT_JSON: Final = {
@@ -188,7 +188,7 @@ def _evaluated(environment: Any, expression: Any, data: dict[str, Any]) -> Any:
     except RuntimeError as problem:
         if isinstance(problem, RecursionError):
             raise
-        raise Refused(_in_short(str(problem))) from None
+        raise InvalidFunction(_in_short(str(problem))) from None
 
 
 def _value(text: str, inputs: dict[str, Any]) -> Any:
@@ -221,7 +221,7 @@ def _rows(text: str, inputs: dict[str, Any], some: list[Any]) -> list[list[bool]
         answers: list[list[bool]] = _evaluated(
             *_compiled(wrapped, tuple(sorted({*inputs, "some"}))), {**inputs, "some": some}
         )
-    except Refused:
+    except InvalidFunction:
         return None
     if not all(isinstance(holds, bool) for row in answers for holds in row):
         return None
@@ -238,7 +238,7 @@ def _pair_by_pair(pair: tuple[Any, Any], inputs: dict[str, Any], some: list[Any]
 def _holds(pair: tuple[Any, Any], data: dict[str, Any]) -> bool:
     holds = _evaluated(*pair, data)
     if not isinstance(holds, bool):
-        raise Refused(f"an edge is there or not: the result must be true or false, not {holds!r}")
+        raise InvalidFunction(f"an edge is there or not: the result must be true or false, not {holds!r}")
     return holds
 
 

@@ -17,7 +17,7 @@ LENGTH_BYTES: Final = 4
 Evaluate = Callable[[dict[str, Any]], Any]
 
 
-class Refused(Exception):
+class InvalidFunction(Exception):
     """The question is answered with this error, in whole sentences of its own."""
 
 
@@ -28,7 +28,7 @@ def serve(prepare: Callable[[], Evaluate], processors: int = 1, parse_int: Calla
     try:
         evaluate = prepare()
     except BaseException as problem:  # a plug-in's import may even call `sys.exit`
-        _send(answers, _encoded({"error": _said(problem)}))
+        _send(answers, _encoded({"error": _error_text(problem)}))
         return
     _send(answers, _encoded({"value": "ready"}))
     while (head := questions.read(LENGTH_BYTES)) and len(head) == LENGTH_BYTES:
@@ -41,7 +41,7 @@ def serve(prepare: Callable[[], Evaluate], processors: int = 1, parse_int: Calla
 def never_ready(problem: ImportError) -> None:
     """Say why there can be no worker here, in the place of the first answer: a library, or what it counts on, is missing."""
     _, answers = _private_pipes()
-    _send(answers, _encoded({"error": _said(problem)}))
+    _send(answers, _encoded({"error": _error_text(problem)}))
 
 
 def _answer(
@@ -63,11 +63,11 @@ def _answer(
     except RecursionError:
         return most, _encoded({"error": "it is nested too deeply"})
     except BaseException as problem:  # whatever a plug-in raises, `SystemExit` too, is an answer
-        return most, _encoded({"error": _said(problem)})
+        return most, _encoded({"error": _error_text(problem)})
 
 
-def _said(problem: BaseException) -> str:
-    if isinstance(problem, Refused):
+def _error_text(problem: BaseException) -> str:
+    if isinstance(problem, InvalidFunction):
         return str(problem)[:1024]
     text = str(problem)[:1024]
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__

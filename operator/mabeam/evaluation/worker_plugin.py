@@ -9,7 +9,7 @@ from functools import partial
 from importlib.metadata import EntryPoints, entry_points
 from typing import Any
 
-from mabeam.evaluation.worker_main import Evaluate, Refused, serve
+from mabeam.evaluation.worker_main import Evaluate, InvalidFunction, serve
 
 
 def _found(group: str, name: str) -> Evaluate:
@@ -17,10 +17,10 @@ def _found(group: str, name: str) -> Evaluate:
     for entry in there.select(name=name):
         function = entry.load()
         if not callable(function):
-            raise Refused(f"the plug-in {name!r} ({entry.value}) is no function")
+            raise InvalidFunction(f"the plug-in {name!r} ({entry.value}) is no function")
         return partial(_called, function)
     names = ", ".join(sorted(there.names)) or "none"
-    raise Refused(f"there is no plug-in {name!r} in the group {group}; there are: {names}")
+    raise InvalidFunction(f"there is no plug-in {name!r} in the group {group}; there are: {names}")
 
 
 def _called(function: Callable[[Any], Any], question: dict[str, Any]) -> Any:

@@ -77,11 +77,11 @@ class WorkerProcess:
     def wait_until_ready(self, seconds: float = START_SECONDS) -> None:
         """Come back when the worker may be asked; raises WorkerEnded with its reason when it never may."""
         try:
-            said = parse_result(self._exchange(b"", seconds, CHUNK_BYTES))
+            result = parse_result(self._exchange(b"", seconds, CHUNK_BYTES))
         except EvaluationTimeout:
             raise WorkerEnded(f"its worker was not ready within {seconds:g} s") from None
-        if said.error is not None:
-            raise WorkerEnded(said.error)
+        if result.error is not None:
+            raise WorkerEnded(result.error)
 
     def ask(self, question: bytes, seconds: float, most_bytes: int) -> bytes:
         """The answer as it was sent; raises EvaluationTimeout or WorkerEnded, and then the worker is of no more use."""

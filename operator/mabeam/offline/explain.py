@@ -1,4 +1,4 @@
-"""`mabeam explain` and `mabeam replay`: why a value is what it is, in words; and the decision made again from its record."""
+"""`mabeam explain` and `mabeam replay`: how a value was decided, as text, and the decision repeated from its record."""
 
 import json
 from collections.abc import Iterator
@@ -91,7 +91,7 @@ def _losers(world: World, place: NamespacedName) -> list[JsonDict]:
     return found
 
 
-def words(one: JsonDict) -> str:
+def as_text(one: JsonDict) -> str:
     """The explanation for people."""
     return "\n".join(_lines(one)) + "\n"
 
@@ -106,7 +106,7 @@ def _lines(one: JsonDict) -> Iterator[str]:
     yield f"  inputs    {one['inputs']['hash']}; recorded {one['inputs']['record']}"
     if one["inputs"]["context"]:
         yield f"  system    {json.dumps(one['inputs']['context'])}"
-    yield from _table("weighed", ("name", "score", "chosen", "reason"), one["candidates"])
+    yield from _table("scores", ("name", "score", "chosen", "reason"), one["candidates"])
     session = one["negotiation"]
     if session:
         won = (
@@ -128,9 +128,9 @@ def _lines(one: JsonDict) -> Iterator[str]:
         yield f"  conflict  on {loser['agent']} over {about}: {loser['winner']} before {loser['loser']}; {loser['message']}"
     for failure in one["failures"][-3:]:
         yield f"  failure   {failure['time']} {failure['error']}: {failure['message']}"
-    told = one["directives"]
-    if told:
-        yield f"  told      {', '.join(f'{key} {count}' for key, count in told.items())}"
+    counts = one["directives"]
+    if counts:
+        yield f"  delivery  {', '.join(f'{key} {count}' for key, count in counts.items())}"
 
 
 def _table(title: str, columns: tuple[str, ...], rows: list[JsonDict]) -> Iterator[str]:
@@ -175,10 +175,10 @@ def remake(record: JsonDict) -> ReplayedRecord:
     status = coordination.decide(snapshot, moment_of(record)).status
     made, recorded = canonical(status), str(record.get("outcome"))
     try:
-        told = json.loads(recorded)
+        known = json.loads(recorded)
     except ValueError:
         raise UnreadableRecord("its outcome is no JSON") from None
-    return ReplayedRecord(made == recorded, told, json.loads(made))
+    return ReplayedRecord(made == recorded, known, json.loads(made))
 
 
 def difference(remade: ReplayedRecord) -> list[str]:

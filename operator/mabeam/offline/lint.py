@@ -1,4 +1,4 @@
-"""`mabeam lint`: what is likely not meant in a world, told before it is applied; no cluster, no decision."""
+"""`mabeam lint`: findings about trees in files, before they are applied; no cluster, no decision."""
 
 import math
 from collections.abc import Iterator
@@ -80,7 +80,7 @@ def _of_agent(agent: Agent, kin: dict[str, Supervisor]) -> Iterator[tuple[Level,
     if agent.spec.restart_strategy is RestartStrategy.TEMPORARY:
         return  # no budget: it is never restarted
     if not escalates:
-        yield "note", f"its exhausted budget parks it; {named} hears of it only with `escalationPolicy: Escalate`"
+        yield "note", f"its exhausted budget parks it; {named} handles it only with `escalationPolicy: Escalate`"
         return
     path = [*reversed(family.ancestors(parent, kin)), parent]
     # The product is OTP's rule of thumb, and `status.worstCaseRestarts`. Exactly: a storey with budget b sees b + 1 lives of

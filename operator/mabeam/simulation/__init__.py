@@ -1,1 +1,1 @@
-"""The rehearsal: the operator's own decisions over a cluster in memory, in virtual time, with faults by script or by chance."""
+"""The simulation: the operator's own decisions over a cluster in memory, in virtual time, with scripted or random faults."""

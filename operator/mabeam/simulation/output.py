@@ -18,11 +18,11 @@ _DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 
 
 def simulate(
-    world: World, until: str, seed: int, runs: int, told: Callable[[int], None], warn: Callable[[str], None]
+    world: World, until: str, seed: int, runs: int, progress: Callable[[int], None], warn: Callable[[str], None]
 ) -> JsonDict:
     """The timeline and the summary of one run, or the spread of many; raises InvalidWorld for what cannot be played.
 
-    `told` hears how many runs are done, `warn` what will hardly be meant.
+    `progress` gets the number of finished runs, `warn` what is probably not meant.
     """
     seconds = _seconds(until)
     scenario = read_scenario(world, world.scenario)
@@ -37,7 +37,7 @@ def simulate(
         run = Simulation(world, scenario, seed + number, applied)
         run.run(seconds)
         summaries.append(summary(run))
-        told(number + 1)
+        progress(number + 1)
     return {"spread": spread(summaries)}
 
 

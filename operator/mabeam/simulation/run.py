@@ -24,7 +24,7 @@ from mabeam.offline.world import World
 from mabeam.simulation.availability import Availability
 from mabeam.simulation.cluster import MemoryCluster, SimulatedReports
 from mabeam.simulation.passes import SimulatedOperator
-from mabeam.simulation.scenario import Fault, FaultKind, Rate, Scenario
+from mabeam.simulation.scenario import Fault, FaultKind, FaultRate, Scenario
 from mabeam.state.cache import AGENT, NODE, RESOURCE_QUOTA, SUPERVISOR, VARIABLE, Cache
 from mabeam.state.parse_objects import NodeFacts
 
@@ -122,7 +122,7 @@ class Simulation:
         return next((place for place in sorted(self.world.agents) if place[1] == fault.agent), None)
 
     def _by_chance(
-        self, rate: Rate, number: int, place: NamespacedName, ordinal: int, until: float
+        self, rate: FaultRate, number: int, place: NamespacedName, ordinal: int, until: float
     ) -> Iterator[Moment]:
         """A replica's own stream: another agent more or less changes nothing for it."""
         at = 0.0

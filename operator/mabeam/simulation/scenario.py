@@ -19,7 +19,7 @@ ExitCode = Annotated[int, Field(ge=0, le=255, description="Of the kind Exit; 0 i
 
 
 class FaultKind(StrEnum):
-    """What befalls a pod, or a whole node."""
+    """The kinds of faults of a pod, or of a whole node."""
 
     EXIT = "Exit"
     OOM = "OOM"
@@ -53,7 +53,7 @@ class Fault(KubeModel):
     rules: ClassVar[tuple[Rule, ...]] = (_WHERE,)
 
 
-class Rate(KubeModel):
+class FaultRate(KubeModel):
     """Faults of each replica of an agent (of every agent without one) by chance: exponential times, `meanSeconds` apart."""
 
     mean_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
@@ -63,7 +63,7 @@ class Rate(KubeModel):
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
             None,
-            f"`kind` must befall a pod, not a node; allowed: {', '.join(k for k in FaultKind if k != 'NodeLost')}",
+            f"`kind` must be a fault of a pod, not of a node; allowed: {', '.join(k for k in FaultKind if k != 'NodeLost')}",
             lambda rate: rate.kind is not FaultKind.NODE_LOST,
         ),
     )
@@ -78,7 +78,7 @@ class Timing(KubeModel):
 
 
 class Scenario(KubeModel):
-    """The script of a rehearsal."""
+    """The scripted and random faults of a simulation, and its times."""
 
     api_version: str = "mabeam.dev/simulate"
     kind: str = "Scenario"
@@ -87,7 +87,7 @@ class Scenario(KubeModel):
     stop_seconds: Annotated[Seconds, Field(description="From being asked to stop to being gone.")] = 1
     timings: Annotated[tuple[Timing, ...], Field(max_length=1000)] = ()
     faults: Annotated[tuple[Fault, ...], Field(max_length=10_000)] = ()
-    rates: Annotated[tuple[Rate, ...], Field(max_length=1000)] = ()
+    rates: Annotated[tuple[FaultRate, ...], Field(max_length=1000)] = ()
 
     def start_of(self, agent: str) -> float:
         """How long a pod of that agent takes to be ready."""
@@ -130,8 +130,8 @@ def _problems(world: World, scenario: Scenario) -> Iterator[str]:
     for (_, name), agent in sorted(world.agents.items()):
         agents.setdefault(name, []).append(agent)
     if not agents:
-        yield "there is nothing to rehearse: the world has no Agent"
-    parts: tuple[tuple[str, Sequence[Fault | Rate | Timing]], ...] = (
+        yield "there is nothing to simulate: the world has no Agent"
+    parts: tuple[tuple[str, Sequence[Fault | FaultRate | Timing]], ...] = (
         ("faults", scenario.faults),
         ("rates", scenario.rates),
         ("timings", scenario.timings),
@@ -141,7 +141,7 @@ def _problems(world: World, scenario: Scenario) -> Iterator[str]:
             yield f"{where}.agent: {one.agent!r} is not in the world; allowed: {_some(agents)}"
         elif isinstance(one, Fault):
             yield from (f"{where}.{problem}" for problem in _of_fault(one, agents.get(one.agent or "", []), world))
-        if isinstance(one, Fault | Rate) and one.kind is FaultKind.HANG:
+        if isinstance(one, Fault | FaultRate) and one.kind is FaultKind.HANG:
             meant = [one.agent] if one.agent is not None else sorted(agents)
             blind = [name for name in meant if not all(map(_watches_progress, agents.get(name, ())))]
             if blind:
@@ -151,7 +151,7 @@ def _problems(world: World, scenario: Scenario) -> Iterator[str]:
 def _of_fault(fault: Fault, agents: Sequence[Agent], world: World) -> Iterator[str]:
     nodes = world.nodes
     if len(agents) > 1:
-        yield f"agent: {fault.agent!r} is in {len(agents)} namespaces; rehearse one at a time"
+        yield f"agent: {fault.agent!r} is in {len(agents)} namespaces; simulate one at a time"
     if fault.node is not None and fault.node not in nodes:
         hint = "" if nodes else "; give it one: {apiVersion: v1, kind: Node, metadata: {name: node-1}}"
         yield f"node: {fault.node!r} is not in the world; allowed: {_some(nodes)}{hint}"

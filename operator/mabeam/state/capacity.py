@@ -60,7 +60,7 @@ def added(nodes: Iterable[Mapping[str, str]]) -> dict[str, str]:
 
 
 def free(cache: Cache) -> dict[str, str]:
-    """What of that no pod of ours has asked for yet; what others ask for nobody told us."""
+    """The allocatable amounts minus the requests of agents' pods; requests of other pods are not known."""
     whole, asked = allocatable(cache), dict.fromkeys(RESIZABLE, Fraction(0))
     for known in cache.pods.values():
         own = (known.pod.resources or {}).get("requests") or {}

@@ -60,32 +60,32 @@ class ParsedSupervisor:
 def describe_validation_error(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
     """The problems of a refused object in one line: each names its field, what is allowed and what was found.
 
-    With the `model` that refused it, a field that is none is told which there are.
+    With `model`, the message on an unknown field lists the known ones.
     """
     problems = []
     for problem in error.errors(include_url=False)[:MAX_PROBLEMS]:
         path = ".".join(str(part) for part in problem["loc"])
         where = ".".join(part for part in (root, path) if part)
-        words = _words(problem["type"], problem["msg"], problem.get("ctx") or {})
+        text = _explanation(problem["type"], problem["msg"], problem.get("ctx") or {})
         if problem["type"] == "extra_forbidden":
             known = sorted(_fields(model, problem["loc"][:-1])) if model is not None else []
-            words += f"; allowed: {', '.join(known)}" if known else ""
+            text += f"; allowed: {', '.join(known)}" if known else ""
         found = problem.get("input")
         silent = problem["type"] in ("rule", "missing", "extra_forbidden")
         shown = "" if silent else f" (found {json.dumps(found, default=str)[:80]})"
-        problems.append(f"{where}: {words}{shown}" if where else words)
+        problems.append(f"{where}: {text}{shown}" if where else text)
     return "; ".join(problems)
 
 
-_PATTERN_WORDS: Final[Mapping[str, str]] = {
+_PATTERN_MESSAGES: Final[Mapping[str, str]] = {
     DNS_LABEL: "must be a DNS label: lower-case letters, digits and '-', not at its ends",
     DNS_SUBDOMAIN: "must be a DNS name: lower-case letters, digits, '-' and '.', neither at its ends",
     QUANTITY_PATTERN: "must be a quantity such as 100m, 2 or 1Gi",
 }
 
 
-def _words(kind: str, message: str, context: Mapping[str, Any]) -> str:
-    """What pydantic means, in the words of somebody who writes YAML."""
+def _explanation(kind: str, message: str, context: Mapping[str, Any]) -> str:
+    """A validation error of pydantic in the terms of YAML."""
     match kind:
         case "missing":
             return "must be set"
@@ -100,7 +100,7 @@ def _words(kind: str, message: str, context: Mapping[str, Any]) -> str:
             return f"must have {bound} {context.get(count)} entries"
         case "string_pattern_mismatch":
             pattern = str(context.get("pattern"))
-            return _PATTERN_WORDS.get(pattern, f"must match {pattern}")
+            return _PATTERN_MESSAGES.get(pattern, f"must match {pattern}")
         case _:
             return message.replace("Input should", "must", 1).replace("should have", "must have", 1)
 
@@ -166,7 +166,7 @@ def parse_variable(body: JsonDict) -> ParsedVariable:
 def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
     """The Supervisor in `body`; as with agents, a bad spec is a finding, not an exception.
 
-    The placeholder keeps the children that it last spoke to: they go on as told, rather than as if it were gone.
+    The placeholder keeps the stored children: they follow their last instruction, rather than run as if it were gone.
     """
     status = _status(SupervisorStatus, body)
     known = tuple(ChildReference(kind=record.kind, name=record.name) for record in status.children)

@@ -83,10 +83,10 @@ def _resources(spec: Mapping[str, Any], status: Mapping[str, Any], conditions: M
     actual = next((c.get("resources") for c in status.get("containerStatuses") or () if c.get("name") == name), None)
     found: dict[str, Any] = {"main_name": name, "resources": _shared(wanted), "actual": _shared(actual)}
     for type_, state in _RESIZING:
-        told = conditions.get(type_) or {}
-        if told.get("status") == "True":
-            reason = str(told.get("reason") or "")
-            message = str(told.get("message") or "")[:256] or None
+        condition = conditions.get(type_) or {}
+        if condition.get("status") == "True":
+            reason = str(condition.get("reason") or "")
+            message = str(condition.get("message") or "")[:256] or None
             # What went wrong in actuating it the kubelet tries again: a process may need less memory in a moment.
             error = type_ == "PodResizeInProgress" and reason == "Error"
             known = "Deferred" if error else state or (reason if reason in ("Infeasible", "Deferred") else None)

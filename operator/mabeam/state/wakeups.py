@@ -34,16 +34,16 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
     was = before if isinstance(before, ParsedAgent) else None
     now = after if isinstance(after, ParsedAgent) else None
     if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
-        yield from _told_of(now, cache)  # a peer's role is in what they are told
-    told = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
-    answered = not told and _agent_results(was) != _agent_results(now)
-    if not told and not answered:
+        yield from _naming_as_peer(now, cache)  # a peer's role is in their directives
+    inputs_changed = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
+    answered = not inputs_changed and _agent_results(was) != _agent_results(now)
+    if not inputs_changed and not answered:
         return
     labels = [parsed.agent.metadata.labels for parsed in (was, now) if parsed is not None]
     for variable_name in cache.variables_in.get(namespace, ()):
         variable = cache.variables[namespace, variable_name]
         if variable.invalid is None and any(variable.variable.selects(name, each) for each in labels):
-            yield Key(VARIABLE, namespace, variable_name), 0.0 if told else COALESCE_SECONDS
+            yield Key(VARIABLE, namespace, variable_name), 0.0 if inputs_changed else COALESCE_SECONDS
 
 
 def _agent_inputs(parsed: ParsedAgent) -> object:
@@ -84,7 +84,7 @@ def _of_variable(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _variable_outputs(parsed: ParsedVariable) -> object:
-    """What an agent hears of a variable."""
+    """The part of a variable that decides its directives."""
     status = parsed.variable.status
     vote = status.consensus
     asked = vote and (vote.proposal, vote.outcome, vote.awaits_approval)
@@ -107,13 +107,13 @@ def _of_supervisor(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _supervisor_outputs(supervisor: Supervisor | None) -> object:
-    """What a child hears of its Supervisor, and the product of budgets that it goes on multiplying."""
+    """The part of a Supervisor that its children depend on: their instructions, and the product of budgets."""
     if supervisor is None:
         return None
     status = supervisor.status
-    told = tuple((r.kind, r.name, r.intent, r.token, r.end) for r in status.children)
+    instructions = tuple((r.kind, r.name, r.intent, r.token, r.end) for r in status.children)
     spec = supervisor.spec
-    return supervisor.metadata.uid, spec.children, spec.max_restarts, told, status.worst_case_restarts
+    return supervisor.metadata.uid, spec.children, spec.max_restarts, instructions, status.worst_case_restarts
 
 
 def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[WakeUp]:
@@ -148,22 +148,22 @@ def _of_pod(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _address(known: object) -> str | None:
-    """Where the pod can be spoken to; nowhere while it is not ready."""
+    """The pod's address; None while it is not ready."""
     pod = known.pod if isinstance(known, OwnedPod) else None
     return pod.ip if pod is not None and is_ready(pod) and not pod.deleting else None
 
 
 def _peers(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """Those that talk to the pod's agent; agents that start together are told together."""
+    """The agents whose peer is the pod's agent; for agents that start together one wake-up follows all of them."""
     namespace = change.namespaced_name[0]
     known = change.after if isinstance(change.after, OwnedPod) else change.before
     parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, OwnedPod) else None
     if parsed is None:
         return
-    yield from _told_of(parsed, cache)
+    yield from _naming_as_peer(parsed, cache)
 
 
-def _told_of(parsed: ParsedAgent, cache: Cache) -> Iterator[WakeUp]:
+def _naming_as_peer(parsed: ParsedAgent, cache: Cache) -> Iterator[WakeUp]:
     """Those that have the agent for a peer."""
     for variable in cache.variables_of(parsed.agent):
         for name in agents_naming_as_peer(variable)(parsed.agent.metadata.name):

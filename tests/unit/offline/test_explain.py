@@ -16,7 +16,7 @@ from mabeam.core.coordination.config_maps import decision as record
 from mabeam.core.passes import variable as coordination
 from mabeam.core.snapshot import VariableSnapshot
 from mabeam.offline import plan
-from mabeam.offline.explain import explained, remake, words
+from mabeam.offline.explain import as_text, explained, remake
 from mabeam.offline.world import parse_now, read_world
 from support.builders import START, agent_body, an_agent
 from support.coordination import Team, a_variable, offering
@@ -71,7 +71,7 @@ def test_every_decision_of_the_golden_worlds_is_explained(case: str) -> None:
 def test_an_explanation_names_who_was_weighed_and_who_was_not_taken() -> None:
     text, bodies, statuses = records_of("selection-ranked")
     world = read_world([("", with_records(text, bodies, statuses))])
-    told = words(explained(world, "crew")[0])
+    told = as_text(explained(world, "crew")[0])
     assert "decided   2026-01-01T00:05:00Z, round 1, by Ranked: 2 of 4 active: a, c" in told
     assert "recorded in full" in told
     assert [line.split()[:3] for line in told.splitlines() if line.startswith("            ")][:4] == [

@@ -235,7 +235,10 @@ def test_the_table_is_for_people() -> None:
         ({"faults": [{"at": 1}]}, "exactly one of `agent` and `node`"),
         ({"faults": [{"at": -1, "agent": "a"}]}, "faults.0.at"),
         ({"rates": [{"meanSeconds": 0}]}, "rates.0.meanSeconds"),
-        ({"rates": [{"meanSeconds": 9, "kind": "NodeLost"}]}, "rates.0: `kind` must befall a pod, not a node"),
+        (
+            {"rates": [{"meanSeconds": 9, "kind": "NodeLost"}]},
+            "rates.0: `kind` must be a fault of a pod, not of a node",
+        ),
         ({"timings": [{"agent": "z"}]}, "timings.0.agent: 'z' is not in the world; allowed: a"),
         (
             {"faults": [{"at": 1, "agent": "a", "ordinal": 1}]},

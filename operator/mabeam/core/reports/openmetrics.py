@@ -1,8 +1,8 @@
-"""What agents say: OpenMetrics text (or samples) → `Report`; what is hostile or broken costs its own samples, nothing else.
+"""OpenMetrics text (or samples) of an agent → `Report`. A malformed or hostile sample is dropped; the others are used.
 
-A parser of our own, because the core imports nothing of the world: one line is one sample, and a line that is not
-well-formed is told and skipped. Nothing that a sample's value can change is in a problem's text: problems end up in a
-status, and a status does not tick.
+A parser of our own, because the core imports no client: one line is one sample, and a line that is not well-formed is skipped
+and becomes a problem. The text of a problem does not contain the sample's value: problems are part of a status, which must not
+change with every report.
 """
 
 import math

@@ -1,6 +1,6 @@
 """Reports that are read in Prometheus: the query of an agent's pods, and an instant query's answer → one `Report` a pod.
 
-What Prometheus answers is judged like what a pod says: known names and labels, finite numbers, bounds, problems in words.
+An answer of Prometheus is validated like the report of a pod: known names and labels, finite numbers, bounds, problems as text.
 """
 
 import json
@@ -25,12 +25,12 @@ _ONLY_TEXT: Final = "not a number"
 
 def build_query(query: str, namespace: str, agent: str, pods: Collection[str]) -> str:
     """The PromQL to ask: `$namespace` and `$agent` are the names, `$pod` the pods' names as alternatives for `=~`."""
-    words = {
+    values = {
         "namespace": _in_string(namespace),
         "agent": _in_string(agent),
         "pod": "|".join(_in_string(re.escape(pod).replace(r"\-", "-")) for pod in sorted(pods)),
     }
-    return _PLACEHOLDER.sub(lambda found: words[found.group(1)], query)
+    return _PLACEHOLDER.sub(lambda found: values[found.group(1)], query)
 
 
 def _in_string(text: str) -> str:
@@ -53,12 +53,12 @@ def parse_query_answer(answer: Any, namespace: str, pods: Collection[str]) -> di
         samples = _samples(answer, namespace)
     except _NotUsable as problem:
         return {pod: problem_report(str(problem)) for pod in pods}
-    heard: dict[str | None, list[Sample]] = {None: [], **{pod: [] for pod in pods}}
+    by_pod: dict[str | None, list[Sample]] = {None: [], **{pod: [] for pod in pods}}
     for pod, sample in samples:
-        # One beyond the bound is kept, so that it is told.
-        if sample[0] in METRICS and len(said := heard.get(pod, [])) <= MAX_SERIES:
-            said.append(sample)
-    return {pod: report_from_samples(sorted(said, key=_order)) for pod in pods if (said := heard[None] + heard[pod])}
+        # One beyond the bound is kept, so that the report names the problem.
+        if sample[0] in METRICS and len(own := by_pod.get(pod, [])) <= MAX_SERIES:
+            own.append(sample)
+    return {pod: report_from_samples(sorted(own, key=_order)) for pod in pods if (own := by_pod[None] + by_pod[pod])}
 
 
 def _order(sample: Sample) -> list[tuple[str, str]]:
@@ -91,7 +91,7 @@ def _sample(series: Any, namespace: str) -> tuple[str | None, Sample] | None:
         case {"metric": dict(labels), "value": [_, str(value)]}:
             pass
         case {"metric": dict(labels)}:
-            value = _ONLY_TEXT  # a histogram: dropped, and told as any other sample that is no number
+            value = _ONLY_TEXT  # a histogram: dropped, and reported like any other sample that is not a number
         case _:
             raise _NotUsable(NO_ANSWER)
     known = {key: text for key, text in labels.items() if isinstance(text, str)}

@@ -29,7 +29,7 @@ REMEMBERED_PERIODS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class DirectiveRefusal:
-    """An agent's process would not apply what a variable told it; an empty `variable` refuses the whole generation."""
+    """A process refused the directive of a variable; an empty `variable` refuses the whole generation."""
 
     variable: str
     generation: int
