@@ -1,4 +1,4 @@
-"""What agents say, and what is made of it when it is broken or hostile."""
+"""Reports of agents, sample by sample: what is read, and what of a broken or hostile one is dropped."""
 
 import pytest
 
@@ -7,11 +7,8 @@ from mabeam.core.reports.report import (
     MAX_PROBLEM_LENGTH,
     MAX_PROBLEMS,
     DirectiveRefusal,
-    RememberedReport,
     Report,
-    remember,
 )
-from support.builders import at
 
 
 def test_every_sample_of_the_contract_is_read() -> None:
@@ -163,63 +160,6 @@ def test_a_line_full_of_quotes_and_braces_is_read_in_linear_time() -> None:
         assert len(parse(hostile).problems) == 1
 
 
-def test_the_strongest_vote_counts_and_equals_go_by_name() -> None:
-    text = 'mabeam_vote{proposal="p",choice="Yes"} 1\nmabeam_vote{proposal="p",choice="No"} 1\n'
-    assert parse(text).votes == {"p": "No"}
-    assert parse(text + 'mabeam_vote{proposal="q",choice="Yes"} 0').votes == {"p": "No"}
-
-
-# --- memory -----------------------------------------------------------------------------------------------------------
-
-
-def _heard(*reports: tuple[float, Report | None], period: float = 5) -> RememberedReport:
-    memory: RememberedReport | None = None
-    for seconds, report in reports:
-        memory = remember(memory, report, at(seconds), period)
-    assert memory is not None
-    return memory
-
-
-def test_a_missing_sample_keeps_its_last_good_value_for_three_periods() -> None:
-    memory = _heard((0, Report(numbers={"t": 0.4})), (5, Report()), (10, None))
-    assert memory.at(at(15)).numbers == {"t": 0.4}
-    assert memory.at(at(15.1)).numbers == {}
-
-
-def test_a_fresh_sample_replaces_the_remembered_one() -> None:
-    memory = _heard((0, Report(numbers={"t": 0.4}, weights={"t": 2})), (5, Report(numbers={"t": 0.8})))
-    assert memory.at(at(6)).numbers == {"t": 0.8}
-    assert memory.at(at(6)).weights == {"t": 2}
-
-
-def test_an_agent_that_changes_its_choice_is_not_held_to_the_old_one() -> None:
-    memory = _heard((0, Report(choices={"m": {"small": 1}})), (5, Report(choices={"m": {"large": 1}})))
-    assert memory.at(at(6)).choices == {"m": {"large": 1}}
-
-
-def test_acknowledgement_refusals_and_problems_are_those_of_the_newest_report() -> None:
-    refusal = DirectiveRefusal("t", 3, "no")
-    memory = _heard((0, Report(applied_generation=3, refusals=(refusal,), problems=("bad",))), (5, Report()))
-    assert memory.at(at(5)).applied_generation is None
-    assert memory.at(at(5)).refusals == ()
-    assert memory.at(at(5)).problems == ()
-
-
-def test_a_scrape_that_failed_leaves_the_newest_report_standing() -> None:
-    memory = _heard((0, Report(applied_generation=3)), (5, None))
-    assert memory.at(at(5)).applied_generation == 3
-
-
-def test_what_is_forgotten_is_forgotten_for_good() -> None:
-    memory = _heard((0, Report(bids={"t": 1})), (60, None))
-    assert memory.samples == {}
-
-
-def test_progress_and_waits_are_remembered_too() -> None:
-    memory = _heard((0, Report(progress=3, waiting_until=9)), (5, None))
-    assert (memory.at(at(6)).progress, memory.at(at(6)).waiting_until) == (3, 9)
-
-
 def test_nothing_is_an_amount_too() -> None:
     report = parse('mabeam_bid{variable="t"} 0\nmabeam_preference_weight{variable="t"} 0\nmabeam_applied_generation 0')
     assert (report.bids, report.weights, report.applied_generation) == ({"t": 0}, {"t": 0}, 0)
@@ -232,8 +172,3 @@ def test_a_refusal_whose_sample_is_zero_was_taken_back() -> None:
 def test_labels_may_be_as_long_as_the_sdk_lets_them_be() -> None:
     assert parse(f'mabeam_bid{{variable="{"v" * 256}"}} 1').problems == ()
     assert len(parse(f'mabeam_bid{{variable="{"v" * 257}"}} 1').problems) == 1
-
-
-def test_that_the_rest_was_dropped_is_told_even_after_many_other_problems() -> None:
-    bad = [f'mabeam_bid{{variable="v{i}"}} -1' for i in range(600)]
-    assert parse("\n".join(bad)).problems[-1] == "more than 512 series: the rest is dropped"

@@ -1,4 +1,4 @@
-"""The sliding window of supervisor.erl, and the backoff OTP does not have."""
+"""The ledger of failures: which ones count, which are kept, and which make a streak that the backoff grows with."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import pytest
 from mabeam.api.agent import AgentFaultTolerance, Backoff
 from mabeam.api.agent_status import AgentStatus, Failure, FailureCause
 from mabeam.core.algorithms.backoff import restart_delay
-from mabeam.core.algorithms.otp import LEDGER_FLOOR, within_budget
+from mabeam.core.algorithms.otp import LEDGER_FLOOR
 from mabeam.core.supervision.ledger import counted_times, failures_in_window, new_failures, streak, trim
 from support.builders import PLAIN_BACKOFF, at
 
@@ -17,30 +17,6 @@ PLAIN = Backoff.model_validate(PLAIN_BACKOFF)
 def failure(seconds: float, started: float | None = None, **facts: Any) -> Failure:
     start = at(started) if started is not None else None
     return Failure(time=at(seconds), cause=facts.pop("cause", FailureCause.CRASH), start_time=start, **facts)
-
-
-@pytest.mark.parametrize(
-    ("before", "intensity", "allowed"),
-    [
-        ([], 0, False),
-        ([], 1, True),
-        ([40], 1, False),
-        ([39.0], 1, True),
-        ([40], 2, True),
-        ([40, 99], 2, False),
-        ([100, 100], 2, False),
-        ([10, 20, 30], 3, True),
-    ],
-)
-def test_a_restart_at_100_is_allowed_iff_it_and_those_since_40_are_no_more_than_the_intensity(
-    before: list[float], intensity: int, allowed: bool
-) -> None:
-    assert within_budget([at(s) for s in before], at(100), intensity, 60) is allowed
-
-
-def test_the_edge_of_the_window_is_inside_it() -> None:
-    assert not within_budget([at(40)], at(100), 1, 60)
-    assert within_budget([at(39)], at(100), 1, 60)
 
 
 def test_uncounted_and_released_failures_spend_no_budget() -> None:

@@ -1,4 +1,4 @@
-"""The records of /v1: what is known of agents, variables and the whole, and nothing that a process said in its own words."""
+"""The record of the whole system in /v1, and the page and the document that describe all records."""
 
 import json
 import re
@@ -10,22 +10,18 @@ from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveState
 from mabeam.api.names import Reason
 from mabeam.api.rest_openapi import OPERATIONS, document
-from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.reports.report import Report
 from mabeam.core.views import system
-from mabeam.core.views.agent import MAX_SAMPLES, ObservedAgent, agent_info, count_directives
+from mabeam.core.views.agent import ObservedAgent, agent_info, count_directives
 from mabeam.core.views.system import ProcessCounters, aggregate_of, efficiency, recovery_of, system_status
-from mabeam.core.views.variable import ObservedVariable, variable_info
-from support.builders import an_agent, at
+from mabeam.core.views.variable import variable_info
+from support.builders import at
 from support.overview import (
     OPERATOR,
     books,
     critic,
-    directive,
     planner,
     planner_body,
     temperature,
-    temperature_body,
     told,
 )
 from support.rendered import ROOT
@@ -56,111 +52,6 @@ def test_the_examples_of_the_page_are_what_is_answered() -> None:
 @pytest.mark.parametrize("path", [path for path, *_ in OPERATIONS])
 def test_every_path_is_on_the_page(path: str) -> None:
     assert f"`{path}`" in PAGE
-
-
-# --- agents
-
-
-def test_an_agent_that_was_never_looked_at_is_registered() -> None:
-    info = agent_info(ObservedAgent(an_agent()))
-    assert (info.state, info.active, info.replicas, info.ready_replicas) == ("Registered", False, 1, 0)
-    assert info.to_wire().keys().isdisjoint({"usage", "lastFailure", "directives", "startTime", "invalid", "parkedAt"})
-
-
-def test_an_agent_whose_spec_cannot_be_read_says_so_and_nothing_of_its_placeholder() -> None:
-    info = agent_info(ObservedAgent(Agent.model_validate(planner_body()), invalid=True))
-    assert info.invalid
-    assert info.requested is None
-
-
-@pytest.mark.parametrize(
-    ("change", "active"),
-    [
-        ({}, True),
-        ({"active": False}, False),
-        ({"readyReplicas": 0}, False),
-        ({"state": "Stopping"}, False),
-        ({"effective": {"replicas": 0}}, False),
-        ({"effective": {"replicas": 2}}, False),
-    ],
-)
-def test_an_agent_is_active_when_all_of_it_works_and_nobody_left_it_idle(change: dict[str, Any], active: bool) -> None:
-    body = planner_body()
-    agent = Agent.model_validate({**body, "status": {**body["status"], **change}})
-    assert agent_info(ObservedAgent(agent)).active is active
-
-
-def test_directives_are_counted_by_how_far_they_came_and_those_set_aside_apart() -> None:
-    items = [
-        *(directive(state.value, f"v-{state.value.lower()}") for state in DirectiveState),
-        directive("Refused", "cold", reason="Overruled", message="its priority is lower", overruledBy="other"),
-        directive("Refused", "old", dropped=True, reason="Dropped", message="dropped"),
-    ]
-    body = planner_body()
-    body["status"]["directives"] = {"generation": 3, "appliedGeneration": 2, "items": items}
-    told_ = agent_info(ObservedAgent(Agent.model_validate(body))).directives
-    assert told_ is not None
-    assert told_.counts.to_wire() == {
-        "issued": 1, "delivered": 1, "acknowledged": 1, "refused": 1, "expired": 1, "overruled": 2,
-    }  # fmt: skip
-
-
-def test_the_unlabelled_sample_is_performance_and_what_a_process_makes_up_is_bounded() -> None:
-    many = {f"m{number:03}": 1.0 for number in range(500)}
-    report = Report(
-        performance={**many, "": 2.0, "performance": 1.0},
-        numbers=many,
-        choices={"m000": {f"c{number:03}": float(number) for number in range(500)}},
-    )
-    info = agent_info(ObservedAgent(an_agent(), report=report))
-    assert info.performance["performance"] == 2.0
-    assert len(info.performance) == len(info.preferences) == MAX_SAMPLES
-    choices = info.preferences["m000"].choices
-    assert choices is not None
-    assert list(choices)[:2] == ["c499", "c498"]
-    assert len(choices) == MAX_SAMPLES
-
-
-# --- variables
-
-
-@pytest.mark.parametrize(
-    ("spec", "status", "invalid", "active"),
-    [
-        ({}, {}, False, True),
-        ({}, {}, True, False),
-        ({"paused": True}, {}, False, False),
-        ({"mode": "Advise"}, {}, False, False),
-        ({}, {"value": None}, False, False),
-        ({}, {"conditions": [{"type": "Accepted", "status": "False"}]}, False, False),
-    ],
-)
-def test_a_variable_is_active_when_agents_are_told_a_value_of_it(
-    spec: dict[str, Any], status: dict[str, Any], invalid: bool, active: bool
-) -> None:
-    body = temperature_body()
-    body["spec"] |= spec
-    body["status"] |= status
-    assert variable_info(ObservedVariable(OrchestrationVariable.model_validate(body), invalid)).active is active
-
-
-def test_a_coordination_error_is_told_by_its_name() -> None:
-    body = temperature_body()
-    body["status"]["conditions"] = [{"type": "Ready", "status": "False", "reason": "AgentUnavailable"}]
-    info = variable_info(ObservedVariable(OrchestrationVariable.model_validate(body)))
-    assert (info.error, info.converged) == ("AgentUnavailable", False)
-
-
-def test_the_last_vote_is_told() -> None:
-    body = temperature_body()
-    body["status"]["consensus"] = {
-        "proposal": "temperature-2",
-        "outcome": "Rejected",
-        "votes": [{"agent": "a", "choice": "No"}],
-    }
-    vote = variable_info(ObservedVariable(OrchestrationVariable.model_validate(body))).consensus
-    assert vote is not None
-    assert (vote.proposal, vote.outcome, vote.votes) == ("temperature-2", "Rejected", 1)
 
 
 # --- the whole
