@@ -14,8 +14,6 @@ MODULES = {str(path.relative_to(MABEAM)): ast.parse(path.read_text()) for path i
 
 # Class names that occur twice, and why.
 TWICE: Final = {
-    "Rate": "to be renamed",
-    "Refused": "to be renamed",
     "Agent": "the kind of the API, and the object that the SDK gives to a worker: both are names that users know",
 }
 
@@ -35,17 +33,6 @@ ALLOWED: Final[dict[str, str]] = {
     "_ring": "the peers of that pattern",
     "FIELD_MANAGER": "server-side apply's field manager",
     "manager": "the field of metadata.managedFields",
-}
-# Names that are still to be renamed, by file; this list only shrinks.
-STILL: Final = {
-    "shell/http/rest.py told",
-    "shell/kube/kopf_watch.py ring",
-    "shell/kube/server_time.py told",
-    "shell/process.py _heard",
-    "shell/process.py _report_heard",
-    "shell/reconcile/reconciler.py told",
-    "shell/telemetry/load.py words",
-    "shell/telemetry/metrics.py told",
 }
 
 
@@ -78,7 +65,7 @@ def test_no_identifier_has_a_word_of_the_old_private_language() -> None:
         for name in identifiers(tree) - ALLOWED.keys()
         if parts(name) & BANNED
     }
-    assert found - STILL == set()
+    assert found == set()
 
 
 def test_no_file_or_folder_has_one_either() -> None:
@@ -99,8 +86,6 @@ PROSE_ALLOWED: Final = ("the agent obeys ",)
 def test_no_docstring_comment_or_message_has_one_either() -> None:
     found = []
     for module in MODULES:
-        if module.startswith("shell/"):
-            continue  # still to be reworded
         text = (MABEAM / module).read_text()
         for token in tokenize.generate_tokens(io.StringIO(text).readline):
             if token.type in {tokenize.COMMENT, tokenize.STRING} and not token.string.strip('"').startswith(
@@ -120,7 +105,7 @@ def test_a_public_class_name_occurs_once() -> None:
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 places[node.name].append(module)
-    assert {name for name, where in places.items() if len(where) > 1} <= TWICE.keys()
+    assert {name for name, where in places.items() if len(where) > 1} == TWICE.keys()
 
 
 def test_no_private_name_is_imported_from_another_module() -> None:

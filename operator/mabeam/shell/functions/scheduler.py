@@ -28,7 +28,7 @@ log = logging.getLogger("mabeam.functions")
 
 FIRST_DELAY_SECONDS: Final = 1.0
 MAX_DELAY_SECONDS: Final = 60.0
-# A failure that is told without asking rings a little later: else an object whose every pass asks anew would spin.
+# Seconds before a failure without a call wakes its object: otherwise an object whose every pass makes a new call would spin.
 NOTIFY_SECONDS: Final = 0.1
 # Answers to earlier questions of one object, and of all objects together. Those of its last questions always stay.
 MAX_EARLIER: Final = 8

@@ -32,8 +32,8 @@ from mabeam.shell.telemetry.usage import UsageReader
 from mabeam.state.cache import Cache
 from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
 
-# So long one reckoning of the whole system serves everybody who asks; longer where it takes long, so that it never takes more
-# than a twentieth of the time.
+# Seconds for which one computed status answers all requests; more when it takes long to compute, so that computing takes at
+# most SHARE_OF_TIME.
 STATUS_CACHE_SECONDS: Final = 1.0
 SHARE_OF_TIME: Final = 0.05
 # After so many others get their turn.
@@ -137,7 +137,7 @@ class RestApi:
         _only(request.query, STATUS_QUERY)
         namespace = request.query.get("namespace")
         clock = asyncio.get_running_loop().time
-        async with self._one_at_a_time:  # whoever waited finds what the one before reckoned
+        async with self._one_at_a_time:  # a request that waited finds what the one before computed
             now = clock()
             self._status_cache = {name: held for name, held in self._status_cache.items() if now < held[0]}
             held = self._status_cache.get(namespace)
@@ -237,9 +237,9 @@ def _answering(answer: Handler, synced: Callable[[], bool] = lambda: True) -> Ha
                 raise BadRequest(503, "the cluster has not been listed yet")
             return await answer(request)
         except BadRequest as no:
-            told = Problem(title=_TITLES[no.status], status=no.status, detail=no.detail, allowed=no.allowed)
+            problem = Problem(title=_TITLES[no.status], status=no.status, detail=no.detail, allowed=no.allowed)
             headers = {"Allow": "GET, HEAD"} if no.status == 405 else {}
-            return _json(orjson.dumps(told.to_wire()), no.status, "application/problem+json", headers)
+            return _json(orjson.dumps(problem.to_wire()), no.status, "application/problem+json", headers)
 
     return handle
 
@@ -261,5 +261,5 @@ def _record(model: KubeModel) -> web.Response:
 def _json(
     body: bytes, status: int = 200, content: str = "application/json", headers: Mapping[str, str] | None = None
 ) -> web.Response:
-    told = {"Content-Type": content, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
-    return web.Response(body=body, status=status, headers={**told, **(headers or {})})
+    fixed = {"Content-Type": content, "Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+    return web.Response(body=body, status=status, headers={**fixed, **(headers or {})})

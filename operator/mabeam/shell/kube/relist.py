@@ -1,4 +1,4 @@
-"""LISTs of every watched kind, at the start and every period: they find the changes, above all the deletions, that no watch told.
+"""LISTs of every watched kind, at the start and every period: they find changes, above all deletions, that no watch reported.
 
 The apiserver answers them from its watch cache, in pages. The first LIST fills the cache before the first decision. Mark and
 sweep: an object that was known before a LIST began, and that the LIST does not hold, was deleted.

@@ -39,10 +39,10 @@ class ServerClock:
             return
         self._last_date = date
         try:
-            told = parsedate_to_datetime(date).timestamp()
+            stated = parsedate_to_datetime(date).timestamp()
         except ValueError:
             return
-        lower, upper = told - answered, told + RESOLUTION_SECONDS - asked
+        lower, upper = stated - answered, stated + RESOLUTION_SECONDS - asked
         if lower <= self._upper and self._lower <= upper:
             lower, upper = max(lower, self._lower), min(upper, self._upper)
         # Else the apiserver's clock moved, or this is another apiserver: the newest word counts.

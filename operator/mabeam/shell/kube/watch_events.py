@@ -1,4 +1,4 @@
-"""The lines of a WATCH stream, each parsed by itself: a line that no parser takes is told apart from a broken stream."""
+"""The lines of a WATCH stream, each parsed by itself: an unparsable line is distinguished from a broken stream."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -129,7 +129,7 @@ class Applier:
                 existing = await self.client.get(effect.kind, effect.namespace, effect.name)
                 kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
                 if existing is not None and owner_uid(existing, kind) == owner.uid:
-                    # Our own: from a pass that did not live to see the answer, or a stranger took its labels away.
+                    # Our own: created by a pass that ended before the answer, or somebody else removed its labels.
                     self._update_cache(
                         effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), dead
                     )

@@ -188,11 +188,15 @@ class Reconciler:
         self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - found.status.total_restarts))
         return decision.requeue_after
 
-    def _follow(self, snapshot: AgentSnapshot, told: bool) -> None:
+    def _follow(self, snapshot: AgentSnapshot, has_directives: bool) -> None:
         """Read the reports of agents whose words matter, and in a hurry while an acknowledgement is awaited."""
         agent = snapshot.agent
         watched = agent.spec.fault_tolerance.progress_timeout_seconds is not None
-        if not (snapshot.variables or told or watched) or not expects_reports(agent) or snapshot.invalid is not None:
+        if (
+            not (snapshot.variables or has_directives or watched)
+            or not expects_reports(agent)
+            or snapshot.invalid is not None
+        ):
             self.reports.follow(agent, (), awaiting=0)
             return
         held = agent.status.directives

@@ -24,7 +24,7 @@ log = logging.getLogger("mabeam.prometheus")
 MAX_BYTES: Final = 1_048_576
 TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
 CONCURRENCY: Final = 4
-# A scrape is seconds apart: asking more often would hear nothing new.
+# Scrapes are seconds apart: more frequent queries would return nothing new.
 MIN_QUERY_SECONDS: Final = 1.0
 NOT_SET: Final = "reports.source is Prometheus, but the operator has no MABEAM_PROMETHEUS_URL"
 NOT_ALLOWED: Final = "reports.query is not allowed: the operator's MABEAM_PROMETHEUS_QUERIES is not `any`"

@@ -80,9 +80,9 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
 class ReportReader:
     """The latest reports, and the timetable by which they are read.
 
-    `heard(namespace, agent, acknowledged, changed)` is called when a report says something new: `acknowledged` when it
-    is about directives, is bad, or brings the time nearer at which the process is taken for hung; `changed` when what it wants
-    changed. `measured(namespace, agent)` is called when it performs otherwise than before.
+    `on_report(namespace, agent, acknowledged, changed)` is called when a report has news: `acknowledged` when it
+    is about directives, is bad, or brings the time nearer at which the process counts as hung; `changed` when its offers
+    changed. `on_performance(namespace, agent)` is called when its performance changed.
     """
 
     client: Client | None
@@ -121,7 +121,7 @@ class ReportReader:
         return found
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
-        """What each agent says, by name: the word of its lowest ordinal that was heard, with what it remembers."""
+        """The report of each agent that has one, by name: that of its lowest ordinal that was read, with remembered samples."""
         now = self.clock.now()
         found: dict[str, Report] = {}
         for agent in agents:

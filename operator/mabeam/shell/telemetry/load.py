@@ -25,7 +25,7 @@ FILES: Final = LoadFiles()
 
 
 def parse_pressure(text: str) -> float | None:
-    """The share of the last ten seconds in which some task waited for a cpu (`some avg10`), None when it is not told."""
+    """The share of the last ten seconds in which some task waited for a cpu (`some avg10`), None when it is missing."""
     for line in text.splitlines():
         kind, *pairs = line.split() or [""]
         if kind == "some":
@@ -35,9 +35,9 @@ def parse_pressure(text: str) -> float | None:
 
 
 def parse_average(text: str, cpus: int) -> float | None:
-    """The load average of the last minute for each cpu, None when it is not told."""
-    words = text.split()
-    return _share(words[0], float(max(1, cpus))) if words else None
+    """The load average of the last minute for each cpu; None when the file is empty."""
+    fields = text.split()
+    return _share(fields[0], float(max(1, cpus))) if fields else None
 
 
 def _share(text: str, whole: float) -> float | None:
@@ -49,7 +49,7 @@ def _share(text: str, whole: float) -> float | None:
 
 
 def read_load(capacity: Capacity | None, files: LoadFiles = FILES, cpus: int | None = None) -> Load | None:
-    """The load by the first measure that is told; None where there is none."""
+    """The load by the first measure that is available; None without any."""
     if capacity is not None:
         return Load(value=capacity.cpu, source=Source.METRICS_API)
     count = cpus or os.cpu_count() or 1

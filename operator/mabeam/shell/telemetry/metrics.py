@@ -123,15 +123,15 @@ class Telemetry:
         self.leads = True
         self.leading.set(1)
 
-    def set_variable_metrics(self, namespace: str, variable: str, told: Mapping[str, float]) -> None:
-        """Tell these of the variable from now on, and nothing else; what is not told any more is not there any more."""
+    def set_variable_metrics(self, namespace: str, variable: str, values: Mapping[str, float]) -> None:
+        """Set the exported metrics of a variable to exactly these: metric name → value; others of it are removed."""
         place = (namespace, variable)
-        for metric in self._variable_metrics.get(place, frozenset()) - told.keys():
+        for metric in self._variable_metrics.get(place, frozenset()) - values.keys():
             self.variables.remove(namespace, variable, metric)
-        for metric, value in told.items():
+        for metric, value in values.items():
             self.variables.labels(namespace, variable, metric).set(value)
-        if told:
-            self._variable_metrics[place] = frozenset(told)
+        if values:
+            self._variable_metrics[place] = frozenset(values)
         else:
             self._variable_metrics.pop(place, None)
 

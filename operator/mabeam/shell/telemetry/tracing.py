@@ -40,42 +40,42 @@ EXPORTERS: Final = (
 
 
 class PassSpan(Protocol):
-    """A pass that is under way, and to which is told what came of it."""
+    """The span of one pass; its methods record the results of the pass."""
 
     def variable_decided(
         self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str
     ) -> None:
-        """A variable's status was written."""
+        """Record that a variable's status was written."""
 
     def agent_events(self, agent: Agent, events: Sequence[Event]) -> None:
-        """An agent's Events were told."""
+        """Record the Events of an agent."""
 
 
 class Tracing(Protocol):
-    """Makes passes."""
+    """Makes the spans of passes."""
 
     def begin(self) -> PassSpan:
-        """A pass that begins now."""
+        """The span of a pass that begins now."""
 
     def close(self) -> None:
-        """Send what is left; may take some seconds."""
+        """Send the remaining spans; may take some seconds."""
 
 
 class NoTracing:
-    """Both of them, and nothing at all."""
+    """A Tracing and a PassSpan that record nothing."""
 
     def begin(self) -> "NoTracing":
-        """Itself: it remembers nothing."""
+        """This object, which records nothing."""
         return self
 
     def close(self) -> None:
         """Nothing is left."""
 
     def variable_decided(self, *_: object) -> None:
-        """Told nobody."""
+        """Record nothing."""
 
     def agent_events(self, *_: object) -> None:
-        """Told nobody."""
+        """Record nothing."""
 
 
 class OpenTelemetryTracing:
@@ -86,11 +86,11 @@ class OpenTelemetryTracing:
         self.tracer = provider.get_tracer("mabeam", __version__)
 
     def begin(self) -> "OpenTelemetryPassSpan":
-        """A pass that begins now."""
+        """The span of a pass that begins now."""
         return OpenTelemetryPassSpan(self, time.time_ns())
 
     def close(self) -> None:
-        """Send what is left; may take some seconds."""
+        """Send the remaining spans; may take some seconds."""
         self.provider.shutdown()
 
     def span(self, name: str, start: int, attributes: dict[str, Any], wrong: str | None = None) -> None:
