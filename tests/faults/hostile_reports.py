@@ -21,7 +21,8 @@ from kubernetes.aio.client.configuration import Configuration
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
 from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.connection import Connection
-from mabeam.shell.reports.reader import ReportReader, Target
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.reports.targets import Target
 from support.builders import a_pod, an_agent
 
 WAYS: Final = ("direct", "apiserver")

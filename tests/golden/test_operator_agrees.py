@@ -87,7 +87,7 @@ class Operator:
             snapshot: Snapshot | None = self.observer.snapshot(key, 0.0)
             decision: AnyDecision = PASSES[key.kind](snapshot, self.now)
             known = self.functions.results_for(key)
-            self.functions.ask(key, decision.function_calls, self.now)
+            self.functions.submit(key, decision.function_calls, self.now)
             if all(call.id in known for call in decision.function_calls):
                 return decision
             await self._answers(key, decision)

@@ -13,7 +13,8 @@ import pytest
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import Report
 from mabeam.shell.reports.prometheus import Prometheus
-from mabeam.shell.reports.reader import ReportReader, target_of
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.reports.targets import target_of
 from support.agent_process import ROOT, Process
 from support.builders import a_pod, an_agent
 from support.prometheus_process import PrometheusProcess

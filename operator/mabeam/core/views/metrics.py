@@ -8,6 +8,7 @@ from typing import Final
 from mabeam.api.agent_status import AgentState, AgentStatus, Failure, FailureCause
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveReason, DirectiveState
 from mabeam.api.names import ConditionType, Reason
+from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.decision import Event
@@ -130,6 +131,29 @@ def _final_outcome(item: AgentDirective | None) -> str | None:
 DECIDED: Final = "decided"
 UNCHANGED: Final = "unchanged"
 FAILED: Final = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class VariableMetrics:
+    """What one pass over a variable adds to the operator's metrics."""
+
+    outcome: str  # DECIDED, UNCHANGED or FAILED
+    round: tuple[str, str] | None  # the negotiation strategy and how the new round ended; None: no new round
+    vote: tuple[str, str] | None  # the consensus protocol and how the vote ended; None: no vote ended
+
+
+def variable_metrics(
+    variable: OrchestrationVariable, after: OrchestrationVariableStatus, events: Sequence[Event]
+) -> VariableMetrics:
+    """The metrics of a pass that replaced the variable's status by the status `after`."""
+    before, session, consensus = variable.status, after.negotiation, variable.spec.consensus
+    vote = vote_outcome(before.consensus, after.consensus)
+    ended = (str(session.strategy), str(session.state)) if session else ("None", "Completed")
+    return VariableMetrics(
+        outcome=coordination_outcome(before, after, events),
+        round=ended if after.round != before.round else None,
+        vote=(protocol_label(consensus.protocol if consensus else None), vote) if vote is not None else None,
+    )
 
 
 def coordination_outcome(

@@ -131,7 +131,7 @@ class FunctionScheduler:
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
-    def ask(self, key: Key, asks: Sequence[FunctionCall], now: datetime) -> None:
+    def submit(self, key: Key, asks: Sequence[FunctionCall], now: datetime) -> None:
         """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
         history = self._histories.get(key)
         if self._closed or (history is None and not asks):

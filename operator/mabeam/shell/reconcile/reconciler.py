@@ -1,35 +1,33 @@
-"""observe → decide → apply, and the error policy; the same way for both kinds."""
+"""The passes: observe → decide → apply for one key of the queue, and what happens when one of them fails."""
 
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Final
 
-import aiohttp
-
 from mabeam.api.agent_status import AgentStatus
-from mabeam.api.directive import DirectiveState
 from mabeam.api.names import directives_config_map
 from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.coordination.config_maps.history import exported_metrics
-from mabeam.core.decision import pods_first
-from mabeam.core.passes import supervisor
-from mabeam.core.passes import variable as coordination
+from mabeam.core.decision import Decision, pods_first
 from mabeam.core.passes.agent import decide as decide_agent
+from mabeam.core.passes.supervisor import decide as decide_supervisor
+from mabeam.core.passes.variable import decide as decide_variable
 from mabeam.core.pods.spec_hash import pod_hash
-from mabeam.core.reports.report import expects_reports
-from mabeam.core.snapshot import AgentSnapshot, Key
+from mabeam.core.snapshot import AgentSnapshot, Key, VariableSnapshot
 from mabeam.core.supervision.ledger import new_failures
 from mabeam.core.views import metrics
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.kube.client import Client
-from mabeam.shell.kube.errors import ApiError, NotLeading
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, NotLeading, error_text
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
-from mabeam.shell.reports.reader import ReportReader, target_of
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.reports.targets import awaited_generation, targets_of
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import NoTracing, Tracing
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
@@ -38,13 +36,13 @@ from mabeam.state.parse_objects import owner_uid
 
 log = logging.getLogger("mabeam.reconcile")
 
-# A namespace that is going takes everything in it along; looking again soon would only make noise.
-NAMESPACE_TERMINATING_SECONDS = 30.0
+# A namespace that is being terminated takes everything in it along: passes over its objects are seldom.
+NAMESPACE_TERMINATING_SECONDS: Final = 30.0
 
 
 @dataclass
 class Reconciler:
-    """Workers that take keys from the queue and bring each object one pass further."""
+    """Runs passes: each worker takes a key from the queue, and brings its object one step closer to what its spec asks for."""
 
     client: Client
     cache: Cache
@@ -83,40 +81,49 @@ class Reconciler:
     # --- one pass -------------------------------------------------------------------------------------------------------
 
     async def _agent(self, key: Key) -> float | None:
-        trace = self.tracing.begin()
-        snapshot = self.observer.agent(key.namespace, key.name, asyncio.get_running_loop().time())
+        span = self.tracing.begin()
+        now, moment = self.client.clock.now(), asyncio.get_running_loop().time()
+        snapshot = self.observer.agent(key.namespace, key.name, moment)
         if snapshot is None:
-            self.deferred_status.forget(key)
-            self.early_delivery.forget(key)
-            self.functions.forget(key)
+            self._forget(key)
             return None
         agent = snapshot.agent
-        now = self.client.clock.now()
-        moment = asyncio.get_running_loop().time()
-        decision = self.deferred_status.defer(key, snapshot, decide_agent(snapshot, now), now, moment)
-        decision = self.early_delivery.before_status(key, snapshot, decision)
-        if self.queue.depth() > 0:
-            decision = pods_first(decision)
+        decision = self._decide_agent(key, snapshot, now, moment)
         if await self._restore_hidden_pods(snapshot, decision.status):
             return 0.0
-        self._follow(snapshot, decision.status.directives is not None)
+        targets = targets_of(snapshot, has_directives=decision.status.directives is not None)
+        self.reports.follow(agent, targets, awaiting=awaited_generation(agent) if targets else 0)
         try:
             await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
         except PodCreateRefused as problem:
             self.refusals.record(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
-            return 0.0  # the next pass tells, and knows when to ask again
-        self.functions.ask(key, decision.function_calls, now)
+            return 0.0  # the next pass puts the refusal into the status, and knows when to try again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.refusals.clear(agent.metadata.uid)
-        trace.agent_events(agent, decision.events)
+        self.functions.submit(key, decision.function_calls, now)
+        span.agent_events(agent, decision.events)
         self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
         return decision.requeue_after
 
-    async def _restore_hidden_pods(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
-        """Whether pods that are about to be counted as lost are there after all, and were made visible again.
+    def _decide_agent(self, key: Key, snapshot: AgentSnapshot, now: datetime, moment: float) -> Decision[AgentStatus]:
+        """The decision, with the writes that precede the status first; pods before all else while other keys wait."""
+        decision = self.deferred_status.defer(key, snapshot, decide_agent(snapshot, now), now, moment)
+        decision = self.early_delivery.before_status(key, snapshot, decision)
+        return pods_first(decision) if self.queue.depth() > 0 else decision
 
-        Pods are found by labels, and anyone who may edit a pod can take those away: its absence from the cache is no proof
-        that its process ended, and a second live pod would be the price of believing it. One GET per loss, none otherwise.
+    def _forget(self, key: Key) -> None:
+        """Drop what is kept in memory of an object that no longer exists."""
+        self.deferred_status.forget(key)
+        self.early_delivery.forget(key)
+        self.functions.forget(key)
+        if key.kind == VARIABLE:
+            self.telemetry.set_variable_metrics(key.namespace, key.name, {})
+
+    async def _restore_hidden_pods(self, snapshot: AgentSnapshot, status: AgentStatus) -> bool:
+        """Whether pods that the decision counts as lost exist after all, and are in the cache again.
+
+        Pods are found by labels, which anyone who may edit a pod can remove: its absence from the cache is no proof that its
+        process ended, and the price of taking it for one is a second live pod. One GET for each loss, none otherwise.
         """
         agent, seen = snapshot.agent.metadata, {pod.name for pod in snapshot.pods}
         hidden = False
@@ -132,112 +139,78 @@ class Reconciler:
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
 
-    async def _timed_variable(self, key: Key) -> float | None:
-        """A variable's pass, timed whatever comes of it."""
-        clock, parsed = asyncio.get_running_loop().time, self.cache.variables.get((key.namespace, key.name))
-        if parsed is None:
-            self.functions.forget(key)
-            self.telemetry.set_variable_metrics(key.namespace, key.name, {})
+    async def _variable(self, key: Key) -> float | None:
+        started = asyncio.get_running_loop().time()
+        snapshot = self.observer.variable(key.namespace, key.name)
+        if snapshot is None:
+            self._forget(key)
             return None
-        kind = str(parsed.variable.spec.type) if parsed.invalid is None else "Invalid"
-        started, outcome = clock(), metrics.FAILED
+        type_ = str(snapshot.variable.spec.type) if snapshot.invalid is None else "Invalid"
+        outcome = metrics.FAILED
         try:
-            requeue, outcome = await self._variable(key)
+            requeue, outcome = await self._coordinate(key, snapshot)
         except NotLeading:
             outcome = metrics.UNCHANGED
             raise
         finally:
-            self.telemetry.coordination.labels(kind, outcome).observe(clock() - started)
+            seconds = asyncio.get_running_loop().time() - started
+            self.telemetry.coordination.labels(type_, outcome).observe(seconds)
         return requeue
 
-    async def _variable(self, key: Key) -> tuple[float | None, str]:
-        """In how many seconds to look again (None: when something happens), and what the pass came to."""
-        trace = self.tracing.begin()
-        snapshot = self.observer.variable(key.namespace, key.name)
-        if snapshot is None:
-            self.functions.forget(key)
-            self.telemetry.set_variable_metrics(key.namespace, key.name, {})
-            return None, metrics.UNCHANGED
-        variable = snapshot.variable
-        now = self.client.clock.now()
-        decision = coordination.decide(snapshot, now)
+    async def _coordinate(self, key: Key, snapshot: VariableSnapshot) -> tuple[float | None, str]:
+        """The seconds until the next pass (None: when something changes), and the outcome for the metrics."""
+        span, variable, now = self.tracing.begin(), snapshot.variable, self.client.clock.now()
+        decision = decide_variable(snapshot, now)
         written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
-        self.functions.ask(key, decision.function_calls, now)
+        self.functions.submit(key, decision.function_calls, now)
         self.telemetry.set_variable_metrics(key.namespace, key.name, exported_metrics(snapshot, decision.status))
-        if written and decision.status.round != variable.status.round:
-            session = decision.status.negotiation
-            self.telemetry.rounds.labels(
-                str(session.strategy) if session else "None", session.state if session else "Completed"
-            ).inc()
-        outcome = metrics.coordination_outcome(variable.status, decision.status, decision.events)
-        vote = metrics.vote_outcome(variable.status.consensus, decision.status.consensus)
-        if written and vote is not None:
-            rules = variable.spec.consensus
-            self.telemetry.votes.labels(metrics.protocol_label(rules.protocol if rules else None), vote).inc()
+        figures = metrics.variable_metrics(variable, decision.status, decision.events)
         if written:
-            trace.variable_decided(variable, decision.status, outcome)
-        return decision.requeue_after, outcome
+            self.telemetry.record_variable(figures)
+            span.variable_decided(variable, decision.status, figures.outcome)
+        return decision.requeue_after, figures.outcome
 
     async def _supervisor(self, key: Key) -> float | None:
         snapshot = self.observer.supervisor(key.namespace, key.name)
         if snapshot is None:
             return None
-        found = snapshot.supervisor
-        decision = supervisor.decide(snapshot, self.client.clock.now())
-        await self.applier.apply(key.kind, found.metadata, found.status, decision)
-        self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - found.status.total_restarts))
+        supervisor = snapshot.supervisor
+        decision = decide_supervisor(snapshot, self.client.clock.now())
+        await self.applier.apply(key.kind, supervisor.metadata, supervisor.status, decision)
+        self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - supervisor.status.total_restarts))
         return decision.requeue_after
-
-    def _follow(self, snapshot: AgentSnapshot, has_directives: bool) -> None:
-        """Read the reports of agents whose words matter, and in a hurry while an acknowledgement is awaited."""
-        agent = snapshot.agent
-        watched = agent.spec.fault_tolerance.progress_timeout_seconds is not None
-        if (
-            not (snapshot.variables or has_directives or watched)
-            or not expects_reports(agent)
-            or snapshot.invalid is not None
-        ):
-            self.reports.follow(agent, (), awaiting=0)
-            return
-        held = agent.status.directives
-        open_ = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
-        awaiting = held.generation if held and any(item.state in open_ for item in held.items) else 0
-        targets = [target for pod in snapshot.pods if (target := target_of(agent, pod)) is not None]
-        self.reports.follow(agent, targets, awaiting=awaiting)
 
     # --- the error policy -----------------------------------------------------------------------------------------------
 
     async def _failed(self, key: Key, problem: Exception) -> None:
-        if isinstance(problem, ApiError) and problem.namespace_terminating:
-            self.queue.add_after(key, NAMESPACE_TERMINATING_SECONDS)
-            return
-        if isinstance(problem, ApiError) and problem.status == 404:
-            self.queue.retry(key)  # deleted under our hands: the watch or the sweep will tell
-            return
-        if isinstance(problem, ApiError) and problem.status == 409:
-            await self._refresh(key)
-            self.queue.retry(key)
-            return
-        if isinstance(problem, NameTaken):
-            parsed = self.cache.agents.get((key.namespace, key.name))
-            if parsed is not None:
-                self.refusals.names_taken[parsed.agent.metadata.uid] = str(problem)
-            self.queue.retry(key, at_least=1.0)
-            return
-        at_least = problem.retry_after or 0.0 if isinstance(problem, ApiError) else 0.0
-        delay = self.queue.retry(key, at_least)
-        expected = isinstance(problem, ApiError | aiohttp.ClientError | TimeoutError | OSError)
-        log.log(
-            logging.WARNING if expected else logging.ERROR,
-            "%s failed and is tried again in %.1f s: %s",
-            key,
-            delay,
-            str(problem) or type(problem).__name__,
-            exc_info=None if expected else problem,
-        )
+        """Enqueue the key of a failed pass again: when depends on what failed."""
+        match problem:
+            case ApiError(namespace_terminating=True):
+                self.queue.add_after(key, NAMESPACE_TERMINATING_SECONDS)
+            case ApiError(status=404):
+                self.queue.retry(key)  # the object was deleted during the pass: the watch or the next LIST reports it
+            case ApiError(status=409):
+                await self._refresh(key)
+                self.queue.retry(key)
+            case NameTaken():
+                parsed = self.cache.agents.get((key.namespace, key.name))
+                if parsed is not None:
+                    self.refusals.names_taken[parsed.agent.metadata.uid] = str(problem)
+                self.queue.retry(key, at_least=1.0)
+            case _:
+                delay = self.queue.retry(key, getattr(problem, "retry_after", None) or 0.0)
+                expected = isinstance(problem, REQUEST_ERRORS)
+                log.log(
+                    logging.WARNING if expected else logging.ERROR,
+                    "%s failed and is tried again in %.1f s: %s",
+                    key,
+                    delay,
+                    error_text(problem),
+                    exc_info=None if expected else problem,
+                )
 
     async def _refresh(self, key: Key) -> None:
-        """A conflict means that the cache is behind: read the object and what it owns anew."""
+        """Read the object and its ConfigMap again: a conflict means that the cache is behind."""
         try:
             body = await self.client.get(key.kind, key.namespace, key.name)
             if body is not None:
@@ -246,12 +219,12 @@ class Reconciler:
                 found = await self.client.get("ConfigMap", key.namespace, directives_config_map(key.name))
                 if found is not None:
                     self.cache.upsert("ConfigMap", found)
-        except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
+        except REQUEST_ERRORS as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
 
 
 _PASSES: Final[Mapping[str, Callable[[Reconciler, Key], Awaitable[float | None]]]] = {
     AGENT: Reconciler._agent,
-    VARIABLE: Reconciler._timed_variable,
+    VARIABLE: Reconciler._variable,
     SUPERVISOR: Reconciler._supervisor,
 }

@@ -14,7 +14,6 @@ from typing import Final
 import aiohttp
 
 from mabeam.api.agent import Agent, Reports, ReportSource
-from mabeam.core.pods.lifecycle import is_running
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import RememberedReport, Report, remember
 from mabeam.core.snapshot import PodFacts, Progress
@@ -24,7 +23,7 @@ from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.prometheus import CONCURRENCY as QUERIES_AT_ONCE
 from mabeam.shell.reports.prometheus import MIN_QUERY_SECONDS, Prometheus
 from mabeam.shell.reports.schedule import PollSchedule
-from mabeam.shell.safe_address import is_safe
+from mabeam.shell.reports.targets import Target
 
 log = logging.getLogger("mabeam.reports")
 
@@ -34,46 +33,6 @@ CONCURRENCY: Final = 32
 FIRST_FAST_SECONDS: Final = 0.1
 _BY_DEFAULT: Final = Reports()
 _LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """One pod to be read: of which agent, where, how often."""
-
-    agent_uid: str
-    namespace: str
-    agent: str
-    pod: str
-    pod_uid: str
-    ip: str
-    port: int
-    path: str
-    period: float
-    ordinal: int
-    source: ReportSource = ReportSource.POD
-    query: str | None = None
-
-
-def target_of(agent: Agent, pod: PodFacts) -> Target | None:
-    """Where the pod's report is read, None when it must not or cannot be."""
-    reports = agent.spec.reports or _BY_DEFAULT
-    asked = reports.source is not ReportSource.PROMETHEUS
-    if not is_running(pod) or (asked and (pod.host_network or not pod.ip or not is_safe(pod.ip))):
-        return None
-    return Target(
-        agent_uid=agent.metadata.uid,
-        namespace=agent.metadata.namespace,
-        agent=agent.metadata.name,
-        pod=pod.name,
-        pod_uid=pod.uid,
-        ip=pod.ip or "",
-        port=reports.port,
-        path=reports.path,
-        period=reports.period_seconds,
-        ordinal=pod.ordinal,
-        source=reports.source,
-        query=reports.query,
-    )
 
 
 @dataclass

@@ -10,7 +10,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from mabeam import __version__
-from mabeam.core.views.metrics import AgentMetrics
+from mabeam.core.views.metrics import AgentMetrics, VariableMetrics
 
 _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
@@ -146,6 +146,13 @@ class Telemetry:
             self.directive_counts[outcome] += 1
         if figures.recovery_seconds is not None:
             self.observe_recovery(figures.recovery_seconds)
+
+    def record_variable(self, figures: VariableMetrics) -> None:
+        """Count what a pass over a variable changed, once it is written."""
+        if figures.round is not None:
+            self.rounds.labels(*figures.round).inc()
+        if figures.vote is not None:
+            self.votes.labels(*figures.vote).inc()
 
     def observe_recovery(self, seconds: float) -> None:
         """Count one recovery."""

@@ -82,7 +82,7 @@ class Desk:
         self.woken[key] += 1
 
     def ask(self, key: Key, asks: Sequence[FunctionCall], now: datetime = START) -> None:
-        self.functions.ask(key, asks, now)
+        self.functions.submit(key, asks, now)
 
     async def until(self, holds: Callable[[], object]) -> None:
         async with asyncio.timeout(SECONDS):
@@ -403,11 +403,11 @@ def test_with_real_workers_an_endless_expression_leaves_the_others_alone() -> No
         functions = FunctionScheduler(lambda key: woken.update([key]))
         try:
             async with asyncio.timeout(2 * SECONDS):
-                functions.ask(RED, [endless], START)
+                functions.submit(RED, [endless], START)
                 number = 0
                 while not functions.results_for(RED):
                     question = cel("value * 2", value=number)
-                    functions.ask(BLUE, [question], START)
+                    functions.submit(BLUE, [question], START)
                     while question.id not in functions.results_for(BLUE):  # noqa: ASYNC110 - as a pass would look
                         await asyncio.sleep(0.001)
                     assert functions.results_for(BLUE)[question.id] == FunctionResult(2 * number)

@@ -126,9 +126,9 @@ def test_a_pass_over_a_variable_is_timed_by_what_it_came_to() -> None:
     async def scenario(world: World) -> None:
         world.knows("Agent", agent_body("planner"))
         world.knows("OrchestrationVariable", fixed())
-        await world.reconciler._timed_variable(VARIABLE_KEY)
+        await world.reconciler._variable(VARIABLE_KEY)
         assert (world.passes("decided"), world.traces.told) == (1, ["temperature decided 1"])
-        await world.reconciler._timed_variable(VARIABLE_KEY)
+        await world.reconciler._variable(VARIABLE_KEY)
         assert (world.passes("unchanged"), world.traces.told) == (1, ["temperature decided 1"])
 
     in_a_world(scenario)
@@ -141,7 +141,7 @@ def test_a_pass_that_breaks_off_failed_and_one_that_may_not_write_did_not() -> N
         for trouble in (ApiError(500, "No", "no"), NotLeading("lost")):
             world.api.trouble = trouble
             with pytest.raises(type(trouble)):
-                await world.reconciler._timed_variable(VARIABLE_KEY)
+                await world.reconciler._variable(VARIABLE_KEY)
         assert (world.passes("failed"), world.passes("unchanged")) == (1, 1)
         assert world.traces.told == []
 
@@ -151,9 +151,9 @@ def test_a_pass_that_breaks_off_failed_and_one_that_may_not_write_did_not() -> N
 def test_a_variable_that_cannot_be_read_is_of_no_type() -> None:
     async def scenario(world: World) -> None:
         world.knows("OrchestrationVariable", {**fixed(), "spec": {"type": "Unheard", "agents": {"names": ["a"]}}})
-        await world.reconciler._timed_variable(VARIABLE_KEY)
+        await world.reconciler._variable(VARIABLE_KEY)
         assert world.passes("failed", "Invalid") == 1
-        await world.reconciler._timed_variable(Key(VARIABLE, "team", "gone"))
+        await world.reconciler._variable(Key(VARIABLE, "team", "gone"))
 
     in_a_world(scenario)
 
@@ -162,7 +162,7 @@ def test_an_agents_directives_are_counted_when_they_are_issued_and_its_life_is_t
     async def scenario(world: World) -> None:
         world.knows("Agent", agent_body("planner"))
         world.knows("OrchestrationVariable", fixed())
-        await world.reconciler._timed_variable(VARIABLE_KEY)
+        await world.reconciler._variable(VARIABLE_KEY)
         world.traces.told.clear()
         for _ in range(3):
             await world.reconciler._agent(AGENT_KEY)

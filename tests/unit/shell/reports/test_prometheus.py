@@ -17,7 +17,8 @@ from aiohttp import web
 from mabeam.api.agent import Agent
 from mabeam.core.snapshot import PodFacts
 from mabeam.shell.reports.prometheus import MAX_BYTES, NOT_ALLOWED, NOT_SET, TOO_LARGE, Prometheus
-from mabeam.shell.reports.reader import ReportReader, Target, target_of
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.reports.targets import Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]

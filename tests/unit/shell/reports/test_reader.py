@@ -11,7 +11,8 @@ import pytest
 from aiohttp import web
 
 from mabeam.api.agent import Agent
-from mabeam.shell.reports.reader import ReportReader, Target, target_of
+from mabeam.shell.reports.reader import ReportReader
+from mabeam.shell.reports.targets import Target, target_of
 from support.builders import a_pod, an_agent, waiting
 
 REPORT = 'mabeam_applied_generation 3\nmabeam_preference{variable="temperature"} 0.4\n# EOF\n'
