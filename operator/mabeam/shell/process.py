@@ -179,7 +179,7 @@ class Process:
         runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics, routes)
         self._heed_signals()
         background = [
-            self._guarded("queue timer", self.queue.keep_time()),
+            self._guarded("queue timer", self.queue.run_timers()),
             self._guarded("sweep", self._sweep()),
             self._guarded("reports", self.reports.run()),
             self._guarded("events", self.recorder.run()),

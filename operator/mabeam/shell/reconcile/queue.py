@@ -1,41 +1,37 @@
-"""The keyed work queue: a key waits once, is worked on by one worker, comes back when it was touched meanwhile.
+"""The work queue: each key waits once, one worker at a time has it, and it comes back when it was added meanwhile.
 
-The rules of client-go's workqueue (dedupe, delay, rate limit), on asyncio, with one timer instead of a task per delay.
-kopf logs and drops what fails in an event handler, so retry, backoff and delay live here.
+The rules of client-go's workqueue (dedupe, delay, rate limit), on asyncio, with one timer instead of a task for each delay.
+kopf logs and drops what fails in an event handler, so delay, retry and backoff are here.
 """
 
 import asyncio
-import heapq
-import itertools
 from collections import deque
 from typing import Final
 
 from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.snapshot import Key
+from mabeam.shell.timer_heap import TimerHeap
 
 FIRST_BACKOFF_SECONDS: Final = 0.1
 MAX_BACKOFF_SECONDS: Final = 60.0
 
 
 class WorkQueue:
-    """Keys to be worked on; unbounded, as there is at most one entry per object."""
+    """Keys whose objects are to be looked at; without a bound, since an object has one key."""
 
     def __init__(self) -> None:
         self._ready: deque[Key] = deque()
-        self._queued: dict[Key, float] = {}
+        self._queued: dict[Key, float] = {}  # key in `_ready` → the loop's time at which it was added
         self._working: set[Key] = set()
-        self._again: set[Key] = set()
-        self._due: dict[Key, float] = {}
-        self._heap: list[tuple[float, int, Key]] = []
-        self._order = itertools.count()
-        self._failures: dict[Key, int] = {}
-        self._wakeup = asyncio.Event()
+        self._again: set[Key] = set()  # keys that were added while a worker had them
+        self._timers: TimerHeap[Key] = TimerHeap()
+        self._failures: dict[Key, int] = {}  # key → failures in a row
         self._available = asyncio.Event()
         self._closed = False
 
     def add(self, key: Key) -> None:
-        """Work on `key` as soon as a worker is free; once, however often it is added before that."""
-        self._due.pop(key, None)
+        """Let a worker have `key` as soon as one is free: once, however often it is added before that."""
+        self._timers.cancel(key)
         if key in self._working:
             self._again.add(key)
         elif key not in self._queued:
@@ -44,19 +40,14 @@ class WorkQueue:
             self._available.set()
 
     def add_after(self, key: Key, seconds: float) -> None:
-        """Work on `key` in `seconds`; an earlier appointment stays, a later one gives way."""
+        """Add `key` in so many seconds; an earlier time stays, a later one gives way."""
         if seconds <= 0:
             self.add(key)
-            return
-        at = asyncio.get_running_loop().time() + seconds
-        if key in self._queued or self._due.get(key, float("inf")) <= at:
-            return
-        self._due[key] = at
-        heapq.heappush(self._heap, (at, next(self._order), key))
-        self._wakeup.set()
+        elif key not in self._queued:
+            self._timers.schedule(key, asyncio.get_running_loop().time() + seconds)
 
     def retry(self, key: Key, at_least: float = 0.0) -> float:
-        """Come back to a failed `key` after an exponential backoff; returns the delay in seconds."""
+        """Add a `key` whose pass failed after an exponential backoff; returns the delay in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
         delay = max(at_least, capped_exponential(count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
@@ -64,11 +55,11 @@ class WorkQueue:
         return delay
 
     def forget(self, key: Key) -> None:
-        """The key succeeded: its next failure starts the backoff anew."""
+        """Let the backoff of `key` begin anew: its pass succeeded."""
         self._failures.pop(key, None)
 
     async def get(self) -> Key | None:
-        """The next key, None once the queue is closed; every key got must be `done`."""
+        """The next key; None once the queue is closed. Whoever gets a key calls `done` with it."""
         while not self._ready:
             if self._closed:
                 return None
@@ -82,44 +73,35 @@ class WorkQueue:
         return key
 
     def done(self, key: Key) -> None:
-        """The pass over `key` is over; it goes back to the line if it was added meanwhile."""
+        """End the pass over `key`; it is added again if it was added meanwhile."""
         self._working.discard(key)
         if key in self._again:
             self._again.discard(key)
             self.add(key)
 
     def close(self) -> None:
-        """Hand out nothing more; workers finish what they hold."""
+        """Give no key to a worker any more."""
         self._closed = True
         self._available.set()
-        self._wakeup.set()
+        self._timers.wake()
 
-    async def keep_time(self) -> None:
-        """Move keys whose delay is over into the line, for ever."""
-        loop = asyncio.get_running_loop()
+    async def run_timers(self) -> None:
+        """Add the keys whose delay is over, until the queue is closed."""
         while not self._closed:
-            now = loop.time()
-            while self._heap and self._heap[0][0] <= now:
-                at, _, key = heapq.heappop(self._heap)
-                if self._due.get(key) == at:  # else the appointment was moved or kept already
-                    self.add(key)
-            self._wakeup.clear()
-            try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
-                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                continue
+            while (key := self._timers.pop_due()) is not None:
+                self.add(key)
+            await self._timers.wait()
 
     def depth(self) -> int:
-        """How many keys wait for a worker now."""
+        """The number of keys that wait for a worker."""
         return len(self._ready)
 
     def delayed(self) -> int:
-        """How many keys wait for their time."""
-        return len(self._due)
+        """The number of keys whose delay is not over yet."""
+        return len(self._timers)
 
     def oldest_seconds(self) -> float:
-        """How long the longest-waiting key has waited for a worker; 0 when none waits."""
+        """The seconds for which the longest-waiting key has waited for a worker; 0 when none waits."""
         if not self._ready:
             return 0.0
         return asyncio.get_running_loop().time() - self._queued[self._ready[0]]

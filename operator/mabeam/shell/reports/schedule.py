@@ -1,40 +1,37 @@
-"""When which report is read: every period, and in a hurry that calms down while an answer is awaited."""
+"""When each report is read: once a period, and faster while an acknowledgement is awaited."""
 
 import asyncio
-import heapq
-import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Final
+
+from mabeam.shell.timer_heap import TimerHeap
+
+# A fast delay grows by this factor with each reading, up to the period.
+SLOWING: Final = 1.6
 
 
 @dataclass
 class PollSchedule:
-    """Keys and the times at which they are due: at most `slots` are read at once, and none again before `gap` seconds."""
+    """Keys and the times at which they are due: `concurrency` of them are read at once, each at most every `min_gap_seconds`."""
 
     concurrency: int
     first_fast_seconds: float
     min_gap_seconds: float = 0
-    _due: dict[str, float] = field(default_factory=dict)
-    _began: dict[str, float] = field(default_factory=dict)
-    _fast_delay: dict[str, float] = field(default_factory=dict)
+    _timers: TimerHeap[str] = field(default_factory=TimerHeap)
+    _began: dict[str, float] = field(default_factory=dict)  # key → the loop's time at which it was last read
+    _fast_delay: dict[str, float] = field(default_factory=dict)  # key → seconds until it is read again, while fast
     _awaited_generation: dict[str, int] = field(default_factory=dict)
-    _heap: list[tuple[float, int, str]] = field(default_factory=list)
-    _order: "itertools.count[int]" = field(default_factory=itertools.count)
-    _wakeup: asyncio.Event = field(default_factory=asyncio.Event)
 
     def schedule(self, key: str, delay: float = 0) -> None:
-        """The key is due after that many seconds, unless it is due sooner."""
+        """Let the key be due after so many seconds, unless it is due sooner."""
         at = asyncio.get_running_loop().time() + delay
         if key in self._began:
             at = max(at, self._began[key] + self.min_gap_seconds)
-        if self._due.get(key, float("inf")) <= at:
-            return
-        self._due[key] = at
-        heapq.heappush(self._heap, (at, next(self._order), key))
-        self._wakeup.set()
+        self._timers.schedule(key, at)
 
     def expedite(self, key: str, awaiting: int) -> None:
-        """Hurry until generation `awaiting` is awaited no more (0); every new one is a new hurry."""
+        """Read the key faster while generation `awaiting` is awaited (0: none); each new generation begins fast again."""
         if awaiting and self._awaited_generation.get(key) != awaiting:
             self._awaited_generation[key] = awaiting
             self._fast_delay[key] = self.first_fast_seconds
@@ -44,39 +41,30 @@ class PollSchedule:
             self._fast_delay.pop(key, None)
 
     def reschedule(self, key: str, period: float) -> None:
-        """It was read: the next time is a period from now, or sooner in a hurry."""
+        """Let a key that was read be due again: after its period in seconds, or sooner while it is read fast."""
         delay = period
-        expedite = self._fast_delay.get(key)
-        if expedite is not None:
-            delay = min(expedite, period)
-            self._fast_delay[key] = min(expedite * 1.6, period)
+        fast = self._fast_delay.get(key)
+        if fast is not None:
+            delay = min(fast, period)
+            self._fast_delay[key] = min(fast * SLOWING, period)
         self.schedule(key, delay)
 
     def drop(self, key: str) -> None:
-        """The key is due no more."""
-        for book in (self._due, self._began, self._fast_delay, self._awaited_generation):
-            book.pop(key, None)
+        """Let the key be due no more."""
+        self._timers.cancel(key)
+        for known in (self._began, self._fast_delay, self._awaited_generation):
+            known.pop(key, None)
 
     async def run(self, read: Callable[[str], Awaitable[None]]) -> None:
         """Read every key when it is due, for ever."""
-        loop = asyncio.get_running_loop()
-        concurrency = asyncio.Semaphore(self.concurrency)
+        slots = asyncio.Semaphore(self.concurrency)
         running: set[asyncio.Future[None]] = set()
         while True:
-            while self._heap and self._heap[0][0] <= loop.time():
-                at, _, key = heapq.heappop(self._heap)
-                if self._due.get(key) != at:
-                    continue
-                del self._due[key]
-                await concurrency.acquire()
-                self._began[key] = loop.time()
+            while (key := self._timers.pop_due()) is not None:
+                await slots.acquire()
+                self._began[key] = asyncio.get_running_loop().time()
                 task = asyncio.ensure_future(read(key))
                 running.add(task)
                 task.add_done_callback(running.discard)
-                task.add_done_callback(lambda _: concurrency.release())
-            self._wakeup.clear()
-            try:  # not wait_for: up to Python 3.11 it loses a cancellation that comes with the wake-up
-                async with asyncio.timeout_at(self._heap[0][0] if self._heap else None):
-                    await self._wakeup.wait()
-            except TimeoutError:
-                continue
+                task.add_done_callback(lambda _: slots.release())
+            await self._timers.wait()

@@ -16,7 +16,7 @@ def running(scenario: Callable[[WorkQueue], Awaitable[None]]) -> None:
 
     async def main() -> None:
         queue = WorkQueue()
-        timer = asyncio.create_task(queue.keep_time())
+        timer = asyncio.create_task(queue.run_timers())
         try:
             async with asyncio.timeout(10):
                 await scenario(queue)
@@ -192,7 +192,7 @@ def test_the_age_of_the_longest_waiting_key_is_known() -> None:
 def test_the_timer_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -> None:
     async def main() -> None:
         queue = WorkQueue()
-        timer = asyncio.create_task(queue.keep_time())
+        timer = asyncio.create_task(queue.run_timers())
         queue.add_after(B, 90)
         await asyncio.sleep(0.01)
         queue.add_after(A, 60)

@@ -388,7 +388,7 @@ def test_reading_ends_when_it_is_told_to_even_if_it_was_just_woken(ticks: int) -
             timetable.schedule("somebody, much later", 60)
         await asyncio.sleep(0.01)
         for timetable in (reports._pods, reports._queries):
-            timetable._wakeup.set()
+            timetable._timers.wake()
         for _ in range(ticks):
             await asyncio.sleep(0)
         reading.cancel()
