@@ -1,47 +1,18 @@
 """How far the directives of a variable have come, and which failure that is."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
-from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveState
-from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.decision import Decision
-from mabeam.core.passes.variable import decide
-from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from support.builders import START, agent_body
+from support.builders import agent_body
 from support.coordination import (
     Team,
-    a_variable,
     an_item,
     condition_of,
     told_agent,
     variable_body,
 )
-
-
-def look(
-    variable: OrchestrationVariable,
-    *agents: Agent,
-    reports: Mapping[str, Report] | None = None,
-    config_maps: tuple[ConfigMapFacts, ...] = (),
-    now: datetime = START,
-) -> Decision[Any]:
-    return decide(VariableSnapshot(variable, agents, reports or {}, config_maps), now)
-
-
-def ready(decision: Decision[Any]) -> tuple[str, str, str]:
-    return condition_of(decision.status, "Ready")
-
-
-def converging(*agents: Agent, **spec: Any) -> Decision[Any]:
-    """A pass over a variable whose value 0.6 is being delivered."""
-    names = tuple(agent.metadata.name for agent in agents)
-    variable = a_variable(agents=names, value=0.6, **spec)
-    settled = look(variable, *agents).status
-    return look(variable.model_copy(update={"status": settled}), *agents)
+from support.variable_passes import converging, ready
 
 
 def counts(decision: Decision[Any]) -> tuple[int, int, int, int, int]:

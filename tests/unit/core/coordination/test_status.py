@@ -1,46 +1,15 @@
 """The status of a variable: its conditions, its reasons, and how long they have held."""
 
-from collections.abc import Mapping
-from datetime import datetime
-from typing import Any
-
-from mabeam.api.agent import Agent
 from mabeam.api.names import Reason
-from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.decision import Decision
-from mabeam.core.passes.variable import decide
-from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from support.builders import START, agent_body, at
+from support.builders import agent_body, at
 from support.coordination import (
     Team,
     a_variable,
     an_item,
-    prefers,
     told_agent,
     variable_body,
 )
-
-
-def look(
-    variable: OrchestrationVariable,
-    *agents: Agent,
-    reports: Mapping[str, Report] | None = None,
-    config_maps: tuple[ConfigMapFacts, ...] = (),
-    now: datetime = START,
-) -> Decision[Any]:
-    return decide(VariableSnapshot(variable, agents, reports or {}, config_maps), now)
-
-
-def reasons(decision: Decision[Any]) -> list[str]:
-    return [str(event.reason) for event in decision.events]
-
-
-def wanting(*values: Any, **spec: Any) -> Team:
-    """A team of one agent per value, each with it as its static preference, and a variable they negotiate."""
-    agents = [agent_body(f"a{i}", preferences=[prefers(value)]) for i, value in enumerate(values)]
-    names = [agent["metadata"]["name"] for agent in agents]
-    return Team.of(variable_body(agents=names, negotiation={}, **spec), *agents)
+from support.variable_passes import look, reasons, wanting
 
 
 def test_a_failure_is_told_once_and_again_when_it_comes_back() -> None:

@@ -1,13 +1,10 @@
 """The delivery of an agent's directives: one document, one ConfigMap, one annotation, one record each."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
 from typing import Any
 
 import pytest
 
-from mabeam.api.agent import Agent
 from mabeam.api.directive import DirectiveAction, DirectiveState
 from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE
 from mabeam.api.variable import OrchestrationType, OrchestrationVariable
@@ -16,10 +13,10 @@ from mabeam.core.directives.conflicts import RESOLVERS
 from mabeam.core.directives.delivery import Delivery
 from mabeam.core.directives.desired import directives_for_value
 from mabeam.core.directives.effective import MAX_ITEMS, timeout_seconds
-from mabeam.core.reports.report import DirectiveRefusal, Report, expects_reports
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
+from mabeam.core.reports.report import DirectiveRefusal, expects_reports
+from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.values import ParameterValue, parse_value
-from support.builders import START, a_pod, agent_body, an_agent, at, exited, stamp
+from support.builders import a_pod, agent_body, an_agent, at, exited, stamp
 from support.coordination import (
     Team,
     a_decided,
@@ -31,22 +28,10 @@ from support.coordination import (
     told_agent,
     variable_body,
 )
+from support.deliveries import delivery, seen
 
 REST = {"template": {"spec": {"containers": [{"name": "agent"}]}}}
 POD = a_pod("a-0-1", generation=1)
-
-
-def delivery(
-    agent: Agent,
-    *variables: OrchestrationVariable,
-    pods: tuple[PodFacts, ...] = (),
-    config_map: ConfigMapFacts | None = None,
-    reports: Mapping[str, Report] | None = None,
-    wanted_down: bool = False,
-    now: datetime = START,
-) -> Delivery:
-    snapshot = AgentSnapshot(agent, pods, config_map, variables=variables, reports=reports or {})
-    return delivered(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
 
 
 def items(result: Delivery) -> dict[str, tuple[str, int]]:
@@ -314,29 +299,6 @@ def test_every_resolver_an_agent_may_name_is_in_the_table() -> None:
 
 
 # --- how far it came ----------------------------------------------------------------------------------------------------
-
-
-def seen(
-    *reports: Report | None,
-    pods: tuple[PodFacts, ...] | None = None,
-    now: float = 1,
-    wanted_down: bool = False,
-    item: dict[str, Any] | None = None,
-    agent: dict[str, Any] | None = None,
-    config_map: ConfigMapFacts | None = None,
-) -> Delivery:
-    """One directive of generation 1 in the ConfigMap, and what the pods say of it."""
-    pods = pods if pods is not None else tuple(a_pod(f"a-{i}-1", generation=1) for i in range(len(reports)))
-    heard = {pod.name: report for pod, report in zip(pods, reports, strict=False) if report is not None}
-    return delivery(
-        told_agent("a", an_item(**(item or {})), **(agent or {})),
-        a_decided(),
-        pods=pods,
-        config_map=config_map or a_map(temperature=0.6),
-        reports=heard,
-        wanted_down=wanted_down,
-        now=at(now),
-    )
 
 
 # --- waking up and nudging ----------------------------------------------------------------------------------------------

@@ -7,13 +7,7 @@ from support.coordination import (
     Team,
     variable_body,
 )
-
-
-def generation(team: Team) -> int:
-    """The generation of the agent's directives, as its status has it."""
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    return directives.generation
+from support.deliveries import generation
 
 
 def test_a_value_travels_to_its_agents_and_back_in_a_few_passes() -> None:

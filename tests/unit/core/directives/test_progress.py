@@ -1,41 +1,21 @@
 """How far each directive came: delivered, acknowledged, refused or expired."""
 
-from collections.abc import Mapping
 from dataclasses import replace
-from datetime import datetime
-from typing import Any
 
-from mabeam.api.agent import Agent
-from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.delivery import Delivery
 from mabeam.core.reports.report import DirectiveRefusal, Report
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, PodFacts
-from support.builders import START, a_pod, at
+from support.builders import a_pod, at
 from support.coordination import (
-    Team,
     a_decided,
     a_map,
     an_item,
     applied,
-    delivered,
     told_agent,
 )
+from support.deliveries import delivery, seen
 
 REST = {"template": {"spec": {"containers": [{"name": "agent"}]}}}
 POD = a_pod("a-0-1", generation=1)
-
-
-def delivery(
-    agent: Agent,
-    *variables: OrchestrationVariable,
-    pods: tuple[PodFacts, ...] = (),
-    config_map: ConfigMapFacts | None = None,
-    reports: Mapping[str, Report] | None = None,
-    wanted_down: bool = False,
-    now: datetime = START,
-) -> Delivery:
-    snapshot = AgentSnapshot(agent, pods, config_map, variables=variables, reports=reports or {})
-    return delivered(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
 
 
 def items(result: Delivery) -> dict[str, tuple[str, int]]:
@@ -57,29 +37,6 @@ def state(result: Delivery) -> str:
     assert result.directives is not None
     [item] = result.directives.items
     return str(item.state)
-
-
-def seen(
-    *reports: Report | None,
-    pods: tuple[PodFacts, ...] | None = None,
-    now: float = 1,
-    wanted_down: bool = False,
-    item: dict[str, Any] | None = None,
-    agent: dict[str, Any] | None = None,
-    config_map: ConfigMapFacts | None = None,
-) -> Delivery:
-    """One directive of generation 1 in the ConfigMap, and what the pods say of it."""
-    pods = pods if pods is not None else tuple(a_pod(f"a-{i}-1", generation=1) for i in range(len(reports)))
-    heard = {pod.name: report for pod, report in zip(pods, reports, strict=False) if report is not None}
-    return delivery(
-        told_agent("a", an_item(**(item or {})), **(agent or {})),
-        a_decided(),
-        pods=pods,
-        config_map=config_map or a_map(temperature=0.6),
-        reports=heard,
-        wanted_down=wanted_down,
-        now=at(now),
-    )
 
 
 def test_it_is_delivered_once_the_config_map_holds_it_and_every_ready_pod_was_told() -> None:
@@ -227,10 +184,3 @@ def test_the_applied_generation_is_the_least_of_the_ready_pods_and_never_moves_b
     assert generation(before=4) == 4
     assert generation(applied(0), before=4) == 4
     assert generation(applied(999)) == 5
-
-
-def generation(team: Team) -> int:
-    """The generation of the agent's directives, as its status has it."""
-    directives = team.agent("a").status.directives
-    assert directives is not None
-    return directives.generation

@@ -1,45 +1,15 @@
 """One whole pass over an Agent: what it writes, what it leaves alone, and when it has nothing to say."""
 
-from collections.abc import Callable
-
 import pytest
 
 from mabeam.api.agent import RestartStrategy
 from mabeam.core.decision import pods_first
 from mabeam.core.passes.agent import decide
+from support.agent_ends import ENDS, crash, ended
 from support.builders import agent_body, at, stamp
 from support.world import ImpossibleState, World, up
 
 STRATEGIES = [strategy.value for strategy in RestartStrategy]
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
-
-
-ENDS: dict[str, Callable[[World], None]] = {
-    "exit code 0": lambda world: world.end("a-0-1", 0),
-    "a code listed as normal": lambda world: world.end("a-0-1", 42),
-    "another code": lambda world: world.end("a-0-1", 3),
-    "out of memory": lambda world: world.end("a-0-1", 137, "OOMKilled"),
-    "deleted by a stranger": lambda world: world.delete("a-0-1"),
-    "gone unseen": lambda world: world.forget(["a-0-1"]),
-    "evicted by the kubelet": lambda world: world.evict("a-0-1"),
-    "drained": lambda world: world.drain("a-0-1"),
-    "preempted": lambda world: world.drain("a-0-1", "PreemptionByScheduler"),
-    "taken by the taint manager": lambda world: world.drain("a-0-1", "DeletionByTaintManager"),
-}
-
-
-def ended(how: str, restart: str) -> World:
-    world = up(agent_body(restart=restart, normalExitCodes=[42]))
-    world.tick(10)
-    ENDS[how](world)
-    world.settle()
-    return world
 
 
 def test_an_agent_that_is_created_stopped_never_starts() -> None:

@@ -2,17 +2,8 @@
 
 import pytest
 
+from support.small_trees import a_team, ready_and_stalled
 from support.tree import Tree, child_body, supervisor_body
-
-
-def a_team(*names: str, children: dict[str, dict] | None = None, **spec: object) -> Tree:  # type: ignore[type-arg]
-    """Agents under the Supervisor `root`, all started."""
-    tree = Tree.of(
-        supervisor_body("root", *names, **spec),
-        *(child_body(name, "root", **(children or {}).get(name, {})) for name in names),
-    )
-    tree.settle()
-    return tree
 
 
 def test_who_gave_up_on_the_way_down_of_a_completed_tree_is_at_rest_too() -> None:
@@ -31,12 +22,6 @@ def test_who_gave_up_on_the_way_down_of_a_completed_tree_is_at_rest_too() -> Non
     tree.settle()
     assert tree.worlds["side"].status.parked_at is not None
     assert (tree.worlds["side"].state, *tree.worlds["side"].condition("Ready")[:2]) == ("Stopped", "True", "Stopped")
-
-
-def ready_and_stalled(tree: Tree, agent: str) -> list[tuple[str, str]]:
-    """Status and reason of an agent's conditions Ready and Stalled."""
-    conditions = tree.agent(agent).status.conditions
-    return [(str(c.status), c.reason) for c in conditions if c.type in ("Ready", "Stalled")]
 
 
 @pytest.mark.parametrize("parent", ["deleted", "lists it no more"])

@@ -1,7 +1,5 @@
 """One pass over a variable: gather, value, directives, record."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pytest
@@ -13,10 +11,9 @@ from mabeam.core.coordination.failure_budget import FAILURES
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.decision import Decision
 from mabeam.core.passes import variable as coordination
-from mabeam.core.passes.variable import decide
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from support.builders import START, agent_body, an_agent, at
+from mabeam.core.snapshot import VariableSnapshot
+from support.builders import agent_body, an_agent, at
 from support.coordination import (
     Team,
     a_variable,
@@ -27,31 +24,7 @@ from support.coordination import (
     told_agent,
     variable_body,
 )
-
-
-def look(
-    variable: OrchestrationVariable,
-    *agents: Agent,
-    reports: Mapping[str, Report] | None = None,
-    config_maps: tuple[ConfigMapFacts, ...] = (),
-    now: datetime = START,
-) -> Decision[Any]:
-    return decide(VariableSnapshot(variable, agents, reports or {}, config_maps), now)
-
-
-def ready(decision: Decision[Any]) -> tuple[str, str, str]:
-    return condition_of(decision.status, "Ready")
-
-
-def reasons(decision: Decision[Any]) -> list[str]:
-    return [str(event.reason) for event in decision.events]
-
-
-def wanting(*values: Any, **spec: Any) -> Team:
-    """A team of one agent per value, each with it as its static preference, and a variable they negotiate."""
-    agents = [agent_body(f"a{i}", preferences=[prefers(value)]) for i, value in enumerate(values)]
-    names = [agent["metadata"]["name"] for agent in agents]
-    return Team.of(variable_body(agents=names, negotiation={}, **spec), *agents)
+from support.variable_passes import converging, look, ready, reasons, wanting
 
 
 def reporting(*values: float, **spec: Any) -> Team:
@@ -347,14 +320,6 @@ def test_a_paused_variable_decides_nothing_and_keeps_everything() -> None:
 
 
 # --- directives and convergence ---------------------------------------------------------------------------------------
-
-
-def converging(*agents: Agent, **spec: Any) -> Decision[Any]:
-    """A pass over a variable whose value 0.6 is being delivered."""
-    names = tuple(agent.metadata.name for agent in agents)
-    variable = a_variable(agents=names, value=0.6, **spec)
-    settled = look(variable, *agents).status
-    return look(variable.model_copy(update={"status": settled}), *agents)
 
 
 def counts(decision: Decision[Any]) -> tuple[int, int, int, int, int]:

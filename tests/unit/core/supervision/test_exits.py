@@ -1,38 +1,16 @@
 """What an exit leads to: the table of exits and restart strategies, the budget, and ends that nobody saw."""
 
-from collections.abc import Callable
-
 import pytest
 
 from mabeam.api.agent import RestartStrategy
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind
 from mabeam.core.supervision.exits import RESTING
+from support.agent_ends import ENDS, crash, ended
 from support.builders import WITH_SIDECAR, agent_body, at
 from support.world import World, up
 
 STRATEGIES = [strategy.value for strategy in RestartStrategy]
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
-
-
-ENDS: dict[str, Callable[[World], None]] = {
-    "exit code 0": lambda world: world.end("a-0-1", 0),
-    "a code listed as normal": lambda world: world.end("a-0-1", 42),
-    "another code": lambda world: world.end("a-0-1", 3),
-    "out of memory": lambda world: world.end("a-0-1", 137, "OOMKilled"),
-    "deleted by a stranger": lambda world: world.delete("a-0-1"),
-    "gone unseen": lambda world: world.forget(["a-0-1"]),
-    "evicted by the kubelet": lambda world: world.evict("a-0-1"),
-    "drained": lambda world: world.drain("a-0-1"),
-    "preempted": lambda world: world.drain("a-0-1", "PreemptionByScheduler"),
-    "taken by the taint manager": lambda world: world.drain("a-0-1", "DeletionByTaintManager"),
-}
 NORMAL = ("exit code 0", "a code listed as normal")
 DISRUPTIONS = ("evicted by the kubelet", "drained", "preempted", "taken by the taint manager")
 CAUSES = {
@@ -47,14 +25,6 @@ CAUSES = {
     "preempted": FailureCause.PREEMPTED,
     "taken by the taint manager": FailureCause.NODE_LOST,
 }
-
-
-def ended(how: str, restart: str) -> World:
-    world = up(agent_body(restart=restart, normalExitCodes=[42]))
-    world.tick(10)
-    ENDS[how](world)
-    world.settle()
-    return world
 
 
 def test_the_table_covers_every_exit_and_every_restart_strategy() -> None:

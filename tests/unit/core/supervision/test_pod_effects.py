@@ -5,8 +5,9 @@ import pytest
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.directive import AgentDirectives
 from mabeam.core.supervision.pod_effects import expects_follow_up, same_intent
+from support.agent_ends import crash
 from support.builders import agent_body
-from support.world import World, up
+from support.world import up
 
 
 def a_record(state: AgentState = AgentState.STARTING, incarnation: int = 1, ordinal: int = 0) -> PodRecord:
@@ -35,13 +36,6 @@ def test_a_status_triggers_the_next_pass_when_it_stores_an_intent_or_directives(
     after: AgentStatus, expected: bool
 ) -> None:
     assert expects_follow_up(AgentStatus(pods=(a_record(),)), after) is expected
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
 
 
 def test_a_new_pod_waits_until_the_old_one_is_gone() -> None:

@@ -8,17 +8,11 @@ import pytest
 from mabeam.api.agent import RestartStrategy
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.passes.agent import decide
+from support.agent_ends import crash
 from support.builders import PLAIN_BACKOFF, agent_body
-from support.world import World, up
+from support.world import up
 
 STRATEGIES = [strategy.value for strategy in RestartStrategy]
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
 
 
 @pytest.mark.parametrize("restart", STRATEGIES)

@@ -5,15 +5,9 @@ from typing import Any
 import pytest
 
 from mabeam.api.names import ANNOTATION_RELEASE
+from support.agent_ends import crash
 from support.builders import NO_BACKOFF, agent_body
 from support.world import World, up
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
 
 
 def parked(**words: Any) -> World:

@@ -1,14 +1,8 @@
 """A changed spec replaces the pods, one ordinal at a time."""
 
+from support.agent_ends import crash
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body
 from support.world import World, up
-
-
-def crash(world: World, name: str, code: int = 1, after: float = 1) -> None:
-    """The pod runs for a while, crashes, and the operator takes notice."""
-    world.tick(after)
-    world.end(name, code)
-    world.settle()
 
 
 def test_a_changed_spec_replaces_the_pods_one_ordinal_at_a_time_uncounted() -> None:

@@ -1,16 +1,7 @@
 """Who is whose child: missing children, cycles, two parents, and agents that name a Supervisor that does not list them."""
 
+from support.small_trees import a_team
 from support.tree import Tree, child_body, supervisor_body
-
-
-def a_team(*names: str, children: dict[str, dict] | None = None, **spec: object) -> Tree:  # type: ignore[type-arg]
-    """Agents under the Supervisor `root`, all started."""
-    tree = Tree.of(
-        supervisor_body("root", *names, **spec),
-        *(child_body(name, "root", **(children or {}).get(name, {})) for name in names),
-    )
-    tree.settle()
-    return tree
 
 
 def test_a_missing_child_is_named_and_those_after_it_wait() -> None:

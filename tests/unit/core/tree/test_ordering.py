@@ -1,16 +1,7 @@
 """The order of a tree: children start from the first to the last, and stop in reverse."""
 
+from support.small_trees import a_nested_tree, a_team
 from support.tree import Tree, child_body, supervisor_body
-
-
-def a_team(*names: str, children: dict[str, dict] | None = None, **spec: object) -> Tree:  # type: ignore[type-arg]
-    """Agents under the Supervisor `root`, all started."""
-    tree = Tree.of(
-        supervisor_body("root", *names, **spec),
-        *(child_body(name, "root", **(children or {}).get(name, {})) for name in names),
-    )
-    tree.settle()
-    return tree
 
 
 def test_children_start_from_the_first_to_the_last_each_when_the_one_before_is_ready() -> None:
@@ -29,19 +20,6 @@ def test_a_child_that_is_not_ready_holds_those_after_it() -> None:
     assert [c.message for c in tree.agent("b").status.conditions if c.type == "Ready"] == [
         "waits for Supervisor root to start it"
     ]
-
-
-def a_nested_tree(**inner: object) -> Tree:
-    tree = Tree.of(
-        supervisor_body("root", "first", "/inner", "last", strategy="RestForOne", maxRestarts=1),
-        supervisor_body("inner", "x", "y", strategy="OneForAll", **{"maxRestarts": 1, **inner}),
-        child_body("first", "root"),
-        child_body("last", "root"),
-        child_body("x", "inner"),
-        child_body("y", "inner"),
-    )
-    tree.settle()
-    return tree
 
 
 def test_a_nested_supervisor_starts_in_its_place() -> None:

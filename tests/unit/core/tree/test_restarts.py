@@ -3,17 +3,8 @@
 import pytest
 
 from support.builders import at, stamp
+from support.small_trees import a_nested_tree, a_team
 from support.tree import Tree, child_body, supervisor_body
-
-
-def a_team(*names: str, children: dict[str, dict] | None = None, **spec: object) -> Tree:  # type: ignore[type-arg]
-    """Agents under the Supervisor `root`, all started."""
-    tree = Tree.of(
-        supervisor_body("root", *names, **spec),
-        *(child_body(name, "root", **(children or {}).get(name, {})) for name in names),
-    )
-    tree.settle()
-    return tree
 
 
 @pytest.mark.parametrize(
@@ -149,19 +140,6 @@ def test_a_significant_child_that_its_user_stopped_is_not_waited_for() -> None:
     tree.settle()
     assert tree.running() == []
     assert tree.ready("root")[1] == "Completed"
-
-
-def a_nested_tree(**inner: object) -> Tree:
-    tree = Tree.of(
-        supervisor_body("root", "first", "/inner", "last", strategy="RestForOne", maxRestarts=1),
-        supervisor_body("inner", "x", "y", strategy="OneForAll", **{"maxRestarts": 1, **inner}),
-        child_body("first", "root"),
-        child_body("last", "root"),
-        child_body("x", "inner"),
-        child_body("y", "inner"),
-    )
-    tree.settle()
-    return tree
 
 
 def test_an_exhausted_supervisor_is_a_death_for_its_parent_and_begins_with_an_empty_window() -> None:

@@ -1,35 +1,19 @@
 """The directives that do not fit a status: in ConfigMaps of the variable's own."""
 
 import json
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pytest
 
-from mabeam.api.agent import Agent
-from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.coordination.config_maps import directives as shards
-from mabeam.core.decision import Decision
-from mabeam.core.passes.variable import decide
-from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from support.builders import START, agent_body, an_agent
+from mabeam.core.snapshot import ConfigMapFacts
+from support.builders import agent_body, an_agent
 from support.coordination import (
     Team,
     a_variable,
     variable_body,
 )
-
-
-def look(
-    variable: OrchestrationVariable,
-    *agents: Agent,
-    reports: Mapping[str, Report] | None = None,
-    config_maps: tuple[ConfigMapFacts, ...] = (),
-    now: datetime = START,
-) -> Decision[Any]:
-    return decide(VariableSnapshot(variable, agents, reports or {}, config_maps), now)
+from support.variable_passes import look
 
 
 def crowd(count: int, **spec: Any) -> Team:

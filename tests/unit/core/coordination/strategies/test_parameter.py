@@ -1,18 +1,10 @@
 """Parameter: the value of the spec, the value of the agents, and what stays when there is neither."""
 
-from collections.abc import Mapping
-from datetime import datetime
 from typing import Any
 
 import pytest
 
-from mabeam.api.agent import Agent
-from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.decision import Decision
-from mabeam.core.passes.variable import decide
-from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
-from support.builders import START, agent_body, an_agent
+from support.builders import agent_body, an_agent
 from support.coordination import (
     SIZES,
     Team,
@@ -21,31 +13,7 @@ from support.coordination import (
     prefers,
     variable_body,
 )
-
-
-def look(
-    variable: OrchestrationVariable,
-    *agents: Agent,
-    reports: Mapping[str, Report] | None = None,
-    config_maps: tuple[ConfigMapFacts, ...] = (),
-    now: datetime = START,
-) -> Decision[Any]:
-    return decide(VariableSnapshot(variable, agents, reports or {}, config_maps), now)
-
-
-def ready(decision: Decision[Any]) -> tuple[str, str, str]:
-    return condition_of(decision.status, "Ready")
-
-
-def reasons(decision: Decision[Any]) -> list[str]:
-    return [str(event.reason) for event in decision.events]
-
-
-def wanting(*values: Any, **spec: Any) -> Team:
-    """A team of one agent per value, each with it as its static preference, and a variable they negotiate."""
-    agents = [agent_body(f"a{i}", preferences=[prefers(value)]) for i, value in enumerate(values)]
-    names = [agent["metadata"]["name"] for agent in agents]
-    return Team.of(variable_body(agents=names, negotiation={}, **spec), *agents)
+from support.variable_passes import look, ready, reasons, wanting
 
 
 def test_without_negotiation_the_value_is_that_of_the_spec() -> None:
