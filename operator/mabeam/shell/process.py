@@ -1,4 +1,4 @@
-"""The process: who is started, in which order, and what ends it."""
+"""The operator's process: its parts, the order in which they start, and what ends it."""
 
 import asyncio
 import itertools
@@ -73,7 +73,7 @@ class _JsonLines(logging.Formatter):
 
 
 def configure_logging(settings: Settings) -> None:
-    """Log to stderr; the framework speaks up only when something is wrong."""
+    """Log to stderr; of kopf and aiohttp only warnings and errors, except at level debug."""
     stream = logging.StreamHandler(sys.stderr)
     plain = logging.Formatter("%(asctime)s %(levelname)-7s %(name)s: %(message)s")
     stream.setFormatter(_JsonLines() if settings.log_format == "json" else plain)
@@ -177,32 +177,32 @@ class Process:
         """Run until a signal, a lost lease or a fatal error; 0 only after a signal."""
         routes = self.rest_api.routes(lambda: self.relister.synced.is_set())
         runner = await http.serve(self.settings.http_port, self._alive, self._ready, self._metrics, routes)
-        self._heed_signals()
+        self._handle_signals()
         background = [
             self._guarded("queue timer", self.queue.run_timers()),
-            self._guarded("sweep", self._sweep()),
+            self._guarded("lists", self._list()),
             self._guarded("reports", self.reports.run()),
             self._guarded("events", self.recorder.run()),
             self._guarded("usage", self.usage.run()),
             self._guarded("service entry", self.service.run()),
-            self._guarded("loop watch", self._watch_loop()),
-            self._guarded("kopf", self._watch()),
+            self._guarded("loop lag", self._measure_lag()),
+            self._guarded("kopf", self._run_kopf()),
             *(self._guarded(f"watch of {reflector.kind}", self._follow(reflector)) for reflector in self.reflectors),
         ]
         if self.settings.leader_election:
             background.append(self._guarded("lease", self.leader.run()))
         workers = self._guarded("workers", self._work())
         await self.stop.wait()
-        await self._wind_up(workers, background)
+        await self._shut_down(workers, background)
         await runner.cleanup()
         return 1 if self.failed else 0
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         for signal_ in (signal.SIGTERM, signal.SIGINT):
             asyncio.get_running_loop().add_signal_handler(signal_, self.stop.set)
 
-    async def _sweep(self) -> None:
-        """List, and again every period. A moment first for the Lease: what is listed by the leader needs no second look."""
+    async def _list(self) -> None:
+        """LIST everything every period; half a second is left for the Lease first, because a leader need not list again."""
         with suppress(TimeoutError):
             async with asyncio.timeout(ELECTION_SECONDS if self.settings.leader_election else 0):
                 await self.leader.elected.wait()
@@ -213,11 +213,11 @@ class Process:
         await self.relister.synced.wait()
         await reflector.run(self.relister.versions[reflector.kind, reflector.namespace])
 
-    async def _watch(self) -> None:
-        """kopf's part. It looks once which kinds exist, and would never watch one that came later: so it waits for them.
+    async def _run_kopf(self) -> None:
+        """Run kopf, after the first LISTs: it looks for the kinds once, and would never watch one that is created later.
 
-        It takes the signals when it starts; they are taken back before the loop turns again, so that none is lost to it. At
-        the end it would wait for every task that is not its own, and then cancel the workers in the middle of a write.
+        It installs signal handlers when it starts; ours replace them before the loop runs anything else. `ignored`: at its end
+        it would wait for every task that is not its own, and then cancel the workers in the middle of a write.
         """
         await self.relister.synced.wait()
         registry, settings = kopf.OperatorRegistry(), kopf.OperatorSettings()
@@ -231,7 +231,7 @@ class Process:
             clusterwide=not self.settings.watch_namespaces,
             namespaces=self.settings.watch_namespaces,
         )
-        self._heed_signals()
+        self._handle_signals()
         await kopf.run_tasks(tasks, ignored=ours)
 
     def _open_session(self) -> KopfSession:
@@ -239,11 +239,11 @@ class Process:
         return self.kopf_session
 
     async def _work(self) -> None:
-        """Start the workers once the cache is full and the Lease is held: no decision on half the facts."""
+        """Start the workers once everything is listed and the Lease is held: no decision is made on a part of the facts."""
         await self.relister.synced.wait()
         if self.settings.leader_election and not self.listed_as_leader:
             await self.leader.elected.wait()
-            # The leader before may have written up to a moment ago, and a watch of ours may lag: first look at all of it.
+            # The former leader may have written a moment ago, and a watch may lag behind: list everything again first.
             await self.relister.list_until_success()
         self.telemetry.lead()
         known = self.router.enqueue_all()
@@ -270,8 +270,8 @@ class Process:
         log.info("%d objects known, %d workers start", known, self.settings.workers)
         await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
-    async def _wind_up(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
-        """Let passes in progress finish their writes, end the rest, and then give the Lease away."""
+    async def _shut_down(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
+        """Let passes in progress finish their writes, end all other tasks, and then release the Lease."""
         self.queue.close()
         if not self.telemetry.leads:
             workers.cancel()  # they wait for the Lease, or for the first LIST
@@ -281,7 +281,7 @@ class Process:
         await asyncio.gather(workers, *background, return_exceptions=True)
         await self.functions.close()
         if self.settings.leader_election:
-            await self.leader.release()  # last: nothing renews it, and nothing is written after it
+            await self.leader.release()  # last: nothing renews it any more, and nothing is written after it
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_SPANS_SECONDS):
                 await asyncio.to_thread(self.tracing.close)
@@ -303,7 +303,7 @@ class Process:
     # --- LISTs ------------------------------------------------------------------------------------------------------------
 
     def _missed(self, change: Change) -> None:
-        """A LIST found a change: all of them do at first, and later those that no watch has reported."""
+        """Handle a change that a LIST found: all of them at the start, later those that no watch has reported."""
         if self.relister.synced.is_set():
             self.telemetry.missed.labels(change.kind).inc()
         self.router.route_change(change)
@@ -342,7 +342,7 @@ class Process:
             self.telemetry.known.labels(kind).set(len(known))
         return self.telemetry.exposition()
 
-    async def _watch_loop(self) -> None:
+    async def _measure_lag(self) -> None:
         clock = asyncio.get_running_loop().time
         while True:
             before = clock()
@@ -351,7 +351,7 @@ class Process:
 
 
 async def run(settings: Settings) -> int:
-    """The exit code of the operator's process."""
+    """Run the operator; returns the exit code of the process."""
     configure_logging(settings)
     connection = await connect(settings.context)
     log.info("mabeam %s on %s", __version__, connection.description)

@@ -1,14 +1,14 @@
-"""Which addresses the operator may talk to when somebody else names them."""
+"""Which addresses the operator connects to when a user of the cluster names them."""
 
 import ipaddress
 from typing import Final
 
-# Unique local, and yet the node's own: where a cloud tells a machine its credentials.
+# Cloud metadata services, from which a machine gets its credentials, at an address that is not link-local.
 METADATA: Final = frozenset({ipaddress.ip_address("fd00:ec2::254")})
 
 
 def is_safe(ip: str, *, allow_loopback: bool = False) -> bool:
-    """Whether this is an address that is not the node's own: no loopback, link-local, multicast or unspecified one, no name."""
+    """Whether `ip` is an IP address (no name) and not the node's own: not loopback, link-local, multicast or unspecified."""
     try:
         address = ipaddress.ip_address(ip)
     except ValueError:

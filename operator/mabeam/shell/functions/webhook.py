@@ -1,7 +1,7 @@
-"""Asks a function behind HTTPS, which may be slow, lie, or point at what is none of its business.
+"""Calls of functions behind HTTPS, whose servers may be slow, hostile, or none that a user may reach.
 
-One POST in the time the variable gives; no redirect, no proxy, no cookie, and nothing of the operator's credentials. The host
-must not resolve to the node's own addresses: a variable must not become a way into what listens there.
+One POST within the variable's timeout; no redirect, proxy or cookie, and none of the operator's credentials. The host must not
+resolve to an address of the node itself: a variable must not become a way to what listens there.
 """
 
 import asyncio
@@ -23,6 +23,7 @@ from mabeam.api.names import GROUP, VERSION
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.evaluation.results import InvalidResult, failed_result, parse_result
 from mabeam.shell.kube.client import read_bounded
+from mabeam.shell.kube.errors import error_text
 from mabeam.shell.safe_address import is_safe
 
 MAX_ANSWER_BYTES: Final = 256 * 1024
@@ -36,15 +37,15 @@ HEADERS: Final = {
 
 
 class _Refused(OSError):
-    """The host is not to be asked; an OSError, as which the connector hands it on."""
+    """The host must not be called. An OSError, because aiohttp's connector passes on no other exception."""
 
 
 @dataclass
 class _Resolver(AbstractResolver):
-    """The system's answers, unless one of them is an address that nobody may be sent to.
+    """Resolves a name by the system, and raises _Refused when one of its addresses is the node's own.
 
-    What was looked at is what is connected to. Names are looked up in threads of their own: a slow one must not keep the
-    operator from finding its apiserver.
+    The connection goes to an address that was checked. Names are looked up in threads of their own: a slow one must not keep the
+    operator from resolving its apiserver.
     """
 
     threads: Executor
@@ -74,18 +75,18 @@ class _Resolver(AbstractResolver):
 
 def _check(host: str, ip: str, allow_loopback: bool) -> None:
     if not is_safe(ip, allow_loopback=allow_loopback):
-        raise _Refused(f"{host} is {ip}, an address of the node itself, which is never asked")
+        raise _Refused(f"{host} is {ip}, an address of the node itself, which is never called")
 
 
 @dataclass
 class Webhooks:
-    """Calls webhooks; `allow_loopback` is for tests, which serve at home."""
+    """Calls webhooks; `allow_loopback` is for tests, whose servers listen there."""
 
     threads: Executor
     allow_loopback: bool = False
 
     async def answer(self, ask: FunctionCall) -> FunctionResult:
-        """What the webhook answered, or what went wrong; raises nothing."""
+        """The webhook's result, or a failure with its reason; raises nothing."""
         try:
             body = json.dumps({**ask.inputs, "apiVersion": API_VERSION, "kind": "CoordinationRequest"}, allow_nan=False)
             return await self._post(_address(ask.text, self.allow_loopback), _trust(ask.ca_bundle), body.encode(), ask)
@@ -96,7 +97,7 @@ class Webhooks:
         except aiohttp.ClientConnectorDNSError as problem:
             return failed_result(str(problem.os_error if isinstance(problem.os_error, _Refused) else problem))
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
-            return failed_result(str(problem) or type(problem).__name__)
+            return failed_result(error_text(problem))
 
     async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: FunctionCall) -> FunctionResult:
         connector = aiohttp.TCPConnector(
@@ -136,17 +137,17 @@ def _address(text: str, allow_loopback: bool) -> URL:
 
 @lru_cache(maxsize=64)
 def _trust(ca_bundle: str | None) -> ssl.SSLContext:
-    """What the server's certificate is held against: the bundle alone, else the system's authorities."""
+    """The TLS context that verifies the server's certificate: by the bundle alone, else by the system's authorities."""
     if ca_bundle is None:
         return ssl.create_default_context()
     pem = ca_bundle
-    if "-----BEGIN" not in pem:  # as Kubernetes' own webhooks have it
+    if "-----BEGIN" not in pem:  # base64, as in Kubernetes' own webhook configurations
         try:
             pem = base64.b64decode("".join(pem.split()), validate=True).decode("ascii")
         except (binascii.Error, ValueError):
             raise ValueError("caBundle is neither PEM nor base64 of PEM") from None
     try:
-        if "-----BEGIN" not in pem:  # an empty text would mean the system's authorities to `ssl`
+        if "-----BEGIN" not in pem:  # `ssl` takes an empty text for the system's authorities
             raise ValueError
         return ssl.create_default_context(cadata=pem)
     except (ssl.SSLError, ValueError):

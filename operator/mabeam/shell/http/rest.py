@@ -36,7 +36,7 @@ from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
 # most SHARE_OF_TIME.
 STATUS_CACHE_SECONDS: Final = 1.0
 SHARE_OF_TIME: Final = 0.05
-# After so many others get their turn.
+# Other tasks run after every so many records.
 YIELD_EVERY: Final = 50
 
 T = TypeVar("T")
@@ -44,7 +44,7 @@ Handler = Callable[[web.Request], Awaitable[web.Response]]
 
 
 class BadRequest(Exception):
-    """A request that has no answer, and what may be asked instead."""
+    """A request that is refused: its HTTP status, the reason, and what is allowed instead."""
 
     def __init__(self, status: int, detail: str, allowed: Iterable[str] = ()) -> None:
         super().__init__(detail)
@@ -53,11 +53,11 @@ class BadRequest(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Which part of a list is asked for: what comes after `after`."""
+    """The part of a list that a request asks for."""
 
-    namespace: str | None
+    namespace: str | None  # None: all
     limit: int
-    after: NamespacedName | None
+    after: NamespacedName | None  # the last object of the page before
 
 
 _TITLES: Final[Mapping[int, str]] = {
@@ -92,7 +92,7 @@ def _only(query: Mapping[str, str], allowed: Iterable[JsonDict]) -> None:
 
 
 def page_keys(everything: Iterable[NamespacedName], page: Page) -> tuple[list[NamespacedName], int]:
-    """The keys of the page in order, and how many follow it."""
+    """The names on the page, sorted, and the number of those after it."""
     wanted = [
         where
         for where in everything
@@ -103,7 +103,7 @@ def page_keys(everything: Iterable[NamespacedName], page: Page) -> tuple[list[Na
 
 @dataclass
 class RestApi:
-    """Answers from what the other rooms know; it asks the cluster nothing."""
+    """Answers requests from memory: no request leads to one to the apiserver."""
 
     cache: Cache
     reports: ReportReader
@@ -121,7 +121,7 @@ class RestApi:
         self.since = self.clock.now()
 
     def routes(self, synced: Callable[[], bool] = lambda: True) -> list[web.RouteDef]:
-        """The routes; 503 until `synced`: half of the agents would look like all of them."""
+        """The routes. They answer 503 until `synced`, because a part of the agents would look like all of them."""
         answers: dict[str, Handler] = {
             "/v1/status": self._status,
             "/v1/agents": self._agents,
@@ -152,7 +152,7 @@ class RestApi:
         if namespace is not None:
             agents = [(namespace, name) for name in self.cache.agents_in.get(namespace, ())]
             variables = [(namespace, name) for name in self.cache.variables_in.get(namespace, ())]
-        # In a thread: it is a tenth of a second for ten thousand agents, and nothing that it reads ever changes.
+        # In a thread: it takes a tenth of a second for ten thousand agents, and everything that it reads is immutable.
         status = await asyncio.to_thread(
             system_status,
             OperatorInfo(version=__version__, identity=self.identity, leader=self.telemetry.leads, since=self.since),
@@ -199,10 +199,10 @@ class RestApi:
             raise BadRequest(404, detail, ("/v1/variables",))
         return _record(variable.variable_info(seen))
 
-    # --- what is known --------------------------------------------------------------------------------------------------
+    # --- records from memory --------------------------------------------------------------------------------------------------
 
     async def _each(self, keys: Iterable[NamespacedName], look: Callable[[NamespacedName], T | None]) -> list[T]:
-        """What is there still of these, with a turn for others now and then."""
+        """The records of those that still exist; other tasks run in between."""
         found = []
         for number, where in enumerate(keys, start=1):
             seen = look(where)

@@ -1,4 +1,4 @@
-"""The operator's own HTTP: /healthz, /readyz, /metrics, and the routes it is given (`api.py`)."""
+"""The operator's HTTP server: /healthz, /readyz, /metrics, and the routes that it is given (`rest.py`)."""
 
 from collections.abc import Callable, Iterable
 
@@ -12,7 +12,7 @@ Check = Callable[[], list[str]]
 async def serve(
     port: int, alive: Check, ready: Check, metrics: Callable[[], bytes], routes: Iterable[web.RouteDef] = ()
 ) -> web.AppRunner:
-    """The running server; each check returns what is wrong, nothing when all is well."""
+    """The running server; each check returns a list of what is wrong, empty when all is well. Raises BadSetting."""
 
     def probe(check: Check) -> Callable[[web.Request], "web.Response"]:
         def answer(_: web.Request) -> web.Response:

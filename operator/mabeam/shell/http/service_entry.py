@@ -1,7 +1,6 @@
-"""The ConfigMap `mabeam-service`: what this service is, can do and needs, and where it is reached; written by the leader.
+"""The ConfigMap `mabeam-service`: type, version, capabilities, dependencies and address of this service; the leader writes it.
 
-Nobody waits for it: a failure is logged and tried again. What is written is read from the code's own tables, so that it
-cannot promise what there is not.
+Nothing depends on it: a failure is logged and tried again. Its capabilities are read from the tables that implement them.
 """
 
 import asyncio
@@ -11,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from importlib.metadata import version as version_of
 from typing import Final
-
-import aiohttp
 
 from mabeam import __version__
 from mabeam.api.agent import SupervisionStrategy
@@ -25,20 +22,20 @@ from mabeam.core.algorithms.consensus import PROTOCOLS
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.directives.conflicts import RESOLVERS
 from mabeam.shell.kube.client import Client, merge_patch
-from mabeam.shell.kube.errors import ApiError, NotLeading
+from mabeam.shell.kube.errors import REQUEST_ERRORS, NotLeading, error_text
 
 log = logging.getLogger("mabeam.service")
 
 SERVICE_TYPE: Final = "mabeam-operator"
 RETRY_SECONDS: Final = 10.0
-# It is looked at again now and then: somebody may have deleted it, or the cluster may have been upgraded.
+# It is compared again every so often: somebody may have deleted it, or the cluster may have been upgraded.
 PERIOD_SECONDS: Final = 300.0
 LABELS: Final = {LABEL_NAME: "mabeam", LABEL_COMPONENT: "operator", LABEL_PART_OF: "mabeam"}
 DEPENDENCIES: Final = ("kopf", "aiohttp", "pydantic")
 
 
 def capabilities() -> dict[str, list[str]]:
-    """What the operator can do, by the tables that do it."""
+    """What the operator supports, by the tables that implement it: capability → its sorted values."""
     return {
         "orchestrationTypes": sorted(map(str, STRATEGIES)),
         "negotiationStrategies": sorted(map(str, NegotiationStrategy)),
@@ -51,7 +48,7 @@ def capabilities() -> dict[str, list[str]]:
 
 
 def entry(endpoint: str, holder: str, kubernetes: str) -> dict[str, str]:
-    """The ConfigMap's data; lists and maps as JSON."""
+    """The data of the ConfigMap, with lists and maps as JSON."""
     dependencies = {name: version_of(name) for name in DEPENDENCIES}
     data = {
         "type": SERVICE_TYPE,
@@ -66,7 +63,7 @@ def entry(endpoint: str, holder: str, kubernetes: str) -> dict[str, str]:
 
 @dataclass
 class ServiceEntry:
-    """Keeps the ConfigMap as it should be, as long as this process leads."""
+    """Keeps the ConfigMap up to date while this process leads."""
 
     client: Client
     namespace: str
@@ -78,7 +75,7 @@ class ServiceEntry:
     _last_warning: str = field(default="", init=False)
 
     async def run(self) -> None:
-        """Write it when this process comes to lead, and again whenever it is not as it should be."""
+        """Write the ConfigMap when this process becomes the leader, and again whenever it differs."""
         while True:
             if not self.leads():
                 await asyncio.sleep(min(1.0, self.retry_seconds))
@@ -91,22 +88,22 @@ class ServiceEntry:
             return await self._write()
         except NotLeading:
             return False
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
-            self._warn(f"ConfigMap {self.namespace}/{SERVICE_CONFIG_MAP} is not written: {problem}")
+        except REQUEST_ERRORS as problem:
+            self._warn(f"ConfigMap {self.namespace}/{SERVICE_CONFIG_MAP} is not written: {error_text(problem)}")
             return False
 
     async def _write(self) -> bool:
-        """Whether it is as it should be; what a crash left half done is simply done again."""
+        """Whether the ConfigMap is up to date, or another owner's; a write that a crash broke off is made again."""
         wanted = entry(self.endpoint, self.holder, await self.client.version())
         found = await self.client.get("ConfigMap", self.namespace, SERVICE_CONFIG_MAP)
         if found is None:
             meta = {"name": SERVICE_CONFIG_MAP, "namespace": self.namespace, "labels": LABELS}
             body: JsonDict = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": meta, "data": wanted}
             await self.client.create("ConfigMap", self.namespace, body)
-            log.info("ConfigMap %s/%s tells of this service", self.namespace, SERVICE_CONFIG_MAP)
+            log.info("ConfigMap %s/%s describes this service", self.namespace, SERVICE_CONFIG_MAP)
             return True
         if (found["metadata"].get("labels") or {}).get(LABEL_PART_OF) != LABELS[LABEL_PART_OF]:
-            self._warn(f"ConfigMap {self.namespace}/{SERVICE_CONFIG_MAP} belongs to someone else and is left alone")
+            self._warn(f"ConfigMap {self.namespace}/{SERVICE_CONFIG_MAP} has another owner and is left as it is")
             return True
         patch = merge_patch(found.get("data") or {}, dict(wanted))
         if patch:

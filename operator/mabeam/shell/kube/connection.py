@@ -1,4 +1,4 @@
-"""How to reach the apiserver: the official client reads the kubeconfig (with its plug-ins) or the service account."""
+"""The connection to the apiserver: the official client reads the kubeconfig (with its plug-ins) or the service account."""
 
 import ssl
 from collections.abc import Awaitable, Callable
@@ -12,12 +12,12 @@ from mabeam import __version__
 
 
 class NoCluster(Exception):
-    """There is neither a service account nor a usable kubeconfig."""
+    """There is neither a service account nor a kubeconfig that can be used."""
 
 
 @dataclass(frozen=True)
 class Connection:
-    """How to reach the apiserver, however the user's credentials are kept."""
+    """The address of the apiserver and the credentials for it."""
 
     server: str
     ssl_context: ssl.SSLContext
@@ -26,13 +26,13 @@ class Connection:
     description: str
 
     def session(self, *, authenticated: bool = True) -> aiohttp.ClientSession:
-        """A new HTTP session that authenticates every request with the credentials as they are at that moment.
+        """A new HTTP session that authenticates every request with the credentials of that moment.
 
-        Without `authenticated` the caller sends `authorization` along itself, which spares a middleware's price per request.
+        Without `authenticated` the caller adds `authorization` itself, which saves the price of a middleware for each request.
         """
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, ssl=self.ssl_context),
-            # Compressed answers cost the apiserver more than they save on the way, as for the controllers beside it.
+            # Compressed answers cost the apiserver more than they save on the network, as for Kubernetes' own controllers.
             headers={
                 "User-Agent": f"mabeam/{__version__}",
                 "Accept": "application/json",
@@ -42,7 +42,7 @@ class Connection:
         )
 
     async def authorization(self) -> dict[str, str]:
-        """The header for the next request: a service account's token rotates, a plug-in's answer expires."""
+        """The Authorization header for the next request: a service account's token rotates, and that of a plug-in expires."""
         token = await self.configuration.get_api_key_with_prefix("BearerToken")
         return {"Authorization": token} if token else {}
 

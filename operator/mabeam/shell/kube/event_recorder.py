@@ -1,6 +1,6 @@
-"""Events on `events.k8s.io/v1`, aggregated: a repeated one becomes a series, a flood loses its oldest, nothing waits for them.
+"""Events on `events.k8s.io/v1`: a repeated one becomes a series, a full queue drops its oldest, and no pass waits for them.
 
-They give way to work: while keys wait for a worker, the apiserver's time belongs to pods and statuses. But not for long.
+While keys wait for a worker, Events wait too, for a bounded time: the apiserver's time is for pods and statuses then.
 """
 
 import asyncio
@@ -12,25 +12,23 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Final
 
-import aiohttp
-
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION, CONTROLLER
 from mabeam.core.decision import Event, RecordedEvent
 from mabeam.shell.kube.client import Client
-from mabeam.shell.kube.errors import ApiError, NotLeading
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, NotLeading
 
 log = logging.getLogger("mabeam.events")
 
 SERIES_SECONDS: Final = 600.0
 QUEUE_LIMIT: Final = 4096
-# So long an Event gives way at the most, and so often it asks whether it still has to.
+# An Event waits for keys at most so long, and looks so often whether any still wait.
 MAX_YIELD_SECONDS: Final = 20.0
 YIELD_POLL_SECONDS: Final = 0.1
 MEMORY_LIMIT: Final = 4096
-# So many are remembered for /v1/status.
+# The last so many are kept for /v1/status.
 RECENT: Final = 100
-# The apiserver refuses a longer note, and counts bytes.
+# The longest note that the apiserver takes, in bytes.
 NOTE_BYTES: Final = 1024
 
 
@@ -46,7 +44,7 @@ class Regarding:
 
 @dataclass
 class EventRecorder:
-    """Takes Events at once and posts them in the background."""
+    """Queues Events, and posts them in the background."""
 
     client: Client
     instance: str
@@ -60,7 +58,7 @@ class EventRecorder:
     recent: deque[RecordedEvent] = field(default_factory=lambda: deque(maxlen=RECENT))
 
     def record(self, regarding: Regarding, events: tuple[Event, ...]) -> None:
-        """Queue Events; when the queue is full the oldest gives way (an Event is a courtesy, status is the truth)."""
+        """Queue Events; a full queue drops its oldest: Events inform, and the status is what counts."""
         for event in events:
             if self._queue.full():
                 self._queue.get_nowait()
@@ -71,20 +69,20 @@ class EventRecorder:
             self.recent.append(RecordedEvent(now, event.type, str(event.reason), *about, event.action, event.note))
 
     async def run(self) -> None:
-        """Post what is queued, one after the other; failures are logged and dropped."""
+        """Post the queued Events, one after the other, for ever; one that fails is logged and dropped."""
         while True:
             regarding, event, when, since = await self._queue.get()
             await self._yield_to_work(since)
             try:
                 await self._post(regarding, event, when)
-            except (ApiError, NotLeading, aiohttp.ClientError, TimeoutError) as problem:
+            except (*REQUEST_ERRORS, NotLeading) as problem:
                 if not (isinstance(problem, ApiError) and problem.namespace_terminating):
                     log.warning(
                         "event %s on %s/%s not posted: %s", event.reason, regarding.namespace, regarding.name, problem
                     )
 
     async def _yield_to_work(self, since: float) -> None:
-        # Asked now and then: an event for each change of the queue would be paid for by every key.
+        # Polled: an asyncio.Event for each change of the queue would be paid for by every key.
         while self.is_busy() and asyncio.get_running_loop().time() - since < self.max_yield_seconds:  # noqa: ASYNC110
             await asyncio.sleep(YIELD_POLL_SECONDS)
 

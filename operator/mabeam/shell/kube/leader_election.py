@@ -1,7 +1,7 @@
-"""Leader election by a Lease, judged on this process's own monotonic clock (KEP-589's protocol, client-go's rules).
+"""Leader election by a Lease (client-go's `leaderelection` package), timed by this process's own monotonic clock.
 
-The holder writes only while its own last successful renewal is fresh; a candidate waits until it has *seen* the Lease
-unchanged for its whole duration. No wall clock is compared with another machine's, so a stepped clock moves nothing.
+The holder writes only while its own last successful renewal is recent; a candidate waits until it has *seen* the Lease
+unchanged for its whole duration. No wall clock is compared with another machine's, so a stepped clock changes nothing.
 """
 
 import asyncio
@@ -10,11 +10,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
-import aiohttp
-
 from mabeam.api.base import JsonDict
 from mabeam.shell.kube.client import Client
-from mabeam.shell.kube.errors import ApiError
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, error_text
 
 log = logging.getLogger("mabeam.lease")
 
@@ -23,24 +21,24 @@ RELEASE_TRIES: Final = 3
 
 @dataclass
 class LeaderElector:
-    """Whether this process may write. Renewed every third of the duration; given up for writing at two thirds."""
+    """Holds the Lease: renews it every third of its duration, and stops writing without a renewal for two thirds of it."""
 
     client: Client
     namespace: str
     name: str
     identity: str
-    seconds: float
+    seconds: float  # the duration of the Lease
     elected: asyncio.Event = field(default_factory=asyncio.Event)
-    _renewed_at: float = float("-inf")
-    _seen_version: str = ""
-    _held_until: float = float("-inf")
+    _renewed_at: float = float("-inf")  # when the last successful renewal was sent, by the loop's clock
+    _seen_version: str = ""  # resourceVersion of another holder's Lease
+    _held_until: float = float("-inf")  # until when that Lease counts as held
 
     def may_write(self) -> bool:
-        """Whether the Lease is surely still held: stop writing well before anyone else may take it."""
+        """Whether the Lease is certainly still held: no more a third of its duration before another process may take it."""
         return asyncio.get_running_loop().time() < self._renewed_at + self.seconds * 2 / 3
 
     async def run(self) -> None:
-        """Acquire the Lease, renew it, and return only when it is lost."""
+        """Acquire the Lease and renew it; returns only when it is lost."""
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
@@ -56,20 +54,20 @@ class LeaderElector:
             await asyncio.sleep(max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0)
 
     async def release(self) -> None:
-        """Give the Lease away on a graceful stop, so that the next process need not wait for it to expire."""
+        """Release the Lease at a graceful stop, so that the next process need not wait until it expires."""
         if not self.elected.is_set() or not self.may_write():
             return
         try:
             for _ in range(RELEASE_TRIES):
                 if await self._give_away():
                     return
-        except (ApiError, aiohttp.ClientError, TimeoutError) as problem:
-            log.warning("the lease was not released: %s", problem)
+        except REQUEST_ERRORS as problem:
+            log.warning("the lease was not released: %s", error_text(problem))
         finally:
             self._renewed_at = float("-inf")
 
     async def _give_away(self) -> bool:
-        """Whether it is no longer this process's; not yet when a renewal that was cancelled on its way arrived after all."""
+        """Whether this process no longer holds the Lease; False when a renewal that was cancelled arrived in between."""
         lease = await self.client.get("Lease", self.namespace, self.name)
         if lease is None or (lease.get("spec") or {}).get("holderIdentity") != self.identity:
             return True
@@ -85,16 +83,16 @@ class LeaderElector:
     async def _try(self) -> bool:
         try:
             lease = await self.client.get("Lease", self.namespace, self.name)
-            now = asyncio.get_running_loop().time()  # what is seen now may be as old as the answer, not as the question
+            now = asyncio.get_running_loop().time()  # after the answer: the Lease was seen no earlier than that
             if lease is None:
                 if now <= self._held_until:
-                    return False  # someone deleted it, and its holder may not know yet
+                    return False  # somebody deleted it, and its holder may not have noticed yet
                 await self.client.create("Lease", self.namespace, self._body(0))
                 return True
             spec: JsonDict = lease.get("spec") or {}
             holder, version = str(spec.get("holderIdentity") or ""), str(lease["metadata"]["resourceVersion"])
             if self.elected.is_set() and holder != self.identity:
-                # Someone took it over: what this process knew may be stale, however fresh its own renewal.
+                # Another process took it over: what this one knows may be stale, however recent its own renewal.
                 self._renewed_at = float("-inf")
                 return False
             if holder not in ("", self.identity) and not self._expired(version, spec, now):
@@ -109,8 +107,8 @@ class LeaderElector:
             if problem.status != 409:
                 log.warning("the lease could not be renewed: %s", problem)
             return False
-        except (aiohttp.ClientError, TimeoutError) as problem:
-            log.warning("the lease could not be renewed: %s", str(problem) or type(problem).__name__)
+        except REQUEST_ERRORS as problem:
+            log.warning("the lease could not be renewed: %s", error_text(problem))
             return False
         return True
 

@@ -25,26 +25,28 @@ class PolicyRule:
 
 # Least privilege, sorted; `mabeam rbac` prints them, the chart and the manifests hold generated copies.
 WORKLOAD_RULES: Final = (
-    PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives
-    PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # incarnations; annotations
-    PolicyRule(("",), ("pods/resize",), ("patch",)),  # what a ResourceAllocation gives (KEP-1287)
-    PolicyRule(("",), ("resourcequotas",), ("list", "watch")),  # what there is to divide
-    PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # own Events; patch for a series
+    PolicyRule(("",), ("configmaps",), ("create", "delete", "get", "list", "patch", "watch")),  # directives, records
+    PolicyRule(("",), ("pods",), ("create", "delete", "get", "list", "patch", "watch")),  # the replicas of Agents
+    PolicyRule(("",), ("pods/resize",), ("patch",)),  # a ResourceAllocation in place (KEP-1287)
+    PolicyRule(("",), ("resourcequotas",), ("list", "watch")),  # the budget of a ResourceAllocation
+    PolicyRule(("events.k8s.io",), ("events",), ("create", "patch")),  # the operator's Events; patch for a series
     PolicyRule((GROUP,), ("agents", "orchestrationvariables", "supervisors"), ("get", "list", "watch")),
-    PolicyRule(  # the one status write
+    PolicyRule(  # one status write in each pass
         (GROUP,), ("agents/status", "orchestrationvariables/status", "supervisors/status"), ("patch",)
     ),
-    PolicyRule(  # one for each agent of a topology that is enforced
+    PolicyRule(  # one for each agent of an enforced topology
         ("networking.k8s.io",), ("networkpolicies",), ("create", "delete", "get", "list", "patch", "watch")
     ),
-    PolicyRule(("metrics.k8s.io",), ("pods",), ("list",)),  # what agents use, where the cluster tells
+    PolicyRule(("metrics.k8s.io",), ("pods",), ("list",)),  # the resource usage of agents
 )
 NODE_RULES: Final = (
     PolicyRule(("",), ("nodes",), ("list", "watch")),  # fencing: is the old pod's node gone?
     PolicyRule(("metrics.k8s.io",), ("nodes",), ("list",)),  # the load
 )
 LEASE_RULES: Final = (
-    PolicyRule(("",), ("configmaps",), ("create",)),  # the service's entry; a name cannot bound what is to be made
+    PolicyRule(
+        ("",), ("configmaps",), ("create",)
+    ),  # the ConfigMap of the service; RBAC cannot restrict create by name
     PolicyRule(("",), ("configmaps",), ("get", "patch"), (SERVICE_CONFIG_MAP,)),
     PolicyRule(("coordination.k8s.io",), ("leases",), ("create", "get", "patch")),
 )

@@ -1,4 +1,4 @@
-"""The resources of the Kubernetes API that the operator reads or writes: paths, names and what they are listed with."""
+"""The resources of the Kubernetes API that the operator reads or writes: their paths, plurals and label selectors."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from mabeam.api.names import GROUP, VERSION
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Where the apiserver keeps a kind."""
+    """The address of a kind at the apiserver."""
 
     prefix: str
     plural: str
@@ -17,7 +17,7 @@ class Resource:
     namespaced: bool = True
 
     def path(self, namespace: str | None = None, name: str | None = None, sub: str | None = None) -> str:
-        """The URL path of a collection, an object or a subresource."""
+        """The URL path of a collection (without a name), of an object, or of a subresource of it."""
         parts = [self.prefix]
         if namespace and self.namespaced:
             parts += ["namespaces", namespace]

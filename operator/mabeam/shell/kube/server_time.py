@@ -1,8 +1,8 @@
-"""The time by which is decided: the apiserver's, which every one of its answers tells, carried on by the monotonic clock.
+"""The time of the apiserver, by the `Date` of its answers and the monotonic clock in between. Every decision uses it.
 
-Failures, windows and backoffs are kept in statuses, and compared with the present by whoever leads then. The times in them
-are the cluster's; this machine's own clock may be wrong, or be stepped between two passes, and would then empty a failure
-window or stretch a backoff of seconds to an hour. It is read once, for what a date in whole seconds leaves open.
+Statuses hold the times of failures, windows and backoffs, and a later leader compares them with its own present. This machine's
+clock may be wrong, or be stepped between two passes, and would then empty a failure window or stretch a backoff of seconds to an
+hour. It is read once, for the fraction of a second that a date in whole seconds leaves open.
 """
 
 import time
@@ -17,7 +17,7 @@ RESOLUTION_SECONDS = 1.0
 
 @dataclass
 class ServerClock:
-    """The apiserver's time. What is kept is its distance from the monotonic clock, and the bounds that answers set to that."""
+    """The apiserver's time, kept as its distance from the monotonic clock and the bounds that answers set to that distance."""
 
     wall: Callable[[], float] = time.time
     monotonic: Callable[[], float] = time.monotonic
@@ -30,11 +30,11 @@ class ServerClock:
         self._ahead = self.wall() - self.monotonic()
 
     def now(self) -> datetime:
-        """The present; it runs evenly, and jumps only when the apiserver's own time is another than was believed."""
+        """The present; it runs evenly, and jumps only when an answer shows that the apiserver's time differs."""
         return datetime.fromtimestamp(self.monotonic() + self._ahead, UTC)
 
     def observe_date(self, date: str | None, asked: float, answered: float) -> None:
-        """Take in the `Date` of an answer to a request that was sent and answered at these monotonic times."""
+        """Correct the time by the `Date` of an answer; the request was sent and answered at these monotonic times (seconds)."""
         if date is None or date == self._last_date:
             return
         self._last_date = date
@@ -45,6 +45,6 @@ class ServerClock:
         lower, upper = stated - answered, stated + RESOLUTION_SECONDS - asked
         if lower <= self._upper and self._lower <= upper:
             lower, upper = max(lower, self._lower), min(upper, self._upper)
-        # Else the apiserver's clock moved, or this is another apiserver: the newest word counts.
+        # Else the apiserver's clock was stepped, or this is another apiserver: the latest answer counts.
         self._lower, self._upper = lower, upper
         self._ahead = min(max(self._ahead, lower), upper)

@@ -1,7 +1,7 @@
-"""Asks the operator's Prometheus what it knows of an agent's pods: one instant query for all of them.
+"""The reports of an agent's pods as the operator's Prometheus has them: one instant query for all pods of the agent.
 
-The address is the operator's setting and never an API object's: an author of Agents must not send the operator anywhere.
-Which queries an author may have asked is a setting too, for whatever Prometheus answers comes back as numbers in a status.
+The address is a setting of the operator and never part of an API object: an author of Agents must not make the operator connect
+anywhere. Whether an author may write queries is a setting too, because the numbers of the answer end up in a status.
 """
 
 import logging
@@ -17,7 +17,7 @@ from mabeam import __version__
 from mabeam.core.reports.prometheus import DEFAULT_QUERY, build_query, parse_query_answer, problem_report
 from mabeam.core.reports.report import Report
 from mabeam.shell.kube.client import read_bounded
-from mabeam.shell.kube.errors import ApiError
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, error_text
 
 log = logging.getLogger("mabeam.prometheus")
 
@@ -38,15 +38,15 @@ _HEADERS: Final = {
 
 @dataclass
 class Prometheus:
-    """The operator's Prometheus, if it has one: its URL, the file of a bearer token, whether authors may write queries."""
+    """A client of the operator's Prometheus."""
 
-    url: str = ""
-    token_file: str = ""
-    any_query: bool = False
+    url: str = ""  # empty: the operator has none
+    token_file: str = ""  # the file of a bearer token
+    any_query: bool = False  # whether authors of Agents may write queries
     _unreachable: bool = field(default=False, init=False)
 
     def session(self) -> aiohttp.ClientSession:
-        """A session to `ask` with."""
+        """A session for `query`."""
         return aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=CONCURRENCY), headers=_HEADERS, auto_decompress=False
         )
@@ -54,7 +54,7 @@ class Prometheus:
     async def query(
         self, session: aiohttp.ClientSession, namespace: str, agent: str, pods: Collection[str], query: str | None
     ) -> dict[str, Report]:
-        """What Prometheus knows of each of the agent's pods, or what is wrong with asking; raises when nobody answered."""
+        """Pod name → its report, or a report of what is wrong with the query. Raises one of REQUEST_ERRORS without an answer."""
         wrong = self._wrong_with(query)
         if wrong is not None:
             return dict.fromkeys(pods, problem_report(wrong))
@@ -64,9 +64,9 @@ class Prometheus:
         }
         try:
             status, raw = await self._post(session, form)
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
+        except REQUEST_ERRORS as problem:
             if not self._unreachable:
-                log.warning("no answer from %s: %s", self.url, str(problem) or type(problem).__name__)
+                log.warning("no answer from %s: %s", self.url, error_text(problem))
             self._unreachable = True
             raise
         self._unreachable = False
@@ -84,7 +84,7 @@ class Prometheus:
         return NOT_ALLOWED if query is not None and not self.any_query else None
 
     async def _post(self, session: aiohttp.ClientSession, form: dict[str, str]) -> tuple[int, bytes]:
-        """The status and at most one byte more than is allowed; raises `ApiError` when the fault is not the query's."""
+        """The HTTP status and at most MAX_BYTES + 1 bytes of the answer; raises ApiError for a 5xx, no fault of the query."""
         url, headers = f"{self.url}/api/v1/query", self._authorization()
         async with session.post(url, data=form, headers=headers, timeout=TIMEOUT, allow_redirects=False) as response:
             if response.status >= 500:
@@ -92,7 +92,7 @@ class Prometheus:
             return response.status, await read_bounded(response.content, MAX_BYTES + 1)
 
     def _authorization(self) -> dict[str, str]:
-        """The header with the token as it is in the file now: a service account's rotates."""
+        """The Authorization header, with the token that the file holds now: a service account's token rotates."""
         if not self.token_file:
             return {}
         token = "".join(Path(self.token_file).read_text(encoding="ascii", errors="replace").split())

@@ -1,7 +1,7 @@
-"""Reads the agents' reports: from the pod's own IP, through the apiserver when the operator runs outside, or in Prometheus.
+"""The reader of agents' reports: from the pod's IP, through the apiserver when the operator runs outside, or from Prometheus.
 
-A pod is hostile until shown otherwise: 64 KiB, one second, no redirects, only the IP the kubelet reported for a pod that we
-own, never a host-network, loopback or link-local address (a report must not become a way into the node's own services).
+Every pod counts as hostile: 64 KiB, one second, no redirects, only the IP that the kubelet reported for a pod of an Agent, never
+a host-network, loopback or link-local address (a report must not become a way into the node's own services).
 """
 
 import asyncio
@@ -13,12 +13,12 @@ from typing import Final
 
 import aiohttp
 
-from mabeam.api.agent import Agent, Reports, ReportSource
+from mabeam.api.agent import Agent, ReportSource
 from mabeam.core.reports.openmetrics import parse
 from mabeam.core.reports.report import RememberedReport, Report, remember
 from mabeam.core.snapshot import PodFacts, Progress
 from mabeam.shell.kube.client import Client, read_bounded
-from mabeam.shell.kube.errors import ApiError
+from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError
 from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.prometheus import CONCURRENCY as QUERIES_AT_ONCE
 from mabeam.shell.reports.prometheus import MIN_QUERY_SECONDS, Prometheus
@@ -31,46 +31,44 @@ MAX_BYTES: Final = 65_536
 TIMEOUT: Final = aiohttp.ClientTimeout(total=1)
 CONCURRENCY: Final = 32
 FIRST_FAST_SECONDS: Final = 0.1
-_BY_DEFAULT: Final = Reports()
 _LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
 
 
 @dataclass
 class ReportReader:
-    """The latest reports, and the timetable by which they are read.
-
-    `on_report(namespace, agent, acknowledged, changed)` is called when a report has news: `acknowledged` when it
-    is about directives, is bad, or brings the time nearer at which the process counts as hung; `changed` when its offers
-    changed. `on_performance(namespace, agent)` is called when its performance changed.
-    """
+    """Reads the reports of the pods that it is told to follow, and keeps the latest of each."""
 
     client: Client | None
     through_apiserver: bool
+    # Called with namespace, agent, acknowledged, changed. acknowledged: a new report is about directives, or cannot be parsed, or
+    # brings the time nearer at which the process counts as hung; changed: what it has for variables changed.
     on_report: Callable[[str, str, bool, bool], None]
-    count_outcome: Callable[[str], None] = lambda count_outcome: None
+    count_outcome: Callable[[str], None] = lambda outcome: None  # ok, bad, unreachable or absent
     clock: ServerClock = field(default_factory=ServerClock)
     prometheus: Prometheus = field(default_factory=Prometheus)
-    # Pods are read by their uid, Prometheus by the agent's: one query tells of all of its pods.
+    # By the uid of a pod, and by the uid of an Agent: one query of Prometheus covers all pods of an Agent.
     _pods: PollSchedule = field(default_factory=lambda: PollSchedule(CONCURRENCY, FIRST_FAST_SECONDS))
     _queries: PollSchedule = field(
         default_factory=lambda: PollSchedule(QUERIES_AT_ONCE, MIN_QUERY_SECONDS, MIN_QUERY_SECONDS)
     )
-    on_performance: Callable[[str, str], None] = lambda namespace, agent: None
-    _targets: dict[str, Target] = field(default_factory=dict)
-    _followed: dict[str, set[str]] = field(default_factory=dict)
-    _latest: dict[str, Report] = field(default_factory=dict)
-    _progress_changed: dict[str, tuple[float, datetime]] = field(default_factory=dict)
-    _remembered: dict[str, dict[int, RememberedReport]] = field(default_factory=dict)
+    on_performance: Callable[[str, str], None] = lambda namespace, agent: (
+        None
+    )  # called when an agent's performance changed
+    _targets: dict[str, Target] = field(default_factory=dict)  # by pod uid
+    _followed: dict[str, set[str]] = field(default_factory=dict)  # Agent uid → uids of its pods that are read
+    _latest: dict[str, Report] = field(default_factory=dict)  # by pod uid
+    _progress_changed: dict[str, tuple[float, datetime]] = field(default_factory=dict)  # pod uid → progress, since when
+    _remembered: dict[str, dict[int, RememberedReport]] = field(default_factory=dict)  # Agent uid → ordinal → report
     _session: aiohttp.ClientSession | None = None
 
     # --- what is known --------------------------------------------------------------------------------------------------
 
     def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
-        """The newest report by pod name, of those pods that were read."""
+        """Pod name → its latest report, for the pods that have been read."""
         return {pod.name: self._latest[pod.uid] for pod in pods if pod.uid in self._latest}
 
     def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
-        """How long each pod that counts its progress has made none, by pod name. What was before this process is not known."""
+        """Pod name → since when its progress has not changed (at most since this process began), where progress is reported."""
         found = {}
         for pod in pods:
             moved, latest = self._progress_changed.get(pod.uid), self._latest.get(pod.uid)
@@ -92,7 +90,7 @@ class ReportReader:
     # --- whom to read ---------------------------------------------------------------------------------------------------
 
     def follow(self, agent: Agent, targets: Iterable[Target], *, awaiting: int) -> None:
-        """Read exactly these pods of the agent from now on, in a hurry while generation `awaiting` (0: none) is not answered."""
+        """Read exactly these pods of the agent from now on, faster while the directives `awaiting` (0: none) are open."""
         wanted = {target.pod_uid: target for target in targets}
         for uid in self._followed.get(agent.metadata.uid, set()) - wanted.keys():
             self._drop(uid)
@@ -103,36 +101,36 @@ class ReportReader:
         for uid, target in wanted.items():
             known = self._targets.get(uid)
             self._targets[uid] = target
-            timetable, key = self._schedule_of(target)
+            schedule, key = self._schedule_of(target)
             if known is None or known.source is not target.source:
                 self._pods.drop(uid)
-                timetable.schedule(key)
-            timetable.expedite(key, awaiting)
+                schedule.schedule(key)
+            schedule.expedite(key, awaiting)
         if not any(target.source is ReportSource.PROMETHEUS for target in wanted.values()):
             self._queries.drop(agent.metadata.uid)
 
     def _schedule_of(self, target: Target) -> tuple[PollSchedule, str]:
-        """The timetable on which the target is, and as what."""
+        """The schedule by which the target is read, and its key there."""
         if target.source is ReportSource.PROMETHEUS:
             return self._queries, target.agent_uid
         return self._pods, target.pod_uid
 
     def forget(self, agent_uid: str) -> None:
-        """Read nothing of the agent any more, and forget what it said."""
+        """Stop reading the agent's pods, and drop its reports."""
         for uid in self._followed.pop(agent_uid, set()):
             self._drop(uid)
         self._remembered.pop(agent_uid, None)
         self._queries.drop(agent_uid)
 
     def _drop(self, uid: str) -> None:
-        for book in (self._targets, self._latest, self._progress_changed):
-            book.pop(uid, None)
+        for known in (self._targets, self._latest, self._progress_changed):
+            known.pop(uid, None)
         self._pods.drop(uid)
 
     # --- reading --------------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Read every followed pod, and ask Prometheus of every agent that is to be found there, by their timetables."""
+        """Read every followed pod, and query Prometheus for every agent whose reports are there, by their schedules."""
         connector = aiohttp.TCPConnector(limit=CONCURRENCY, force_close=True)
         async with (
             aiohttp.ClientSession(connector=connector, auto_decompress=False) as session,
@@ -152,7 +150,7 @@ class ReportReader:
             raw = await self._fetch(target)
             report = parse(raw)
             self.count_outcome("bad" if report.problems else "ok")
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError) as problem:
+        except REQUEST_ERRORS as problem:
             self.count_outcome("unreachable")
             log.debug("report of %s/%s not read: %s", target.namespace, target.pod, problem)
         if self._is_read(target):
@@ -168,7 +166,7 @@ class ReportReader:
         try:
             pods = [target.pod for target in targets]
             found = await self.prometheus.query(session, one.namespace, one.agent, pods, one.query)
-        except (ApiError, aiohttp.ClientError, TimeoutError, OSError):
+        except REQUEST_ERRORS:
             missing = "unreachable"
         still = [target for target in targets if self._is_read(target)]
         for target in still:
@@ -176,13 +174,13 @@ class ReportReader:
             self.count_outcome(missing if report is None else "bad" if report.problems else "ok")
             self._store(target, report)
             if report is None or report.progress is None:
-                # That Prometheus does not know is no sign that the process stands still: nobody is ended for it.
+                # A gap in Prometheus does not mean that the process has stopped: no pod counts as hung for it.
                 self._progress_changed.pop(target.pod_uid, None)
         if still:
             self._queries.reschedule(agent_uid, one.period)
 
     def _is_read(self, target: Target) -> bool:
-        """Whether it is still to be read, and in the same way: it may have been dropped while it was read."""
+        """Whether the target is still followed, from the same source: that may have changed while it was read."""
         known = self._targets.get(target.pod_uid)
         return known is not None and known.source is target.source
 
@@ -197,7 +195,7 @@ class ReportReader:
         async with self._session.get(url, timeout=TIMEOUT, allow_redirects=False) as response:
             if response.status != 200:
                 raise ApiError(response.status, "Report", f"HTTP {response.status}")
-            # One byte more than allowed is read, so that the parser can tell "just fits" from "too large".
+            # One byte more than allowed, so that the parser distinguishes a report that just fits from one that is too large.
             return await read_bounded(response.content, MAX_BYTES + 1)
 
     def _store(self, target: Target, report: Report | None) -> None:
@@ -238,7 +236,7 @@ def _coordination_inputs(report: Report) -> object:
 
 
 def _instant(seconds: float | None) -> datetime | None:
-    """A Unix time as a time; what lies beyond the calendar is its end."""
+    """A Unix time as a datetime, at most the year 9000; None for a negative one."""
     if seconds is None or seconds < 0:
         return None
     return datetime.fromtimestamp(min(seconds, _LAST_SECOND), UTC)

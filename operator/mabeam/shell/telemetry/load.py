@@ -1,6 +1,6 @@
-"""How busy the system is, in [0, 1], by the best measure there is, which is always named.
+"""The load of the system in [0, 1], with the source that it was measured by.
 
-The nodes' mean cpu utilisation where metrics.k8s.io tells it; else what the kernel says of the operator's own node.
+The nodes' mean cpu utilisation where metrics.k8s.io has it; else the pressure or load average of the operator's own node.
 """
 
 import os
@@ -14,7 +14,7 @@ from mabeam.api.rest import Capacity, Load, Source
 
 @dataclass(frozen=True, slots=True)
 class LoadFiles:
-    """Where Linux tells; another root in tests."""
+    """The files in which Linux shows load; a test has others."""
 
     node: Path = Path("/proc/pressure/cpu")
     cgroup: Path = Path("/sys/fs/cgroup/cpu.pressure")
@@ -29,8 +29,8 @@ def parse_pressure(text: str) -> float | None:
     for line in text.splitlines():
         kind, *pairs = line.split() or [""]
         if kind == "some":
-            held = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
-            return _share(held.get("avg10", ""), 100.0)
+            averages = dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+            return _share(averages.get("avg10", ""), 100.0)
     return None
 
 
@@ -53,12 +53,12 @@ def read_load(capacity: Capacity | None, files: LoadFiles = FILES, cpus: int | N
     if capacity is not None:
         return Load(value=capacity.cpu, source=Source.METRICS_API)
     count = cpus or os.cpu_count() or 1
-    ways: tuple[tuple[Path, Callable[[str], float | None], Source], ...] = (
+    sources: tuple[tuple[Path, Callable[[str], float | None], Source], ...] = (
         (files.node, parse_pressure, Source.NODE_PRESSURE),
         (files.cgroup, parse_pressure, Source.CGROUP_PRESSURE),
         (files.average, lambda text: parse_average(text, count), Source.LOAD_AVERAGE),
     )
-    for path, parse, source in ways:
+    for path, parse, source in sources:
         try:
             value = parse(path.read_text(encoding="ascii", errors="replace"))
         except OSError:  # a kernel without PSI, or with it switched off, refuses even to open the file
@@ -70,16 +70,16 @@ def read_load(capacity: Capacity | None, files: LoadFiles = FILES, cpus: int | N
 
 @dataclass(frozen=True)
 class LoadMeter:
-    """Reads the load whenever it is asked for."""
+    """Measures the load at each call."""
 
     capacity: Callable[[], Capacity | None]
     files: LoadFiles = FILES
 
     def record(self) -> Load | None:
-        """The system's load, as `/v1` tells it."""
+        """The load as the record of `/v1/status`; None where there is no source."""
         return read_load(self.capacity(), self.files)
 
     def load(self) -> tuple[float, str] | None:
-        """The system's load in [0, 1] and its source, None where there is no measure."""
+        """The load in [0, 1] and the name of its source; None where there is no source."""
         found = self.record()
         return (found.value, found.source.value) if found is not None else None

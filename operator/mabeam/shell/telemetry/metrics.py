@@ -16,12 +16,12 @@ _FAST = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1, 5, 15)
 _LAG = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.15, 0.25, 0.5, 1, 5)
 _RECOVERY = (0.5, 1, 2, 5, 10, 20, 30, 60, 120, 300, 600, 1800, 3600)
 
-# So many recoveries are remembered for /v1/status.
+# The last so many recoveries are kept for /v1/status.
 RECOVERIES: Final = 256
 
 
 class Telemetry:
-    """The operator's own numbers."""
+    """The operator's metrics, and the few numbers of them that `/v1/status` shows."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -119,7 +119,7 @@ class Telemetry:
     leads = False
 
     def lead(self) -> None:
-        """This process decides from now on."""
+        """Record that this process leads from now on."""
         self.leads = True
         self.leading.set(1)
 

@@ -1,7 +1,7 @@
-"""Spans for OpenTelemetry: of coordination, and of what happens to agents. Off unless it is asked for; `Silence` costs nothing.
+"""Spans for OpenTelemetry: of coordination, and of what happens to agents. Off by default; `NoTracing` costs nothing.
 
-A span is made when something came of a pass, after its writes, with the times at which the pass began and ended: an idle pass
-leaves none. The library is optional, so it is imported here alone, and late.
+A span is made after the writes of a pass that changed something, with the times at which the pass began and ended; other
+passes leave none. The library is optional, so it is imported in this module alone, and not before tracing begins.
 """
 
 import importlib
@@ -20,7 +20,7 @@ from mabeam.core.decision import Event
 from mabeam.settings import BadSetting
 
 COORDINATION: Final = "mabeam.coordination"
-# What becomes of an agent, as one Event tells it.
+# The reason of an Event about an agent → the name of its span.
 LIFECYCLE: Final = {
     Reason.AGENT_REGISTERED: "mabeam.agent.register",
     Reason.AGENT_STARTED: "mabeam.agent.start",
@@ -32,7 +32,7 @@ LIFECYCLE: Final = {
     Reason.RESTART_BUDGET_EXHAUSTED: "mabeam.agent.park",
     Reason.PARKED_BY_RULE: "mabeam.agent.park",
 }
-# In this order, by the protocol that OpenTelemetry itself prefers.
+# OTLP over HTTP first, as OpenTelemetry itself prefers.
 EXPORTERS: Final = (
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
@@ -69,7 +69,7 @@ class NoTracing:
         return self
 
     def close(self) -> None:
-        """Nothing is left."""
+        """Nothing is to be sent."""
 
     def variable_decided(self, *_: object) -> None:
         """Record nothing."""
@@ -79,7 +79,7 @@ class NoTracing:
 
 
 class OpenTelemetryTracing:
-    """Spans by OpenTelemetry's SDK."""
+    """Tracing by OpenTelemetry's SDK."""
 
     def __init__(self, provider: "TracerProvider") -> None:
         self.provider = provider
@@ -94,7 +94,7 @@ class OpenTelemetryTracing:
         self.provider.shutdown()
 
     def span(self, name: str, start: int, attributes: dict[str, Any], wrong: str | None = None) -> None:
-        """One span that is over, with the events `start` and `stop`; an error when something was `wrong`."""
+        """Send one span that ends now, with the events `start` and `stop`; `wrong` is the description of an error."""
         from opentelemetry.trace import Status, StatusCode
 
         end = time.time_ns()
@@ -107,7 +107,7 @@ class OpenTelemetryTracing:
 
 
 class OpenTelemetryPassSpan:
-    """A pass that began at a time."""
+    """The span of a pass that began at `start` (nanoseconds since the epoch)."""
 
     def __init__(self, spans: OpenTelemetryTracing, start: int) -> None:
         self.spans, self.start = spans, start
@@ -115,7 +115,7 @@ class OpenTelemetryPassSpan:
     def variable_decided(
         self, variable: OrchestrationVariable, after: OrchestrationVariableStatus, outcome: str
     ) -> None:
-        """One span for a pass that changed the variable's status."""
+        """Send one span for a pass that changed the variable's status."""
         meta, rule = variable.metadata, after.last_decision.rule if after.last_decision is not None else ""
         attributes = {
             "mabeam.namespace": meta.namespace,
@@ -128,7 +128,7 @@ class OpenTelemetryPassSpan:
         self.spans.span(COORDINATION, self.start, attributes, outcome if outcome == "failed" else None)
 
     def agent_events(self, agent: Agent, events: Sequence[Event]) -> None:
-        """One span for each thing that became of the agent."""
+        """Send one span for each Event that tells of a change in the agent's life."""
         for event in events:
             name = LIFECYCLE.get(event.reason)
             if name is None:
@@ -143,11 +143,11 @@ class OpenTelemetryPassSpan:
 
 
 def spans_to(processor: "SpanProcessor", identity: str = "") -> OpenTelemetryTracing:
-    """Spans that go to a processor."""
+    """Tracing whose spans go to a processor."""
     from opentelemetry.sdk.resources import OTELResourceDetector, Resource
     from opentelemetry.sdk.trace import TracerProvider
 
-    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES, where they are set, have the last word on the name.
+    # OTEL_SERVICE_NAME and OTEL_RESOURCE_ATTRIBUTES override the name where they are set.
     named = Resource({"service.name": "mabeam"}).merge(OTELResourceDetector().detect())
     resource = named.merge(Resource({"service.version": __version__, "service.instance.id": identity}))
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
@@ -156,7 +156,7 @@ def spans_to(processor: "SpanProcessor", identity: str = "") -> OpenTelemetryTra
 
 
 def tracing(enabled: bool, identity: str) -> Tracing:
-    """Spans by OTLP, where to OpenTelemetry's own variables say (OTEL_EXPORTER_OTLP_…); or silence."""
+    """Tracing by OTLP to the address in OpenTelemetry's own variables (OTEL_EXPORTER_OTLP_…), or none; raises BadSetting."""
     if not enabled:
         return NoTracing()
     try:
