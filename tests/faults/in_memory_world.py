@@ -14,22 +14,41 @@ import orjson
 
 from faults import schema
 from faults.schema import JsonDict
-from mabeam.api.names import API_VERSION, directives_config_map
-from mabeam.api.supervisor import Supervisor
-from mabeam.core.decision import Decision, Effect
-from mabeam.core.passes import supervisor
-from mabeam.core.passes import variable as coordination
-from mabeam.core.passes.agent import decide as decide_agent
+from mabeam.api.names import API_VERSION
+from mabeam.core.decision import AnyStatus, Decision, Effect
+from mabeam.core.passes.decide import decide
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import AgentSnapshot, PodRefused, SupervisorSnapshot, VariableSnapshot
-from mabeam.core.tree import instruction as instruction
-from mabeam.state.parse_objects import owner_uid, parse_agent, parse_config_map, parse_supervisor, parse_variable
-from mabeam.state.parse_pods import parse_pod
+from mabeam.core.snapshot import AgentSnapshot, Key, PodRefused, Snapshot, SupervisorSnapshot
+from mabeam.state.observe import Observer
 from support.builders import at
+from support.observed import FixedReports, node_body, observer_of
 
 TIMEOUT = 12
 # etcd takes 1.5 MB; a status beyond this would crowd out the spec.
 MAX_STATUS_BYTES = 1_000_000
+
+
+KINDS = ("Agent", "OrchestrationVariable", "Supervisor")
+
+
+@dataclass
+class RefusedPods:
+    """An apiserver that refuses the pods of these agents, whatever their spec is by now."""
+
+    agents: set[str]
+    names_taken: dict[str, str] = field(default_factory=dict)
+
+    def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
+        """The refusal of the agent's pod."""
+        name = uid.removeprefix("uid-of-")
+        return PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.agents else None
+
+
+def parsed_status(snapshot: Snapshot) -> AnyStatus:
+    """The stored status, as the snapshot has it."""
+    if isinstance(snapshot, AgentSnapshot):
+        return snapshot.agent.status
+    return snapshot.supervisor.status if isinstance(snapshot, SupervisorSnapshot) else snapshot.variable.status
 
 
 @dataclass
@@ -66,12 +85,9 @@ class HostileWorld:
         """Passes over everything until none writes; fails when that never comes."""
         for _ in range(TIMEOUT):
             before = len(self.written)
-            for name in self.agents:
-                self._agent_pass(name)
-            for name in self.variables:
-                self._variable_pass(name)
-            for name in self.supervisors:
-                self._supervisor_pass(name)
+            for kind in KINDS:
+                for name in self.of(kind):
+                    self._pass(kind, name)
             if len(self.written) == before:
                 return
         raise AssertionError(f"after {TIMEOUT} passes there are still writes, the last ones: {self.written[-6:]}")
@@ -83,69 +99,24 @@ class HostileWorld:
 
     # --- passes -------------------------------------------------------------------------------------------------------
 
-    def _agent_pass(self, name: str) -> None:
-        body = self.agents[name]
-        parsed = parse_agent(copy.deepcopy(body))
-        agent = parsed.agent
-        owned = [pod for pod in self.pods.values() if owner_uid(pod, "Agent") == agent.metadata.uid]
-        facts = [pod for pod in map(parse_pod, owned) if pod is not None]
-        held = self.config_maps.get(directives_config_map(name))
-        readable = [parse_variable(copy.deepcopy(found)) for _, found in sorted(self.variables.items())]
-        snapshot = AgentSnapshot(
-            agent=agent,
-            pods=tuple(sorted(facts, key=lambda pod: pod.name)),
-            config_map=parse_config_map(held, agent.metadata.uid) if held is not None else None,
-            variables=tuple(
-                found.variable
-                for found in readable
-                if found.invalid is None and found.variable.selects(name, agent.metadata.labels)
-            ),
-            reports={pod.name: self.reports[name] for pod in facts if name in self.reports},
-            nodes=frozenset({"node1"}),
-            refused=PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.refused else None,
-            parent=instruction.parent_instruction(agent, self._family()),
-            invalid=parsed.invalid,
-        )
-        self._carry_out("Agent", body, agent.status.to_wire(), decide_agent(snapshot, self.now))
+    def _pass(self, kind: str, name: str) -> None:
+        """One pass of the operator over an object: observe, decide, and carry out."""
+        snapshot = self._observer().snapshot(Key(kind, "team", name), 0.0)
+        assert snapshot is not None
+        before = parsed_status(snapshot).to_wire()
+        self._carry_out(kind, self.of(kind)[name], before, decide(snapshot, self.now))
 
-    def _variable_pass(self, name: str) -> None:
-        body = self.variables[name]
-        parsed = parse_variable(copy.deepcopy(body))
-        variable = parsed.variable
-        agents = [parse_agent(copy.deepcopy(found)) for _, found in sorted(self.agents.items())]
-        snapshot = VariableSnapshot(
-            variable=variable,
-            agents=tuple(
-                found.agent
-                for found in agents
-                if found.invalid is None and variable.selects(found.agent.metadata.name, found.agent.metadata.labels)
-            ),
-            reports=self.reports,
-            config_maps=tuple(
-                parse_config_map(held, variable.metadata.uid, "OrchestrationVariable")
-                for held in self.config_maps.values()
-                if owner_uid(held, "OrchestrationVariable") == variable.metadata.uid
-            ),
+    def _observer(self) -> Observer:
+        bodies = (body for kind in KINDS for body in self.of(kind).values())
+        cluster = (
+            *({**pod, "kind": "Pod"} for pod in self.pods.values()),
+            *({**found, "kind": "ConfigMap"} for found in self.config_maps.values()),
+            node_body("node1"),
         )
-        decision = (
-            coordination.decide(snapshot, self.now)
-            if parsed.invalid is None
-            else coordination.invalid(snapshot, parsed.invalid, self.now)
+        by_pod = {pod: self.reports[a] for pod in self.pods if (a := pod.rsplit("-", 2)[0]) in self.reports}
+        return observer_of(
+            *bodies, *cluster, reports=FixedReports(by_pod, self.reports), refusals=RefusedPods(self.refused)
         )
-        self._carry_out("OrchestrationVariable", body, variable.status.to_wire(), decision)
-
-    def _family(self) -> dict[str, Supervisor]:
-        parsed = {name: parse_supervisor(copy.deepcopy(body)) for name, body in sorted(self.supervisors.items())}
-        return {name: found.supervisor for name, found in parsed.items()}
-
-    def _supervisor_pass(self, name: str) -> None:
-        body = self.supervisors[name]
-        parsed = parse_supervisor(copy.deepcopy(body))
-        mine, others = parsed.supervisor, self._family()
-        parent = instruction.parent_instruction(mine, others)
-        agents = {name: parse_agent(copy.deepcopy(body)).agent for name, body in self.agents.items()}
-        snapshot = SupervisorSnapshot(mine, agents, others, parent, parsed.invalid)
-        self._carry_out("Supervisor", body, mine.status.to_wire(), supervisor.decide(snapshot, self.now))
 
     def _carry_out(self, kind: str, body: JsonDict, before: JsonDict, decision: Decision[Any]) -> None:
         wire = decision.status.to_wire()

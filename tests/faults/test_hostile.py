@@ -92,7 +92,7 @@ def test_a_core_that_fails_is_told_with_its_worlds_number_and_a_small_world(monk
     def fails(*_: object) -> None:
         raise ZeroDivisionError("the core failed")
 
-    monkeypatch.setattr("faults.in_memory_world.decide_agent", fails)
+    monkeypatch.setattr("faults.in_memory_world.decide", fails)
     with pytest.raises(AssertionError) as told:
         try_worlds(7, 0, 1)
     number, small = str(told.value).split("\nmade small: ")

@@ -27,9 +27,12 @@ from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.functions import FunctionCall, FunctionResult
 from mabeam.core.passes import variable as coordination
 from mabeam.core.reports.report import DirectiveRefusal, Report
-from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Key, PodFacts, SystemContext, VariableSnapshot
+from mabeam.core.snapshot import AgentSnapshot, ConfigMapFacts, Key, PodFacts, SystemContext
 from mabeam.shell.reconcile.early_writes import EarlyDelivery
+from mabeam.state.cache import VARIABLE, Owned, OwnedPod
+from mabeam.state.observe import Observer
 from support.builders import START, a_pod, an_agent, stamp
+from support.observed import FixedReports, observer_of
 
 UNIT: JsonDict = {"type": "Number", "minimum": 0, "maximum": 1}
 SIZES: JsonDict = {"type": "Choice", "choices": ["small", "medium", "large"]}
@@ -259,18 +262,39 @@ class Team:
         """The variable's condition Ready."""
         return condition_of(self.variable(name).status, "Ready")
 
+    def observer(self) -> Observer:
+        """The operator's observer, over all that the team has now."""
+        reports = FixedReports({pod: applied(generation) for pod, generation in self.applied_by.items()}, self.said)
+        found = observer_of(*self.variables.values(), *self.agents.values(), reports=reports, functions=self)
+        uids = {name: body["metadata"]["uid"] for name, body in self.agents.items()}
+        for name, pod in self.pods.items():
+            agent = name.rsplit("-", 2)[0]
+            found.cache.put("Pod", ("team", name), OwnedPod(pod, uids.get(agent, f"uid-of-{agent}"), agent))
+        owners = {directives_config_map(name): uid for name, uid in uids.items()}
+        for name, facts in self.maps.items():
+            variable = self.variables.get(name.partition("-mabeam-")[0], {"metadata": {"uid": ""}})
+            owner = owners.get(name) or variable["metadata"]["uid"]
+            found.cache.put("ConfigMap", ("team", name), Owned(facts, owner))
+        return found
+
+    def results_for(self, key: Key) -> Mapping[str, FunctionResult]:
+        """The results known of the key's calls, by id."""
+        return self._answers_to(key.name) if key.kind == VARIABLE else {}
+
+    def unused_calls(self, key: Key) -> tuple[FunctionCall, ...]:
+        """The calls of the key's present decision."""
+        return self.asked.get(key.name, ()) if key.kind == VARIABLE else ()
+
+    def completed_at(self, key: Key) -> datetime | None:
+        """When the key's decision last used the results of all its calls."""
+        return self.heard_at.get(key.name) if key.kind == VARIABLE else None
+
     def pass_variable(self, name: str = "temperature") -> Decision[OrchestrationVariableStatus]:
         """One pass over a variable, carried out."""
-        variable = self.variable(name)
-        agents = tuple(a for a in map(self.agent, self.agents) if variable.selects(a.metadata.name, a.metadata.labels))
-        prefix = f"{name}-mabeam-"
-        maps = tuple(facts for key, facts in sorted(self.maps.items()) if key.startswith(prefix))
-        reports = {agent: report for agent, report in self.said.items() if agent in self.agents}
-        asked, answers = self.asked.get(name, ()), self._answers_to(name)
-        snapshot = VariableSnapshot(
-            variable, agents, reports, maps, answers, asked, self.context, self.heard_at.get(name)
-        )
-        decision = coordination.decide(snapshot, self.now)
+        snapshot = self.observer().variable("team", name)
+        assert snapshot is not None
+        variable, asked = snapshot.variable, snapshot.open_calls
+        decision = coordination.decide(replace(snapshot, context=self.context), self.now)
         if asked and not decision.function_calls:
             self.heard_at[name] = self.now
         fresh = {ask.id: ask for ask in (*asked, *decision.function_calls)}
@@ -287,16 +311,9 @@ class Team:
 
     def pass_agent(self, name: str) -> Delivery:
         """One delivery to an agent, carried out."""
-        agent = self.agent(name)
-        variables = tuple(
-            v for v in map(self.variable, self.variables) if v.selects(agent.metadata.name, agent.metadata.labels)
-        )
-        pods = tuple(pod for pod in self.pods.values() if pod.name.rsplit("-", 2)[0] == name)
-        reports = {pod.name: applied(self.applied_by[pod.name]) for pod in pods if pod.name in self.applied_by}
-        snapshot = AgentSnapshot(
-            agent, pods, self.maps.get(directives_config_map(name)), variables=variables, reports=reports
-        )
-        ready = tuple(pod for pod in pods if pod.ready)
+        snapshot = self.observer().agent("team", name, 0.0)
+        assert snapshot is not None
+        agent, ready = snapshot.agent, tuple(pod for pod in snapshot.pods if pod.ready)
         change = self.health_changes.pop(name, HealthChange.NONE)
         delivery = delivered(snapshot, ready, agent.status.state == "Stopped", self.now, change=change)
         status = agent.status.model_copy(update={"directives": delivery.directives})

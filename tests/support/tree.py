@@ -12,9 +12,8 @@ from mabeam.api.names import API_VERSION
 from mabeam.api.supervisor import Supervisor, SupervisorStatus
 from mabeam.core.decision import Event
 from mabeam.core.passes import supervisor
-from mabeam.core.snapshot import SupervisorSnapshot
-from mabeam.core.tree import instruction as instruction
 from support.builders import NO_BACKOFF, agent_body, stamp
+from support.observed import observer_of
 from support.world import World
 
 PATIENCE = 400
@@ -94,12 +93,6 @@ class Tree:
         """The agent as it is stored."""
         return self.worlds[name].look().agent
 
-    def _all(self) -> tuple[dict[str, Agent], dict[str, Supervisor]]:
-        return (
-            {name: self.agent(name) for name in self.worlds},
-            {name: self.supervisor(name) for name in self.supervisors},
-        )
-
     def running(self) -> list[str]:
         """The agents with a live pod, by name."""
         return sorted(name for name, world in self.worlds.items() if world.live())
@@ -115,12 +108,12 @@ class Tree:
 
     def pass_supervisor(self, name: str) -> bool:
         """One pass over a Supervisor; whether it wrote."""
-        agents, supervisors = self._all()
-        parent = instruction.parent_instruction(supervisors[name], supervisors)
-        now = next(iter(self.worlds.values())).now
-        decision = supervisor.decide(SupervisorSnapshot(supervisors[name], agents, supervisors, parent), now)
+        bodies = (*self.supervisors.values(), *(world.agent for world in self.worlds.values()))
+        snapshot = observer_of(*bodies).supervisor("team", name)
+        assert snapshot is not None
+        decision = supervisor.decide(snapshot, next(iter(self.worlds.values())).now)
         assert decision.effects == ()
-        if decision.status == supervisors[name].status:
+        if decision.status == snapshot.supervisor.status:
             assert decision.status_reason == "unchanged"
             return False
         if self.lose == self.writes:
@@ -136,8 +129,7 @@ class Tree:
     def pass_agent(self, name: str) -> bool:
         """One pass over an agent and its kubelet's next doing; whether anything moved."""
         world = self.worlds[name]
-        _, supervisors = self._all()
-        world.parent = instruction.parent_instruction(self.agent(name), supervisors)
+        world.supervisors = list(self.supervisors.values())
         wrote = world.pass_once()
         moved = self._kubelet(name, world)
         return bool(wrote) or moved

@@ -7,7 +7,7 @@ status that does not survive its own serialisation is found here. The operator h
 
 import copy
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,13 +16,13 @@ from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import ANNOTATION_FAILED
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.passes.agent import decide
-from mabeam.core.snapshot import AgentSnapshot, Key, NoParent, ParentInstruction, Progress
+from mabeam.core.snapshot import AgentSnapshot, Key, Progress
 from mabeam.core.supervision.ledger import failures_in_window
 from mabeam.core.supervision.working_set import MAX_INCARNATION
 from mabeam.shell.reconcile.early_writes import DeferredStatus
 from mabeam.state.parse_objects import parse_agent
-from mabeam.state.parse_pods import parse_pod
 from support.builders import START
+from support.observed import FixedReports, node_body, observer_of
 
 TERMINAL = ("Succeeded", "Failed")
 PATIENCE = 60
@@ -63,7 +63,7 @@ class World:
     cordoned: set[str] = field(default_factory=set)
     crash_at: int | None = None
     implying: bool = False
-    parent: ParentInstruction = field(default_factory=NoParent)
+    supervisors: list[JsonDict] = field(default_factory=list)
     progress: dict[str, Progress] = field(default_factory=dict)
     deferred_status: DeferredStatus = field(default_factory=DeferredStatus)
     pods: dict[str, JsonDict] = field(default_factory=dict)
@@ -119,17 +119,20 @@ class World:
 
     def look(self) -> AgentSnapshot:
         """What the operator sees now."""
-        parsed = parse_agent(copy.deepcopy(self.agent))
-        facts = [parse_pod(body) for body in self.pods.values()]
-        return AgentSnapshot(
-            agent=parsed.agent,
-            pods=tuple(self.arrange([pod for pod in facts if pod is not None])),
-            nodes=frozenset(self.nodes) if self.nodes is not None else None,
-            cordoned=frozenset(self.cordoned),
-            parent=self.parent,
-            progress=self.progress,
-            invalid=parsed.invalid,
-        )
+        nodes = [
+            node_body(name, cordoned=name in self.cordoned) for name in sorted((self.nodes or set()) | self.cordoned)
+        ]
+        meta = self.agent["metadata"]
+        snapshot = observer_of(
+            self.agent,
+            *self.pods.values(),
+            *self.supervisors,
+            *nodes,
+            reports=FixedReports(progress=self.progress),
+            nodes_observed=self.nodes is not None,
+        ).agent(meta["namespace"], meta["name"], 0.0)
+        assert snapshot is not None
+        return replace(snapshot, pods=tuple(self.arrange(list(snapshot.pods))))
 
     def pass_once(self) -> int:
         """One pass, carried out; the number of its writes. A crash ends it early."""

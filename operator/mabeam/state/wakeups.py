@@ -1,4 +1,4 @@
-"""Whom a change wakes: the table from an object's change to the keys that must look again."""
+"""Change → the keys that must be looked at again: one function a kind, and for each key the seconds that it may wait."""
 
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
@@ -8,46 +8,57 @@ from mabeam.api.variable import OrchestrationType
 from mabeam.core.directives.desired import agents_naming_as_peer
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.snapshot import Key
-from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache, Change, OwnedPod
+from mabeam.state.cache import (
+    AGENT,
+    CONFIG_MAP,
+    NETWORK_POLICY,
+    NODE,
+    POD,
+    RESOURCE_QUOTA,
+    SUPERVISOR,
+    VARIABLE,
+    Cache,
+    Change,
+    OwnedPod,
+)
 from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
 
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
-
-# The types that look at how agents perform, whenever that changes.
-MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
+# A pod that starts may wait this long for the event that it runs.
 STARTING_SECONDS: Final = 1.0
 
-WakeUp = tuple[Key, float]
+# The types whose decisions depend on how agents perform.
+MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
+
+WakeUp = tuple[Key, float]  # the key, and the seconds that it may wait
 
 
 def affected_keys(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """The keys to look at, each with the seconds it may wait."""
+    """The keys that a change affects, each with the seconds that it may wait; a key may come more than once."""
     yield from _BY_KIND[change.kind](change, cache)
 
 
 def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The agent, its Supervisors, and the variables that selected or select it, when what they read of it changed."""
     namespace, name = change.namespaced_name
     yield Key(AGENT, namespace, name), 0.0
     yield from _parents(change, cache, ChildKind.AGENT)
-    before, after = change.before, change.after
-    was = before if isinstance(before, ParsedAgent) else None
-    now = after if isinstance(after, ParsedAgent) else None
+    was, now = (parsed if isinstance(parsed, ParsedAgent) else None for parsed in (change.before, change.after))
     if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
-        yield from _naming_as_peer(now, cache)  # a peer's role is in their directives
-    inputs_changed = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
-    answered = not inputs_changed and _agent_results(was) != _agent_results(now)
-    if not inputs_changed and not answered:
+        yield from _agents_with_peer(now, cache)  # their directives name the role of each peer
+    new_inputs = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
+    if not new_inputs and _agent_results(was) == _agent_results(now):
         return
     labels = [parsed.agent.metadata.labels for parsed in (was, now) if parsed is not None]
     for variable_name in cache.variables_in.get(namespace, ()):
         variable = cache.variables[namespace, variable_name]
         if variable.invalid is None and any(variable.variable.selects(name, each) for each in labels):
-            yield Key(VARIABLE, namespace, variable_name), 0.0 if inputs_changed else COALESCE_SECONDS
+            yield Key(VARIABLE, namespace, variable_name), 0.0 if new_inputs else COALESCE_SECONDS
 
 
 def _agent_inputs(parsed: ParsedAgent) -> object:
-    """What a variable learns of an agent from its user, and decides by at once."""
+    """What a variable reads of an agent's metadata and spec, which its user writes: decided on at once."""
     spec = parsed.agent.spec
     return (
         parsed.invalid,
@@ -62,7 +73,7 @@ def _agent_inputs(parsed: ParsedAgent) -> object:
 
 
 def _agent_results(parsed: ParsedAgent | None) -> object:
-    """What a variable learns from an agent's status: how far its directives came, and whether the agent is at rest."""
+    """What a variable reads of an agent's status: the progress of its directives, and whether the agent runs."""
     if parsed is None:
         return None
     status = parsed.agent.status
@@ -70,35 +81,36 @@ def _agent_results(parsed: ParsedAgent | None) -> object:
 
 
 def _of_variable(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The variable, and the agents that it selected or selects, when what they read of it changed."""
     namespace, name = change.namespaced_name
     yield Key(VARIABLE, namespace, name), 0.0
     was, now = (parsed if isinstance(parsed, ParsedVariable) else None for parsed in (change.before, change.after))
     if was is not None and now is not None and _variable_outputs(was) == _variable_outputs(now):
         return
-    woken: set[str] = set()
+    agents: set[str] = set()
     for parsed in (was, now):
         if parsed is not None and parsed.invalid is None:
-            woken |= {found.agent.metadata.name for found in cache.agents_of(parsed.variable)}
-    for agent in sorted(woken):
+            agents |= {found.agent.metadata.name for found in cache.agents_of(parsed.variable)}
+    for agent in sorted(agents):
         yield Key(AGENT, namespace, agent), 0.0
 
 
 def _variable_outputs(parsed: ParsedVariable) -> object:
-    """The part of a variable that decides its directives."""
+    """What an agent reads of a variable."""
     status = parsed.variable.status
     vote = status.consensus
-    asked = vote and (vote.proposal, vote.outcome, vote.awaits_approval)
-    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, status.value, asked, status.frozen_at
+    proposed = vote and (vote.proposal, vote.outcome, vote.awaits_approval)
+    return parsed.invalid, parsed.variable.metadata.uid, parsed.variable.spec, status.value, proposed, status.frozen_at
 
 
 def _of_supervisor(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """Itself, those that list it, and those that it lists or listed, when it tells them something else."""
+    """The Supervisor, its parents, and the children that it listed or lists, when what they read of it changed."""
     namespace, name = change.namespaced_name
     yield Key(SUPERVISOR, namespace, name), 0.0
     yield from _parents(change, cache, ChildKind.SUPERVISOR)
     was, now = (p.supervisor if isinstance(p, ParsedSupervisor) else None for p in (change.before, change.after))
     if was is not None and now is not None and was.status.shut_down_at != now.status.shut_down_at:
-        yield from _below(namespace, now, cache)  # a root's end is everybody's
+        yield from _descendants(namespace, now, cache)  # the completion of a root stops the whole tree
     if _supervisor_outputs(was) == _supervisor_outputs(now):
         return
     children = {(c.kind, c.name) for one in (was, now) if one is not None for c in one.spec.children}
@@ -107,17 +119,16 @@ def _of_supervisor(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _supervisor_outputs(supervisor: Supervisor | None) -> object:
-    """The part of a Supervisor that its children depend on: their instructions, and the product of budgets."""
+    """What a child reads of its Supervisor: its instruction, and the product of budgets that it multiplies further."""
     if supervisor is None:
         return None
-    status = supervisor.status
+    status, spec = supervisor.status, supervisor.spec
     instructions = tuple((r.kind, r.name, r.intent, r.token, r.end) for r in status.children)
-    spec = supervisor.spec
     return supervisor.metadata.uid, spec.children, spec.max_restarts, instructions, status.worst_case_restarts
 
 
-def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[WakeUp]:
-    """Everyone in the tree below; each once, also where it closes a cycle."""
+def _descendants(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[WakeUp]:
+    """Every object below the Supervisor; each once, also where the tree closes a cycle."""
     seen: set[tuple[ChildKind, str]] = set()
     todo = list(supervisor.spec.children)
     while todo:
@@ -131,6 +142,7 @@ def _below(namespace: str, supervisor: Supervisor, cache: Cache) -> Iterator[Wak
 
 
 def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[WakeUp]:
+    """The Supervisors that list the changed object as a child."""
     namespace, name = change.namespaced_name
     for other in sorted(cache.supervisors_in.get(namespace, ())):
         listed = cache.supervisors[namespace, other].supervisor.spec.children
@@ -139,6 +151,7 @@ def _parents(change: Change, cache: Cache, kind: ChildKind) -> Iterator[WakeUp]:
 
 
 def _of_pod(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The pod's agent; and the agents that have it for a peer, when the address of the pod changed."""
     delay = STARTING_SECONDS if _is_starting(change.after) else 0.0
     for known in (change.before, change.after):
         if isinstance(known, OwnedPod) and (change.namespaced_name[0], known.agent) in cache.agents:
@@ -148,53 +161,53 @@ def _of_pod(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _address(known: object) -> str | None:
-    """The pod's address; None while it is not ready."""
+    """The IP at which a peer may reach the pod; None while it is not ready."""
     pod = known.pod if isinstance(known, OwnedPod) else None
     return pod.ip if pod is not None and is_ready(pod) and not pod.deleting else None
 
 
 def _peers(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """The agents whose peer is the pod's agent; for agents that start together one wake-up follows all of them."""
-    namespace = change.namespaced_name[0]
+    """The agents that have the pod's agent for a peer; those of agents that start together are coalesced."""
     known = change.after if isinstance(change.after, OwnedPod) else change.before
-    parsed = cache.agents.get((namespace, known.agent)) if isinstance(known, OwnedPod) else None
-    if parsed is None:
-        return
-    yield from _naming_as_peer(parsed, cache)
+    parsed = cache.agents.get((change.namespaced_name[0], known.agent)) if isinstance(known, OwnedPod) else None
+    if parsed is not None:
+        yield from _agents_with_peer(parsed, cache)
 
 
-def _naming_as_peer(parsed: ParsedAgent, cache: Cache) -> Iterator[WakeUp]:
-    """Those that have the agent for a peer."""
+def _agents_with_peer(parsed: ParsedAgent, cache: Cache) -> Iterator[WakeUp]:
+    """The agents that have this one for a peer."""
     for variable in cache.variables_of(parsed.agent):
         for name in agents_naming_as_peer(variable)(parsed.agent.metadata.name):
             yield Key(AGENT, parsed.agent.metadata.namespace, name), COALESCE_SECONDS
 
 
 def _is_starting(known: object) -> bool:
-    """A pod on its way up: that it was scheduled or that its image is pulled can wait for the news that it runs."""
+    """Whether the pod is on its way up; that it was scheduled or its image pulled changes no decision."""
     pod = known.pod if isinstance(known, OwnedPod) else None
     return pod is not None and pod.phase == "Pending" and not pod.deleting and pod.disruption is None
 
 
 def _of_config_map(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The agent or the variable for which a ConfigMap of that name is written."""
     namespace, name = change.namespaced_name
-    owner_name = name.removesuffix("-mabeam")
-    if (namespace, owner_name) in cache.agents:
-        yield Key(AGENT, namespace, owner_name), 0.0
-    variable_name = name.partition("-mabeam-directives")[0]
-    if (namespace, variable_name) in cache.variables:
-        yield Key(VARIABLE, namespace, variable_name), 0.0
+    agent = name.removesuffix("-mabeam")
+    if (namespace, agent) in cache.agents:
+        yield Key(AGENT, namespace, agent), 0.0
+    variable = name.partition("-mabeam-directives")[0]
+    if (namespace, variable) in cache.variables:
+        yield Key(VARIABLE, namespace, variable), 0.0
 
 
 def _of_policy(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The agent for which a NetworkPolicy of that name is written."""
     namespace, name = change.namespaced_name
-    owner = name.removesuffix("-mabeam")
-    if (namespace, owner) in cache.agents:
-        yield Key(AGENT, namespace, owner), 0.0
+    agent = name.removesuffix("-mabeam")
+    if (namespace, agent) in cache.agents:
+        yield Key(AGENT, namespace, agent), 0.0
 
 
 def _of_quota(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """The allocations of its namespace that divide what it allows."""
+    """The allocations of the namespace that divide what its quotas allow."""
     if change.before == change.after:
         return
     namespace = change.namespaced_name[0]
@@ -205,20 +218,21 @@ def _of_quota(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _of_node(change: Change, cache: Cache) -> Iterator[WakeUp]:
+    """The agents that had pods on a node that was deleted: its deletion is the proof that they are gone."""
     if change.after is not None:
-        return  # only a node's loss changes anything: it is the proof that its pods are gone
+        return
     for (namespace, _), known in list(cache.pods.items()):
         if known.pod.node == change.namespaced_name[1]:
             yield Key(AGENT, namespace, known.agent), 0.0
 
 
 _BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[WakeUp]]]] = {
-    "Agent": _of_agent,
-    "OrchestrationVariable": _of_variable,
-    "Supervisor": _of_supervisor,
-    "Pod": _of_pod,
-    "ConfigMap": _of_config_map,
-    "Node": _of_node,
-    "NetworkPolicy": _of_policy,
-    "ResourceQuota": _of_quota,
+    AGENT: _of_agent,
+    VARIABLE: _of_variable,
+    SUPERVISOR: _of_supervisor,
+    POD: _of_pod,
+    CONFIG_MAP: _of_config_map,
+    NODE: _of_node,
+    NETWORK_POLICY: _of_policy,
+    RESOURCE_QUOTA: _of_quota,
 }
