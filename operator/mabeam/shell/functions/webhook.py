@@ -75,7 +75,7 @@ class _Resolver(AbstractResolver):
 
 def _check(host: str, ip: str, allow_loopback: bool) -> None:
     if not is_safe(ip, allow_loopback=allow_loopback):
-        raise _Refused(f"{host} is {ip}, an address of the node itself, which is never called")
+        raise _Refused(f"{host} is {ip}, an address of the node itself, which is never asked")
 
 
 @dataclass
