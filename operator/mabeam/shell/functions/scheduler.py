@@ -39,7 +39,7 @@ NONE: Final[Mapping[str, FunctionResult]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyLimit:
-    """How many questions run at once, and how many of one object."""
+    """The number of calls that run at once: of all objects, and of one of them."""
 
     total: int
     per_object: int
@@ -56,36 +56,38 @@ CONCURRENCY_LIMITS: Final[Mapping[Language, ConcurrencyLimit]] = {
 
 @dataclass
 class PendingCall:
+    """One call of a function, and its result once there is one."""
+
     ask: FunctionCall
     answer: FunctionResult | None = None
-    open: bool = True
-    timer: asyncio.TimerHandle | None = None
-    size: int = 0
+    open: bool = True  # it waits or runs
+    timer: asyncio.TimerHandle | None = None  # of the retry after a failure
+    size: int = 0  # bytes of the result
 
 
 @dataclass
 class FunctionFailures:
-    """How a function has failed, and until when it is let alone."""
+    """The failures in a row of one function."""
 
     failures: int
-    until: float
-    outcome: Evaluation
+    until: float  # the loop's time (seconds) before which it is not called again
+    outcome: Evaluation  # of the last failure
 
 
 @dataclass
 class CallHistory:
-    """What one object asked: `now` what it waits for, `last` the last questions it had, `unused` those of this decision."""
+    """The calls of one object, by id, and what they are to it."""
 
     questions: "OrderedDict[str, PendingCall]" = field(default_factory=OrderedDict)
-    now: frozenset[str] = frozenset()
-    unused: frozenset[str] = frozenset()
-    last: frozenset[str] = frozenset()
-    completed_at: datetime | None = None
-    failing: dict[str, FunctionFailures] = field(default_factory=dict)
+    now: frozenset[str] = frozenset()  # the object waits for these
+    unused: frozenset[str] = frozenset()  # made for the decision under way, which has not used their results yet
+    last: frozenset[str] = frozenset()  # the last calls that it made
+    completed_at: datetime | None = None  # when a decision last used the results of all its calls
+    failing: dict[str, FunctionFailures] = field(default_factory=dict)  # by function, as `_function`
 
 
 class FunctionScheduler:
-    """Answers questions by key; `answered(key)` is called when there is something new to know."""
+    """Evaluates the calls of objects, by key; `on_result(key)` is called when a result is new."""
 
     def __init__(
         self,
@@ -111,28 +113,28 @@ class FunctionScheduler:
     # --- what is known --------------------------------------------------------------------------------------------------
 
     def results_for(self, key: Key) -> Mapping[str, FunctionResult]:
-        """The answers to what the object asked, last and a little before, by the question's id."""
+        """Call id → result, of the object's last calls and of a few earlier ones."""
         history = self._histories.get(key)
         if history is None:
             return NONE
         return {id_: question.answer for id_, question in history.questions.items() if question.answer is not None}
 
     def unused_calls(self, key: Key) -> tuple[FunctionCall, ...]:
-        """What the object asked since it last had nothing to ask, the oldest first: whose answers it has not used yet."""
+        """The calls of the decision under way, the oldest first: the object has not used their results yet."""
         history = self._histories.get(key)
         if history is None or not history.unused:
             return ()
         return tuple(question.ask for id_, question in history.questions.items() if id_ in history.unused)
 
     def completed_at(self, key: Key) -> datetime | None:
-        """When the object's decision last used all the answers that it had asked for; None when it did not yet."""
+        """When a decision of the object last used the results of all its calls; None when none has."""
         history = self._histories.get(key)
         return None if history is None else history.completed_at
 
     # --- questions --------------------------------------------------------------------------------------------------------
 
     def submit(self, key: Key, asks: Sequence[FunctionCall], now: datetime) -> None:
-        """Take these for all that the object wants to know now: answer those that are new, forget what it asked before."""
+        """Replace the calls that the object waits for: new ones are evaluated, and those that it no longer makes are dropped."""
         history = self._histories.get(key)
         if self._closed or (history is None and not asks):
             return
