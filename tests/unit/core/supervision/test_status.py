@@ -263,15 +263,15 @@ def test_a_pod_that_the_apiserver_refuses_stalls_the_agent_in_the_apiservers_wor
     assert (decision.effects, decision.status.state, kstatus.compute(body)) == ((), "Registered", "Failed")
 
 
-def test_when_it_is_time_to_ask_again_the_pod_is_created_again() -> None:
+def test_a_refused_pod_is_created_again_when_its_retry_is_due() -> None:
     world = registered()
-    snapshot = AgentSnapshot(world.look().agent, refused=PodRefused("no", ask_again_in=0))
+    snapshot = AgentSnapshot(world.look().agent, refused=PodRefused("no", retry_in=0))
     assert [effect.verb for effect in decide(snapshot, at(1)).effects] == ["create"]
 
 
-def test_a_refused_pod_is_looked_at_again_when_it_is_time_to_ask_again() -> None:
+def test_the_next_pass_over_a_refused_pod_is_when_its_retry_is_due() -> None:
     world = registered()
-    snapshot = AgentSnapshot(world.look().agent, refused=PodRefused("no", ask_again_in=15))
+    snapshot = AgentSnapshot(world.look().agent, refused=PodRefused("no", retry_in=15))
     decision = decide(snapshot, at(1))
     assert (decision.effects, decision.requeue_after) == ((), 15)
 
