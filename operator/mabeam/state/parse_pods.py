@@ -37,11 +37,8 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         return None
     spec: Mapping[str, Any] = body.get("spec") or {}
     status: Mapping[str, Any] = body.get("status") or {}
-    annotations: Mapping[str, str] = meta.get("annotations") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
-    disrupted = conditions.get("DisruptionTarget") or {}
-    is_disrupted = disrupted.get("status") == "True"
     deletion = parse_instant(meta.get("deletionTimestamp"))
     return PodFacts(
         name=name,
@@ -62,14 +59,31 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         ready=_is_ready(status, conditions),
         main=_main_container(spec, status),
         others_running=_others_running(spec, status),
-        disruption=str(disrupted.get("reason") or "") if is_disrupted else None,
-        disrupted_at=parse_instant(disrupted.get("lastTransitionTime")) if is_disrupted else None,
-        spec_hash=annotations.get(ANNOTATION_SPEC_HASH),
-        generation=_whole(annotations.get(ANNOTATION_GENERATION)),
-        nudge=annotations.get(ANNOTATION_NUDGE),
-        reported_failed=annotations.get(ANNOTATION_FAILED),
+        **_disruption(conditions),
+        **_annotated(meta.get("annotations") or {}),
         **_resources(spec, status, conditions),
     )
+
+
+def _disruption(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Why and since when the pod is disrupted: by an eviction, a preemption, a drain or the loss of its node."""
+    disrupted = conditions.get("DisruptionTarget") or {}
+    if disrupted.get("status") != "True":
+        return {}
+    return {
+        "disruption": str(disrupted.get("reason") or ""),
+        "disrupted_at": parse_instant(disrupted.get("lastTransitionTime")),
+    }
+
+
+def _annotated(annotations: Mapping[str, str]) -> dict[str, Any]:
+    """The facts that the operator, or an observer of the process, wrote on the pod."""
+    return {
+        "spec_hash": annotations.get(ANNOTATION_SPEC_HASH),
+        "generation": _whole(annotations.get(ANNOTATION_GENERATION)),
+        "nudge": annotations.get(ANNOTATION_NUDGE),
+        "reported_failed": annotations.get(ANNOTATION_FAILED),
+    }
 
 
 # Conditions of a pod that is being resized (KEP-1287), and what each says.
