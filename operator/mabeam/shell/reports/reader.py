@@ -36,7 +36,7 @@ _LAST_SECOND: Final = 221_845_392_000.0  # the year 9000
 
 @dataclass
 class ReportReader:
-    """Reads the reports of the pods that it is told to follow, and keeps the latest of each."""
+    """Reads the reports of the pods that it was given to follow, and keeps the latest of each."""
 
     client: Client | None
     through_apiserver: bool
