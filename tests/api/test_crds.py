@@ -287,7 +287,10 @@ UNSOUND = {
     "adaptation": (variable(adaptation={}), "`adaptation` is not supported yet"),
     **{f"{block} of a type that has no use for it": _misplaced(block) for block in MISPLACED},
     "seats for a value": (variable(constraints={"maxConcurrent": 2}), "`constraints.maxConcurrent` goes with"),
-    "a custom variable without a function": (of_type("Custom", value=1), "gets its value from `function`: it must be set"),
+    "a custom variable without a function": (
+        of_type("Custom", value=1),
+        "gets its value from `function`: it must be set",
+    ),
     "a threshold variable without one": (of_type("PerformanceThreshold"), "needs a `threshold`"),
     "a type of another dialect": (variable(type="Selection"), "type"),
     "an entry upside down": (

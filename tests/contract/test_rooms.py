@@ -1,10 +1,13 @@
 """What the package promises of itself: module sizes, tables that cover their enums, generated files. Names: test_names.py."""
 
+import ast
 import importlib
 import json
 import operator
 import pkgutil
+import re
 import sys
+import tomllib
 from collections.abc import Iterator, Mapping
 from enum import Enum
 from pathlib import Path
@@ -41,6 +44,28 @@ def test_every_module_says_what_it_is_for_and_is_short_enough_to_be_read(module:
     if module.parent.name != "api":  # the words are one declaration after the other, and belong together
         assert len(text.splitlines()) <= MAX_LINES
     assert not text or text.startswith('"""'), "a module begins with a sentence on what it is for"
+
+
+def test_what_is_imported_with_a_module_is_the_standard_library_or_a_dependency_of_every_installation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {re.split(r"[^A-Za-z0-9-]", line)[0].replace("-", "_").lower() for line in project["dependencies"]}
+    # pyyaml is imported as yaml; pydantic_core and yarl are a part of the interfaces of pydantic and aiohttp
+    allowed = sys.stdlib_module_names | {"mabeam", "yaml", "pydantic_core", "yarl"} | named
+    imported = {
+        f"{path.relative_to(SOURCES)}: {name}"
+        for path in MODULES
+        for node in ast.parse(path.read_text()).body
+        for name in _imported(node)
+        if name.partition(".")[0] not in allowed
+    }
+    assert imported == set(), "an optional library is imported where it is used, or under TYPE_CHECKING"
+
+
+def _imported(node: ast.stmt) -> Iterator[str]:
+    if isinstance(node, ast.Import):
+        yield from (alias.name for alias in node.names)
+    elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+        yield node.module
 
 
 # --- tables -------------------------------------------------------------------------------------------------------------

@@ -7,9 +7,7 @@ passes leave none. The library is optional, so it is imported in this module alo
 import importlib
 import time
 from collections.abc import Sequence
-from typing import Any, Final, Protocol
-
-from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from mabeam import __version__
 from mabeam.api.agent import Agent
@@ -18,6 +16,9 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.decision import Event
 from mabeam.settings import BadSetting
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import SpanProcessor, TracerProvider
 
 COORDINATION: Final = "mabeam.coordination"
 # The reason of an Event about an agent → the name of its span.
