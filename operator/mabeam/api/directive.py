@@ -59,6 +59,17 @@ StoredReason = Annotated[
     WithJsonSchema({"type": "string", "maxLength": 1024}),
     Field(description=f"Why it is Refused or Expired: {', '.join(DirectiveReason)}."),
 ]
+Parameters = Annotated[
+    dict[str, JsonValue],
+    Field(max_length=MAX_PARAMETERS),
+    Field(description="Parameters of the action; docs/coordination.md lists them."),
+]
+VariablePriority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")]
+TimeoutSeconds = Annotated[NonNegative, Field(description="Seconds without confirmation until it is Expired.")]
+StoredState = Annotated[
+    DirectiveState,
+    Field(description="State of the directive: Issued, Delivered, Acknowledged, Refused or Expired."),
+]
 OverruledBy = Annotated[ObjectName | None, Field(description="The variable that won the conflict (Overruled).")]
 
 
@@ -67,21 +78,14 @@ class AgentDirective(StatusModel):
 
     variable: Annotated[ObjectName, Field(description="Name of the variable.")]
     action: Annotated[DirectiveAction, Field(description="The action.")]
-    parameters: Annotated[
-        dict[str, JsonValue],
-        Field(max_length=MAX_PARAMETERS),
-        Field(description="Parameters of the action; docs/coordination.md lists them."),
-    ] = {}
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")] = 0
-    timeout_seconds: Annotated[NonNegative, Field(description="Seconds without confirmation until it is Expired.")] = 30
+    parameters: Parameters = {}
+    priority: VariablePriority = 0
+    timeout_seconds: TimeoutSeconds = 30
     generation: Annotated[
         int, Field(ge=0, le=2**53), Field(description="The first generation of the set that has this directive.")
     ] = 0
     issued_at: Annotated[Time | None, Field(description="When it was issued; the timeout counts from here.")] = None
-    state: Annotated[
-        DirectiveState,
-        Field(description="State of the directive: Issued, Delivered, Acknowledged, Refused or Expired."),
-    ] = DirectiveState.ISSUED
+    state: StoredState = DirectiveState.ISSUED
     reason: StoredReason = None
     message: Annotated[LongText | None, Field(description="The reason as a sentence.")] = None
     overruled_by: OverruledBy = None
@@ -96,17 +100,10 @@ class VariableDirective(StatusModel):
 
     agent: Annotated[ObjectName, Field(description="Name of the agent.")]
     action: Annotated[DirectiveAction, Field(description="The action.")]
-    parameters: Annotated[
-        dict[str, JsonValue],
-        Field(max_length=MAX_PARAMETERS),
-        Field(description="Parameters of the action; docs/coordination.md lists them."),
-    ] = {}
-    priority: Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")] = 0
-    timeout_seconds: Annotated[NonNegative, Field(description="Seconds without confirmation until it is Expired.")] = 30
-    state: Annotated[
-        DirectiveState,
-        Field(description="State of the directive: Issued, Delivered, Acknowledged, Refused or Expired."),
-    ] = DirectiveState.ISSUED
+    parameters: Parameters = {}
+    priority: VariablePriority = 0
+    timeout_seconds: TimeoutSeconds = 30
+    state: StoredState = DirectiveState.ISSUED
     reason: StoredReason = None
     message: Annotated[LongText | None, Field(description="The reason as a sentence.")] = None
     overruled_by: OverruledBy = None
