@@ -4,34 +4,20 @@ It runs in a process of its own, beside the operator's and the cluster's, and ta
 """
 
 import asyncio
-import base64
 import itertools
 import json
 import re
-import ssl
-import tempfile
 from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Self
+from typing import Final, Self
 
-import aiohttp
-import yaml
-
-JsonDict = dict[str, Any]
+from support.async_api import JSON, MERGE_PATCH, Connection, Credentials, JsonDict, Refused
 
 USER_AGENT: Final = "benchmark/1"
 PARALLEL: Final = 32
 TRIES: Final = 5
-TIMEOUT: Final = aiohttp.ClientTimeout(total=120, connect=20)
-
-
-class Refused(Exception):
-    """A refusal of the apiserver: its status code and text."""
-
-    def __init__(self, status: int, request: str, text: str) -> None:
-        super().__init__(f"{status} to {request}: {text[:300]}")
-        self.status = status
+TIMEOUT_SECONDS: Final = 120
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +27,7 @@ class Call:
     method: str
     path: str
     body: bytes | None = None
-    content_type: str = "application/json"
+    content_type: str = JSON
 
 
 def create(path: str, body: JsonDict) -> Call:
@@ -49,7 +35,7 @@ def create(path: str, body: JsonDict) -> Call:
     return Call("POST", path, json.dumps(body, separators=(",", ":")).encode())
 
 
-def patch(path: str, body: JsonDict, content_type: str = "application/merge-patch+json") -> Call:
+def patch(path: str, body: JsonDict, content_type: str = MERGE_PATCH) -> Call:
     """A PATCH; a merge patch unless said otherwise."""
     return Call("PATCH", path, json.dumps(body, separators=(",", ":")).encode(), content_type)
 
@@ -58,42 +44,34 @@ class Api:
     """An open line to one apiserver, as the user of the kubeconfig."""
 
     def __init__(self, kubeconfig: Path, user_agent: str = USER_AGENT) -> None:
-        self.server, self._tls, token = _credentials(yaml.safe_load(kubeconfig.read_text()))
-        self._headers = {"User-Agent": user_agent} | ({"Authorization": f"Bearer {token}"} if token else {})
-        self._open: aiohttp.ClientSession | None = None
+        self._credentials = Credentials.of(kubeconfig)
+        self.server = self._credentials.server
+        self._user_agent = user_agent
+        self._open: Connection | None = None
 
     async def __aenter__(self) -> Self:
-        connector = aiohttp.TCPConnector(limit=0, ssl=self._tls)
-        self._open = aiohttp.ClientSession(connector=connector, headers=self._headers)
+        session = self._credentials.session(TIMEOUT_SECONDS)
+        self._open = Connection(self.server, session, self._user_agent)
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        await self._connection.session.close()
 
     @property
-    def _session(self) -> aiohttp.ClientSession:
+    def _connection(self) -> Connection:
         if self._open is None:
             raise RuntimeError("the line is used before it is open")
         return self._open
 
     async def send(self, call: Call, parameters: Mapping[str, str] | None = None) -> JsonDict:
         """The apiserver's answer; raises Refused. A 429 is waited out: the load must not depend on luck."""
-        headers = {"Content-Type": call.content_type} if call.body else {}
         for attempt in itertools.count(1):
-            async with self._session.request(
-                call.method,
-                self.server + call.path,
-                data=call.body,
-                params=parameters,
-                headers=headers,
-                timeout=TIMEOUT,
-            ) as answer:
-                raw = await answer.read()
-                if answer.status < 400:
-                    return json.loads(raw)  # type: ignore[no-any-return]
-                if answer.status != 429 or attempt == TRIES:
-                    raise Refused(answer.status, f"{call.method} {call.path}", raw.decode(errors="replace"))
-                wait = float(answer.headers.get("Retry-After", 1))
+            try:
+                return await self._connection.request(call.method, call.path, call.body, call.content_type, parameters)
+            except Refused as refused:
+                if refused.status != 429 or attempt == TRIES:
+                    raise
+                wait = refused.retry_after or 1.0
             await asyncio.sleep(wait)
         raise AssertionError("unreachable")
 
@@ -156,21 +134,12 @@ class Api:
         The apiserver closes the stream of a watcher that cannot keep up, on a machine that is busy as it is here: then it
         is resumed after the last event that was read.
         """
-        asked = {"watch": "1", "resourceVersion": version, "timeoutSeconds": "7200", **parameters}
-        forever = aiohttp.ClientTimeout(total=None, sock_connect=20)
+        asked = {"resourceVersion": version, "timeoutSeconds": "7200", "allowWatchBookmarks": "false", **parameters}
         while True:
-            async with self._session.get(self.server + path, params=asked, timeout=forever) as answer:
-                if answer.status != 200:
-                    raise Refused(answer.status, f"watch {path}", await answer.text())
-                rest = b""
-                async for chunk in answer.content.iter_any():
-                    *lines, rest = (rest + chunk).split(b"\n")
-                    for line in lines:
-                        yield line
-                        newer = _VERSION.search(
-                            line
-                        )  # the first is the object's own: it comes before all that is nested
-                        asked["resourceVersion"] = newer[1].decode() if newer else asked["resourceVersion"]
+            async for line in self._connection.watch(path, asked):
+                yield line[:-1]
+                newer = _VERSION.search(line)  # the first is the object's own: it comes before all that is nested
+                asked["resourceVersion"] = newer[1].decode() if newer else asked["resourceVersion"]
 
     async def version(self, path: str) -> str:
         """The collection's resourceVersion as it is now, to watch from."""
@@ -179,19 +148,3 @@ class Api:
 
 
 _VERSION: Final = re.compile(rb'"resourceVersion":"([0-9]+)"')
-
-
-def _credentials(config: JsonDict) -> tuple[str, ssl.SSLContext, str]:
-    """The server's address, the client's certificate and token (either may be missing) from a kubeconfig that has all inline."""
-    chosen = next(c["context"] for c in config["contexts"] if c["name"] == config["current-context"])
-    cluster = next(c["cluster"] for c in config["clusters"] if c["name"] == chosen["cluster"])
-    user = next(u["user"] for u in config["users"] if u["name"] == chosen["user"])
-    tls = ssl.create_default_context(cadata=base64.b64decode(cluster["certificate-authority-data"]).decode())
-    tls.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    if "client-certificate-data" in user:
-        with tempfile.NamedTemporaryFile() as pem:
-            for part in ("client-certificate-data", "client-key-data"):
-                pem.write(base64.b64decode(user[part]) + b"\n")
-            pem.flush()
-            tls.load_cert_chain(pem.name)
-    return str(cluster["server"]).rstrip("/"), tls, str(user.get("token", ""))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
 
-from benchmarks.arena.api import JsonDict
+from support.async_api import JsonDict
 
 NODES: Final = 20
 PODS_PER_NODE: Final = 1000

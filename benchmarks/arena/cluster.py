@@ -8,8 +8,9 @@ from typing import Final
 
 import yaml
 
-from benchmarks.arena.api import Api, Call, JsonDict, create
+from benchmarks.arena.api import Api, Call, create
 from benchmarks.arena.arms import NODES, POPULATIONS
+from support.async_api import JsonDict
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 TOOL: Final = ROOT / "hack/cluster/cluster"

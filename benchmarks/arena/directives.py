@@ -8,9 +8,10 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final, Self
 
-from benchmarks.arena.api import Api, JsonDict, create, patch
+from benchmarks.arena.api import Api, create, patch
 from benchmarks.arena.arms import DIRECTED
 from benchmarks.arena.pod_timeline import parse_pod_event
+from support.async_api import JsonDict
 
 PARAMETER: Final = "load"
 _VARIABLES: Final = f"/apis/mabeam.dev/v1alpha1/namespaces/{DIRECTED.namespace}/orchestrationvariables"

@@ -10,13 +10,14 @@ import time
 from collections.abc import Mapping
 from typing import Final
 
-from benchmarks.arena.api import JsonDict, create, patch
+from benchmarks.arena.api import create, patch
 from benchmarks.arena.arena import Arena, log
 from benchmarks.arena.arms import DIRECTED
 from benchmarks.arena.audit import tally
 from benchmarks.cases.case import Case, Plan, Samples
 from benchmarks.cases.p06_change import of_agents
 from benchmarks.measurements import Measurement
+from support.async_api import JsonDict
 
 SIZE, QUICK_SIZE = 1000, 300
 NAME: Final = "typed"

@@ -12,8 +12,7 @@ from itertools import dropwhile
 from pathlib import Path
 from typing import Any
 
-from support.kube import JsonDict, Kube, condition, required, until
-from support.reading import ask
+from support.kube import JsonDict, Kube, ask, condition, required, until
 
 # Long enough for a machine whose two cores start a dozen containers at once.
 PATIENCE = 150

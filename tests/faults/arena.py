@@ -16,9 +16,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from faults.apiserver import Api, Refused
+from faults.apiserver import Api
 from faults.observer import Observer
 from faults.proxy import Proxy, Script
+from support.async_api import Refused
 from support.operator_process import COMMAND, environment_of, free_port
 
 if TYPE_CHECKING:

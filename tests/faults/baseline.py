@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from faults import reference_workload
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.retrying_client import RetryingApi
+from support.async_api import JsonDict
 
 # Not the plan's own namespace: what is there is compared with the undisturbed run.
 NAMESPACE: Final = "default"

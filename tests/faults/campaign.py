@@ -26,11 +26,12 @@ from typing import Any, Final
 
 import faults.campaigns
 from faults import report
-from faults.apiserver import Api, Credentials, Refused
+from faults.apiserver import Api
 from faults.arena import Arena, arena
 from faults.environment import Environment
 from faults.plan import Plan
 from faults.report import Outcome
+from support.async_api import Credentials, Refused
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 CLUSTER: Final = str(ROOT / "hack/cluster/cluster")

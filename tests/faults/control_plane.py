@@ -14,8 +14,8 @@ from typing import Final
 
 import aiohttp
 
-from faults.apiserver import JsonDict
 from faults.arena import Arena
+from support.async_api import JsonDict
 
 CLUSTER: Final = str(Path(__file__).resolve().parents[2] / "hack/cluster/cluster")
 APISERVER: Final = "kube-apiserver"

@@ -10,10 +10,10 @@ from typing import Final
 import aiohttp
 
 from faults import invariants, reference_workload
-from faults.apiserver import Credentials
 from faults.arena import arena
 from faults.invariants import Undisturbed
 from faults.reference_workload import Workload
+from support.async_api import Credentials
 
 # The same short periods in every plan, so that a repair by the sweep is seconds away; a few plans set others.
 RESYNC_SECONDS: Final = "5"

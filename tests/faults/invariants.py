@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import yaml
 
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.observer import BESIDE, SEEN, Observer
 from faults.reference_workload import GENERATION, Workload
 from mabeam.api.names import decision_config_map
+from support.async_api import JsonDict
 
 SETTLE_SECONDS: Final = 60.0
 QUIET_SECONDS: Final = 5.0

@@ -10,8 +10,8 @@ from typing import Final
 
 import aiohttp
 
-from faults.apiserver import JsonDict, Refused
 from faults.arena import Arena
+from support.async_api import JsonDict, Refused
 
 PAUSE_SECONDS: Final = 0.5
 

@@ -14,7 +14,8 @@ from typing import Any, Final, TypeVar
 
 import aiohttp
 
-from faults.apiserver import Api, JsonDict, Refused
+from faults.apiserver import Api
+from support.async_api import JsonDict, Refused
 
 T = TypeVar("T")
 

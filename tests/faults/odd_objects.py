@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from faults import reference_workload, tree_workload
-from faults.apiserver import JsonDict
 from faults.generated_specs import NUMBERS, ODD_TEXT, Draw
 from faults.in_memory_specs import agent_spec, supervisor_spec, variable_spec
+from support.async_api import JsonDict
 
 AGENTS: Final = 30
 VARIABLES: Final = 20

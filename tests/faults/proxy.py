@@ -17,7 +17,7 @@ import aiohttp
 from aiohttp import web
 from yarl import URL
 
-from faults.apiserver import JsonDict, lines_of
+from support.async_api import JsonDict, lines_of
 
 # Told apart from what is counted: the Lease ticks, and Events are a courtesy.
 UNCOUNTED: Final = frozenset({"leases", "events"})

@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.observer import Observer
 from faults.schema import PLURALS
+from support.async_api import JsonDict
 
 API: Final = "mabeam.dev/v1alpha1"
 # Longer than any backoff, refusal or resync that a fault can cost a step; a step that takes as long has lost something.

@@ -8,7 +8,8 @@ from typing import Any, Final
 
 import aiohttp
 
-from faults.apiserver import Api, JsonDict, Refused
+from faults.apiserver import Api
+from support.async_api import JsonDict, Refused
 
 PAUSE_SECONDS: Final = 0.2
 TIMEOUT_SECONDS: Final = 300.0

@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from faults.apiserver import Api, JsonDict, Refused
+from faults.apiserver import Api
 from faults.observer import BESIDE
+from support.async_api import JsonDict, Refused
 
 MANAGED_BY: Final = "app.kubernetes.io/managed-by"
 FOREIGN: Final = "rogue.example.com/mark"

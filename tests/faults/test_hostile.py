@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from faults import hostile_reports, schema
-from faults.apiserver import Api, JsonDict
+from faults.apiserver import Api
 from faults.campaigns.hostile_objects import open_ends, p
 from faults.campaigns.namespace_deletion import UNDER_WAY_SECONDS, Creates
 from faults.generated_specs import Draw
@@ -19,6 +19,7 @@ from faults.in_memory_world import unsaid
 from faults.observer import Observer
 from faults.proxy import Answer, Request
 from mabeam.core.reports.report import MAX_PROBLEM_LENGTH, MAX_PROBLEMS, Report
+from support.async_api import JsonDict
 
 # --- what a schema admits -----------------------------------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 
 from faults import invariants, reference_workload
-from faults.apiserver import Api, JsonDict, lines_of
+from faults.apiserver import Api
 from faults.observer import Observer
 from faults.proxy import (
     Proxy,
@@ -33,6 +33,7 @@ from faults.proxy import (
     swallow,
 )
 from faults.tree_workload import disobeyed, side_by_side
+from support.async_api import JsonDict, lines_of
 
 AGENT = "/apis/mabeam.dev/v1alpha1/namespaces/ns/agents/a/status"
 PODS = "/api/v1/namespaces/ns/pods"

@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from faults.apiserver import Api, JsonDict, Refused
+from faults.apiserver import Api
 from faults.campaigns import leader_failover
 from faults.campaigns.etcd_faults import TROUBLE_METRICS, _counted
 from faults.campaigns.wrong_clocks import times_in
@@ -22,6 +22,7 @@ from faults.replicas import Pair
 from faults.retrying_client import RetryingApi
 from faults.test_instruments import AGENT, PODS, patched, proxied, received
 from faults.wall_clock import WallClock
+from support.async_api import JsonDict, Refused
 
 LEASE = "/apis/coordination.k8s.io/v1/namespaces/ns/leases/mabeam"
 

@@ -11,13 +11,13 @@ along; the first one of `deep` is its own affair, the second one exhausts `inner
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.background_work import beside
 from faults.observer import Observer, is_ready
 from faults.reference_workload import API, STEP_SECONDS, TEAM, Step, Workload, agent, create, ends, runs, tolerance
 from faults.schema import PLURALS
 from mabeam.api.names import ANNOTATION_MIGRATE
+from support.async_api import JsonDict
 
 # A day, as in the agents' budgets: how long a plan takes must not decide whether a restart is still inside the window.
 PERIOD_SECONDS: Final = 86_400

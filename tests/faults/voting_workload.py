@@ -10,11 +10,11 @@ Fake nodes report nothing, so offers and ballots are those of `spec.preferences`
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.observer import Observer
 from faults.reference_workload import STEP_SECONDS, Workload, agent, create, runs, variable
 from faults.tree_workload import BOTH, side_by_side
+from support.async_api import JsonDict
 
 MEMBERS: Final = ("ada", "ben", "cy")
 

@@ -10,11 +10,11 @@ from datetime import UTC, datetime
 from typing import Final
 
 from faults import invariants, reference_workload
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.observer import TERMINAL, Observer
 from faults.plan import Plan, chosen
 from faults.proxy import Rule, Script, refuse, share
+from support.async_api import JsonDict
 
 ID = "R9"
 TITLE = "10,000 status flaps in a rush, a tenth of the requests failing, failures among them"

@@ -16,7 +16,6 @@ from contextlib import suppress
 from typing import Any, Final
 
 from faults import hostile_reports, invariants, odd_objects, reference_workload
-from faults.apiserver import JsonDict, Refused
 from faults.arena import Arena
 from faults.environment import RESYNC_SECONDS
 from faults.generated_specs import Draw
@@ -24,6 +23,7 @@ from faults.in_memory_world import unsaid
 from faults.observer import Observer
 from faults.plan import Plan, chosen
 from faults.schema import PLURALS
+from support.async_api import JsonDict, Refused
 from support.operator_process import ROOT
 
 ID = "R8"

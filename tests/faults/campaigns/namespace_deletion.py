@@ -12,10 +12,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from faults import invariants, reference_workload
-from faults.apiserver import Api, JsonDict, Refused
+from faults.apiserver import Api
 from faults.arena import Arena
 from faults.plan import Plan, chosen
 from faults.proxy import Answer, Forward, Request, Rule, Script
+from support.async_api import JsonDict, Refused
 
 ID = "R10"
 TITLE = "a namespace deleted while 500 agents are half made, the operator up and down"

@@ -7,7 +7,6 @@ from contextlib import suppress
 from typing import Final
 
 from faults import invariants, reference_workload
-from faults.apiserver import JsonDict
 from faults.arena import Arena
 from faults.environment import RESYNC_SECONDS
 from faults.invariants import Undisturbed
@@ -17,6 +16,7 @@ from faults.proxy import Rule, Script, refuse, share
 from faults.reference_workload import STEPS, runs
 from faults.rogue_client import FOREIGN, MANAGED_BY, RECOMPUTED, TOLD_BY_SUPERVISORS, RogueClient
 from faults.tree_workload import BOTH
+from support.async_api import JsonDict
 
 ID = "R4"
 TITLE = "a fifth of the writes refused; a third party edits statuses, labels and owners, and deletes"
