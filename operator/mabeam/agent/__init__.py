@@ -21,6 +21,9 @@ An agent is a class that takes an `Agent` and has a `run`; `mabeam-agent run mod
         def terminate(self, reason: str) -> None:                       # "normal", "shutdown" or "error: ..."
             save(self.temperature)
 
+The pod is Ready once `__init__` has returned: load what the agent needs there. A class that is ready later has
+`ready_by_call = True` and calls `self.agent.ready()`.
+
 The contract underneath, for any language, is docs/agent-contract.md.
 """
 

@@ -57,7 +57,8 @@ class Agent:
         self._highest_term = 0
         self._stop_callbacks: list[Callable[[], None]] = []
         self._closed = threading.Event()
-        self._server = ReportServer(port, self._samples.families)
+        self._is_ready = threading.Event()
+        self._server = ReportServer(port, self._samples.families, self._is_ready.is_set)
         self._opened = contextlib.ExitStack()
 
     @classmethod
@@ -109,6 +110,13 @@ class Agent:
                 self._stop_callbacks.append(callback)
                 return
         callback()
+
+    def ready(self) -> None:
+        """Say that the agent can work: from now on `/readyz` on the report's port answers 200.
+
+        `mabeam-agent run` says it once `__init__` has returned, unless the class has `ready_by_call = True`.
+        """
+        self._is_ready.set()
 
     def stop_listening(self) -> None:
         """Call the handler no more: the worker is finishing. The report stays available."""

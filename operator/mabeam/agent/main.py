@@ -32,6 +32,9 @@ log = logging.getLogger("mabeam.agent")
 
 TARGET = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
+# The attribute of a class that calls `agent.ready()` itself, because it cannot work yet when its `__init__` returns.
+READY_BY_CALL = "ready_by_call"
+
 # The prefix of every reason passed to `terminate` other than "normal" and "shutdown".
 ERROR = "error: "
 
@@ -114,6 +117,8 @@ def _run_worker(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
     except BaseException as error:
         return finish(_ending(agent, error))
     with _worker_calls(agent, worker, target) as (run, terminate):
+        if not getattr(worker, READY_BY_CALL, False):
+            agent.ready()
         ending = _ending(agent, _attempt(run))
         agent.stop_listening()
         if terminate is not None:

@@ -1,6 +1,6 @@
-"""The report server: the agent's samples as OpenMetrics text at /metrics.
+"""The report server: the agent's samples as OpenMetrics text at /metrics, and whether the agent is ready at /readyz.
 
-Whoever reaches the pod reaches this server, so it serves one path and one method, reads no body, and bounds the time and
+Whoever reaches the pod reaches this server, so it serves two paths and one method, reads no body, and bounds the time and
 the number of connections. Requests are not logged: there is one every few seconds.
 """
 
@@ -29,6 +29,8 @@ CONNECTION_SECONDS = 3.0
 MAX_REPORT_BYTES = 64 * 1024
 
 Families = Iterable[tuple[str, Family, list[tuple[dict[str, str], float]]]]
+
+_TEXT = "text/plain; charset=utf-8"
 
 log = logging.getLogger("mabeam.agent")
 
@@ -61,15 +63,16 @@ class _Collector(Collector):
 
 
 class ReportServer:
-    """Serves the report on a daemon thread, as a context manager. Port 0: any free port."""
+    """Serves the report and the readiness on a daemon thread, as a context manager. Port 0: any free port."""
 
-    def __init__(self, port: int, families: Callable[[], Families]) -> None:
+    def __init__(self, port: int, families: Callable[[], Families], is_ready: Callable[[], bool]) -> None:
         self.port = port
         self._render = exposition(families)
+        self._is_ready = is_ready
 
     def __enter__(self) -> ReportServer:
         """This server, listening; raises OSError when the port is taken."""
-        self._server = _Server(self.port, self._render)
+        self._server = _Server(self.port, self._render, self._is_ready)
         self.port = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve, name="mabeam-report", daemon=True)
         self._thread.start()
@@ -88,8 +91,9 @@ class _Server(ThreadingHTTPServer):
     # The default of 5 overflows in a small burst, and TCP retries only after a second.
     request_queue_size = 4 * MAX_CONNECTIONS
 
-    def __init__(self, port: int, render: Callable[[], bytes]) -> None:
+    def __init__(self, port: int, render: Callable[[], bytes], is_ready: Callable[[], bool]) -> None:
         self._render = render
+        self.is_ready = is_ready
         self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self._warned_too_large = False
         self._ending = False
@@ -150,10 +154,16 @@ class _Request(BaseHTTPRequestHandler):
     timeout = CONNECTION_SECONDS
 
     def do_GET(self) -> None:
-        if self.path.partition("?")[0] == "/metrics":
+        path = self.path.partition("?")[0]
+        if path == "/metrics":
             self._reply(200, CONTENT_TYPE_LATEST, self.server.report())
+        elif path == "/readyz":
+            ready = self.server.is_ready()
+            self._reply(
+                200 if ready else 503, _TEXT, b"ready\n" if ready else b"not ready: the agent is being set up\n"
+            )
         else:
-            self._reply(404, "text/plain; charset=utf-8", b"only /metrics is served here\n")
+            self._reply(404, _TEXT, b"only /metrics and /readyz are served here\n")
 
     def _reply(self, status: int, content_type: str, body: bytes) -> None:
         self.send_response(status)

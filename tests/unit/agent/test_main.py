@@ -73,6 +73,60 @@ def test_directives_that_were_there_first_are_applied_before_run(start: Start, t
     agent.reports("mabeam_applied_generation 9.0")
 
 
+LOADS = """
+    import os, time
+
+    class Worker:
+        def __init__(self, agent):
+            self.agent = agent
+            print("port", agent.port)
+            while not os.path.exists("loaded"):
+                time.sleep(0.01)
+
+        def run(self):
+            print("running")
+            self.agent.stopping.wait()
+"""
+
+READY_BY_CALL = """
+    import os, time
+
+    class Worker:
+        ready_by_call = True
+
+        def __init__(self, agent):
+            self.agent = agent
+            print("port", agent.port)
+
+        def run(self):
+            print("running")
+            while not os.path.exists("loaded"):
+                time.sleep(0.01)
+            self.agent.ready()
+            print("loaded")
+            self.agent.stopping.wait()
+"""
+
+
+def test_an_agent_is_ready_once_its_init_has_returned(start: Start, tmp_path: Path) -> None:
+    agent = start(LOADS)
+    agent.says("port")
+    assert agent.readiness() == 503
+    agent.report()
+    (tmp_path / "loaded").touch()
+    agent.says("running")
+    assert agent.readiness() == 200
+
+
+def test_a_class_that_is_ready_by_call_is_ready_when_it_says_so(start: Start, tmp_path: Path) -> None:
+    agent = start(READY_BY_CALL)
+    agent.says("running")
+    assert agent.readiness() == 503
+    (tmp_path / "loaded").touch()
+    agent.says("loaded")
+    assert agent.readiness() == 200
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_lets_run_return_and_the_exit_is_normal(start: Start, number: int) -> None:
     agent = start(LISTENER)
