@@ -17,6 +17,8 @@ DEMO_CLUSTER := mabeam
 TEST_CLUSTER := mabeam-test
 TEST_NODES ?= 2
 TEST_FAKE_NODES ?= 4
+# A line now and then of pip's many: a build shows that it is alive.
+PIP_PROGRESS := awk '/^Collecting/ && ++n % 20 == 0 {print "    " n " packages fetched"; fflush()} /^Installing collected/ {print "    " n " packages: installing"; fflush()}'
 PYTEST ?= $(BIN)/pytest -q
 
 .PHONY: help
@@ -50,8 +52,8 @@ venv: $(STAMP) ## Make the virtual environment with the locked dependencies
 $(STAMP): requirements/dev.txt pyproject.toml
 	@echo "· the virtual environment, from requirements/dev.txt"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
-	@$(PYTHON) -m venv $(VENV)
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt | $(PIP_PROGRESS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -73,7 +75,7 @@ types: $(STAMP) ## Check types (mypy --strict)
 	@$(BIN)/mypy
 	@cd hack/cluster && ../../$(BIN)/mypy --config-file ../../pyproject.toml -p embedded
 	@MYPYPATH=operator:examples/annealers $(BIN)/mypy -p annealers
-	@$(BIN)/mypy -p examples.demo
+	@MYPYPATH=hack/cluster $(BIN)/mypy --follow-imports=silent -p examples.demo
 	@MYPYPATH=operator:tests $(BIN)/mypy --follow-imports=silent -p benchmarks
 	@MYPYPATH=operator:tests $(BIN)/mypy --follow-imports=silent -p faults
 
@@ -104,8 +106,8 @@ verify: $(STAMP) ## Check that the generated files are current
 
 $(SCAN_STAMP): requirements/scan.txt
 	@echo "· the scanners, from requirements/scan.txt"
-	@$(PYTHON) -m venv $(SCAN_VENV)
-	@$(SCAN_VENV)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/scan.txt
+	@$(PYTHON) -m venv --clear $(SCAN_VENV)
+	@$(SCAN_VENV)/bin/pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/scan.txt | $(PIP_PROGRESS)
 	@touch $@
 
 .PHONY: scan
@@ -140,7 +142,7 @@ cluster-down: demo-down ## The same as demo-down
 
 .PHONY: test-cluster
 test-cluster: ## Start the tests' cluster
-	@$(CLUSTER_TOOL) up --name $(TEST_CLUSTER) --nodes $(TEST_NODES) --kwok $(TEST_FAKE_NODES)
+	@$(CLUSTER_TOOL) up --name $(TEST_CLUSTER) --nodes $(TEST_NODES) --kwok $(TEST_FAKE_NODES) --with helm
 
 .PHONY: test-down
 test-down: ## End the tests' cluster

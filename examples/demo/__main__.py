@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
+from embedded.owned import die_with_parent
 from examples.demo import council, crew, faults, setup, team
 from examples.demo.demo import TEAM_FILE, Demo
 from examples.demo.errors import Unmet, Unusable
@@ -131,6 +132,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """The exit code: 0 all promises held, 1 one did not, 2 wrong usage or unusable, 130 interrupted."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _terminate)
+    die_with_parent()  # `make` that is killed hard hands on no signal
     page = Page()
     rows: list[tuple[str, float, bool]] = []
     began = time.monotonic()

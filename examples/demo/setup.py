@@ -1,5 +1,6 @@
 """The ground: a cluster, the image, the operator in it, and the team's namespace; and taking the latter two away."""
 
+import contextlib
 import json
 import time
 from pathlib import Path
@@ -8,7 +9,7 @@ from examples.demo import facts
 from examples.demo.demo import OPERATOR_NAMESPACE, RELEASE, TEAM, TEAM_FILE, Demo
 from examples.demo.errors import Unusable
 from examples.demo.page import Page
-from examples.demo.tools import CLUSTER_TOOL, IMAGE_TOOL, ROOT, Tools, last_line, shown
+from examples.demo.tools import CLUSTER_TOOL, IMAGE_TOOL, ROOT, Begun, Tools, last_line, shown
 
 CHART = "charts/mabeam"
 RESTRICTED = "pod-security.kubernetes.io/enforce=restricted"
@@ -18,10 +19,11 @@ MARK = "mabeam.dev/demo"
 
 def cluster_up(page: Page, tools: Tools) -> Tools:
     """The tools for a cluster that answers."""
-    command = (CLUSTER_TOOL, "up") if tools.current else (CLUSTER_TOOL, "up", "--name", tools.cluster)
+    own = ("--name", tools.cluster, "--with", "helm")
+    command = (CLUSTER_TOOL, "up", *(() if tools.current else own))
     page.command(shown(command))
     tools.stream(page, *command)
-    found = tools.located()
+    found = tools.located(page)
     nodes = found.json("nodes").get("items") or []
     ready = [n for n in nodes if facts.condition(n, "Ready").get("status") == "True"]
     version = nodes[0]["status"]["nodeInfo"]["kubeletVersion"] if nodes else "?"
@@ -33,19 +35,15 @@ def cluster_up(page: Page, tools: Tools) -> Tools:
     return found
 
 
-def image_loaded(page: Page, tools: Tools, given: str) -> str:
-    """The image's name; built and loaded into the nodes, unless the person names one that the cluster can pull."""
-    if given:
-        page.ok(f"the image {given}, as asked for; the cluster pulls it")
-        return given
+def load_image(page: Page, tools: Tools, image: str, begun: Begun) -> None:
+    """Loads the image into the nodes, once its build has ended."""
     page.command(IMAGE_TOOL)
-    image = last_line(tools.stream(page, IMAGE_TOOL, "--print-tag"))
-    archive = last_line(tools.stream(page, IMAGE_TOOL, "--tag", image))
+    archive = last_line(begun.finish())
     nodes = tools.json("nodes").get("items") or []
     names = [{name for one in facts.status_of(node).get("images") or [] for name in one["names"]} for node in nodes]
     if names and all(f"docker.io/library/{image}" in held for held in names):
         page.ok(f"{image} is in every node already")
-        return image
+        return
     name = () if tools.current else ("--name", tools.cluster)
     page.command(shown((CLUSTER_TOOL, "load-image", *name, Path(archive).name)))
     try:
@@ -58,7 +56,6 @@ def image_loaded(page: Page, tools: Tools, given: str) -> str:
         )
         raise Unusable(f"{problem}{hint}") from None
     page.ok(f"{image} is built and in every node")
-    return image
 
 
 def guard_foreign(tools: Tools, namespace: str) -> None:
@@ -100,9 +97,17 @@ def unstick(page: Page, tools: Tools) -> None:
 
 def prepare(page: Page, tools: Tools, namespace: str, given_image: str) -> tuple[Tools, str]:
     """Step 0: the tools for a cluster in which the operator runs, and the image it runs from."""
-    found = cluster_up(page, tools)
-    guard_foreign(found, namespace)
-    image = image_loaded(page, found, given_image)
+    image = given_image or last_line(tools.stream(page, IMAGE_TOOL, "--print-tag"))
+    with contextlib.ExitStack() as stack:
+        # The image is built beside the tools: it mostly waits for packages, they for the processor.
+        build = (IMAGE_TOOL, "--tag", image)
+        begun = None if given_image else stack.enter_context(tools.begin(page, *build, quiet=True))
+        found = cluster_up(page, tools)
+        guard_foreign(found, namespace)
+        if begun is None:
+            page.ok(f"the image {image}, as asked for; the cluster pulls it")
+        else:
+            load_image(page, found, image, begun)
     install(page, found, image)
     pods = found.show(page, "get", "pods", "-n", OPERATOR_NAMESPACE)
     page.require("Running" in pods, f"the operator runs in {OPERATOR_NAMESPACE}, under pod security `restricted`", pods)

@@ -13,8 +13,9 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
+from embedded.owned import owned
 from examples.demo.errors import Unmet, Unusable
 from examples.demo.page import Page
 
@@ -39,18 +40,19 @@ class Tools:
     helm: str = ""
     environ: Mapping[str, str] = field(default_factory=lambda: dict(os.environ))
 
-    def located(self) -> "Tools":
+    def located(self, page: Page) -> "Tools":
         """The same with the programs found; a cluster must be up by now."""
-        kubectl, helm = (self._program(name) for name in ("kubectl", "helm"))
+        kubectl, helm = (self._program(page, name) for name in ("kubectl", "helm"))
         environ = dict(self.environ)
         environ["PATH"] = os.pathsep.join([str(Path(kubectl).parent), str(Path(helm).parent), environ.get("PATH", "")])
         if not self.current:
             environ["KUBECONFIG"] = last_line(self.run(CLUSTER_TOOL, "kubeconfig", "--name", self.cluster))
         return Tools(self.cluster, self.current, kubectl, helm, environ)
 
-    def _program(self, name: str) -> str:
+    def _program(self, page: Page, name: str) -> str:
         own = shutil.which(name) if self.current else None
-        return own or last_line(self.run(CLUSTER_TOOL, "bin", name))
+        # Streamed: a tool that is not there yet is built first, for as long as that takes.
+        return own or last_line(self.stream(page, CLUSTER_TOOL, "bin", name))
 
     def run(self, *command: str, stdin: str | None = None, seconds: float = 120) -> str:
         """What the command printed; raises Unmet with its own words when it fails."""
@@ -97,24 +99,48 @@ class Tools:
 
     def stream(self, page: Page, *command: str) -> str:
         """What a long command printed on stdout, while its progress (stderr) is seen; raises Unusable when it fails."""
-        with tempfile.TemporaryFile("w+") as answer:
-            progress = None if page.lively else subprocess.PIPE
-            process = subprocess.Popen(  # noqa: S603 - the demo's own commands
-                command, cwd=ROOT, env=self.environ, stdin=subprocess.DEVNULL, stdout=answer, stderr=progress, text=True
-            )
-            try:
-                for line in process.stderr or ():
+        with self.begin(page, *command) as begun:
+            return begun.finish()
+
+    @contextlib.contextmanager
+    def begin(self, page: Page, *command: str, quiet: bool = False) -> Iterator["Begun"]:
+        """A long command under way, which has no time limit and ends with the block; `quiet` ones tell when they finish."""
+        direct = page.lively and not quiet
+        with tempfile.TemporaryFile() as answer, tempfile.NamedTemporaryFile() as told:
+            progress = None if direct else told
+            with owned(command, cwd=ROOT, env=self.environ, stdout=answer, stderr=progress) as process:
+                yield Begun(command, process, answer, Path(told.name), page)
+
+
+@dataclass(frozen=True)
+class Begun:
+    """A long command under way."""
+
+    command: Sequence[str]
+    process: subprocess.Popen[bytes]
+    answer: IO[bytes]
+    told: Path
+    page: Page
+
+    def finish(self) -> str:
+        """What it printed on stdout, once it has ended; raises Unusable when it failed."""
+        with self.told.open(encoding="utf-8", errors="replace") as told:
+            while True:
+                ended = self.process.poll() is not None
+                for line in told.read().splitlines():
                     if line.strip():
-                        page.line(line)
-                code = process.wait()
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
-            if code != 0:
-                raise Unusable(f"`{shown(command)}` failed with exit code {code}; its message is above")
-            answer.seek(0)
-            return answer.read()
+                        self.page.line(line)
+                if ended:
+                    break
+                time.sleep(0.1)
+        if self.process.returncode != 0:
+            code = self.process.returncode
+            raise Unusable(
+                f"`{shown(self.command)}` failed with exit code {code}; its message is above."
+                " What is built already is kept: the same command goes on from there"
+            )
+        self.answer.seek(0)
+        return self.answer.read().decode()
 
 
 def shown(command: Sequence[str]) -> str:

@@ -41,6 +41,7 @@ def copy_of_the_inputs(build: ModuleType, tmp_path: Path) -> Path:
     build.snapshot(ROOT, tree)
     (tree / "hack/image").mkdir(parents=True)
     shutil.copy2(BUILD, tree / "hack/image/build")
+    shutil.copytree(ROOT / "hack/cluster/embedded", tree / "hack/cluster/embedded")
     return tree
 
 

@@ -56,6 +56,10 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("up", parents=[named], help="start the cluster, or repair what has died of it")
     one.add_argument("--nodes", type=int, help=f"real nodes, 1 to {MAX_NODES} (default: 1, or as it was)")
     one.add_argument("--kwok", type=int, metavar="N", help="fake nodes for tests of scale (default: 0, or as it was)")
+    one.add_argument(
+        "--with", dest="extra", nargs="+", default=[], choices=TOOLS, metavar="TOOL",
+        help="build these tools too, before the cluster starts (helm, for example)",
+    )  # fmt: skip
     one.add_argument("--control-plane-only", action="store_true", help="no real nodes: an API to talk to")
     one.add_argument(
         "--unthrottled",
@@ -129,7 +133,7 @@ def _up(options: argparse.Namespace) -> int:
     if options.control_plane_only and options.nodes:
         raise ClusterError("--control-plane-only means no real nodes; leave out --nodes.")
     nodes = 0 if options.control_plane_only else options.nodes
-    cluster = up(layout(options.name), nodes, options.kwok, options.unthrottled)
+    cluster = up(layout(options.name), nodes, options.kwok, options.unthrottled, options.extra)
     name = "" if options.name == DEFAULT_NAME else f" --name {options.name}"
     say(f"  hack/cluster/cluster kubectl{name} get nodes")
     say(f"  export KUBECONFIG={cluster.layout.kubeconfig}")

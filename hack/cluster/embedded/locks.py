@@ -12,13 +12,14 @@ from embedded.progress import step
 
 
 @contextmanager
-def held(path: Path) -> Iterator[None]:
+def held(path: Path, holder: str = "another build holds the cache") -> Iterator[None]:
     """The lock held; who comes second waits here and says so. The kernel frees it when its holder dies."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     with open(path, "a") as handle:
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            with step("another build holds the cache: waiting for it") as running:
+            with step(f"{holder}: waiting for it") as running:
                 while True:
                     try:
                         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

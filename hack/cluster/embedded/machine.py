@@ -8,10 +8,14 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from embedded import cgroups, namespaces
 from embedded.errors import ClusterError, cannot_run_here
+from embedded.layout import cache_root
+from embedded.locks import held
+from embedded.owned import owned
 from embedded.progress import Step, step
 
 _CAP_NET_ADMIN = 12
@@ -90,12 +94,19 @@ def install_packages(for_nodes: bool) -> None:
             "Install them with this system's package manager."
         )
     with step(f"install Debian packages: {' '.join(missing)}") as running:
-        patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
-        apt_get(["apt-get", *patient, "update"], running)
-        apt_get(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *missing], running)
+        install_from_debian(missing, running)
     still = missing_packages(for_nodes)
     if still:
         raise cannot_run_here(f"Installed, but still not usable: {', '.join(still)}.")
+
+
+def install_from_debian(packages: Sequence[str], running: Step) -> None:
+    """Nothing when the packages are installed; raises ClusterError with apt's own words."""
+    patient = ["-o", "DPkg::Lock::Timeout=300", "-o", "Acquire::Retries=3"]
+    # An installation that was killed half-way refuses every later one until it is gone on with (dpkg(1), --configure).
+    apt_get(["dpkg", "--configure", "-a"], running)
+    apt_get(["apt-get", *patient, "update"], running)
+    apt_get(["apt-get", *patient, "install", "--yes", "--no-install-recommends", *packages], running)
 
 
 def missing_packages(for_nodes: bool) -> list[str]:
@@ -126,14 +137,15 @@ def _has_capability(number: int) -> bool:
 def apt_get(command: list[str], running: Step, directory: Path | None = None) -> None:
     """Run it (in that directory); raises ClusterError with apt's own words."""
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    action = next(word for word in command if word in ("update", "install", "download"))
+    action = next((word for word in command if word in ("update", "install", "download")), command[0])
     with tempfile.TemporaryFile("w+") as output:
-        process = subprocess.Popen(
-            command, cwd=directory, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT
-        )
-        while process.poll() is None:
-            time.sleep(0.2)
-            running.tick(f"apt-get {action}")
+        with (
+            held(cache_root() / ".apt.lock", "another run installs packages"),
+            owned(command, cwd=directory, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+        ):
+            while process.poll() is None:
+                time.sleep(0.2)
+                running.tick(action)
         output.seek(0)
         lines = [line.strip() for line in output if line.startswith(("E:", "W:"))]
     if process.returncode != 0:

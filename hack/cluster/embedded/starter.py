@@ -30,8 +30,10 @@ KUBELET_HEALTH_PORT = 10248
 _RUNTIME_NOT_YET = "server is not initialized yet"
 
 
-def up(where: Layout, nodes: int | None, kwok: int | None, unthrottled: str | None = None) -> Cluster:
-    """The cluster, running and ready, with at least what was asked for."""
+def up(
+    where: Layout, nodes: int | None, kwok: int | None, unthrottled: str | None = None, extra: Sequence[str] = ()
+) -> Cluster:
+    """The cluster, running and ready, with at least what was asked for; the `extra` tools are built as well."""
     began = time.monotonic()
     machine.check()
     if nodes is not None and not 0 <= nodes <= MAX_NODES:
@@ -40,7 +42,7 @@ def up(where: Layout, nodes: int | None, kwok: int | None, unthrottled: str | No
         old = where.read_shape()
         shape = wanted_shape(where.name, old, nodes, kwok, unthrottled)
         machine.install_packages(for_nodes=shape.nodes > 0)
-        wanted = [*CONTROL_PLANE, *(NODES if shape.nodes else ()), *(["kwok"] if shape.kwok else [])]
+        wanted = [*CONTROL_PLANE, *(NODES if shape.nodes else ()), *(["kwok"] if shape.kwok else []), *extra]
         binaries = Toolbox(where.cache).ensure(wanted)
         # Noted only now: what could not even be built leaves no cluster that would have to be taken down.
         if old is None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from embedded.errors import ClusterError, cannot_run_here
 from embedded.layout import SOURCE, cache_root
 from embedded.locks import held
+from embedded.owned import owned
 from embedded.progress import Step, say, step
 
 KUBERNETES = "v1.35.4"
@@ -149,21 +150,16 @@ class Toolbox:
         command = [go_command(), "build", "-v", *_BUILD_FLAGS, "-ldflags", family.ldflags, "-o", output]
         command += [family.packages[tool] for tool in tools]
         log = scratch / "log"
-        with open(log, "wb") as out:
-            process = subprocess.Popen(
-                command, cwd=family.directory, env={**os.environ, **_BUILD_ENVIRONMENT},
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out,
-            )  # fmt: skip
-            try:
-                while process.poll() is None:
-                    time.sleep(0.2)
-                    lines = log.read_bytes().splitlines()
-                    downloads = sum(1 for line in lines if line.startswith(b"go: downloading"))
-                    running.tick(f"{downloads} modules fetched, {len(lines) - downloads} packages compiled")
-            except BaseException:
-                process.terminate()
-                process.wait()
-                raise
+        environment = {**os.environ, **_BUILD_ENVIRONMENT}
+        with (
+            open(log, "wb") as out,
+            owned(command, cwd=family.directory, env=environment, stdout=out, stderr=out) as process,
+        ):
+            while process.poll() is None:
+                time.sleep(0.2)
+                lines = log.read_bytes().splitlines()
+                downloads = sum(1 for line in lines if line.startswith(b"go: downloading"))
+                running.tick(f"{downloads} modules fetched, {len(lines) - downloads} packages compiled")
         if process.returncode != 0:
             tail = [line for line in log.read_text(errors="replace").splitlines() if ": " in line or "error" in line]
             raise ClusterError(
