@@ -37,6 +37,8 @@ ANNOTATION_FAILED: Final = "mabeam.dev/failed"
 # Put on a variable by a human: the id of an accepted proposal, which this approves or rejects.
 ANNOTATION_APPROVE: Final = "mabeam.dev/approve"
 ANNOTATION_REJECT: Final = "mabeam.dev/reject"
+# Put on a pod when it is made: the name of the container that is the agent's process. A webhook may add containers before it.
+ANNOTATION_MAIN_CONTAINER: Final = "mabeam.dev/main-container"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
 ANNOTATION_CONTENT_HASH: Final = "mabeam.dev/content-hash"
 ANNOTATION_GENERATION: Final = "mabeam.dev/directives-generation"
@@ -47,6 +49,8 @@ DIRECTIVES_KEY: Final = "directives.json"
 HISTORY_KEY: Final = "history.json"
 DIRECTIVES_VOLUME: Final = "mabeam-directives"
 MAIN_CONTAINER: Final = "agent"
+# Environment variable of the main container: the name of its pod.
+ENV_POD: Final = "MABEAM_POD"
 REPORT_PORT: Final = 9464
 REPORT_PATH: Final = "/metrics"
 REPORT_PORT_NAME: Final = "mabeam-report"

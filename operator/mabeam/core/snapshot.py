@@ -63,6 +63,8 @@ class PodFacts:
     )
     reported_failed: str | None = None  # value of the annotation mabeam.dev/failed: an outside observer's reason
     main_name: str = ""  # name of the main container
+    # Container name → the facts with that container as the main one. Empty in a pod that says itself which one it is.
+    candidates: Mapping[str, "PodFacts"] = field(default_factory=dict)
     resources: JsonDict | None = None  # requests and limits in the main container's spec
     actual: JsonDict | None = None  # requests and limits that the kubelet reports in effect (KEP-1287)
     resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None  # None: no resize is pending

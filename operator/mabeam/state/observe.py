@@ -12,6 +12,7 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.desired import peers_named_by
 from mabeam.core.functions import FunctionCall, FunctionResults
 from mabeam.core.pods.lifecycle import is_ready
+from mabeam.core.pods.resources import main_container_name
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import (
@@ -132,7 +133,7 @@ class Observer:
             return None
         agent = parsed.agent
         uid = agent.metadata.uid
-        pods = self.cache.pods_owned_by(agent)
+        pods = self._pods_of(agent)
         config_map = self.cache.config_maps.get((namespace, directives_config_map(name)))
         supervisors = self.cache.supervisors_by_name(namespace) if agent.spec.supervisor else {}
         variables = self.cache.variables_of(agent)
@@ -157,6 +158,11 @@ class Observer:
             function_results=self.functions.results_for(Key(AGENT, namespace, name)),
         )
 
+    def _pods_of(self, agent: Agent) -> tuple[PodFacts, ...]:
+        """The agent's pods; one that does not say which container is the agent's process is read by the agent's template."""
+        main = main_container_name(agent.spec)
+        return tuple(pod.candidates.get(main, pod) for pod in self.cache.pods_owned_by(agent))
+
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
         """The agents that topologies name as peers of this one: name → role and the addresses of ready pods."""
         namespace = agent.metadata.namespace
@@ -165,7 +171,7 @@ class Observer:
         for name in sorted(names):
             parsed = self.cache.agents.get((namespace, name))
             if parsed is not None:
-                pods = self.cache.pods_owned_by(parsed.agent)
+                pods = self._pods_of(parsed.agent)
                 addresses = tuple(pod.ip for pod in pods if pod.ip and is_ready(pod) and not pod.deleting)
                 found[name] = PeerFacts(parsed.agent.status.role or parsed.agent.spec.role_name, addresses)
         return found

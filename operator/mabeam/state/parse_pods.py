@@ -1,7 +1,8 @@
 """The door for pods: a pod's body as a dict comes in, the facts that a decision may rest on go out."""
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
+from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Any, Final
@@ -10,8 +11,10 @@ from mabeam.api.base import JsonDict
 from mabeam.api.names import (
     ANNOTATION_FAILED,
     ANNOTATION_GENERATION,
+    ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_NUDGE,
     ANNOTATION_SPEC_HASH,
+    ENV_POD,
     LABEL_AGENT,
     MAIN_CONTAINER,
     pod_name,
@@ -37,6 +40,22 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         return None
     spec: Mapping[str, Any] = body.get("spec") or {}
     status: Mapping[str, Any] = body.get("status") or {}
+    names = _container_names(spec, status)
+    written = _written_main(meta.get("annotations") or {}, spec)
+    main = written or (MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), ""))
+    facts = _facts(name, ordinal, incarnation, main=main, body=body)
+    if written is not None or len(names) < 2:
+        return facts
+    # Made before the name was written on pods: by the pod alone a proxy that came first cannot be excluded.
+    others = {other: _facts(name, ordinal, incarnation, main=other, body=body) for other in names}
+    return replace(facts, candidates=others)
+
+
+def _facts(name: str, ordinal: int, incarnation: int, *, main: str, body: JsonDict) -> PodFacts:
+    """The facts about the pod, with the named container as the agent's process."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    status: Mapping[str, Any] = body.get("status") or {}
     conditions = {c.get("type"): c for c in status.get("conditions") or ()}
     scheduled = conditions.get("PodScheduled") or {}
     deletion = parse_instant(meta.get("deletionTimestamp"))
@@ -57,11 +76,12 @@ def parse_pod(body: JsonDict) -> PodFacts | None:
         deleting=bool(meta.get("deletionTimestamp")),
         deletion_requested_at=_requested_at(deletion, meta.get("deletionGracePeriodSeconds")),
         ready=_is_ready(status, conditions),
-        main=_main_container(spec, status),
-        others_running=_others_running(spec, status),
+        main_name=main,
+        main=_main_container(main, status),
+        others_running=_others_running(main, status),
         **_disruption(conditions),
         **_annotated(meta.get("annotations") or {}),
-        **_resources(spec, status, conditions),
+        **_resources(main, spec, status, conditions),
     )
 
 
@@ -90,12 +110,13 @@ def _annotated(annotations: Mapping[str, str]) -> dict[str, Any]:
 _RESIZING: Final = (("PodResizePending", None), ("PodResizeInProgress", "InProgress"))
 
 
-def _resources(spec: Mapping[str, Any], status: Mapping[str, Any], conditions: Mapping[str, Any]) -> dict[str, Any]:
+def _resources(
+    name: str, spec: Mapping[str, Any], status: Mapping[str, Any], conditions: Mapping[str, Any]
+) -> dict[str, Any]:
     """What the main container is to have and what it has, and how far a resize is."""
-    name = _main_name(spec, ()) or ""
     wanted = next((c.get("resources") for c in spec.get("containers") or () if c.get("name") == name), None)
     actual = next((c.get("resources") for c in status.get("containerStatuses") or () if c.get("name") == name), None)
-    found: dict[str, Any] = {"main_name": name, "resources": _shared(wanted), "actual": _shared(actual)}
+    found: dict[str, Any] = {"resources": _shared(wanted), "actual": _shared(actual)}
     for type_, state in _RESIZING:
         condition = conditions.get(type_) or {}
         if condition.get("status") == "True":
@@ -160,24 +181,40 @@ def _is_ready(status: Mapping[str, Any], conditions: Mapping[str, Any]) -> bool:
     return status.get("phase") == "Running" and all(c.get("ready", True) for c in status.get("containerStatuses") or ())
 
 
-def _main_name(spec: Mapping[str, Any], statuses: Iterable[Any]) -> str | None:
-    names = [c.get("name") for c in spec.get("containers") or ()] or list(statuses)
-    return MAIN_CONTAINER if MAIN_CONTAINER in names else next(iter(names), None)
+def _container_names(spec: Mapping[str, Any], status: Mapping[str, Any]) -> list[str]:
+    """The names of the pod's containers; those of their statuses in a world that leaves the spec out."""
+    names = [str(c.get("name", "")) for c in spec.get("containers") or ()]
+    return names or [str(s.get("name", "")) for s in status.get("containerStatuses") or ()]
 
 
-def _others_running(spec: Mapping[str, Any], status: Mapping[str, Any]) -> bool:
+def _written_main(annotations: Mapping[str, str], spec: Mapping[str, Any]) -> str | None:
+    """The name of the main container as the pod itself has it: in its annotation, else by the variable that names the pod.
+
+    Never by the order of the containers: admission webhooks put theirs first (Istio, holdApplicationUntilProxyStarts).
+    None: the pod does not say.
+    """
+    containers = [c for c in spec.get("containers") or () if isinstance(c, dict)]
+    named = annotations.get(ANNOTATION_MAIN_CONTAINER)
+    if any(c.get("name") == named for c in containers):
+        return named
+    return next((str(c.get("name", "")) for c in containers if _has_variable(c, ENV_POD)), None)
+
+
+def _has_variable(container: Mapping[str, Any], name: str) -> bool:
+    return any(isinstance(one, dict) and one.get("name") == name for one in container.get("env") or ())
+
+
+def _others_running(main: str, status: Mapping[str, Any]) -> bool:
     """Whether a sidecar still runs, or may still start."""
     statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    main = _main_name(spec, statuses)
     sidecars = [s for name, s in statuses.items() if name != main]
     return any(
         "terminated" not in (s.get("state") or {}) for s in (*sidecars, *(status.get("initContainerStatuses") or ()))
     )
 
 
-def _main_container(spec: Mapping[str, Any], status: Mapping[str, Any]) -> ContainerFacts:
+def _main_container(name: str, status: Mapping[str, Any]) -> ContainerFacts:
     statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    name = _main_name(spec, statuses)
     state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
     if "terminated" in state:
         ended = state["terminated"] or {}

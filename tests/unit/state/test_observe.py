@@ -94,6 +94,21 @@ def test_the_nodes_are_all_that_the_cache_holds_unless_nobody_observes_them() ->
     assert agent_snapshot(observer(*bodies, nodes_observed=False)).nodes is None
 
 
+def test_a_pod_that_names_no_main_container_is_read_by_the_agents_template() -> None:
+    template = {"spec": {"containers": [{"name": "worker", "image": "worker:1"}]}}
+    statuses = [
+        {"name": "proxy", "state": {"running": {}}},
+        {"name": "worker", "state": {"terminated": {"exitCode": 3}}},
+    ]
+    spec = {"nodeName": "node-1", "containers": [{"name": "proxy"}, {"name": "worker"}]}
+    meshed = owned("Pod", "a-0-1", spec=spec, status={"phase": "Running", "containerStatuses": statuses})
+    (seen,) = agent_snapshot(observer(agent_body("a", template=template), meshed)).pods
+    assert (seen.main_name, seen.main.state, seen.main.exit_code) == ("worker", "terminated", 3)
+    renamed = {"spec": {"containers": [{"name": "runner", "image": "worker:2"}]}}
+    (seen,) = agent_snapshot(observer(agent_body("a", template=renamed), meshed)).pods
+    assert seen.main_name == "proxy"
+
+
 def test_a_config_map_and_a_policy_of_another_owner_are_seen_and_are_not_the_agents() -> None:
     names = ("ConfigMap", "NetworkPolicy")
     own, other = (

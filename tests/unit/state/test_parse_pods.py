@@ -76,6 +76,50 @@ def test_the_container_named_agent_is_the_main_one_else_the_specs_first() -> Non
     assert pod(spec={"containers": [{"name": "a"}]}).main == ContainerFacts()
 
 
+MESHED: Any = [{"name": "istio-proxy"}, {"name": "worker", "env": [{"name": "MABEAM_POD", "value": "a-0-1"}]}]
+PROXY_RUNS = {
+    "containerStatuses": [
+        {"name": "istio-proxy", **RUNNING},
+        {"name": "worker", "state": {"terminated": {"exitCode": 3}}},
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    ("containers", "annotations", "main"),
+    [
+        (MESHED, {}, "worker"),  # by the variable that the operator gave it
+        ([{"name": "istio-proxy"}, {"name": "worker"}], {"mabeam.dev/main-container": "worker"}, "worker"),
+        ([{"name": "agent"}, {"name": "worker"}], {"mabeam.dev/main-container": "worker"}, "worker"),
+        (MESHED, {"mabeam.dev/main-container": "gone"}, "worker"),
+        ([{"name": "first"}, {"name": "second"}], {"mabeam.dev/main-container": "gone"}, "first"),
+        ([{"name": "first", "env": None}, {"name": "agent", "env": [{"valueFrom": {}}]}], {}, "agent"),
+    ],
+)
+def test_the_pod_itself_says_which_container_is_the_agents_process(
+    containers: Any, annotations: Any, main: str
+) -> None:
+    assert pod(spec={"containers": containers}, annotations=annotations).main_name == main
+
+
+def test_a_proxy_that_a_webhook_put_first_hides_no_crash_and_gets_no_allotment() -> None:
+    found = pod(
+        spec={"containers": [*MESHED[:1], {**MESHED[1], "resources": {"requests": {"cpu": "1"}}}]}, status=PROXY_RUNS
+    )
+    assert (found.main.state, found.main.exit_code, found.others_running) == ("terminated", 3, True)
+    assert found.resources == {"requests": {"cpu": "1"}}
+    assert found.candidates == {}
+
+
+def test_a_pod_that_does_not_say_it_keeps_the_facts_by_each_of_its_containers() -> None:
+    found = pod(spec={"containers": [{"name": "istio-proxy"}, {"name": "worker"}]}, status=PROXY_RUNS)
+    assert found.main_name == "istio-proxy"
+    assert {name: facts.main.state for name, facts in found.candidates.items()} == {
+        "istio-proxy": "running",
+        "worker": "terminated",
+    }
+
+
 @pytest.mark.parametrize(
     ("others", "running"),
     [

@@ -40,13 +40,26 @@ def main_container(containers: list[JsonDict]) -> JsonDict:
     return next((c for c in containers if c.get("name") == MAIN_CONTAINER), containers[0])
 
 
+def main_container_name(spec: AgentSpec) -> str:
+    """The name of the main container in the pods that are made from the spec."""
+    containers = _template_containers(spec)
+    return str(main_container(containers).get("name", "")) if containers else MAIN_CONTAINER
+
+
+def _template_containers(spec: AgentSpec) -> list[JsonDict]:
+    """The containers of the template; empty when there is no template, or one that the apiserver would refuse."""
+    containers = spec.template.spec.get("containers") if spec.template is not None else None
+    is_readable = isinstance(containers, list) and all(isinstance(c, dict) for c in containers)
+    return containers if is_readable and containers else []
+
+
 @memoize_by_identity
 def declared_resources(spec: AgentSpec) -> ContainerResources:
     """What the spec declares for the main container: the template's values, else those of `spec.resources`."""
     own = spec.resources or AgentResources()
     requests, limits = dict(own.requests or {}), dict(own.limits or {})
-    containers = (spec.template.spec.get("containers") or []) if spec.template is not None else []
-    if isinstance(containers, list) and containers and all(isinstance(c, dict) for c in containers):
+    containers = _template_containers(spec)
+    if containers:
         written = main_container(containers).get("resources")
         written = written if isinstance(written, dict) else {}
         requests |= _quantities(written.get("requests"))

@@ -12,9 +12,11 @@ from mabeam.api.agent import Agent, AgentSpec, ShutdownPolicy
 from mabeam.api.base import JsonDict
 from mabeam.api.names import (
     ANNOTATION_GENERATION,
+    ANNOTATION_MAIN_CONTAINER,
     ANNOTATION_SPEC_HASH,
     DIRECTIVES_DIR,
     DIRECTIVES_VOLUME,
+    ENV_POD,
     MAIN_CONTAINER,
     REPORT_PORT,
     REPORT_PORT_NAME,
@@ -23,7 +25,13 @@ from mabeam.api.names import (
 )
 from mabeam.api.pod_template import PodTemplate
 from mabeam.core.conventions.metadata import owner_reference, pod_labels
-from mabeam.core.pods.resources import BANDWIDTH, BANDWIDTH_ANNOTATIONS, ContainerResources, main_container
+from mabeam.core.pods.resources import (
+    BANDWIDTH,
+    BANDWIDTH_ANNOTATIONS,
+    ContainerResources,
+    main_container,
+    main_container_name,
+)
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.snapshot import PodDefaults
 
@@ -77,6 +85,7 @@ def _annotations(request: PodRequest) -> dict[str, str]:
     annotations = dict((meta.annotations if meta else None) or {})
     if spec.resources is not None and spec.resources.network_priority is not None:
         annotations |= dict.fromkeys(BANDWIDTH_ANNOTATIONS, BANDWIDTH[spec.resources.network_priority])
+    annotations[ANNOTATION_MAIN_CONTAINER] = main_container_name(spec)
     annotations[ANNOTATION_SPEC_HASH] = request.pod_hash or pod_hash(spec)
     if request.generation:
         annotations[ANNOTATION_GENERATION] = str(request.generation)
@@ -171,7 +180,7 @@ def _identity(request: PodRequest) -> dict[str, str]:
     return {
         "MABEAM_AGENT": meta.name,
         "MABEAM_NAMESPACE": meta.namespace,
-        "MABEAM_POD": pod_name(meta.name, request.ordinal, request.incarnation),
+        ENV_POD: pod_name(meta.name, request.ordinal, request.incarnation),
         "MABEAM_ORDINAL": str(request.ordinal),
         "MABEAM_INCARNATION": str(request.incarnation),
         "MABEAM_ROLE": request.agent.spec.role_name,

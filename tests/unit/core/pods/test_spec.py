@@ -57,6 +57,22 @@ def test_the_templates_own_labels_and_annotations_go_with_it() -> None:
     assert (meta["labels"]["team"], meta["annotations"]["note"]) == ("x", "y")
 
 
+@pytest.mark.parametrize(
+    ("containers", "main"),
+    [
+        ([{"name": "worker"}], "worker"),
+        ([{"name": "proxy"}, {"name": "agent"}], "agent"),
+        ([{"name": "one"}, {"name": "two"}], "one"),
+    ],
+)
+def test_the_pod_says_which_container_is_the_agents_process(containers: Any, main: str) -> None:
+    made = body(template={"spec": {"containers": containers}})
+    assert made["metadata"]["annotations"]["mabeam.dev/main-container"] == main
+    told = [c["name"] for c in made["spec"]["containers"] if any(e["name"] == "MABEAM_POD" for e in c.get("env", ()))]
+    assert told == [main]
+    assert body()["metadata"]["annotations"]["mabeam.dev/main-container"] == "agent"
+
+
 def test_the_process_is_told_who_it_is() -> None:
     env = env_of(body(role="Custom", customRole="Poet", reports={"port": 1234}))
     assert {key: env[key] for key in sorted(env)} == {
