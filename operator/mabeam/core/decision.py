@@ -18,7 +18,9 @@ Verb = Literal["create", "apply", "patch", "delete"]
 
 @dataclass(frozen=True, slots=True)
 class Effect:
-    """One write to the cluster. Effects are carried out in order; when one fails, those after it are not.
+    """One write to the cluster. After the status, effects are carried out in order; one that fails stops only its dependents.
+
+    Those before the status are carried out until one fails.
 
     `create`: a 409 for an object of the same owner is success. `apply` replaces the data of a ConfigMap or the spec of a
     NetworkPolicy, guarded by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`.
@@ -35,6 +37,9 @@ class Effect:
     grace_seconds: int | None = None  # only for `delete`; None: the pod's own
     can_wait: bool = False  # clean-up that may be done some seconds later
     subresource: str | None = None  # only for `patch`, such as resize
+    needs_config_maps: bool = (
+        False  # left out when a write of a ConfigMap in the same pass failed: it would announce it
+    )
 
 
 @dataclass(frozen=True, slots=True)

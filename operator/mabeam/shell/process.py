@@ -247,8 +247,14 @@ class Process:
             await self.relister.list_until_success()
         self.telemetry.lead()
         known = self.router.enqueue_all()
+        reconciler = self.make_reconciler()
+        log.info("%d objects known, %d workers start", known, self.settings.workers)
+        await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
+
+    def make_reconciler(self) -> Reconciler:
+        """The reconciler over this process's cache, queue and client."""
         defaults = PodDefaults(self.settings.runner_image, self.settings.runner_image_pull_policy)
-        reconciler = Reconciler(
+        return Reconciler(
             self.client,
             self.cache,
             self.queue,
@@ -267,8 +273,6 @@ class Process:
             self.functions,
             tracing=self.tracing,
         )
-        log.info("%d objects known, %d workers start", known, self.settings.workers)
-        await asyncio.gather(*(reconciler.work() for _ in range(self.settings.workers)))
 
     async def _shut_down(self, workers: "asyncio.Task[None]", background: "list[asyncio.Task[None]]") -> None:
         """Let passes in progress finish their writes, end all other tasks, and then release the Lease."""

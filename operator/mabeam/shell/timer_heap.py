@@ -48,6 +48,10 @@ class TimerHeap(Generic[K]):
                 return key
         return None
 
+    def next_due(self) -> float | None:
+        """The time at which the earliest key is due; None without keys."""
+        return min(self._due.values(), default=None)
+
     async def wait(self) -> None:
         """Return when the earliest key may be due, or after `schedule` or `wake`."""
         self._changed.clear()

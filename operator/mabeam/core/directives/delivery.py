@@ -185,7 +185,8 @@ def _unanswered_since(directives: AgentDirectives) -> datetime | None:
 
 def _annotate(pass_: DeliveryPass, pod: PodFacts, annotation: str, *, generation: int, reason: str) -> Effect:
     body = {"metadata": {"annotations": {annotation: str(generation)}}}
-    return Effect("patch", "Pod", pass_.agent.metadata.namespace, pod.name, reason, body, uid=pod.uid)
+    space = pass_.agent.metadata.namespace
+    return Effect("patch", "Pod", space, pod.name, reason, body, uid=pod.uid, needs_config_maps=True)
 
 
 def _requeue(pass_: DeliveryPass, directives: AgentDirectives) -> float | None:

@@ -25,6 +25,8 @@ def act_on_stored_intent(pass_: AgentPass) -> None:
             _resize_pod(pass_, record)
             _create_pod(pass_, record, step)
         pass_.records[ordinal] = _with_terminating(pass_, record)
+    # What is to stop needs nobody's consent, and may free what a new pod waits for.
+    pass_.effects.sort(key=lambda effect: effect.verb != "delete" or effect.can_wait)
 
 
 def same_intent(record: PodRecord, stored: PodRecord | None) -> bool:

@@ -1,5 +1,10 @@
-"""The writes of a decision: the status first, then Events, then the other effects in order. A pass writes one status at most."""
+"""The writes of a decision: the status first, then Events, then the other effects in order. A pass writes one status at most.
 
+A status that cannot be written stops the pass: nothing may be done of which the intent is not stored. An effect that fails stops
+only those that depend on it; the failure is raised when the others are done.
+"""
+
+import asyncio
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -9,7 +14,7 @@ from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
 from mabeam.shell.kube.client import Client, merge_patch
-from mabeam.shell.kube.errors import ApiError
+from mabeam.shell.kube.errors import ApiError, NotLeading, error_text
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.parse_objects import owner_uid
@@ -18,6 +23,8 @@ log = logging.getLogger("mabeam.apply")
 
 # The HTTP statuses by which the apiserver refuses a pod for what it contains; any other failure is the server's, and is retried.
 POD_REFUSALS: Final = frozenset({400, 403, 413, 422})
+# Once the failed effects of a pass have taken so many seconds, the rest waits for the next one: other keys need the worker.
+MAX_FAILING_SECONDS: Final = 5.0
 
 
 class PodCreateRefused(Exception):
@@ -26,6 +33,35 @@ class PodCreateRefused(Exception):
 
 class NameTaken(Exception):
     """An object of that name exists and has another owner; the message is the name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of a decision: whether its status was written, and which effects after it failed, and how."""
+
+    status_written: bool
+    failures: tuple[tuple[Effect, Exception], ...] = ()
+
+    def raise_failure(self) -> None:
+        """Raise the failure that says most about the next pass, and log the others; return when there is none."""
+        ranked = sorted(self.failures, key=lambda failure: _rank(failure[1]))
+        for effect, problem in ranked[1:]:
+            log.warning("%s %s/%s failed as well: %s", effect.verb, effect.namespace, effect.name, error_text(problem))
+        if ranked:
+            raise ranked[0][1]
+
+
+def _rank(problem: Exception) -> int:
+    """A refusal becomes a part of the status, a taken name is reported, and a conflict needs a look; the rest is tried again."""
+    match problem:
+        case PodCreateRefused():
+            return 0
+        case NameTaken():
+            return 1
+        case ApiError(status=409):
+            return 2
+        case _:
+            return 3
 
 
 @dataclass
@@ -44,24 +80,24 @@ class Applier:
         meta: ObjectMeta,
         before: AnyStatus,
         decision: AnyDecision,
-    ) -> bool:
-        """Whether the status was written. Raises ApiError, PodCreateRefused or NameTaken; later effects are then not applied."""
+    ) -> Applied:
+        """What was written. Raises ApiError, NameTaken or NotLeading when the status, or what precedes it, could not be."""
         patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
-        written = bool(patch)
         # An object that is deleted during the pass stays deleted, however late an answer with it is read.
         with self.cache.deleted_since() as deleted:
-            await self._write(kind, meta, before, decision, patch, deleted)
-        return written
+            await self._write_status(kind, meta, decision, patch, deleted)
+            failures = await self._apply_independent(decision.effects, meta, deleted)
+        return Applied(bool(patch), failures)
 
-    async def _write(
+    async def _write_status(
         self,
         kind: str,
         meta: ObjectMeta,
-        before: AnyStatus,
         decision: AnyDecision,
         patch: JsonDict,
         deleted: set[str],
     ) -> None:
+        """Write what precedes the status, the status, and the Events."""
         for effect in decision.effects_before_status:
             await self._apply_effect(effect, meta, deleted)
         if patch:
@@ -69,14 +105,33 @@ class Applier:
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
             answer = await self.client.patch_status(kind, meta.namespace, meta.name, body)
             foreseen_by = None if decision.expects_follow_up else Key(kind, meta.namespace, meta.name)
-            self._update_cache(kind, answer, deleted, foreseen_by)
+            self.take_in(kind, answer, deleted, foreseen_by)
         # With the status and before the effects: an effect that fails is tried again, but these Events are never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
-        for effect in decision.effects:
-            await self._apply_effect(effect, meta, deleted)
 
-    def _update_cache(self, kind: str, body: JsonDict, deleted: set[str], foreseen_by: Key | None = None) -> None:
+    async def _apply_independent(
+        self, effects: tuple[Effect, ...], owner: ObjectMeta, deleted: set[str]
+    ) -> tuple[tuple[Effect, Exception], ...]:
+        """The effects that failed; those that depend on one of them were not tried."""
+        clock = asyncio.get_running_loop().time
+        failures: list[tuple[Effect, Exception]] = []
+        seconds = 0.0
+        for effect in effects:
+            if seconds > MAX_FAILING_SECONDS or _is_blocked(effect, failures):
+                continue
+            started = clock()
+            try:
+                await self._apply_effect(effect, owner, deleted)
+            except NotLeading:
+                raise  # no further write would be made
+            except Exception as problem:  # whatever it is, the others do not depend on it
+                failures.append((effect, problem))
+                seconds += clock() - started
+        return tuple(failures)
+
+    def take_in(self, kind: str, body: JsonDict, deleted: set[str], foreseen_by: Key | None = None) -> None:
+        """Put an answer of the apiserver into the cache and wake whom a watch event would; `deleted` since it was asked for."""
         if body["metadata"].get("uid") in deleted:
             return
         change = self.cache.upsert(kind, body)
@@ -93,7 +148,7 @@ class Applier:
                 content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
                 body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
                 answer = await self.client.patch(effect.kind, effect.namespace, effect.name, body)
-                self._update_cache(effect.kind, answer, deleted)
+                self.take_in(effect.kind, answer, deleted)
             case "patch":
                 await self._patch(effect, deleted)
             case "delete":
@@ -101,7 +156,7 @@ class Applier:
                     effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
                 )
                 if answer_or_none is not None and answer_or_none.get("kind") == effect.kind:
-                    self._update_cache(effect.kind, answer_or_none, deleted)
+                    self.take_in(effect.kind, answer_or_none, deleted)
 
     async def _patch(self, effect: Effect, deleted: set[str]) -> None:
         try:
@@ -117,7 +172,7 @@ class Applier:
             if error.status != 404:  # a pod that is gone needs no annotation
                 raise
         else:
-            self._update_cache(effect.kind, answer, deleted)
+            self.take_in(effect.kind, answer, deleted)
 
     async def _create(self, effect: Effect, owner: ObjectMeta, deleted: set[str]) -> None:
         try:
@@ -128,9 +183,7 @@ class Applier:
                 kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
                 if existing is not None and owner_uid(existing, kind) == owner.uid:
                     # Our own: created by a pass that ended before the answer, or somebody else removed its labels.
-                    self._update_cache(
-                        effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), deleted
-                    )
+                    self.take_in(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), deleted)
                     return
                 raise NameTaken(effect.name) from None
             if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_terminating:
@@ -138,7 +191,7 @@ class Applier:
             raise
         # The agent need not look at its new pod: the next status that the scheduler or the kubelet writes enqueues it.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
-        self._update_cache(effect.kind, answer, deleted, new_pod)
+        self.take_in(effect.kind, answer, deleted, new_pod)
 
     async def put_labels_back(self, kind: str, existing: JsonDict, made: JsonDict) -> JsonDict:
         """The object with the labels that the operator gave it, by which alone it is found; other labels stay as they are."""
@@ -147,6 +200,15 @@ class Applier:
             return existing
         body = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels}}
         return await self.client.patch(kind, meta["namespace"], meta["name"], body)
+
+
+def _is_blocked(effect: Effect, failures: list[tuple[Effect, Exception]]) -> bool:
+    """Whether the effect depends on one that failed: on a ConfigMap that it announces, or on the consent to a pod like it."""
+    if effect.needs_config_maps and any(failed.kind == "ConfigMap" for failed, _ in failures):
+        return True
+    # The pods of an agent are alike but for their names: who refused one of them refuses the others.
+    is_create = (effect.verb, effect.kind) == ("create", "Pod")
+    return is_create and any(isinstance(problem, PodCreateRefused) for _, problem in failures)
 
 
 def _labels(body: JsonDict) -> JsonDict:

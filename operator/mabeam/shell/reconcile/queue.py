@@ -88,9 +88,17 @@ class WorkQueue:
     async def run_timers(self) -> None:
         """Add the keys whose delay is over, until the queue is closed."""
         while not self._closed:
-            while (key := self._timers.pop_due()) is not None:
-                self.add(key)
+            self.add_due()
             await self._timers.wait()
+
+    def add_due(self) -> None:
+        """Add the keys whose delay is over."""
+        while (key := self._timers.pop_due()) is not None:
+            self.add(key)
+
+    def next_due(self) -> float | None:
+        """The loop's time at which the next delay is over; None when there is none."""
+        return self._timers.next_due()
 
     def depth(self) -> int:
         """The number of keys that wait for a worker."""

@@ -60,23 +60,27 @@ class Reconciler:
     async def work(self) -> None:
         """Take keys until the queue closes; no failure ends a worker."""
         while (key := await self.queue.get()) is not None:
-            started = asyncio.get_running_loop().time()
-            outcome = "ok"
-            try:
-                requeue = await _PASSES[key.kind](self, key)
-                self.queue.forget(key)
-                if requeue is not None:
-                    self.queue.add_after(key, requeue)
-            except NotLeading:
-                outcome = "not-leading"
-                self.queue.retry(key)  # a late renewal may still come; without one the process ends
-            except Exception as problem:  # the error policy is the one place that must survive anything
-                outcome = "error"
-                await self._failed(key, problem)
-            finally:
-                seconds = asyncio.get_running_loop().time() - started
-                self.telemetry.reconciles.labels(key.kind, outcome).observe(seconds)
-                self.queue.done(key)
+            await self.run_pass(key)
+
+    async def run_pass(self, key: Key) -> None:
+        """Run one pass over a key that the queue gave, and enqueue it again as the pass or its failure asks for."""
+        started = asyncio.get_running_loop().time()
+        outcome = "ok"
+        try:
+            requeue = await _PASSES[key.kind](self, key)
+            self.queue.forget(key)
+            if requeue is not None:
+                self.queue.add_after(key, requeue)
+        except NotLeading:
+            outcome = "not-leading"
+            self.queue.retry(key)  # a late renewal may still come; without one the process ends
+        except Exception as problem:  # the error policy is the one place that must survive anything
+            outcome = "error"
+            await self._failed(key, problem)
+        finally:
+            seconds = asyncio.get_running_loop().time() - started
+            self.telemetry.reconciles.labels(key.kind, outcome).observe(seconds)
+            self.queue.done(key)
 
     # --- one pass -------------------------------------------------------------------------------------------------------
 
@@ -93,16 +97,17 @@ class Reconciler:
             return 0.0
         targets = targets_of(snapshot, has_directives=decision.status.directives is not None)
         self.reports.follow(agent, targets, awaiting=awaited_generation(agent) if targets else 0)
+        applied = await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
+        self.functions.submit(key, decision.function_calls, now)
+        span.agent_events(agent, decision.events)
+        self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
         try:
-            await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
+            applied.raise_failure()
         except PodCreateRefused as problem:
             self.refusals.record(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
             return 0.0  # the next pass puts the refusal into the status, and knows when to try again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.refusals.clear(agent.metadata.uid)
-        self.functions.submit(key, decision.function_calls, now)
-        span.agent_events(agent, decision.events)
-        self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
         return decision.requeue_after
 
     def _decide_agent(self, key: Key, snapshot: AgentSnapshot, now: datetime, moment: float) -> Decision[AgentStatus]:
@@ -130,12 +135,13 @@ class Reconciler:
         for failure in new_failures(snapshot.agent.status, status):
             if failure.pod is None or failure.pod in seen:
                 continue
-            body = await self.client.get("Pod", agent.namespace, failure.pod)
-            if body is None or owner_uid(body, AGENT) != agent.uid:
-                continue
-            incarnation = int(failure.pod.rsplit("-", 1)[1])
-            made = {"metadata": {"labels": pod_labels(agent.name, failure.ordinal, incarnation)}}
-            self.cache.upsert("Pod", await self.applier.put_labels_back("Pod", body, made))
+            with self.cache.deleted_since() as deleted:
+                body = await self.client.get("Pod", agent.namespace, failure.pod)
+                if body is None or owner_uid(body, AGENT) != agent.uid:
+                    continue
+                incarnation = int(failure.pod.rsplit("-", 1)[1])
+                made = {"metadata": {"labels": pod_labels(agent.name, failure.ordinal, incarnation)}}
+                self.applier.take_in("Pod", await self.applier.put_labels_back("Pod", body, made), deleted)
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
 
@@ -161,13 +167,14 @@ class Reconciler:
         """The seconds until the next pass (None: when something changes), and the outcome for the metrics."""
         span, variable, now = self.tracing.begin(), snapshot.variable, self.client.clock.now()
         decision = decide_variable(snapshot, now)
-        written = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
+        applied = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
         self.functions.submit(key, decision.function_calls, now)
         self.telemetry.set_variable_metrics(key.namespace, key.name, exported_metrics(snapshot, decision.status))
         figures = metrics.variable_metrics(variable, decision.status, decision.events)
-        if written:
+        if applied.status_written:
             self.telemetry.record_variable(figures)
             span.variable_decided(variable, decision.status, figures.outcome)
+        applied.raise_failure()
         return decision.requeue_after, figures.outcome
 
     async def _supervisor(self, key: Key) -> float | None:
@@ -176,8 +183,9 @@ class Reconciler:
             return None
         supervisor = snapshot.supervisor
         decision = decide_supervisor(snapshot, self.client.clock.now())
-        await self.applier.apply(key.kind, supervisor.metadata, supervisor.status, decision)
+        applied = await self.applier.apply(key.kind, supervisor.metadata, supervisor.status, decision)
         self.telemetry.group_restarts.inc(max(0, decision.status.total_restarts - supervisor.status.total_restarts))
+        applied.raise_failure()
         return decision.requeue_after
 
     # --- the error policy -----------------------------------------------------------------------------------------------
@@ -210,15 +218,19 @@ class Reconciler:
                 )
 
     async def _refresh(self, key: Key) -> None:
-        """Read the object and its ConfigMap again: a conflict means that the cache is behind."""
+        """Read the object and its ConfigMap again: a conflict means that the cache is behind.
+
+        What they say now may be news to others than this key, and the watch, which comes later, does not tell it again.
+        """
+        names = [(key.kind, key.name)]
+        if key.kind == AGENT:
+            names.append(("ConfigMap", directives_config_map(key.name)))
         try:
-            body = await self.client.get(key.kind, key.namespace, key.name)
-            if body is not None:
-                self.cache.upsert(key.kind, body)
-            if key.kind == AGENT:
-                found = await self.client.get("ConfigMap", key.namespace, directives_config_map(key.name))
-                if found is not None:
-                    self.cache.upsert("ConfigMap", found)
+            with self.cache.deleted_since() as deleted:
+                for kind, name in names:
+                    body = await self.client.get(kind, key.namespace, name)
+                    if body is not None:
+                        self.applier.take_in(kind, body, deleted)
         except REQUEST_ERRORS as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
 

@@ -1,4 +1,4 @@
-"""What carries decisions out: the status first, then each effect, and nothing more after the first that fails."""
+"""What carries decisions out: the status first, then each effect; one that fails stops only those that depend on it."""
 
 import asyncio
 import copy
@@ -19,6 +19,7 @@ from mabeam.core.snapshot import Key
 from mabeam.core.supervision.pod_effects import expects_follow_up
 from mabeam.shell.kube.client import merge_patch
 from mabeam.shell.kube.errors import ApiError, NotLeading
+from mabeam.shell.reconcile import applier
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.state.cache import AGENT, Cache, Change
 from support.builders import agent_body
@@ -135,8 +136,12 @@ class Bench:
         return Decision(status, "running", effects, events, expects_follow_up=False)
 
     def apply(self, decision: Decision[Any]) -> bool:
-        agent = self.agent
-        return asyncio.run(self.applier.apply(AGENT, agent.metadata, agent.status, decision))
+        return asyncio.run(self._apply(decision))
+
+    async def _apply(self, decision: Decision[Any]) -> bool:
+        applied = await self.applier.apply(AGENT, self.agent.metadata, self.agent.status, decision)
+        applied.raise_failure()
+        return applied.status_written
 
 
 def answered(version: int = 2, **words: Any) -> JsonDict:
@@ -219,10 +224,60 @@ def test_nothing_is_done_after_a_status_write_that_failed(trouble: Exception) ->
     assert bench.rung == []
 
 
-def test_nothing_is_done_after_an_effect_that_failed() -> None:
+def test_an_effect_that_fails_stops_no_other_and_is_raised_when_all_are_done() -> None:
     bench = Bench()
     bench.cluster.trouble["delete"] = ApiError(500, "InternalError", "etcd")
-    with pytest.raises(ApiError):
+    with pytest.raises(ApiError, match="etcd"):
+        bench.apply(bench.decision(DELETE, CREATE))
+    assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod"), ("create", "Pod")]
+    assert [pod.name for pod in bench.cache.pods_owned_by(bench.agent)] == ["a-0-1"]
+
+
+def test_a_pod_is_not_told_of_a_config_map_that_could_not_be_written() -> None:
+    bench = Bench()
+    bench.cluster.trouble["create"] = ApiError(500, "InternalError", "etcd")
+    written = replace(CREATE, kind="ConfigMap", name="a-mabeam")
+    with pytest.raises(ApiError, match="etcd"):
+        bench.apply(bench.decision(written, replace(ANNOTATE, needs_config_maps=True), DELETE))
+    assert bench.cluster.calls == [("status", "Agent"), ("create", "ConfigMap"), ("delete", "Pod")]
+
+
+def test_a_refused_pod_spares_the_apiserver_those_that_are_like_it_and_stops_nothing_else() -> None:
+    bench = refused_create(403, "Forbidden", "exceeded quota")
+    with pytest.raises(PodCreateRefused, match="exceeded quota"):
+        bench.apply(bench.decision(CREATE, replace(CREATE, name="a-1-1"), DELETE))
+    assert bench.cluster.calls == [("status", "Agent"), ("create", "Pod"), ("delete", "Pod")]
+
+
+def test_of_several_failures_the_one_that_says_most_is_raised_and_the_others_are_logged(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = refused_create(403, "Forbidden", "exceeded quota")
+    bench.cluster.trouble["delete"] = ApiError(500, "InternalError", "etcd")
+    with pytest.raises(PodCreateRefused, match="exceeded quota"):
+        bench.apply(bench.decision(DELETE, CREATE))
+    assert "delete team/a-0-0 failed as well: 500 InternalError: etcd" in caplog.text
+
+
+def test_effects_that_take_long_to_fail_give_the_worker_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(applier, "MAX_FAILING_SECONDS", 0.005)
+    bench = Bench()
+
+    async def slow(kind: str, *_: object) -> JsonDict:
+        bench.cluster.calls.append(("create", kind))
+        await asyncio.sleep(0.01)
+        raise ApiError(500, "InternalError", "failed calling webhook: context deadline exceeded")
+
+    bench.cluster.create = slow  # type: ignore[method-assign]
+    with pytest.raises(ApiError, match="deadline"):
+        bench.apply(bench.decision(CREATE, replace(CREATE, name="a-1-1"), replace(CREATE, name="a-2-1")))
+    assert bench.cluster.calls == [("status", "Agent"), ("create", "Pod")]
+
+
+def test_nothing_more_is_written_once_the_lease_is_lost() -> None:
+    bench = Bench()
+    bench.cluster.trouble["delete"] = NotLeading("DELETE")
+    with pytest.raises(NotLeading):
         bench.apply(bench.decision(DELETE, CREATE))
     assert bench.cluster.calls == [("status", "Agent"), ("delete", "Pod")]
 
@@ -276,8 +331,7 @@ def test_a_name_that_someone_else_has_is_told(existing: JsonDict | None) -> None
     bench = refused_create(409, "AlreadyExists")
     bench.cluster.existing = existing
     with pytest.raises(NameTaken, match="a-0-1"):
-        bench.apply(bench.decision(CREATE, ANNOTATE))
-    assert ("patch", "Pod") not in bench.cluster.calls
+        bench.apply(bench.decision(CREATE))
     assert bench.cache.pods_owned_by(bench.agent) == ()
 
 

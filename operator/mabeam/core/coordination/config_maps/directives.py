@@ -30,7 +30,10 @@ def directive_shard_effects(snapshot: VariableSnapshot, progress: Sequence[Direc
     writes = [_write(variable, name, document, found.get(name)) for name, document in wanted.items()]
     space = variable.metadata.namespace
     spent = (facts for name, facts in sorted(found.items()) if name not in wanted and facts.owned)
-    deletes = (Effect("delete", "ConfigMap", space, facts.name, "spent", uid=facts.uid) for facts in spent)
+    deletes = (
+        Effect("delete", "ConfigMap", space, facts.name, "spent", uid=facts.uid, needs_config_maps=True)
+        for facts in spent
+    )
     return (*(write for write in writes if write is not None), *deletes)
 
 
