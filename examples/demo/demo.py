@@ -104,7 +104,7 @@ class Demo:
         agents = self.agents()
         pods = {name: facts.current_pod(agents.get(name, {})) for name in names}
         pages = f"/api/v1/namespaces/{self.namespace}/pods"
-        return {name: self.api.json(f"{pages}/{pod}:{RING_PORT}/proxy/told") for name, pod in pods.items()}
+        return {name: self.api.json(f"{pages}/{pod}:{RING_PORT}/proxy/directives") for name, pod in pods.items()}
 
     def ballots(self) -> dict[str, str]:
         """Each executor's last vote, as its log has it."""

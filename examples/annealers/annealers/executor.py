@@ -75,7 +75,7 @@ class Executor:
 
     def run(self) -> None:
         log.info("annealing %s, tours go to %s", BERLIN52.name, self._url or "nobody: no evaluator was told")
-        with ring.shown(self.port, {"/best": self.best, "/told": self.told}) as self.port:
+        with ring.shown(self.port, {"/best": self.best, "/directives": self.told}) as self.port:
             while not self.agent.stopping.wait(PAUSE_SECONDS):
                 directives = self.agent.directives
                 if directives.active:

@@ -1,6 +1,6 @@
 """The ring: an annealer shows its best tour to whoever asks, and asks its neighbours, one after the other, for theirs.
 
-GET /best (JSON, as the evaluator's)    GET /told (what the process was told, and what it has of it)
+GET /best (JSON, as the evaluator's)    GET /directives (what the process was told, and what it has of it)
 
 Who is next to whom, the operator says: it knows who runs, and who is parked.
 """

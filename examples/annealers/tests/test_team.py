@@ -288,7 +288,7 @@ def test_an_executor_says_itself_what_it_was_told() -> None:
     executor = Executor(agent_named("executor-a"))
     with running(executor):
         eventually(lambda: executor.port != 0)
-        assert (see(executor, "/told")["coordinator"], see(executor, "/told")["peers"]) == (None, [])
+        assert (see(executor, "/directives")["coordinator"], see(executor, "/directives")["peers"]) == (None, [])
         executor.on_directives(
             Directives(
                 generation=7,
@@ -300,7 +300,7 @@ def test_an_executor_says_itself_what_it_was_told() -> None:
                 term=2,
             )
         )
-        seen = see(executor, "/told")
+        seen = see(executor, "/directives")
         assert seen.pop("memoryLimitBytes") == memory.limit()
         assert seen == {
             "generation": 7, "temperature": 24, "role": "Coordinator", "coordinator": "executor-a", "term": 2,

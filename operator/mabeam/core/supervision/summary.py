@@ -73,7 +73,7 @@ def _held(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
         return None
     if permanent_stop(snapshot.parent):
         return _stopping(status)
-    message = f"waits for {held_by(snapshot.parent)} to start it" + (" again" if status.pods else "")
+    message = f"waits to be started {'again ' if status.pods else ''}by {held_by(snapshot.parent)}"
     state = AgentState.STOPPED if status.pods else AgentState.REGISTERED
     return _stopping(status) or AgentSummary(state, False, Reason.HELD, message)
 

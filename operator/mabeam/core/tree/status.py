@@ -78,7 +78,7 @@ def _kstatus(pass_: SupervisorPass, all_stopped: bool) -> tuple[KStatus, AgentSt
         return KStatus(True, Reason.COMPLETED, "its significant children ended"), AgentState.STOPPED
     match pass_.snapshot.parent:
         case WaitingFor(whom):
-            message = f"waits for {whom} to start it"
+            message = f"waits to be started by {whom}"
             return KStatus(False, Reason.HELD, message, reconciling=True), AgentState.REGISTERED
         case Instructed(_, str(message)) if not pass_.is_wanted:
             return KStatus(True, Reason.STOPPED, message), AgentState.STOPPED

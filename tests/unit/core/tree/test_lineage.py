@@ -63,8 +63,8 @@ def test_an_agent_that_names_nobodys_list_waits_and_says_so() -> None:
         name: next(c.message for c in tree.agent(name).status.conditions if c.type == "Ready") for name in ("a", "b")
     }
     assert told == {
-        "a": "waits for Supervisor root, which does not list it as a child to start it",
-        "b": "waits for Supervisor nobody, which does not exist to start it",
+        "a": "waits to be started by Supervisor root, which does not list it as a child",
+        "b": "waits to be started by Supervisor nobody, which does not exist",
     }
 
 

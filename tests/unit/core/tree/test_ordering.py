@@ -18,7 +18,7 @@ def test_a_child_that_is_not_ready_holds_those_after_it() -> None:
     assert tree.ready("root")[2] == "0/2 children ready; waiting for a to be ready"
     assert tree.agent("b").status.state == "Registered"
     assert [c.message for c in tree.agent("b").status.conditions if c.type == "Ready"] == [
-        "waits for Supervisor root to start it"
+        "waits to be started by Supervisor root"
     ]
 
 
