@@ -102,7 +102,7 @@ def test_every_share_is_that_of_the_reference_but_for_whole_units(budget: int, t
         return
     reference = fair(budget, those)
     for name, share in found.items():
-        assert abs(share - reference[name]) <= len(those) + 1e-4
+        assert abs(share - reference[name]) < 1 + 1e-4
 
 
 @given(st.integers(0, 20_000), wants(replicas=4))
@@ -116,13 +116,11 @@ def test_it_conserves_the_budget_and_keeps_each_ones_bounds(budget: int, those: 
     for name, (_, least, most, _) in those.items():
         assert least <= found[name]
         assert most is None or found[name] <= most
-    if any(most is None for _, _, most, _ in those.values()):
-        assert budget - spent < sum(
-            replicas for _, _, _, replicas in those.values()
-        )  # what does not divide by replicas
+    able = [want[3] for name, want in those.items() if want[2] is None or found[name] < want[2]]
+    assert budget - spent < min(able, default=budget + 1)  # what does not divide by anybody's replicas
 
 
-@given(st.integers(0, 20_000), wants(replicas=3))
+@given(st.integers(0, 20_000), wants())
 def test_nobody_envies_another_beyond_its_weight(budget: int, those: Wants) -> None:
     found = amounts(budget, those)
     for name, share in (found or {}).items():
@@ -134,12 +132,12 @@ def test_nobody_envies_another_beyond_its_weight(budget: int, those: Wants) -> N
                 assert (share + 1) / weight >= (theirs - 1) / those[other][0] - 1e-9
 
 
-@given(st.integers(0, 20_000), st.integers(0, 5000), wants(replicas=3))
-def test_a_larger_budget_takes_from_nobody(budget: int, more: int, those: Wants) -> None:
+@given(st.integers(0, 20_000), st.integers(0, 5000), wants())
+def test_a_larger_budget_takes_no_more_than_a_unit_from_anybody(budget: int, more: int, those: Wants) -> None:
     before, after = amounts(budget, those), amounts(budget + more, those)
     if before is not None:
         assert after is not None
-        assert all(after[name] >= share for name, share in before.items())
+        assert all(after[name] >= share - 1 for name, share in before.items())
 
 
 @given(st.integers(0, 20_000), wants(replicas=3), st.randoms(use_true_random=False))

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.variable_blocks import Consensus, ConsensusProtocol
-from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, VoteOutcome, Voter, tally
+from mabeam.api.variable_status import Choice
+from mabeam.core.algorithms.consensus import PROTOCOLS, VoteOutcome, Voter, tally
 
 CHOICES = tuple(Choice)
 PROTOCOL_NAMES = [protocol.value for protocol in ConsensusProtocol]

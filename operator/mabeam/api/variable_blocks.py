@@ -173,7 +173,7 @@ class TaskRequirements(KubeModel):
             le=10,
             allow_inf_nan=False,
             description="Share by which the score of an inactive agent must exceed that of an active one to replace "
-            "it.",
+            "it. A score between -0.5 and 0.5 counts as 0.5 here: with 0.1 the lead has to be 0.05 at least.",
         ),
     ] = 0.1
     inactive_policy: Annotated[

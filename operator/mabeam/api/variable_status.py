@@ -28,6 +28,14 @@ class NegotiationStrategy(StrEnum):
     AUCTION = "Auction"
 
 
+class Choice(StrEnum):
+    """The choice on one ballot."""
+
+    YES = "Yes"
+    NO = "No"
+    ABSTAIN = "Abstain"
+
+
 class Offer(StatusModel):
     """The offer of one agent in a round, after clamping and capping."""
 

@@ -4,13 +4,14 @@ The operator's own path: the parse functions fill a Cache, the Observer makes ea
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from mabeam.api.base import JsonDict
 from mabeam.core.decision import AnyDecision, Effect, soonest
 from mabeam.core.passes.decide import decide
-from mabeam.core.snapshot import Key
+from mabeam.core.snapshot import AgentSnapshot, Key
 from mabeam.offline.functions import LocalFunctions
 from mabeam.offline.world import World, WorldReports
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
@@ -29,10 +30,10 @@ class Planner:
     def __init__(self, world: World) -> None:
         self.cache = world.cache()
         self.functions = LocalFunctions()
-        reports = WorldReports(self.cache, world.reports)
+        self.reports = WorldReports(self.cache, world.reports)
         # A world without nodes does not say that there are none: no pod is taken for lost with its node.
         observed = bool(self.cache.nodes)
-        self.observer = Observer(self.cache, reports, NoRefusals(), functions=self.functions, nodes_observed=observed)
+        self.observer = Observer(self.cache, self.reports, NoRefusals(), functions=self.functions, nodes_observed=observed)
 
     def all_keys(self) -> list[Key]:
         """All objects, in the order of a plan."""
@@ -52,6 +53,9 @@ class Planner:
         snapshot = self.observer.snapshot(key, 0.0)
         if snapshot is None:
             raise KeyError(key)
+        if isinstance(snapshot, AgentSnapshot) and not snapshot.pods:
+            # A Report needs no pod in a world, and what is wrong with it is told all the same.
+            snapshot = replace(snapshot, reports=self.reports.of_agents((snapshot.agent,)))
         return decide(snapshot, now)
 
 

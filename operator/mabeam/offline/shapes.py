@@ -12,6 +12,7 @@ from mabeam.core.conventions.times import parse_instant
 class _Metadata(StatusModel):
     name: Annotated[str, Field(pattern=DNS_SUBDOMAIN, max_length=253)]
     namespace: Annotated[str, Field(pattern=DNS_LABEL, max_length=63)] = "default"
+    generation: Annotated[int, Field(strict=True, ge=0, le=2**53)] = 0  # the bounds of `status.observedGeneration`
 
 
 class NamedShape(StatusModel):

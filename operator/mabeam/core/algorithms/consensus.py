@@ -11,14 +11,7 @@ from typing import Final
 
 from mabeam.api.agent import AgentRole
 from mabeam.api.variable_blocks import Consensus, ConsensusProtocol
-
-
-class Choice(StrEnum):
-    """The choice on one ballot."""
-
-    YES = "Yes"
-    NO = "No"
-    ABSTAIN = "Abstain"
+from mabeam.api.variable_status import Choice
 
 
 class VoteOutcome(StrEnum):

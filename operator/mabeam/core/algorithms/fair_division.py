@@ -1,9 +1,9 @@
 """Weighted max-min fair division of one resource, in whole units, within each claimant's minimum and maximum.
 
 Water filling (Bertsekas and Gallager, Data Networks, 6.5.2): the level of all claimants, amount over weight, rises together
-until the budget is spent; a claimant at its maximum stays there, one with a minimum starts there and waits for the level. In
-whole units that is the divisor method of Jefferson and d'Hondt, which is house monotone (Balinski and Young 1982): a larger
-budget takes a unit from nobody, as the method of the largest remainder would.
+until the budget is spent; a claimant at its maximum stays there, one with a minimum starts there and waits for the level. Whole
+units are given by the largest remainder (Hamilton), so that each share is its exact one rounded down or up: a divisor method can
+give the heaviest claimant all that the light ones' shares are rounded down by (Balinski and Young 1982; docs/design/0020-whole-units.md).
 """
 
 import heapq
@@ -17,9 +17,10 @@ from fractions import Fraction
 class Demand:
     """What one claimant needs and may get, in whole units."""
 
-    minimum: int = 0
+    minimum: int = 0  # a multiple of `lot`, and so is the maximum
     maximum: int | None = None  # None: unbounded
     weight: Fraction = Fraction(1)  # relative to the others; 0: it gets no more than its minimum
+    lot: int = 1  # it can use whole lots of so many units only: one unit for each of its replicas
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,51 +35,48 @@ class Division:
 def divide(budget: int, demands: Mapping[str, Demand]) -> Division:
     """The division of `budget` units; without shares when the budget does not cover all minimums.
 
-    The whole budget is given as long as a claimant with a weight may have more. The order of the demands never matters: equal
-    priorities for a last unit are decided by name. Θ(n log n) for n claimants, whatever the budget.
+    The whole budget is given as long as a claimant with a weight may have another lot of it. The order of the demands never
+    matters: equal remainders are decided by the larger lot, then by name. Θ(n log n) for n claimants, whatever the budget.
     """
     needed = sum(demand.minimum for demand in demands.values())
     if needed > budget:
         return Division({}, short=needed - budget)
     level = _water_level(budget, demands)
-    shares = {name: _share_at(demand, level) for name, demand in demands.items()}
+    exact = {name: _exact_share(demand, level) for name, demand in demands.items()}
+    shares = {name: math.floor(exact[name] / demand.lot) * demand.lot for name, demand in demands.items()}
     left = budget - sum(shares.values())
-    if left == 0:
-        return Division(dict(sorted(shares.items())))
-    # Fewer units than claimants are left: each share was rounded down by less than one.
-    queue = [
-        (-_priority(demand, shares[name]), name) for name, demand in demands.items() if _may_have(demand, shares[name])
-    ]
+    # Fewer units than all lots together are left: each share was rounded down by less than one lot.
+    queue = [_claim(name, demand, exact[name], shares[name]) for name, demand in demands.items()] if left else []
     heapq.heapify(queue)
     while left and queue:
-        _, name = heapq.heappop(queue)
-        shares[name] += 1
-        left -= 1
-        if _may_have(demands[name], shares[name]):
-            heapq.heappush(queue, (-_priority(demands[name], shares[name]), name))
+        *_, name = heapq.heappop(queue)
+        demand = demands[name]
+        if not _may_have(demand, shares[name], left):
+            continue  # for good: neither what is left nor its room grows
+        shares[name] += demand.lot
+        left -= demand.lot
+        heapq.heappush(queue, _claim(name, demand, exact[name], shares[name]))
     return Division(dict(sorted(shares.items())), left=left)
 
 
-def _may_have(demand: Demand, share: int) -> bool:
-    return demand.weight > 0 and (demand.maximum is None or share < demand.maximum)
+def _may_have(demand: Demand, share: int, left: int) -> bool:
+    is_below = demand.maximum is None or share < demand.maximum
+    return demand.weight > 0 and is_below and demand.lot <= left
 
 
-def _priority(demand: Demand, share: int) -> Fraction:
-    """The priority for the next unit, which goes to the highest: the weight over the share with that unit."""
-    return demand.weight / (share + 1)
+def _claim(name: str, demand: Demand, exact: Fraction, share: int) -> tuple[Fraction, int, str]:
+    """The sort key of the claim on the next lot: the largest remainder first, in lots; it is negative above the exact share."""
+    return (share - exact) / demand.lot, -demand.lot, name
 
 
-def _share_at(demand: Demand, level: Fraction | None) -> int:
-    """The claimant's share at that water level, rounded down; None is a level above all maximums."""
+def _exact_share(demand: Demand, level: Fraction | None) -> Fraction:
+    """The claimant's share at that water level; None is a level above all maximums."""
     if demand.weight == 0:
-        return demand.minimum
-    share = demand.minimum
-    if level is not None:
-        weight = demand.weight
-        share = max(share, level.numerator * weight.numerator // (level.denominator * weight.denominator))
-    if demand.maximum is None:
-        return share
-    return demand.maximum if level is None else min(share, demand.maximum)
+        return Fraction(demand.minimum)
+    if level is None:
+        return Fraction(demand.minimum if demand.maximum is None else demand.maximum)
+    share = max(Fraction(demand.minimum), level * demand.weight)
+    return share if demand.maximum is None else min(share, Fraction(demand.maximum))
 
 
 def _water_level(budget: int, demands: Mapping[str, Demand]) -> Fraction | None:

@@ -10,8 +10,8 @@ from mabeam.api.agent import Agent
 from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
 from mabeam.api.variable import Negotiation
 from mabeam.api.variable_blocks import Consensus
-from mabeam.api.variable_status import ConsensusRound, Vote
-from mabeam.core.algorithms.consensus import PROTOCOLS, Choice, Tally, VoteOutcome, Voter, tally
+from mabeam.api.variable_status import Choice, ConsensusRound, Vote
+from mabeam.core.algorithms.consensus import PROTOCOLS, Tally, VoteOutcome, Voter, tally
 from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.coordination.strategies.interface import StrategyInputs, result_of_call
 from mabeam.core.functions import FunctionCall, Language, PluginGroup

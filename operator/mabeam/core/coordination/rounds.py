@@ -15,7 +15,7 @@ from mabeam.core.conventions.hashing import digest
 from mabeam.core.coordination.failure_budget import is_retry_due
 from mabeam.core.coordination.gate import RoundResult, count_vote, pass_gate
 from mabeam.core.coordination.round_record import recorded_failure, spec_inputs
-from mabeam.core.coordination.strategies.interface import StrategyInputs
+from mabeam.core.coordination.strategies.interface import StrategyInputs, StrategyResult
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.decision import soonest
 from mabeam.core.reports.report import expects_reports
@@ -46,6 +46,16 @@ def run_round(inputs: StrategyInputs) -> RoundResult:
     passed = pass_gate(inputs, trigger, result, at_once=at_once)
     status = passed.status.model_copy(update={"watching": result.follow_up.memory or None})
     return replace(passed, status=status, requeue=soonest(requeue, passed.requeue), attempted=not passed.function_calls)
+
+
+def start_value(inputs: StrategyInputs, why: str) -> RoundResult:
+    """The result of a round without agents: `spec.value` comes into force if nothing is yet; the stored status otherwise.
+
+    `why` is the reason that there are none, as a phrase.
+    """
+    if inputs.before.value is not None or inputs.variable.spec.value is None:
+        return RoundResult(inputs.before)
+    return pass_gate(inputs, digest(_trigger(inputs)), StrategyResult(Reason.AGENT_UNAVAILABLE, why), at_once=True)
 
 
 def _period(inputs: StrategyInputs, at_once: bool) -> tuple[float | None, float | None]:

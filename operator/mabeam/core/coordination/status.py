@@ -196,17 +196,27 @@ _VOTES: Final = {
 
 def variable_events(pass_: VariablePass, status: OrchestrationVariableStatus, kstatus: KStatus) -> tuple[Event, ...]:
     """The Events of what is new in this status: registration, a value, a step of the vote, a failure."""
-    before, events = pass_.before, []
+    before, events = pass_.before, list[Event]()
     if before.observed_generation < 0:
         note = f"accepted; {len(pass_.agents)} agents selected" if kstatus.accepted else "registered, not accepted"
         events.append(Event(Reason.VARIABLE_REGISTERED, note, action="Register"))
-    if status.value is not None and status.value != before.value and status.last_decision is not None:
-        previous = "" if before.value is None else f" (was {domains.format_value(before.value)})"
-        value, last = domains.format_value(status.value), status.last_decision
-        note = f"{pass_.variable.parameter} = {value}{previous} by {last.rule}: {last.message}"
-        events.append(Event(Reason.COORDINATION_COMPLETED, note))
-    vote_event = _vote_event(before.consensus, status.consensus)
-    return (*events, *([vote_event] if vote_event is not None else ()), *failure_events(before, kstatus))
+    value_event = _value_event(pass_, status)
+    events += [event for event in (value_event, _vote_event(before.consensus, status.consensus)) if event is not None]
+    # A value that came into force by a failure tells of the failure, too.
+    told = value_event is not None and value_event.reason is Reason.COORDINATION_FAILED
+    return (*events, *(() if told else failure_events(before, kstatus)))
+
+
+def _value_event(pass_: VariablePass, status: OrchestrationVariableStatus) -> Event | None:
+    """The Event of a value that came into force: a Warning of one that a failure put there."""
+    before, last = pass_.before.value, status.last_decision
+    if status.value is None or status.value == before or last is None:
+        return None
+    previous = "" if before is None else f" (was {domains.format_value(before)})"
+    note = f"{pass_.variable.parameter} = {domains.format_value(status.value)}{previous} by {last.rule}: {last.message}"
+    if recorded_failure(status) is not None:
+        return Event(Reason.COORDINATION_FAILED, note, "Warning")
+    return Event(Reason.COORDINATION_COMPLETED, note)
 
 
 def _vote_event(before: ConsensusRound | None, vote: ConsensusRound | None) -> Event | None:

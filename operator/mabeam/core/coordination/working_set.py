@@ -1,9 +1,9 @@
 """The working set of one pass over a variable: its agents, the inputs of its strategy, and what keeps it from deciding."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.names import Reason
@@ -86,10 +86,15 @@ def blocking_problem(pass_: VariablePass) -> KStatus | None:
         message = f"variables of type {spec.type} cannot be coordinated yet; supported: {', '.join(STRATEGIES)}"
         return KStatus(False, Reason.UNSUPPORTED_COORDINATION_TYPE, message, stalled=True)
     if not pass_.agents:
-        value = pass_.before.value
-        kept = "" if value is None else f"; {domains.format_value(value)} stays in force"
-        return KStatus(False, Reason.AGENT_UNAVAILABLE, f"{missing_agents_message(pass_)}{kept}", reconciling=True)
+        return KStatus(False, Reason.AGENT_UNAVAILABLE, missing_agents_message(pass_), reconciling=True)
     return None
+
+
+def with_value_in_force(problem: KStatus, value: Any) -> KStatus:
+    """The problem, its message with the JSON value that is in force all the same when there are no agents."""
+    if problem.reason is not Reason.AGENT_UNAVAILABLE or value is None:
+        return problem
+    return replace(problem, message=f"{problem.message}; {domains.format_value(value)} stays in force")
 
 
 def missing_agents_message(pass_: VariablePass) -> str:

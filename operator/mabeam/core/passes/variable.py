@@ -23,9 +23,9 @@ from mabeam.core.coordination.convergence import (
 from mabeam.core.coordination.failure_budget import failure_events, update_failure_budget
 from mabeam.core.coordination.gate import RoundResult
 from mabeam.core.coordination.round_record import recorded_failure
-from mabeam.core.coordination.rounds import run_round
+from mabeam.core.coordination.rounds import run_round, start_value
 from mabeam.core.coordination.status import status_reason, variable_conditions, variable_events, variable_kstatus
-from mabeam.core.coordination.working_set import VariablePass, blocking_problem
+from mabeam.core.coordination.working_set import VariablePass, blocking_problem, with_value_in_force
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.suspension import is_frozen
 from mabeam.core.snapshot import VariableSnapshot
@@ -45,13 +45,15 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
     pass_ = VariablePass.begin(snapshot, now)
     problem = blocking_problem(pass_)
     suspended = variable.spec.paused or is_frozen(variable)
-    result = RoundResult(before) if problem is not None or suspended else run_round(pass_.inputs)
+    result = RoundResult(before) if suspended else _round(pass_, problem)
     advises = variable.spec.mode is Mode.ADVISE
     progress = () if advises else directives_progress(variable, pass_.agents, result.status.value)
     budget = update_failure_budget(
         variable,
         result.status,
-        problem or variable_kstatus(variable, result, overall_progress(progress)),
+        with_value_in_force(problem, result.status.value)
+        if problem is not None
+        else variable_kstatus(variable, result, overall_progress(progress)),
         now=now,
         undecided=problem is None and recorded_failure(result.status) is not None,
         attempted=result.attempted,
@@ -66,6 +68,15 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         function_calls=result.function_calls,
         effects_before_status=(*record_effects(snapshot, now, status), *history_effects(snapshot, status, now)),
     )
+
+
+def _round(pass_: VariablePass, problem: KStatus | None) -> RoundResult:
+    """The result of this pass's round; while there is a problem the stored value stays."""
+    if problem is None:
+        return run_round(pass_.inputs)
+    if problem.reason is Reason.AGENT_UNAVAILABLE:
+        return start_value(pass_.inputs, problem.message)
+    return RoundResult(pass_.before)
 
 
 def _next_status(

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from mabeam.api.variable_status import Choice
 from mabeam.core.reports.report import (
     MAX_BYTES,
     MAX_LABEL_LENGTH,
@@ -231,6 +232,8 @@ def _bid(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
 
 def _vote(draft: _Draft, labels: Mapping[str, str], value: float) -> None:
     proposal, choice = _label(labels, "proposal"), _label(labels, "choice")
+    if choice not in set(Choice):
+        raise _Bad(f"label choice must be {', '.join(Choice)}, spelt like this")
     if _amount(value) > 0:
         _put(draft.ballots.setdefault(proposal, {}), choice, value)
 

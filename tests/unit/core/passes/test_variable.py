@@ -141,7 +141,11 @@ def test_with_all_agents_missing_the_last_good_value_stays() -> None:
 
 def test_a_selector_that_matches_nobody_says_so() -> None:
     decision = look(a_variable(agents=(), labels={"team": "beta"}))
-    assert ready(decision) == ("False", "AgentUnavailable", "the selector matches no agent")
+    assert ready(decision) == (
+        "False",
+        "AgentUnavailable",
+        "the selector matches no agent; 0.5 stays in force",
+    )
     assert condition_of(decision.status, "Reconciling")[:2] == ("True", "AgentUnavailable")
     assert condition_of(decision.status, "Stalled")[:2] == ("False", "Progressing")
     assert condition_of(decision.status, "AgentsResolved")[0] == "False"
@@ -344,3 +348,17 @@ def test_an_agent_that_follows_as_many_variables_as_it_can_refuses_the_next() ->
     decision = converging(full)
     assert ready(decision)[1] == "Refused"
     assert counts(decision) == (1, 0, 0, 1, 0)
+
+
+def test_without_agents_the_value_of_the_spec_is_in_force_until_they_decide() -> None:
+    team = wanting(0.9)
+    offering_agents = dict(team.agents)
+    team.agents.clear()
+    team.variables["temperature"]["spec"]["value"] = 0.7
+    team.settle()
+    assert team.variable().status.value == 0.7
+    assert team.ready() == ("False", "AgentUnavailable", "no valid agent named a0; 0.7 stays in force")
+    assert [e.type for e in team.events if e.reason in ("CoordinationCompleted", "CoordinationFailed")] == ["Warning"]
+    team.agents.update(offering_agents)
+    team.settle()
+    assert team.variable().status.value == 0.9

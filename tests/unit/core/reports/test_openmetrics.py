@@ -107,6 +107,10 @@ def test_a_value_that_is_not_finite_is_dropped_and_told(value: str) -> None:
             "mabeam_refused{variable='t'}: label generation is not a whole number",
         ),
         (
+            'mabeam_vote{proposal="p-1",choice="YES"} 1',
+            "mabeam_vote{proposal='p-1'}: label choice must be Yes, No, Abstain, spelt like this",
+        ),
+        (
             'mabeam_vote{proposal="p-1",choice=""} 1',
             "mabeam_vote{proposal='p-1'}: label choice is missing, empty or too long",
         ),

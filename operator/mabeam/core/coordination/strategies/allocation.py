@@ -180,6 +180,7 @@ def _demand(inputs: StrategyInputs, resource: str, agent: Agent) -> Demand | Non
         minimum=minimum,
         maximum=max(unit.floor(min(maxima)) * replicas, minimum) if maxima else None,
         weight=Fraction(repr(_weight(inputs, resource, agent, bounds))) * replicas,
+        lot=replicas,
     )
 
 

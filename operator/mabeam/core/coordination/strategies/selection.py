@@ -27,6 +27,8 @@ from mabeam.core.pods.resources import declared_resources
 from mabeam.core.values import SelectionValue, parse_selection
 
 RANKED: Final = "Ranked"
+# A score nearer to zero has the margin of this one: a share of almost zero would let any noise change the agents.
+LEAST_SCALE: Final = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,8 +113,13 @@ def _beats(challenger: _Contender, holder: _Contender, hysteresis: float) -> boo
         return False
     if holder.score is None:
         return True
-    margin = hysteresis * abs(holder.score) if holder.active else 0.0
+    margin = _margin(hysteresis, holder.score) if holder.active else 0.0
     return challenger.score > holder.score + margin
+
+
+def _margin(hysteresis: float, score: float) -> float:
+    """The difference that noise may make at this score: a share of it, but not of almost nothing."""
+    return hysteresis * max(abs(score), LEAST_SCALE)
 
 
 def _candidate(contender: _Contender, chosen: set[str], places: int) -> Candidate:
@@ -174,7 +181,7 @@ def _performance(inputs: StrategyInputs, wanted: TaskRequirements, agent: Agent,
         return None  # it never reported: it has to run before its performance can be known
     if score is None:
         return "reports no performance"
-    slack = wanted.hysteresis * abs(least) if active else 0.0
+    slack = _margin(wanted.hysteresis, least) if active else 0.0
     return None if score >= least - slack else f"performs at {score:g}, below {least:g}"
 
 

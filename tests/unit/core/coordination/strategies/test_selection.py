@@ -58,6 +58,17 @@ def test_a_challenger_has_to_be_better_by_more_than_the_hysteresis(challenger: f
     assert chosen(1, {"active": ["a"]}, scores={"a": 0.5, "b": challenger}) == active
 
 
+@pytest.mark.parametrize("challenger", [0.01, 0.0, -0.005, 0.04])
+def test_noise_around_zero_replaces_nobody(challenger: float) -> None:
+    assert chosen(1, {"active": ["a"]}, scores={"a": -0.01, "b": challenger}) == ["a"]
+    assert chosen(1, {"active": ["b"]}, scores={"a": -0.01, "b": challenger - 0.02}) == ["b"]
+
+
+def test_a_clear_lead_near_zero_replaces_the_active_one() -> None:
+    assert chosen(1, {"active": ["a"]}, scores={"a": 0.0, "b": 0.06}) == ["b"]
+    assert chosen(1, {"active": ["a"]}, scores={"a": 0.0, "b": 0.001}, wanted={"hysteresis": 0}) == ["b"]
+
+
 def test_any_score_beats_an_active_agent_that_reports_none() -> None:
     assert chosen(1, {"active": ["a"]}, scores={"b": 0.0}) == ["b"]
 
@@ -98,6 +109,7 @@ def test_an_active_agent_may_fall_below_the_least_performance_by_the_hysteresis(
     assert chosen(1, {"active": ["a"]}, told_agent(), scores={"a": 0.46}, wanted=wanted) == ["a"]
     assert selecting(1, {"active": ["a"]}, told_agent(), scores={"a": 0.44}, wanted=wanted).value is None
     assert selecting(1, None, told_agent(), scores={"a": 0.46}, wanted=wanted).value is None
+    assert chosen(1, {"active": ["a"]}, told_agent(), scores={"a": -0.04}, wanted={"minPerformance": 0}) == ["a"]
 
 
 def test_whoever_was_stopped_by_this_very_variable_may_be_selected_again() -> None:
