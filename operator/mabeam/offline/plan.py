@@ -33,7 +33,9 @@ class Planner:
         self.reports = WorldReports(self.cache, world.reports)
         # A world without nodes does not say that there are none: no pod is taken for lost with its node.
         observed = bool(self.cache.nodes)
-        self.observer = Observer(self.cache, self.reports, NoRefusals(), functions=self.functions, nodes_observed=observed)
+        self.observer = Observer(
+            self.cache, self.reports, NoRefusals(), functions=self.functions, nodes_observed=observed
+        )
 
     def all_keys(self) -> list[Key]:
         """All objects, in the order of a plan."""

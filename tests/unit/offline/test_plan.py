@@ -170,6 +170,10 @@ ODD: dict[str, tuple[str | bytes, str]] = {
     ),
     "no metadata": ("apiVersion: v1\nkind: Pod", "-: document 1: Pod: metadata: must be set"),
     "no name": ("apiVersion: v1\nkind: Pod\nmetadata: {}", "-: document 1: Pod: metadata.name: must be set"),
+    "a generation below zero": (
+        agent(metadata="metadata: {name: a, generation: -1}"),
+        "-: document 1: Agent: metadata.generation: must be greater than or equal to 0 (found -1)",
+    ),
     "a name that is no name": (
         agent(metadata="metadata: {name: My Agent}"),
         "-: document 1: Agent: metadata.name: must be a DNS name: lower-case letters, digits, '-' and '.', "

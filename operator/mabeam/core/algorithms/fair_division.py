@@ -3,7 +3,8 @@
 Water filling (Bertsekas and Gallager, Data Networks, 6.5.2): the level of all claimants, amount over weight, rises together
 until the budget is spent; a claimant at its maximum stays there, one with a minimum starts there and waits for the level. Whole
 units are given by the largest remainder (Hamilton), so that each share is its exact one rounded down or up: a divisor method can
-give the heaviest claimant all that the light ones' shares are rounded down by (Balinski and Young 1982; docs/design/0020-whole-units.md).
+give the heaviest claimant all that the light ones' shares are rounded down by (Balinski and Young 1982;
+docs/design/0020-whole-units.md).
 """
 
 import heapq

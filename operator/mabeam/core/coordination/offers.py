@@ -22,6 +22,11 @@ class GatheredOffers:
     offers: tuple[Offer, ...] = ()  # by agent name
     dropped: tuple[str, ...] = ()  # "agent: why", one for each offer or part of one that does not count
 
+    @property
+    def dropped_by(self) -> tuple[str, ...]:
+        """The agents of which something does not count, by name."""
+        return tuple(sorted({text.partition(":")[0] for text in self.dropped}))
+
 
 def gather_offers(
     variable: OrchestrationVariable, agents: Sequence[Agent], reports: Mapping[str, Report]
@@ -53,16 +58,24 @@ def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tup
     if value is None and static.value is not None:
         source, value = "Spec", reader.static(domain, static.value, problems)
     if value is None:
-        return None, problems
+        return None, problems + _without_value(report, name, problems)
     offered, clamped = reader.bounded(domain, value)
     fields: dict[str, Any] = {"agent": agent.metadata.name, "value": offered, "source": source}
     if clamped:
         fields["clamped"] = True
     if negotiation.strategy is NegotiationStrategy.AUCTION:
         bid = _capped(report.bids.get(name), negotiation.max_bid, static.bid)
-        return (Offer(**fields, bid=bid), problems) if bid is not None else (None, problems)
+        if bid is None:
+            return None, [*problems, "it has a preference, but no bid, and an auction counts bids alone"]
+        return Offer(**fields, bid=bid), problems
     weight = _capped(report.weights.get(name), negotiation.max_weight, static.weight)
     return Offer(**fields, weight=DEFAULT_WEIGHT if weight is None else weight), problems
+
+
+def _without_value(report: Report, variable: str, problems: list[str]) -> list[str]:
+    """What else the agent says about the variable, if that cannot count for want of a value; nothing when a problem tells why."""
+    said = [noun for noun, told in (("bid", report.bids), ("weight", report.weights)) if variable in told]
+    return [f"it reports a {' and a '.join(said)}, but no preference to go with it"] if said and not problems else []
 
 
 def _capped(reported: float | None, cap: float, static: float | None) -> float | None:

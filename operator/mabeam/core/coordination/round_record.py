@@ -66,7 +66,8 @@ def decided_content(status: OrchestrationVariableStatus) -> tuple[Any, ...]:
     rule = last.rule if last is not None else None
     if session is None:
         return status.value, rule
-    return status.value, session.state, session.reason, session.winner, session.payment, rule in FAILED_RULES
+    failed = rule in FAILED_RULES
+    return status.value, session.state, session.reason, session.winner, session.payment, session.dropped, failed
 
 
 def record_round(

@@ -70,7 +70,9 @@ def _period(inputs: StrategyInputs, at_once: bool) -> tuple[float | None, float 
         return None, None
     period = (spec.negotiation or Negotiation()).period_seconds
     # A remembered report expires without an event, so whatever depends on reports is looked at again by time.
-    uses_reports = spec.function is not None or any(offer.source == "Report" for offer in inputs.gathered.offers)
+    gathered = inputs.gathered
+    reported = any(offer.source == "Report" for offer in gathered.offers) or bool(gathered.dropped)
+    uses_reports = spec.function is not None or reported
     recheck = float(period) if uses_reports else None
     retry = recorded_failure(inputs.before) is not None and is_retry_due(inputs.variable, inputs.now)
     if last is None or at_once or retry:
@@ -114,4 +116,5 @@ def _trigger(inputs: StrategyInputs) -> Any:
         ]
         for agent in inputs.agents
     }
-    return [own, members, [offer.agent for offer in inputs.gathered.offers]]
+    offering = [offer.agent for offer in inputs.gathered.offers]
+    return [own, members, offering, *([list(inputs.gathered.dropped_by)] if inputs.gathered.dropped else [])]

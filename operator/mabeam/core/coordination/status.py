@@ -65,6 +65,15 @@ class _Facts:
         return session.reason if session is not None and session.state == "Failed" else None
 
     @property
+    def dropped(self) -> str:
+        """The first offer of the last round that does not count, with the reason, and how many more; empty without one."""
+        session = self.status.negotiation
+        if session is None or not session.dropped:
+            return ""
+        more = len(session.dropped) - 1
+        return f"; does not count: {session.dropped[0]}{f', and {more} more' if more else ''}"
+
+    @property
     def rejected(self) -> ConsensusRound | None:
         """The last vote if it was lost."""
         vote = self.status.consensus
@@ -120,7 +129,7 @@ def _without_value(facts: _Facts) -> KStatus:
     # A stored status may have been edited: its reason need not be one of ours.
     reason = Reason(failure) if failure in set(Reason) else Reason.NO_OFFERS
     hint = "give an agent a preference for it, or set `spec.value`"
-    message = f"no value yet: {facts.explanation or 'nothing was decided'}; {hint}"
+    message = f"no value yet: {facts.explanation or 'nothing was decided'}{facts.dropped}; {hint}"
     return KStatus(False, reason, message, reconciling=True)
 
 
@@ -135,6 +144,7 @@ def _delivered(facts: _Facts) -> KStatus:
         message = f"{message}; last round: {facts.session_failure}"
     if facts.rejected is not None:
         message = f"{message}; {facts.rejected.proposal} was rejected"
+    message += facts.dropped
     return KStatus(reason is Reason.CONVERGED, reason, message, reconciling=reason is Reason.DELIVERING)
 
 

@@ -110,3 +110,14 @@ def test_in_an_auction_only_those_who_bid_take_part() -> None:
     agents = [offering("a", 1), offering("b", 2, bid=3), an_agent("c", preferences=[prefers(bid=9)])]
     [offer] = gather_offers(variable, agents, {}).offers
     assert (offer.agent, offer.bid, offer.weight) == ("b", 3, None)
+
+
+def test_what_an_agent_says_without_a_preference_is_told() -> None:
+    auction = a_variable(negotiation={"strategy": "Auction"})
+    told = gather_offers(auction, [offering("a")], {"a": Report(bids={"temperature": 5})})
+    assert told == GatheredOffers((), ("a: it reports a bid, but no preference to go with it",))
+    told = gather_offers(a_variable(negotiation={}), [offering("a")], {"a": Report(weights={"temperature": 5})})
+    assert told.dropped == ("a: it reports a weight, but no preference to go with it",)
+    told = gather_offers(auction, [offering("a", 0.4)], {})
+    assert told.dropped == ("a: it has a preference, but no bid, and an auction counts bids alone",)
+    assert gather_offers(auction, [offering("a")], {"a": Report(bids={"other": 5})}) == GatheredOffers()

@@ -362,3 +362,19 @@ def test_without_agents_the_value_of_the_spec_is_in_force_until_they_decide() ->
     team.agents.update(offering_agents)
     team.settle()
     assert team.variable().status.value == 0.9
+
+
+def test_a_reported_offer_that_cannot_count_is_told_and_so_is_its_end() -> None:
+    team = wanting(0.9)
+    team.said["a0"] = Report(choices={"temperature": {"hot": 1.0}})
+    team.settle()
+    why = "a0: it reports a choice, but the domain wants a number"
+    status = team.variable().status
+    assert status.value == 0.9  # its static preference
+    assert status.negotiation is not None
+    assert status.negotiation.dropped == (why,)
+    assert team.ready() == ("True", "Converged", f"1/1 applied; does not count: {why}")
+    team.said["a0"] = Report(numbers={"temperature": 0.4})
+    team.settle()
+    assert team.variable().status.value == 0.4
+    assert team.ready() == ("True", "Converged", "1/1 applied")
