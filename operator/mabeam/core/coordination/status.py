@@ -213,8 +213,8 @@ def variable_events(pass_: VariablePass, status: OrchestrationVariableStatus, ks
     value_event = _value_event(pass_, status)
     events += [event for event in (value_event, _vote_event(before.consensus, status.consensus)) if event is not None]
     # A value that came into force by a failure tells of the failure, too.
-    told = value_event is not None and value_event.reason is Reason.COORDINATION_FAILED
-    return (*events, *(() if told else failure_events(before, kstatus)))
+    announced = value_event is not None and value_event.reason is Reason.COORDINATION_FAILED
+    return (*events, *(() if announced else failure_events(before, kstatus)))
 
 
 def _value_event(pass_: VariablePass, status: OrchestrationVariableStatus) -> Event | None:
