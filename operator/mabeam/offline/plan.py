@@ -56,7 +56,7 @@ class Planner:
         if snapshot is None:
             raise KeyError(key)
         if isinstance(snapshot, AgentSnapshot) and not snapshot.pods:
-            # A Report needs no pod in a world, and what is wrong with it is told all the same.
+            # A Report needs no pod in a world, and its problems are shown all the same.
             snapshot = replace(snapshot, reports=self.reports.of_agents((snapshot.agent,)))
         return decide(snapshot, now)
 

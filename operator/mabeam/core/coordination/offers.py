@@ -75,7 +75,7 @@ def _offer(variable: OrchestrationVariable, agent: Agent, report: Report) -> tup
 def _without_value(report: Report, variable: str, problems: list[str]) -> list[str]:
     """What else the agent says about the variable, if that cannot count for want of a value; nothing when a problem tells why."""
     named = [noun for noun, samples in (("bid", report.bids), ("weight", report.weights)) if variable in samples]
-    return [f"it reports a {' and a '.join(said)}, but no preference to go with it"] if named and not problems else []
+    return [f"it reports a {' and a '.join(named)}, but no preference to go with it"] if named and not problems else []
 
 
 def _capped(reported: float | None, cap: float, static: float | None) -> float | None:
