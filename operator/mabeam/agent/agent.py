@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import logging
 import threading
 import time
@@ -11,11 +12,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from mabeam.agent import signals
+from mabeam.agent import fork
 from mabeam.agent.directives import Coordinator, Directives, DirectivesFile, Malformed, Peer, Proposal, Refused
+from mabeam.agent.error_text import error_text
 from mabeam.agent.identity import Identity, whole_number
 from mabeam.agent.report_server import ReportServer
 from mabeam.agent.samples import SampleStore
+from mabeam.agent.signals import TerminationSignals
 
 DEFAULT_DIRECTORY = Path("/etc/mabeam")
 DEFAULT_PORT = 9464
@@ -24,6 +27,8 @@ DEFAULT_PORT = 9464
 # 3 µs, the wake-up for it up to a hundred times that: less than half a percent of one core (measured:
 # docs/design/0003-agent-sdk.md, "Decisions").
 POLL_SECONDS = 0.05
+# How long the end waits for the thread that watches the file: it may be inside the worker's handler.
+JOIN_SECONDS = 0.2
 
 DirectivesHandler = Callable[[Directives], None]
 
@@ -59,6 +64,7 @@ class Agent:
         self._closed = threading.Event()
         self._is_ready = threading.Event()
         self._server = ReportServer(port, self._samples.families, self._is_ready.is_set)
+        self._signals = TerminationSignals(self.stop)
         self._opened = contextlib.ExitStack()
 
     @classmethod
@@ -76,10 +82,14 @@ class Agent:
         """This agent, watching its directives and serving its report; raises OSError when the report port is taken."""
         with contextlib.ExitStack() as starting:
             # Before anything slow: until a handler is installed, a container's first process ignores SIGTERM.
-            starting.enter_context(signals.on_termination(self.stop))
+            starting.enter_context(self._signals)
             starting.enter_context(self._server)
+            starting.callback(fork.call_in_child(self._leave_in_child))
             self._poll()
-            threading.Thread(target=self._watch, name="mabeam-directives", daemon=True).start()
+            watching = threading.Thread(target=self._watch, name="mabeam-directives", daemon=True)
+            watching.start()
+            # Joined, because a daemon thread that logs while the interpreter ends may abort it.
+            starting.callback(watching.join, timeout=JOIN_SECONDS)
             starting.callback(self._closed.set)
             self._opened = starting.pop_all()
         return self
@@ -101,7 +111,11 @@ class Agent:
             self._changed.notify_all()
             callbacks, self._stop_callbacks = self._stop_callbacks, []
         for callback in callbacks:
-            callback()
+            try:
+                callback()
+            except Exception:
+                # One callback that fails keeps none of the others from learning of the stop.
+                log.exception("a callback of on_stop failed")
 
     def on_stop(self, callback: Callable[[], None]) -> None:
         """Call `callback` once, from another thread, when the agent is asked to stop; at once if it was asked already."""
@@ -231,6 +245,24 @@ class Agent:
 
     # -- internals -----------------------------------------------------------------------------------------------------
 
+    def _leave_in_child(self) -> None:
+        """In a child made by fork, the agent is the parent's: here nothing is served, watched or handled, and no lock is held.
+
+        Its threads are not in the child, so a lock that one of them held would never be released.
+        """
+        self._opened.pop_all()
+        stopping, self.stopping = self.stopping.is_set(), threading.Event()
+        if stopping:
+            self.stopping.set()
+        self._closed = threading.Event()
+        self._closed.set()
+        self._changed = threading.Condition()
+        self._handler_lock = threading.Lock()
+        self._stop_callbacks = []
+        self._samples.leave_in_child()
+        self._server.leave_in_child()
+        self._signals.leave_in_child()
+
     def _watch(self) -> None:
         while not self._closed.wait(POLL_SECONDS):
             try:
@@ -283,17 +315,33 @@ class Agent:
                 return
             self._last_handled = directives
             try:
-                self._handler(directives)
+                _apply(self._handler, directives)
             except Refused as refusal:
                 self.refuse(directives, refusal.reason)
                 log.info("generation %d refused: %s", directives.generation, refusal.reason)
-            except (Exception, SystemExit) as error:
+            except KeyboardInterrupt:
+                raise
+            except BaseException as error:
                 # Refused rather than fatal: the agent keeps its last good settings, and the operator learns the reason
-                # at once instead of waiting for a timeout.
-                self.refuse(directives, f"{type(error).__name__}: {error}")
+                # at once instead of waiting for a timeout. SystemExit and the cancellations of other libraries included:
+                # the thread that reads directives must survive each of them.
+                self.refuse(directives, f"{_name_of(self._handler)} raised {error_text(error)}")
                 log.exception("generation %d refused: its handler failed", directives.generation)
             else:
                 self.applied(directives)
+
+
+def _apply(handler: DirectivesHandler, directives: Directives) -> None:
+    """Call the handler; raises Refused for an async one, which the call alone does not run."""
+    called: Callable[[Directives], object] = handler
+    result = called(directives)
+    if inspect.iscoroutine(result):
+        result.close()
+        raise Refused(f"{_name_of(handler)} is async, and nothing awaits it: an async handler takes an async run")
+
+
+def _name_of(handler: DirectivesHandler) -> str:
+    return str(getattr(handler, "__name__", "the handler of directives"))
 
 
 class _Wait(contextlib.AbstractContextManager[None]):

@@ -5,12 +5,15 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import inspect
 from collections.abc import Callable, Iterator
 from typing import Any
 
 from mabeam.agent.agent import Agent
 from mabeam.agent.directives import Directives, Refused
+from mabeam.agent.error_text import error_text
+from mabeam.agent.signals import SIGNALS
 
 
 @contextlib.contextmanager
@@ -20,12 +23,36 @@ def worker_calls(agent: Agent, worker: Any) -> Iterator[tuple[Callable[[], None]
     SIGTERM cancels the task of `run`, as asyncio does on Ctrl-C; other tasks of the worker keep running until `terminate`
     has returned.
     """
-    with asyncio.Runner() as runner:
+    with asyncio.Runner(loop_factory=lambda: _stopping_loop(agent)) as runner:
         has_terminate = getattr(worker, "terminate", None) is not None
         yield (
             lambda: runner.run(_run(agent, worker)),
             (lambda reason: runner.run(_terminate(worker, reason))) if has_terminate else None,
         )
+
+
+def _stopping_loop(agent: Agent) -> asyncio.AbstractEventLoop:
+    """A new loop of the policy in use, whose `add_signal_handler` for SIGTERM or SIGINT keeps the agent stopping too.
+
+    asyncio replaces the handler and the wakeup descriptor, so the SDK would not see that signal any more.
+    """
+    loop = asyncio.new_event_loop()
+    add_signal_handler = loop.add_signal_handler
+
+    def add(number: int, callback: Callable[..., object], *arguments: Any) -> None:
+        def call_and_stop() -> None:
+            try:
+                callback(*arguments)
+            finally:
+                agent.stop()
+
+        if number in SIGNALS:
+            add_signal_handler(number, call_and_stop)
+        else:
+            add_signal_handler(number, callback, *arguments)
+
+    loop.add_signal_handler = add  # type: ignore[assignment, method-assign]
+    return loop
 
 
 async def _run(agent: Agent, worker: Any) -> None:
@@ -63,16 +90,21 @@ def _in_loop(handler: Callable[[Directives], Any], loop: asyncio.AbstractEventLo
     """A function for other threads that runs the handler in `loop` and waits for it, so that agents need no locks."""
 
     async def call(directives: Directives) -> None:
-        result = handler(directives)
-        if inspect.isawaitable(result):
-            await result
+        try:
+            result = handler(directives)
+            if inspect.isawaitable(result):
+                await result
+        except SystemExit as error:
+            # Raised in a task it would end the loop, and the agent with it; a handler that fails refuses.
+            raise Refused(f"on_directives raised {error_text(error)}") from error
 
+    @functools.wraps(handler)
     def call_from_thread(directives: Directives) -> None:
         call_once = call(directives)
         try:
             asyncio.run_coroutine_threadsafe(call_once, loop).result()
         except concurrent.futures.CancelledError:
-            raise Refused("the agent is finishing") from None
+            raise Refused("on_directives was cancelled: the agent is finishing") from None
         except RuntimeError:
             if not loop.is_closed():
                 raise

@@ -17,6 +17,8 @@ from types import MappingProxyType
 from typing import Any, NoReturn
 
 FILE_NAME = "directives.json"
+# Above it, a sample of the report, which is a float, could not hold the number exactly.
+MAX_GENERATION = 2**53
 
 
 class Malformed(ValueError):
@@ -26,9 +28,9 @@ class Malformed(ValueError):
 class Refused(Exception):
     """Raised by an agent to refuse a whole set of directives; the reason is reported to the operator."""
 
-    def __init__(self, reason: str) -> None:
+    def __init__(self, reason: object = "no reason given") -> None:
         super().__init__(reason)
-        self.reason = reason
+        self.reason = str(reason)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,14 +92,22 @@ def parse(text: str | bytes, blank: Directives) -> Directives:
     """
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
-    except (ValueError, RecursionError) as error:
+        if not isinstance(document, dict):
+            raise Malformed("not a JSON object")
+        return _directives(document, blank)
+    except Malformed:
+        raise
+    except ValueError as error:
         raise Malformed(f"not JSON: {error}") from error
-    if not isinstance(document, dict):
-        raise Malformed("not a JSON object")
+    except RecursionError as error:
+        raise Malformed("nested too deeply") from error
+
+
+def _directives(document: Mapping[str, Any], blank: Directives) -> Directives:
     fields = _Fields(document)
     generation = fields.get("generation", int, None)
-    if generation is None or generation < 0:
-        raise Malformed("generation must be a whole number >= 0")
+    if generation is None or not 0 <= generation <= MAX_GENERATION:
+        raise Malformed(f"generation must be a whole number from 0 to {MAX_GENERATION}")
     named = fields.get("coordinator", dict, None)
     coordinator = None if named is None else _coordinator(named)
     return Directives(

@@ -4,33 +4,32 @@
 The operator decides about restarts by these codes, so there are no others.
 
 At the end the worker's `terminate(reason)` is called once, then the last report and the reason are written to the
-termination message. A failure of `terminate` can turn a success into a failure, never the reverse.
+termination message. A failure of `terminate` can turn a success into a failure, never the reverse. After a failure the
+process ends, whatever threads it has left behind: a crash that leaves a running container would never be seen.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import inspect
 import io
 import logging
 import os
-import re
 import sys
+import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
-from typing import Any
+from typing import Any, NoReturn
 
 from mabeam.agent import termination_message
 from mabeam.agent.agent import Agent
+from mabeam.agent.error_text import error_text
+from mabeam.agent.worker_class import Unstartable, check_methods, load_class
 
 log = logging.getLogger("mabeam.agent")
-
-TARGET = re.compile(r"(?P<module>[A-Za-z_]\w*(\.[A-Za-z_]\w*)*):(?P<name>[A-Za-z_]\w*)")
 
 # The attribute of a class that calls `agent.ready()` itself, because it cannot work yet when its `__init__` returns.
 READY_BY_CALL = "ready_by_call"
@@ -38,9 +37,8 @@ READY_BY_CALL = "ready_by_call"
 # The prefix of every reason passed to `terminate` other than "normal" and "shutdown".
 ERROR = "error: "
 
-
-class Unstartable(Exception):
-    """The requested class cannot be started; the message says why and what is allowed."""
+# How long the event loop, other threads and `atexit` functions may outlast a failure.
+END_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,11 +63,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             agent = _open_agent(environ, stack)
             return _run_worker(agent, options.target, environ)
     except Unstartable as reason:
-        print(f"mabeam-agent: {reason}", file=sys.stderr, flush=True)
+        _print_error(f"mabeam-agent: {reason}")
         termination_message.write(environ, str(reason))
         return 2
     except KeyboardInterrupt:
+        termination_message.write(environ, "KeyboardInterrupt")
         return 130
+    finally:
+        _flush_streams()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -103,26 +104,36 @@ def _open_agent(environ: Mapping[str, str], stack: contextlib.ExitStack) -> Agen
 
 def _run_worker(agent: Agent, target: str, environ: Mapping[str, str]) -> int:
     """The exit code after constructing the class, passing it the first directives, `run` and `terminate`."""
+    process = os.getpid()
+
+    def ended(error: BaseException | None) -> WorkerExit:
+        ending = _ending(agent, error)
+        if os.getpid() != process:
+            _end_child(ending)
+        return ending
 
     def finish(ending: WorkerExit) -> int:
         report = agent.last_report()
-        log.info("ended: %s; last report: %s", ending, termination_message.as_json(report))
+        # First of all: stdout may be full or closed.
         termination_message.write(environ, str(ending), report)
+        log.info("ended: %s; last report: %s", ending, termination_message.as_json(report))
+        threading.Thread(target=_end_in_time, args=(ending.code,), name="mabeam-end", daemon=True).start()
         return ending.code
 
     try:
-        worker = _load_class(target)(agent)
+        worker = load_class(target)(agent)
     except (Unstartable, KeyboardInterrupt):
         raise
     except BaseException as error:
-        return finish(_ending(agent, error))
+        return finish(ended(error))
+    check_methods(worker, target)
     with _worker_calls(agent, worker, target) as (run, terminate):
         if not getattr(worker, READY_BY_CALL, False):
             agent.ready()
-        ending = _ending(agent, _attempt(run))
+        ending = ended(_attempt(run))
         agent.stop_listening()
         if terminate is not None:
-            late = _ending(agent, _attempt(lambda: terminate(ending.reason)))
+            late = ended(_attempt(lambda: terminate(ending.reason)))
             # A failure of `run` decides the exit code; after a success of `run`, a failure of `terminate` does.
             ending = ending if ending.code or not late.code else late
         # Inside the block: closing the event loop may outlast the grace period.
@@ -134,6 +145,9 @@ def _worker_calls(
     agent: Agent, worker: Any, target: str
 ) -> Iterator[tuple[Callable[[], None], Callable[[str], None] | None]]:
     """Two functions that call the worker's `run` and `terminate` (None: it has none)."""
+    handler, terminate = (getattr(worker, name, None) for name in ("on_directives", "terminate"))
+    if handler is None:
+        log.info("%s has no on_directives: only agent.applied(directives) acknowledges what it is sent", target)
     if inspect.iscoroutinefunction(worker.run):
         # Imported only here: an agent that is not async does not pay for asyncio.
         from mabeam.agent import async_worker
@@ -141,18 +155,26 @@ def _worker_calls(
         with async_worker.worker_calls(agent, worker) as calls:
             yield calls
         return
-    handler, terminate = (getattr(worker, name, None) for name in ("on_directives", "terminate"))
-    for method in (handler, terminate):
-        if inspect.iscoroutinefunction(method):
-            raise Unstartable(f"cannot start {target}: its {method.__name__} is async, so its run must be async too")
 
     def run() -> None:
         if handler is not None:
             agent.on_directives(handler)
         if not agent.stopping.is_set():
-            worker.run()
+            _check_result(worker.run(), f"cannot start {target}: its run")
 
-    yield run, terminate
+    def end(reason: str) -> None:
+        if terminate is not None:
+            _check_result(terminate(reason), f"{target}: its terminate")
+
+    yield run, end if terminate is not None else None
+
+
+def _check_result(result: object, method: str) -> None:
+    """Raise Unstartable where a call has run nothing but returned what had to be awaited, or iterated over."""
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+        result.close()
+        kind = type(result).__name__
+        raise Unstartable(f"{method} returned a {kind}, which nothing runs: declare it with async def, without a yield")
 
 
 def _attempt(call: Callable[[], None]) -> BaseException | None:
@@ -170,50 +192,61 @@ def _ending(agent: Agent, error: BaseException | None) -> WorkerExit:
     """The exit that follows from the exception of a call; as in Python, its traceback or SystemExit's text goes to stderr."""
     code = 0
     if isinstance(error, SystemExit):
-        has_text = not (error.code is None or isinstance(error.code, int))
-        code = 1 if has_text else int(error.code or 0)
-        if has_text:
-            print(error.code, file=sys.stderr, flush=True)
+        code = _exit_code(error.code)
+        if not (error.code is None or isinstance(error.code, int)):
+            _print_error(error.code)
     elif error is not None:
         code = 1
-        traceback.print_exception(error)
-        sys.stderr.flush()
-    if code:
-        return WorkerExit(code, ERROR + termination_message.one_line("".join(traceback.format_exception_only(error))))
+        # An exception that cannot be printed, or a stderr that is closed, changes nothing about the exit.
+        with contextlib.suppress(Exception):
+            traceback.print_exception(error)
+            sys.stderr.flush()
+    if error is not None and code:
+        return WorkerExit(code, ERROR + error_text(error))
     return WorkerExit(0, "shutdown" if agent.stopping.is_set() else "normal")
 
 
-def _load_class(target: str) -> Callable[[Agent], Any]:
-    """The class that `module:Class` names; raises Unstartable."""
-    match = TARGET.fullmatch(target)
-    if match is None:
-        raise Unstartable(f"cannot start {target!r}: expected module:Class, for example annealers.executor:Executor")
-    # As `python -m` does, but at the end: a folder in the working directory must not hide an installed package.
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.append(os.getcwd())
-    name = match["module"]
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:
-        if isinstance(error, ModuleNotFoundError) and error.name and f"{name}.".startswith(f"{error.name}."):
-            where = ", ".join(path or os.getcwd() for path in sys.path)
-            raise Unstartable(f"cannot start {target}: no module {error.name!r}; looked in: {where}") from error
-        last = traceback.extract_tb(error.__traceback__)[-1]
-        cause = f"{type(error).__name__}: {error} ({last.filename}:{last.lineno})"
-        raise Unstartable(f"cannot start {target}: importing {name} failed: {cause}") from error
-    found = getattr(module, match["name"], None)
-    if inspect.isclass(found) and callable(getattr(found, "run", None)):
-        return found
-    if found is not None:
-        raise Unstartable(f"cannot start {target}: expected a class with a method run, got {found!r:.80}")
-    raise Unstartable(f"cannot start {target}: {name} has no such class; it has: {_startable_classes(module)}")
+def _exit_code(code: object) -> int:
+    """The process's exit code for that of a SystemExit: as in Python, but a failure stays one in the eight bits that are kept."""
+    if code is None:
+        return 0
+    if not isinstance(code, int):
+        return 1
+    return code & 0xFF or int(code != 0)
 
 
-def _startable_classes(module: ModuleType) -> str:
-    """The names of the module's classes that have a `run`, separated by commas."""
-    classes = inspect.getmembers(module, inspect.isclass)
-    names = [name for name, cls in classes if cls.__module__ == module.__name__ and callable(getattr(cls, "run", None))]
-    return ", ".join(names) or "none"
+def _end_child(ending: WorkerExit) -> NoReturn:
+    """End a child made by fork that came out of the worker's code: the parent terminates the worker and reports its end."""
+    _flush_streams()
+    # Not by returning: that would close the event loop, whose selector the child shares with its parent.
+    os._exit(ending.code)
+
+
+def _end_in_time(code: int) -> None:
+    """After a failure, end the process when something still keeps it from ending; after a success, log what that is."""
+    time.sleep(END_SECONDS)
+    others = [t.name for t in threading.enumerate() if not t.daemon and t is not threading.main_thread()]
+    busy = f"its threads {', '.join(others)}" if others else "its event loop or an atexit function"
+    log.warning("the agent ended %.0f s ago, but %s still keep the process from ending", END_SECONDS, busy)
+    if code:
+        _flush_streams()
+        os._exit(code)
+
+
+def _print_error(text: object) -> None:
+    with contextlib.suppress(Exception):
+        print(text, file=sys.stderr, flush=True)
+
+
+def _flush_streams() -> None:
+    """Flush stdout and stderr; one that is broken is replaced, because Python would make its failure the exit code (120)."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except (OSError, ValueError):
+            with contextlib.suppress(OSError, ValueError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 def _log_to_stdout() -> None:
@@ -223,7 +256,8 @@ def _log_to_stdout() -> None:
         stream=sys.stdout, level=logging.INFO, format="%(asctime)sZ %(levelname)s %(name)s: %(message)s"
     )
     if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(line_buffering=True)
+        # A text that the stream's encoding does not have is escaped rather than lost with an error.
+        sys.stdout.reconfigure(line_buffering=True, errors="backslashreplace")
 
 
 if __name__ == "__main__":

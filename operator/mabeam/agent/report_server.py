@@ -10,6 +10,7 @@ import contextlib
 import logging
 import socket
 import socketserver
+import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -20,11 +21,11 @@ from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.openmetrics.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from mabeam.agent.connections import CONNECTION_SECONDS, MAX_CONNECTIONS, OpenConnections, close_copy
 from mabeam.agent.samples import Family
 
-MAX_CONNECTIONS = 8
-# The operator allows one second for a read. A slower client is not the operator.
-CONNECTION_SECONDS = 3.0
+# How long to wait before accepting again where the process has no descriptor left.
+ACCEPT_RETRY_SECONDS = 0.2
 # The operator drops a larger report whole, so its author gets a warning.
 MAX_REPORT_BYTES = 64 * 1024
 
@@ -84,6 +85,10 @@ class ReportServer:
         self._server.end()
         self._thread.join(timeout=1)
 
+    def leave_in_child(self) -> None:
+        """In a child made by fork: the parent alone serves, and the child keeps none of its sockets open."""
+        self._server.leave_in_child()
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -94,9 +99,9 @@ class _Server(ThreadingHTTPServer):
     def __init__(self, port: int, render: Callable[[], bytes], is_ready: Callable[[], bool]) -> None:
         self._render = render
         self.is_ready = is_ready
-        self._slots = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        self._warned_too_large = False
-        self._ending = False
+        self.connections = OpenConnections()
+        self._warned = False
+        self._ended = threading.Event()
         # A pod's address may be of either family: one socket for both, where the kernel has IPv6 at all.
         both = socket.has_dualstack_ipv6()
         self.address_family = socket.AF_INET6 if both else socket.AF_INET
@@ -104,24 +109,41 @@ class _Server(ThreadingHTTPServer):
 
     def serve(self) -> None:
         """Handle requests until `end`. Not `serve_forever`, which wakes up twice a second to check whether it has to stop."""
-        while not self._ending:
+        while not self._ended.is_set():
+            self.timeout = self.connections.seconds_to_deadline()
             self.handle_request()
+            self.connections.drop_expired()
         self.server_close()
 
     def end(self) -> None:
         """Make `serve` return: shutting the listening socket down wakes the thread that waits for it."""
-        self._ending = True
+        self._ended.set()
         # Where the system refuses (macOS does), the daemon thread ends with the process.
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
-    def report(self) -> bytes:
-        """The current report; the first one that is too large is logged."""
-        body = self._render()
-        if len(body) > MAX_REPORT_BYTES and not self._warned_too_large:
-            self._warned_too_large = True
-            log.warning("the report is %d bytes; more than %d are not read", len(body), MAX_REPORT_BYTES)
+    def leave_in_child(self) -> None:
+        """Close the copies that a child made by fork has; shutting them down would reach the parent's."""
+        self.connections.leave_in_child()
+        close_copy(self.socket)
+
+    def report(self) -> bytes | None:
+        """The current report, None when it cannot be rendered; the first one that is too large or fails is logged."""
+        try:
+            body = self._render()
+        except Exception:
+            self._warn(logging.ERROR, "the report cannot be rendered", exc_info=True)
+            return None
+        if len(body) > MAX_REPORT_BYTES:
+            self._warn(
+                logging.WARNING, "the report is %d bytes; more than %d are not read", len(body), MAX_REPORT_BYTES
+            )
         return body
+
+    def _warn(self, level: int, text: str, *values: object, exc_info: bool = False) -> None:
+        if not self._warned:
+            self._warned = True
+            log.log(level, text, *values, exc_info=exc_info)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
@@ -129,24 +151,32 @@ class _Server(ThreadingHTTPServer):
         # Not HTTPServer's: it asks DNS for the host's full name, and hangs in a pod that has no DNS.
         socketserver.TCPServer.server_bind(self)
 
+    def get_request(self) -> tuple[Any, Any]:
+        try:
+            return super().get_request()
+        except OSError:
+            # Without a free descriptor the connection stays in the queue, and the next look would find it at once.
+            self._ended.wait(ACCEPT_RETRY_SECONDS)
+            raise
+
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._slots.acquire(blocking=False):
-            self.shutdown_request(request)
-            return
+        self.connections.add(request)
         try:
             super().process_request(request, client_address)
         except BaseException:
-            self._slots.release()
+            self.connections.remove(request)
             raise
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._slots.release()
+            self.connections.remove(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        log.debug("a client of the report went away", exc_info=True)
+        error = sys.exc_info()[1]
+        level = logging.DEBUG if error is None or isinstance(error, OSError | ValueError) else logging.ERROR
+        log.log(level, "a request for the report failed", exc_info=True)
 
 
 class _Request(BaseHTTPRequestHandler):
@@ -154,9 +184,13 @@ class _Request(BaseHTTPRequestHandler):
     timeout = CONNECTION_SECONDS
 
     def do_GET(self) -> None:
+        self.server.connections.answering(self.connection)
         path = self.path.partition("?")[0]
         if path == "/metrics":
-            self._reply(200, CONTENT_TYPE_LATEST, self.server.report())
+            if (body := self.server.report()) is None:
+                self._reply(500, _TEXT, b"the report cannot be rendered; the agent's log has the reason\n")
+            else:
+                self._reply(200, CONTENT_TYPE_LATEST, body)
         elif path == "/readyz":
             ready = self.server.is_ready()
             self._reply(

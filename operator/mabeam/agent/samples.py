@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, SupportsFloat
 
+from mabeam.agent.error_text import encodable
+
 # The operator reads at most this many series of a report. An error here, where the agent can react, is better than a
 # report that is dropped there.
 MAX_SERIES = 512
@@ -54,6 +56,10 @@ class SampleStore:
         self._samples["mabeam_directives_malformed"][()] = 0.0
         self._waits: dict[object, float] = {}
 
+    def leave_in_child(self) -> None:
+        """In a child made by fork: a lock of its own, because the parent's may have been held at that moment."""
+        self._lock = threading.Lock()
+
     def families(self) -> list[tuple[str, Family, list[tuple[dict[str, str], float]]]]:
         """Every family that has samples, with its samples as (labels, value), as of one moment."""
         with self._lock:
@@ -86,7 +92,8 @@ class SampleStore:
     def refuse(self, generation: int, variable: str, reason: str) -> None:
         """Record the refusal of a generation or, with `variable`, of one directive of it."""
         # The reason is often an exception's text: it is truncated, so that refusing never fails.
-        labels = _labels(variable=variable, generation=str(generation), reason=reason[:MAX_LABEL_LENGTH])
+        text = encodable(str(reason))[:MAX_LABEL_LENGTH]
+        labels = _labels(variable=encodable(variable), generation=str(generation), reason=text)
         with self._lock:
             self._drop_refusals_except(generation)
             self._replace("mabeam_refused", {labels: 1.0}, "variable", variable)
@@ -200,6 +207,8 @@ def _name(field: str, text: str) -> str:
     """The text, if it is a valid label value; raises ValueError naming the field otherwise."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_LABEL_LENGTH:
         raise ValueError(f"{field} must be a text of 1 to {MAX_LABEL_LENGTH} characters, got {text!r:.80}")
+    if encodable(text) != text:
+        raise ValueError(f"{field} must be a text that UTF-8 can encode, got {text!r:.80}")
     return text
 
 
@@ -207,9 +216,12 @@ def _finite(field: str, value: float) -> float:
     """The value as a float; raises ValueError naming the field when it is no finite number."""
     # The operator would drop a sample that is not finite: the error is raised where the mistake was made.
     # Any SupportsFloat is accepted: the scalars of numerical libraries are not Python floats.
-    if isinstance(value, bool) or not isinstance(value, SupportsFloat) or not math.isfinite(float(value)):
-        raise ValueError(f"{field} must be a finite number, got {value!r}")
-    return float(value)
+    try:
+        if not isinstance(value, bool) and isinstance(value, SupportsFloat) and math.isfinite(number := float(value)):
+            return number
+    except OverflowError:  # a whole number above 1.8e308
+        raise ValueError(f"{field} must be a finite number, got one that is too large") from None
+    raise ValueError(f"{field} must be a finite number, got {value!r:.80}")
 
 
 def _amount(field: str, value: float) -> float:

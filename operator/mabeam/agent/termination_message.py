@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
+from mabeam.agent.error_text import one_line
+
 # The container's `terminationMessagePath`, and its default.
 VARIABLE = "MABEAM_TERMINATION_MESSAGE_PATH"
 DEFAULT_PATH = "/dev/termination-log"
@@ -29,15 +31,10 @@ def write(environ: Mapping[str, str], reason: str, report: Mapping[str, Any] | N
     path = environ.get(VARIABLE) or DEFAULT_PATH
     # The kubelet creates the file; outside a container there is none, and none is created. An error here must not change
     # the exit code.
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, ValueError):
         file = os.open(path, os.O_WRONLY | os.O_TRUNC)
         with open(file, "w", encoding="utf-8") as message:
             message.write("\n".join(lines) + "\n")
-
-
-def one_line(text: str) -> str:
-    """The text on one line."""
-    return " ".join(text.split())
 
 
 def as_json(report: Mapping[str, Any]) -> str:

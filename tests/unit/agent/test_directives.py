@@ -132,7 +132,9 @@ def test_directives_cannot_be_changed_by_the_agent_that_reads_them() -> None:
         '{"generation": 1, "peers": [{"name": "a", "direction": 1}]}', '{"generation": 1, "coordinator": "a"}',
         '{"generation": 1, "coordinator": {"term": 1}}', '{"generation": 1, "coordinator": {"name": "a", "term": "1"}}',
         '{"generation": 1, "coordinator": {"name": "a", "term": -1}}', '{"generation": 1, "term": true}',
-        '{"generation": 1, "term": -1}', "[" * 100_000, "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
+        '{"generation": 1, "term": -1}', "[" * 100_000, '{"generation": 1' + "0" * 400 + "}",
+        '{"generation": 1, "parameters": {"a": ' + "[" * 900 + "]" * 900 + "}}",
+        "\ud800".encode("utf-8", "surrogatepass").decode("latin-1"),
     ],
 )  # fmt: skip
 def test_anything_else_is_malformed_and_never_another_error(text: str) -> None:
@@ -294,7 +296,7 @@ def test_one_variable_can_be_refused_while_the_rest_is_applied(agent: Agent, mou
     assert samples(agent)["mabeam_refused"] == {refusal: 1}
 
 
-@pytest.mark.parametrize("error", [KeyError("model"), SystemExit(3)])
+@pytest.mark.parametrize("error", [KeyError("model"), SystemExit(3), GeneratorExit()])
 def test_a_handler_that_fails_refuses_and_hears_the_next_directives(
     agent: Agent, mount: Mount, error: BaseException
 ) -> None:
@@ -306,9 +308,56 @@ def test_a_handler_that_fails_refuses_and_hears_the_next_directives(
     mount.tell(1)
     eventually(lambda: "mabeam_refused" in samples(agent))
     (labels,) = samples(agent)["mabeam_refused"]
-    assert dict(labels)["reason"] == f"{type(error).__name__}: {error}"
+    assert dict(labels)["reason"] == f"handler raised {type(error).__name__}: {error}".removesuffix(": ")
     mount.tell(2)
     eventually(lambda: applied(agent) == 2)
+
+
+class Unprintable(Exception):
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+
+REASONS = {
+    "a file name that is not UTF-8": (ValueError("caf\udce9"), "handler raised ValueError: caf\\udce9"),
+    "no text": (Unprintable(), f"handler raised {__name__}.Unprintable: <exception str() failed>"),
+    "a long text": (ValueError("x" * 10_000), "handler raised ValueError: " + "x" * 229),
+    "a refusal without a reason": (Refused(), "no reason given"),
+    "a refusal by another error": (Refused(KeyError("a")), "'a'"),
+    "a group": (
+        ExceptionGroup("all", [ValueError("a"), KeyError("b")]),
+        "handler raised ExceptionGroup: all (2 sub-exceptions): ValueError: a; KeyError: 'b'",
+    ),
+}
+
+
+@pytest.mark.parametrize(("error", "reason"), REASONS.values(), ids=REASONS)
+def test_whatever_a_handler_raises_the_reason_is_reported(
+    agent: Agent, mount: Mount, error: Exception, reason: str
+) -> None:
+    def handler(directives: Directives) -> None:
+        if directives.generation == 1:
+            raise error
+
+    agent.on_directives(handler)
+    mount.tell(1)
+    eventually(lambda: "mabeam_refused" in samples(agent))
+    (labels,) = samples(agent)["mabeam_refused"]
+    assert dict(labels)["reason"] == reason
+    mount.tell(2)
+    eventually(lambda: applied(agent) == 2)
+
+
+def test_an_async_handler_that_nothing_awaits_is_no_acknowledgement(agent: Agent, mount: Mount) -> None:
+    async def apply(directives: Directives) -> None:
+        pass
+
+    agent.on_directives(apply)  # type: ignore[arg-type]
+    mount.tell(1)
+    eventually(lambda: "mabeam_refused" in samples(agent))
+    (labels,) = samples(agent)["mabeam_refused"]
+    assert dict(labels)["reason"] == "apply is async, and nothing awaits it: an async handler takes an async run"
+    assert applied(agent) == 0
 
 
 def test_malformed_directives_are_counted_and_the_last_good_ones_kept(agent: Agent, mount: Mount) -> None:

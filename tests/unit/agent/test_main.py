@@ -218,30 +218,83 @@ def test_how_run_ends_is_the_exit_code(start: Start, statement: str, code: int) 
 UNSTARTABLE = {
     "worker": "expected module:Class, for example annealers.executor:Executor",
     "absent.module:Worker": "no module 'absent'; looked in: ",
-    "worker:Absent": "worker has no such class; it has: Worker",
-    "worker:function": "expected a class with a method run",
-    "worker:Idle": "expected a class with a method run",
+    "worker:Absent": "worker has no such class; it has: HandlerTakesNothing, ",
+    "worker:function": "function is of type function, not a class; it has: HandlerTakesNothing, ",
+    "json:dumps": "dumps is of type function, not a class; it has: none",
+    "worker:number": "number is of type int, not a class; it has: ",
+    "worker:Idle": "expected a class with a method run, Idle has none",
+    "worker:NoArgument": "NoArgument is made with one argument, the Agent: def __init__(self, agent)",
+    "worker:NoInit": "NoInit is made with one argument, the Agent: def __init__(self, agent)",
+    "worker:TwoArguments": "TwoArguments is made with one argument, the Agent: def __init__(self, agent)",
+    "worker:RunTakesMore": "its run must be def run(self)",
+    "worker:HandlerTakesNothing": "its on_directives must be def on_directives(self, directives)",
+    "worker:TerminateTakesNothing": "its terminate must be def terminate(self, reason)",
+    "worker:Yields": "its run has a yield in it, so a call would not run it",
+    "worker:YieldsAsync": "its run has a yield in it, so a call would not run it",
+    "worker:Wrapped": "its run returned a coroutine, which nothing runs: declare it with async def",
+    "exits:Worker": "importing exits failed: SystemExit: 0 (",
     "broken:Worker": "importing broken failed: ModuleNotFoundError: No module named 'absent_dependency'",
 }
+
+
+CLASSES = """
+    number = 42
+
+    def function(): ...
+
+    class _Base:
+        def __init__(self, agent): ...
+
+        def run(self): ...
+
+    class Worker:
+        def run(self): ...
+
+    class Idle: ...
+
+    class NoArgument(_Base):
+        def __init__(self): ...
+
+    class NoInit:
+        def run(self): ...
+
+    class TwoArguments(_Base):
+        def __init__(self, agent, model): ...
+
+    class RunTakesMore(_Base):
+        def run(self, agent): ...
+
+    class HandlerTakesNothing(_Base):
+        def on_directives(self): ...
+
+    class TerminateTakesNothing(_Base):
+        def terminate(self): ...
+
+    class Yields(_Base):
+        def run(self):
+            yield
+
+    class YieldsAsync(_Base):
+        async def run(self):
+            yield
+
+    class Wrapped(_Base):
+        async def ask(self): ...
+
+        def run(self):
+            return self.ask()
+"""
 
 
 @pytest.mark.parametrize(("target", "message"), UNSTARTABLE.items(), ids=UNSTARTABLE)
 def test_what_cannot_be_started_exits_2_with_one_line(start: Start, tmp_path: Path, target: str, message: str) -> None:
     (tmp_path / "broken.py").write_text("import absent_dependency\n")
-    agent = start(
-        """
-        class Worker:
-            def run(self): ...
-
-        class Idle: ...
-
-        def function(): ...
-        """,
-        target,
-    )
+    (tmp_path / "exits.py").write_text("raise SystemExit(0)\n")
+    agent = start(CLASSES, target)
     assert agent.exit_code() == 2
     assert message in agent.err
     assert agent.err.count("\n") == 1
+    assert "_Base" not in agent.err
 
 
 def test_an_async_handler_needs_an_async_run(start: Start) -> None:

@@ -1,15 +1,18 @@
 """What an agent says, and how it comes out: names, labels and values as docs/agent-contract.md has them."""
 
+import contextlib
 import http.client
 import math
+import os
 import socket
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from mabeam.agent import Agent
-from mabeam.agent.report_server import MAX_CONNECTIONS
+from mabeam.agent.connections import CONNECTION_SECONDS, MAX_CONNECTIONS, OpenConnections
 from mabeam.agent.samples import FAMILIES, MAX_SERIES
 
 Samples = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -123,15 +126,99 @@ def test_a_client_that_talks_nonsense_or_goes_away_harms_nobody(agent: Agent) ->
     assert fetch(agent).status == 200
 
 
-def test_more_clients_than_there_are_slots_are_turned_away(agent: Agent) -> None:
-    idle = [socket.create_connection(("127.0.0.1", agent.port), timeout=20) for _ in range(MAX_CONNECTIONS)]
+def connect(agent: Agent) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", agent.port), timeout=20)
+
+
+def test_clients_that_send_nothing_or_a_byte_now_and_then_keep_nobody_out(agent: Agent) -> None:
+    slow = [connect(agent) for _ in range(2 * MAX_CONNECTIONS)]
     try:
-        with socket.create_connection(("127.0.0.1", agent.port), timeout=20) as late:
-            # Closed without a word; the idle ones would be kept for seconds.
-            assert late.recv(1) == b""
+        for client in slow:
+            with contextlib.suppress(OSError):
+                client.sendall(b"GET /met")
+        for _ in range(3 * MAX_CONNECTIONS):
+            assert fetch(agent).status == 200
     finally:
-        for client in idle:
+        for client in slow:
             client.close()
+
+
+def test_of_too_many_clients_the_oldest_gives_way(agent: Agent) -> None:
+    first = connect(agent)
+    others = [connect(agent) for _ in range(MAX_CONNECTIONS)]
+    try:
+        assert first.recv(1) == b""
+        others[-1].sendall(b"GET /readyz HTTP/1.0\r\n\r\n")
+        assert others[-1].recv(8) == b"HTTP/1.0"
+    finally:
+        for client in (first, *others):
+            client.close()
+
+
+def test_a_client_that_goes_on_sending_is_cut_off_at_its_deadline(agent: Agent) -> None:
+    with connect(agent) as client:
+        began = time.monotonic()
+        with contextlib.suppress(OSError):
+            while time.monotonic() < began + 30:
+                client.sendall(b"r")
+                client.settimeout(0.05)
+                with contextlib.suppress(TimeoutError):
+                    if client.recv(1) == b"":
+                        break
+        assert time.monotonic() < began + 30
+
+
+class Ticks:
+    now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_connection_ends_at_its_deadline_whatever_it_does() -> None:
+    ticks = Ticks()
+    connections = OpenConnections(ticks)
+    assert connections.seconds_to_deadline() is None
+    here, there = socket.socketpair()
+    with here, there:
+        connections.add(here)
+        connections.answering(here)
+        ticks.now = CONNECTION_SECONDS - 1
+        connections.drop_expired()
+        assert connections.seconds_to_deadline() == 1
+        ticks.now += 1
+        connections.drop_expired()
+        assert (connections.seconds_to_deadline(), there.recv(1)) == (None, b"")
+
+
+def test_a_connection_whose_request_was_read_stays_before_one_that_is_silent() -> None:
+    connections = OpenConnections()
+    pairs = [socket.socketpair() for _ in range(MAX_CONNECTIONS + 1)]
+    try:
+        for here, _ in pairs[:-1]:
+            connections.add(here)
+        connections.answering(pairs[0][0])
+        connections.add(pairs[-1][0])
+        pairs[1][1].settimeout(20)
+        assert pairs[1][1].recv(1) == b""
+        pairs[0][1].setblocking(False)
+        with pytest.raises(BlockingIOError):
+            pairs[0][1].recv(1)
+    finally:
+        for here, there in pairs:
+            here.close()
+            there.close()
+
+
+def test_a_report_that_cannot_be_rendered_is_an_answer_and_a_line_of_the_log(
+    agent: Agent, caplog: pytest.LogCaptureFixture
+) -> None:
+    agent._samples._samples["mabeam_performance"][(("metric", "\udce9"),)] = 1.0
+    for _ in range(2):
+        assert fetch(agent).status == 500
+    assert [record.message for record in caplog.records] == ["the report cannot be rendered"]
+    del agent._samples._samples["mabeam_performance"][(("metric", "\udce9"),)]
+    assert fetch(agent).status == 200
 
 
 def test_a_preference_replaces_the_one_before_it_whole(agent: Agent) -> None:
@@ -193,7 +280,7 @@ def test_the_scalars_of_numerical_libraries_are_numbers(agent: Agent) -> None:
     assert report(agent)[("mabeam_performance", ())] == 0.25
 
 
-@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, "1", [1], True])
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, "1", [1], True, 10**400])
 @pytest.mark.parametrize(
     ("field", "say"),
     [
@@ -231,6 +318,32 @@ def test_negative_weights_bids_and_steps_are_refused() -> None:
 def test_names_have_a_length(name: str) -> None:
     with pytest.raises(ValueError, match="variable must be a text of 1 to 256 characters"):
         Agent(port=0).prefer(name, 1)
+
+
+@pytest.mark.parametrize(
+    ("field", "say"),
+    [
+        ("variable", lambda agent, name: agent.prefer(name, 1)),
+        ("value", lambda agent, name: agent.prefer("v", name)),
+        ("variable", lambda agent, name: agent.bid(name, 1)),
+        ("proposal", lambda agent, name: agent.vote(name, "Yes")),
+        ("choice", lambda agent, name: agent.vote("p", name)),
+        ("metric", lambda agent, name: agent.perform(1, metric=name)),
+    ],
+)
+def test_a_name_that_utf8_cannot_encode_is_refused_by_its_field(
+    agent: Agent, field: str, say: Callable[[Agent, str], None]
+) -> None:
+    before = report(agent)
+    with pytest.raises(ValueError, match=f"{field} must be a text that UTF-8 can encode"):
+        say(agent, os.fsdecode(b"caf\xe9"))
+    assert report(agent) == before
+
+
+def test_a_reason_that_utf8_cannot_encode_is_reported_with_escapes(agent: Agent) -> None:
+    agent.refuse(agent.directives, os.fsdecode(b"no file caf\xe9"), variable="\ud800")
+    (labels,) = [labels for (name, labels) in report(agent) if name == "mabeam_refused"]
+    assert dict(labels) == {"generation": "0", "reason": "no file caf\\udce9", "variable": "\\ud800"}
 
 
 def test_a_long_reason_is_shortened_rather_than_lost(agent: Agent) -> None:

@@ -1,14 +1,17 @@
 """How an agent takes its leave: `terminate(reason)` once, the last words for the kubelet, and an exit code that stays true."""
 
 import json
+import os
 import signal
+import subprocess
+import sys
 import textwrap
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.agent_process import Process, Start
+from support.agent_process import DEADLINE, ROOT, Process, Start
 from support.agent_process import start_agent as start_agent
 
 # A worker that says when it terminates; what `run` and `terminate` do besides is filled in.
@@ -70,7 +73,15 @@ ERRORS = {
     "raise ValueError('no\\nsuch\\nmodel')": (1, "ValueError: no such model"),
     "raise SystemExit(42)": (42, "SystemExit: 42"),
     "raise SystemExit('in words')": (1, "SystemExit: in words"),
-}
+    # The system keeps eight bits of the code: these would be a success, and another number.
+    "raise SystemExit(512)": (1, "SystemExit: 512"),
+    "raise SystemExit(-1)": (255, "SystemExit: -1"),
+    "raise ValueError('caf\\udce9.txt')": (1, "ValueError: caf\\udce9.txt"),
+    "raise type('Odd', (Exception,), {'__str__': None})": (1, "worker.Odd: <exception str() failed>"),
+    "raise ExceptionGroup('all', [KeyError('a'), ExceptionGroup('b', [OSError('c'), KeyError('a')])])": (
+        1, "ExceptionGroup: all (2 sub-exceptions): KeyError: 'a'; OSError: c"
+    ),
+}  # fmt: skip
 
 
 @kinds
@@ -98,6 +109,91 @@ def test_an_error_while_stopping_is_an_error(start: Start, worker: str) -> None:
     assert agent.exit_code() == 1
     assert terminations(agent) == ["error: OSError: cannot save"]
     assert agent.termination_message[-1] == "OSError: cannot save"
+
+
+def test_of_a_task_group_the_exceptions_of_its_tasks_are_told(start: Start) -> None:
+    agent = start(
+        """
+        import asyncio
+
+        class Worker:
+            def __init__(self, agent): ...
+
+            async def run(self):
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(self.ask("gpt-99"))
+                    group.create_task(asyncio.sleep(600))
+
+            async def ask(self, model):
+                raise ValueError(f"no such model: {model}")
+
+            async def terminate(self, reason):
+                print("terminate:", reason)
+        """
+    )
+    assert agent.exit_code() == 1
+    words = "ExceptionGroup: unhandled errors in a TaskGroup (1 sub-exception): ValueError: no such model: gpt-99"
+    assert terminations(agent) == [f"error: {words}"]
+    assert agent.termination_message[-1] == words
+
+
+# --- what could hide an end ---------------------------------------------------------------------------------------------
+
+# What a run leaves behind, which keeps Python from ending.
+LEFT_BEHIND = {
+    "a thread": (SYNC, "import threading; threading.Thread(target=time.sleep, args=(600,)).start()"),
+    "a thread of the loop": (
+        ASYNC,
+        "import asyncio; asyncio.create_task(asyncio.to_thread(time.sleep, 600)); await asyncio.sleep(0.1)",
+    ),
+    "an atexit function": (SYNC, "import atexit; atexit.register(time.sleep, 600)"),
+    "a child": (
+        SYNC,
+        "from multiprocessing import get_context; get_context('fork').Process(target=time.sleep, args=(20,)).start()",
+    ),
+}
+
+
+@pytest.mark.parametrize(("worker", "statements"), LEFT_BEHIND.values(), ids=LEFT_BEHIND)
+def test_a_failure_ends_the_process_whatever_it_left_behind(start: Start, worker: str, statements: str) -> None:
+    agent = start(doing(worker, run=f"import time; {statements}; raise ValueError('no such model')"))
+    assert agent.exit_code() == 1
+    assert agent.termination_message[-1] == "ValueError: no such model"
+    assert "keep the process from ending" in agent.out
+
+
+# How a shell starts the agent → what is wrong with its streams.
+STREAMS = {
+    "closed stdout": 'exec "$@" >&-',
+    "closed stderr": 'exec "$@" 2>&-',
+    "all closed": 'exec "$@" <&- >&- 2>&-',
+    "full": 'exec "$@" >/dev/full 2>/dev/full',
+    "nobody reads": '"$@" | true; exit ${PIPESTATUS[0]}',
+}
+
+
+@pytest.mark.parametrize("command", STREAMS.values(), ids=STREAMS)
+@pytest.mark.parametrize(
+    ("statement", "expected"),
+    [("pass", (0, "normal")), ("raise ValueError('no such model')", (1, "ValueError: no such model"))],
+)
+def test_streams_that_are_gone_change_neither_the_code_nor_the_message(
+    tmp_path: Path, command: str, statement: str, expected: tuple[int, str]
+) -> None:
+    source = f"class Worker:\n    def __init__(self, agent): ...\n\n    def run(self):\n        {statement}\n"
+    (tmp_path / "worker.py").write_text(source)
+    message = tmp_path / "termination-log"
+    message.touch()
+    agent = [sys.executable, "-m", "mabeam.agent.main", "run", "worker:Worker", "--port", "0"]
+    paths = {"PYTHONPATH": str(ROOT / "operator"), "MABEAM_TERMINATION_MESSAGE_PATH": str(message)}
+    done = subprocess.run(
+        ["bash", "-c", command, "bash", *agent],
+        cwd=tmp_path,
+        env={"PATH": os.environ["PATH"], **paths},
+        timeout=DEADLINE,
+        check=False,
+    )
+    assert (done.returncode, message.read_text().splitlines()[-1]) == expected
 
 
 # --- terminate that fails --------------------------------------------------------------------------------------------
