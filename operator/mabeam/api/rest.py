@@ -192,6 +192,14 @@ class VariableInfo(StatusModel):
 # --- the system -------------------------------------------------------------------------------------------------------
 
 
+class LostNamespace(StatusModel):
+    """A namespace that the operator is to watch and cannot list; the others are served."""
+
+    name: str
+    message: Annotated[str, Field(description="What the API server answered.")]
+    since: Time
+
+
 class OperatorInfo(StatusModel):
     """The process that answers."""
 
@@ -202,6 +210,12 @@ class OperatorInfo(StatusModel):
         Field(description="Only the leader decides, reads reports and counts; a standby only knows the objects."),
     ]
     since: Annotated[Time, Field(description="When this process began to count.")]
+    lost_namespaces: Annotated[
+        tuple[LostNamespace, ...],
+        Field(
+            description="Namespaces of MABEAM_WATCH_NAMESPACES that cannot be listed; agents in them are not supervised."
+        ),
+    ] = ()
 
 
 class AgentCounts(StatusModel):

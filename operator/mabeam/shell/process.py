@@ -114,6 +114,7 @@ class Process:
             self.refusals,
             self.telemetry,
             forget_reports=lambda uid: self.reports.forget(uid),
+            note_report=lambda kind, namespace: self.relister.note_report(kind, namespace),
         )
         self.reports = self._report_reader()
         self._wire_watches()
@@ -139,7 +140,6 @@ class Process:
             self._missed,
             self.settings.watch_namespaces,
             self._relisted,
-            reported_kinds=self.router.reported_kinds,
         )
         self.reflectors = [
             Reflector(
@@ -168,6 +168,7 @@ class Process:
             self.telemetry,
             self.client.clock,
             settings.holder,
+            lost_namespaces=lambda: self.relister.lost,
         )
         self.service = ServiceEntry(
             self.client, settings.lease_namespace, settings.endpoint, settings.holder, lambda: self.telemetry.leads
@@ -211,7 +212,7 @@ class Process:
 
     async def _follow(self, reflector: Reflector) -> None:
         await self.relister.synced.wait()
-        await reflector.run(self.relister.versions[reflector.kind, reflector.namespace])
+        await reflector.run(self.relister.versions.get((reflector.kind, reflector.namespace), ""))
 
     async def _run_kopf(self) -> None:
         """Run kopf, after the first LISTs: it looks for the kinds once, and would never watch one that is created later.
@@ -314,11 +315,12 @@ class Process:
 
     def _relisted(self) -> None:
         """Restart the watches that were silent while LISTs found changes; now and then enqueue every key, over one period."""
-        for kind, missed in self.relister.missed_in_a_row.items():
+        self.telemetry.lost_namespaces.set(len(self.relister.lost))
+        for (kind, scope), missed in self.relister.missed_in_a_row.items():
             if missed and kind in KOPF_KINDS and self.kopf_session is not None:
-                self.kopf_session.restart(kind)
+                self.kopf_session.restart(kind, scope)
         for reflector in self.reflectors:
-            if self.relister.missed_in_a_row[reflector.kind]:
+            if self.relister.missed_in_a_row[reflector.kind, reflector.namespace]:
                 reflector.restart()
         if next(self.lists) % LISTS_PER_RESYNC == 0 and self.telemetry.leads:
             self.router.enqueue_all(self.settings.resync_seconds)
@@ -326,7 +328,10 @@ class Process:
     # --- probes ----------------------------------------------------------------------------------------------------------
 
     def _alive(self) -> list[str]:
-        wrong = [f"the watch of {kind} is silent" for kind in self.relister.silent_kinds()]
+        wrong = [
+            f"the watch of {kind}{f' in {scope}' if scope else ''} is silent"
+            for kind, scope in self.relister.silent_watches()
+        ]
         if self.telemetry.leads and self.queue.oldest_seconds() > STUCK_SECONDS:
             wrong.append(f"a key has waited {self.queue.oldest_seconds():.0f} s for a worker")
         return wrong

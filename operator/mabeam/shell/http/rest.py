@@ -16,7 +16,7 @@ from aiohttp import web
 
 from mabeam import __version__
 from mabeam.api.base import JsonDict, KubeModel
-from mabeam.api.rest import AgentList, OperatorInfo, Problem, VariableList
+from mabeam.api.rest import AgentList, LostNamespace, OperatorInfo, Problem, VariableList
 from mabeam.api.rest_openapi import DEFAULT_LIMIT, DOCUMENT, LIST_QUERY, MAX_LIMIT, PATHS, STATUS_QUERY, document
 from mabeam.core.snapshot import NamespacedName
 from mabeam.core.views import variable
@@ -24,6 +24,7 @@ from mabeam.core.views.agent import ObservedAgent, agent_info
 from mabeam.core.views.system import ProcessCounters, system_status
 from mabeam.core.views.variable import ObservedVariable
 from mabeam.shell.kube.event_recorder import EventRecorder
+from mabeam.shell.kube.relist import LostScope
 from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.load import LoadMeter
@@ -113,6 +114,7 @@ class RestApi:
     telemetry: Telemetry
     clock: ServerClock
     identity: str
+    lost_namespaces: Callable[[], Mapping[str, LostScope]] = dict
     since: datetime = field(init=False)
     _status_cache: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -155,7 +157,7 @@ class RestApi:
         # In a thread: it takes a tenth of a second for ten thousand agents, and everything that it reads is immutable.
         status = await asyncio.to_thread(
             system_status,
-            OperatorInfo(version=__version__, identity=self.identity, leader=self.telemetry.leads, since=self.since),
+            self._operator_info(),
             await self._each(agents, self._seen_agent),
             await self._each(variables, self._seen_variable),
             ProcessCounters(
@@ -169,6 +171,16 @@ class RestApi:
             namespace,
         )
         return orjson.dumps(status.to_wire())
+
+    def _operator_info(self) -> OperatorInfo:
+        lost = sorted(self.lost_namespaces().items())
+        return OperatorInfo(
+            version=__version__,
+            identity=self.identity,
+            leader=self.telemetry.leads,
+            since=self.since,
+            lost_namespaces=tuple(LostNamespace(name=n, message=s.problem, since=s.since) for n, s in lost),
+        )
 
     async def _agents(self, request: web.Request) -> web.Response:
         keys, remaining = page_keys(self.cache.agents, page_of(request.query))

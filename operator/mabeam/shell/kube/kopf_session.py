@@ -94,10 +94,10 @@ class KopfSession:
             _hang_up(watch)
         await self._http.close()
 
-    def restart(self, kind: str) -> None:
-        """Close the streams of a kind that have gone silent; kopf opens them again at the same resourceVersion."""
+    def restart(self, kind: str, namespace: str | None) -> None:
+        """Close the stream of a kind that has gone silent; kopf opens it again at the same resourceVersion."""
         for watch in self._watches.values():
-            if watch.kind == kind:
+            if (watch.kind, watch.namespace) == (kind, namespace):
                 _hang_up(watch)
 
     async def request(self, method: str, url: str, **options: Any) -> "aiohttp.ClientResponse | Answer":
@@ -113,9 +113,10 @@ class KopfSession:
 
     async def _list(self, watch: _Watch) -> str:
         """The version to watch from: of the LIST that filled the cache, and whenever kopf asks again, of a new one."""
-        if not watch.listed:
+        listed = self._relister.versions.get((watch.kind, watch.namespace))
+        if not watch.listed and listed is not None:
             watch.listed = True
-            return self._relister.versions[watch.kind, watch.namespace]
+            return listed
         while True:
             try:
                 return await self._relister.relist_scope(watch.kind, watch.namespace)
@@ -140,7 +141,7 @@ class KopfSession:
             watch.response = response
             async for line in lines(response.content):
                 event = parse_event(line)
-                watch.failures.count = 0
+                watch.failures.succeeded()
                 events += 1
                 for_kopf = self._for_kopf(watch.kind, event, line, clock() - handed_on > BOOKMARK_SECONDS)
                 if for_kopf is not None:

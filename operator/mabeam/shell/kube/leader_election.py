@@ -42,16 +42,46 @@ class LeaderElector:
         clock = asyncio.get_running_loop().time
         while True:
             started = clock()
-            held = await self._try()
-            if held:
+            renewed_at = await self._renew()
+            if renewed_at is not None:
                 if not self.elected.is_set():
                     log.info("%s leads (lease %s/%s)", self.identity, self.namespace, self.name)
-                self._renewed_at, self._held_until = started, float("-inf")
+                self._renewed_at, self._held_until = renewed_at, float("-inf")
                 self.elected.set()
             elif self.elected.is_set() and not self.may_write():
                 log.error("the lease is lost; this process stops so that it writes nothing more")
                 return
-            await asyncio.sleep(max(0.1, self.seconds / 3 - (clock() - started)) if held else 1.0)
+            pause = 1.0 if renewed_at is None else self.seconds / 3 - (clock() - started)
+            await asyncio.sleep(max(0.1, pause))
+
+    async def _renew(self) -> float | None:
+        """When the attempt that holds the Lease began; None when none does.
+
+        A request may hang for longer than the Lease lasts, where an apiserver or load balancer died without a word. So a second
+        attempt begins while the first is still waited for; the Lease's version lets only one of them write.
+        """
+        if not self.elected.is_set():
+            return await self._attempt()  # a candidate has time
+        attempts = {asyncio.create_task(self._attempt())}
+        deadline = asyncio.get_running_loop().time() + self.seconds * 2 / 3
+        try:
+            done, _ = await asyncio.wait(attempts, timeout=self.seconds / 6)
+            if not done:
+                attempts.add(asyncio.create_task(self._attempt()))
+            async with asyncio.timeout_at(deadline):
+                for finished in asyncio.as_completed(attempts):
+                    if (began := await finished) is not None:
+                        return began
+        except TimeoutError:
+            log.warning("the lease could not be renewed: no answer within %g s", self.seconds * 2 / 3)
+        finally:
+            for attempt in attempts:
+                attempt.cancel()
+        return None
+
+    async def _attempt(self) -> float | None:
+        began = asyncio.get_running_loop().time()
+        return began if await self._try() else None
 
     async def release(self) -> None:
         """Release the Lease at a graceful stop, so that the next process need not wait until it expires."""

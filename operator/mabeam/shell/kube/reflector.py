@@ -21,8 +21,12 @@ log = logging.getLogger("mabeam.watch")
 
 FIRST_BACKOFF_SECONDS: Final = 0.2
 MAX_BACKOFF_SECONDS: Final = 5.0
+# A request that is denied is not asked soon again: only a change of rights, or of the namespace, helps.
+DENIED_BACKOFF_SECONDS: Final = 30.0
 # A stream that ends sooner without an event comes from an apiserver that is shutting down: it is not opened again at once.
 SHORTEST_SECONDS: Final = 1.0
+# So many different failures in a row are logged once; more of them are logged each time.
+MAX_LOGGED: Final = 16
 # After so many failures in a row at one resourceVersion, the watch does not go on from there any more.
 RELIST_AFTER_FAILURES: Final = 3
 
@@ -35,27 +39,39 @@ class WatchFailures:
 
     kind: str
     count: int = 0
+    _logged: set[str] = field(default_factory=set)  # since the last success
 
     async def wait(self, problem: BaseException) -> bool:
         """Whether the kind is to be listed anew before the next watch, after the backoff that this failure asks for."""
         self.count += 1
         gone = isinstance(problem, ApiError) and problem.status == 410
         expected = isinstance(problem, (*REQUEST_ERRORS, StreamError))
-        log.log(
-            logging.INFO if gone else logging.WARNING,
-            "the watch of %s broke off: %s",
-            self.kind,
-            error_text(problem),
-            exc_info=None if expected else problem,
-        )
+        text = f"the watch of {self.kind} broke off: {error_text(problem)}"
+        self._log(logging.INFO if gone else logging.WARNING, text, None if expected else problem)
         if not gone or self.count > 1:
-            await asyncio.sleep(capped_exponential(self.count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
+            longest = DENIED_BACKOFF_SECONDS if _is_denied(problem) else MAX_BACKOFF_SECONDS
+            await asyncio.sleep(capped_exponential(self.count, FIRST_BACKOFF_SECONDS, longest))
         return gone or self.count >= RELIST_AFTER_FAILURES
 
     async def list_failed(self, problem: BaseException) -> None:
         """Log a LIST that failed, and wait before the next attempt."""
-        log.warning("%s could not be listed: %s", self.kind, error_text(problem))
-        await asyncio.sleep(MAX_BACKOFF_SECONDS / 2)
+        self._log(logging.WARNING, f"{self.kind} could not be listed: {error_text(problem)}", None)
+        await asyncio.sleep(DENIED_BACKOFF_SECONDS if _is_denied(problem) else MAX_BACKOFF_SECONDS / 2)
+
+    def succeeded(self) -> None:
+        """Begin anew: the watch works."""
+        self.count = 0
+        self._logged.clear()
+
+    def _log(self, level: int, text: str, problem: BaseException | None) -> None:
+        # A namespace that is gone fails in the same way for hours, and the relister has said so.
+        log.log(logging.DEBUG if text in self._logged else level, text, exc_info=problem)
+        if len(self._logged) < MAX_LOGGED:
+            self._logged.add(text)
+
+
+def _is_denied(problem: BaseException) -> bool:
+    return isinstance(problem, ApiError) and problem.status in (403, 404)
 
 
 @dataclass
@@ -75,8 +91,10 @@ class Reflector:
         self.failures = WatchFailures(self.kind)
 
     async def run(self, version: str) -> None:
-        """Watch from `version` on; no failure of a stream ends it."""
+        """Watch from `version` on (empty: from a LIST); no failure of a stream ends it."""
         self.version = version
+        while not self.version:
+            await self._relist()
         while True:
             self._stream = asyncio.create_task(self._read_stream(), name=f"watch of {self.kind}")
             try:
@@ -89,7 +107,7 @@ class Reflector:
                 continue  # by `restart`
             problem = self._stream.exception()
             if problem is None:
-                self.failures.count = 0
+                self.failures.succeeded()
             elif await self.failures.wait(problem):
                 await self._relist()
 
@@ -106,7 +124,7 @@ class Reflector:
             elif event["type"] == UNREADABLE:
                 self.client.unreadable.report(self.kind, identity_in(event))
             self.version = identity_in(event).resource_version or self.version
-            self.failures.count = 0
+            self.failures.succeeded()
             events += 1
         if not events and asyncio.get_running_loop().time() - began < SHORTEST_SECONDS:
             raise StreamError("it ended as soon as it began")

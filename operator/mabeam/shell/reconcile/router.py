@@ -4,7 +4,7 @@ Watches, LISTs, answers to the operator's own writes and agents' reports all com
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
 
 from mabeam.api.base import JsonDict
@@ -31,15 +31,13 @@ class EventRouter:
     refusals: Refusals
     telemetry: Telemetry
     forget_reports: Callable[[str], None]  # gets the uid of an Agent that is gone
-    reported_kinds: set[str] = field(
-        default_factory=set
-    )  # shared with the relister: kinds whose watch has reported something
+    note_report: Callable[[str, str], None] = lambda kind, namespace: None  # called with what a watch reported on
 
     def route_event(self, kind: str, event: str | None, body: JsonDict) -> None:
         """Take in a watch event: ADDED, MODIFIED or DELETED."""
         meta = body["metadata"]
-        self.reported_kinds.add(kind)
         where = (meta.get("namespace") or "", meta["name"])
+        self.note_report(kind, where[0])
         gone = event == "DELETED"
         change = self.cache.remove(kind, where, meta.get("uid")) if gone else self.cache.upsert(kind, body)
         if change is not None:

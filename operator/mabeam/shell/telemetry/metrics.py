@@ -99,6 +99,11 @@ class Telemetry:
         self.missed = Counter(
             "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
         )
+        self.lost_namespaces = Gauge(
+            "mabeam_lost_namespaces",
+            "Namespaces of MABEAM_WATCH_NAMESPACES that the apiserver does not let the operator list.",
+            registry=self.registry,
+        )
         self.depth = Gauge("mabeam_workqueue_depth", "Keys waiting for a worker.", registry=self.registry)
         self.oldest = Gauge(
             "mabeam_workqueue_oldest_seconds", "Age of the longest-waiting key.", registry=self.registry

@@ -127,7 +127,7 @@ class UsageReader:
     async def _poll(self) -> float:
         """Read the metrics of pods and nodes; returns the seconds until the next attempt."""
         try:
-            pods = [pod_usage(item) for scope in self.scopes async for item in self._items(POD_METRICS, scope)]
+            pods = await self._pods()
             nodes = [node_usage(item) async for item in self._items(NODE_METRICS, None)]
         except ApiError as problem:
             self._log_once(f"metrics.k8s.io is not read: {problem}", missing=problem.status == 404)
@@ -140,6 +140,20 @@ class UsageReader:
         self._measured_at = asyncio.get_running_loop().time()
         self._last_logged = ""
         return PERIOD_SECONDS
+
+    async def _pods(self) -> list[tuple[NamespacedName, Amounts]]:
+        """What the pods of all scopes use; a scope that is denied, such as a namespace that is gone, has none."""
+        found: list[tuple[NamespacedName, Amounts]] = []
+        denied: list[ApiError] = []
+        scopes = tuple(self.scopes)
+        for scope in scopes:
+            try:
+                found += [pod_usage(item) async for item in self._items(POD_METRICS, scope)]
+            except ApiError as problem:
+                denied.append(problem)
+                if problem.status != 403 or len(denied) == len(scopes):
+                    raise
+        return found
 
     async def _items(self, kind: str, scope: str | None) -> AsyncIterator[JsonDict]:
         """The objects of all pages; other tasks run in between, because the metrics server answers with one large page."""

@@ -185,6 +185,7 @@ class Listener:
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reflector, "FIRST_BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(reflector, "MAX_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(reflector, "DENIED_BACKOFF_SECONDS", 0.01)
 
 
 def test_an_envelope_holds_the_object_and_shows_what_it_is_called() -> None:
@@ -314,7 +315,7 @@ def test_a_stream_that_says_nothing_can_be_started_anew() -> None:
     async def during(listener: Listener) -> None:
         while listener.session is None or listener.session._watches[AGENTS].response is None:  # noqa: ASYNC110
             await asyncio.sleep(0.01)
-        listener.session.restart("Agent")
+        listener.session.restart("Agent", None)
 
     Listener(server).run(lambda: len(server.versions) == 2, during)
     assert (server.versions, server.lists) == (["1000", "1000"], 1)

@@ -418,3 +418,41 @@ def test_a_candidate_counts_from_when_it_was_answered_not_from_when_it_asked() -
         assert taken >= 10.0 + SECONDS
 
     virtually(scenario)
+
+
+@pytest.mark.parametrize("hanging", ["get", "patch"])
+def test_one_renewal_whose_answer_never_comes_does_not_end_the_leader(hanging: str) -> None:
+    async def scenario(api: Apiserver) -> None:
+        plain, calls = getattr(api, hanging), itertools.count(1)
+
+        async def hang_once(*words: Any) -> Any:
+            if next(calls) == 3:
+                await asyncio.sleep(15)  # the timeout of a request
+                raise TimeoutError
+            return await plain(*words)
+
+        setattr(api, hanging, hang_once)
+        leader = a_leader(api, "one")
+        task = asyncio.create_task(leader.run())
+        await leader.elected.wait()
+        for _ in range(400):
+            await asyncio.sleep(0.1)
+            assert leader.may_write()
+        assert not task.done()
+        task.cancel()
+
+    virtually(scenario)
+
+
+def test_a_leader_whose_renewals_all_hang_stops_in_time() -> None:
+    async def scenario(api: Apiserver) -> None:
+        leader = a_leader(api, "one")
+        task = asyncio.create_task(leader.run())
+        await leader.elected.wait()
+        began = clock()
+        api.slow = 15.0
+        await task
+        assert clock() - began <= SECONDS + 1
+        assert not leader.may_write()
+
+    virtually(scenario)

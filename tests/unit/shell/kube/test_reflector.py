@@ -80,8 +80,13 @@ class Listener:
             raise self.list_troubles.pop()
         return str(1000 * self.lists)
 
-    def run(self, until: Callable[[], bool], during: Callable[[Reflector], Awaitable[None]] | None = None) -> Reflector:
-        """Follow from version 5 until `until` holds."""
+    def run(
+        self,
+        until: Callable[[], bool],
+        during: Callable[[Reflector], Awaitable[None]] | None = None,
+        version: str = "5",
+    ) -> Reflector:
+        """Follow from a version until `until` holds."""
 
         async def main() -> Reflector:
             app = web.Application()
@@ -97,7 +102,7 @@ class Listener:
             async with Client(connection) as cluster:
                 cluster.unreadable.count = self.unreadable.append
                 watch = Reflector(cluster, "Pod", None, self.hear, self.relist)
-                following = asyncio.create_task(watch.run("5"))
+                following = asyncio.create_task(watch.run(version))
                 try:
                     async with asyncio.timeout(10):
                         if during is not None:
@@ -120,6 +125,7 @@ class Listener:
 def no_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(watching, "FIRST_BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(watching, "MAX_BACKOFF_SECONDS", 0.01)
+    monkeypatch.setattr(watching, "DENIED_BACKOFF_SECONDS", 0.01)
 
 
 def test_every_change_is_told_and_a_stream_that_ends_is_resumed_where_it_ended() -> None:
@@ -212,3 +218,20 @@ def test_a_server_that_ends_every_stream_at_once_is_not_stormed() -> None:
     watch = listener.run(lambda: listener.lists > 0)
     assert len(server.asked) <= 2 * RELIST_AFTER_FAILURES
     assert watch.failures.count >= RELIST_AFTER_FAILURES
+
+
+def test_a_kind_that_was_never_listed_is_listed_before_it_is_watched() -> None:
+    server = Apiserver()
+    listener = Listener(server)
+    listener.list_troubles = [ApiError(403, "Forbidden", "no"), ApiError(403, "Forbidden", "no")]
+    listener.run(lambda: len(server.asked) == 1, version="")
+    assert listener.versions == ["3000"]
+
+
+def test_a_watch_that_is_denied_for_hours_says_so_once(caplog: pytest.LogCaptureFixture) -> None:
+    listener = Listener(Apiserver(*[403] * 8))
+    listener.list_troubles = [ApiError(403, "Forbidden", "no")] * 4
+    listener.run(lambda: len(listener.versions) >= 8)
+    warnings = [record.message for record in caplog.records if record.levelname == "WARNING"]
+    assert warnings.count("the watch of Pod broke off: 403 No: no") <= 2
+    assert len(warnings) < 8

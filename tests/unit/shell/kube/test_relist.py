@@ -9,7 +9,8 @@ from mabeam.api.base import JsonDict
 from mabeam.shell.kube.errors import ApiError, UnreadableAnswer
 from mabeam.shell.kube.json_members import ObjectIdentity
 from mabeam.shell.kube.list_page import ListPage
-from mabeam.shell.kube.relist import SILENT_SWEEPS, Relister
+from mabeam.shell.kube.relist import FORGET_AFTER_LISTS, SILENT_SWEEPS, Relister
+from mabeam.shell.kube.server_time import ServerClock
 from mabeam.state.cache import AGENT, WATCHED_KINDS, Cache, Change
 from support.builders import agent_body
 
@@ -28,7 +29,9 @@ class Apiserver:
         self.asked: list[tuple[str, str | None]] = []
         self.before_answering: Callable[[], object] = lambda: None
         self.meanwhile: Callable[[], object] = lambda: None
+        self.clock = ServerClock()
         self.trouble: list[Exception] = []
+        self.denied: dict[str | None, Exception] = {}  # by namespace
         self.as_of = "1000"
         self.unreadable: dict[str, tuple[ObjectIdentity, ...]] = {}
 
@@ -36,9 +39,12 @@ class Apiserver:
         self.asked.append((kind, namespace))
         if self.trouble:
             raise self.trouble.pop()
+        if namespace in self.denied:
+            raise self.denied[namespace]
         if kind == AGENT:
             self.before_answering()
-        yield ListPage(self.items[kind], self.as_of, unreadable=self.unreadable.get(kind, ()))
+        items = [item for item in self.items[kind] if namespace in (None, item["metadata"]["namespace"])]
+        yield ListPage(items, self.as_of, unreadable=self.unreadable.get(kind, ()))
         if kind == AGENT:
             self.meanwhile()
 
@@ -148,8 +154,9 @@ def test_what_cannot_be_read_does_not_keep_an_object_of_the_same_name_that_is_go
 def test_every_watched_kind_is_swept_and_nodes_are_not_of_a_namespace() -> None:
     house = House(namespaces=("red", "blue"))
     house.run()
-    expected = [(kind, space) for kind in WATCHED_KINDS for space in ((None,) if kind == "Node" else ("red", "blue"))]
-    assert house.api.asked == expected
+    expected = {(kind, space) for kind in WATCHED_KINDS for space in ((None,) if kind == "Node" else ("red", "blue"))}
+    assert set(house.api.asked) == expected
+    assert len(house.api.asked) == len(expected)
 
 
 def sweep_and_find_something(house: House, version: int) -> None:
@@ -161,20 +168,20 @@ def test_a_watch_that_tells_nothing_while_the_cluster_changes_is_silent() -> Non
     house = House("a")
     house.relister.synced.set()
     for version in range(10, 10 + SILENT_SWEEPS):
-        assert house.relister.silent_kinds() == []
+        assert house.relister.silent_watches() == []
         sweep_and_find_something(house, version)
-    assert house.relister.silent_kinds() == [AGENT]
+    assert house.relister.silent_watches() == [(AGENT, None)]
     house.run()
-    assert house.relister.silent_kinds() == []
+    assert house.relister.silent_watches() == []
 
 
 def test_a_watch_that_is_merely_behind_is_not_silent() -> None:
     house = House("a")
     house.relister.synced.set()
     for version in range(10, 20):
-        house.relister.reported_kinds.add(AGENT)
+        house.relister.note_report(AGENT, "team")
         sweep_and_find_something(house, version)
-        assert house.relister.silent_kinds() == []
+        assert house.relister.silent_watches() == []
 
 
 def test_a_quiet_cluster_is_no_silent_watch() -> None:
@@ -182,7 +189,7 @@ def test_a_quiet_cluster_is_no_silent_watch() -> None:
     house.relister.synced.set()
     for _ in range(10):
         house.run()
-    assert house.relister.silent_kinds() == []
+    assert house.relister.silent_watches() == []
 
 
 @pytest.mark.parametrize(
@@ -208,3 +215,87 @@ def test_a_list_that_fails_is_tried_again_and_synced_means_that_one_succeeded(
 
     asyncio.run(main())
     assert naps == [2, 30]
+
+
+# --- namespaces as scopes ---------------------------------------------------------------------------------------------------
+
+DENIED = ApiError(403, "Forbidden", 'agents is forbidden: User "mabeam" cannot list resource in the namespace "gone"')
+
+
+def in_namespace(namespace: str, version: int) -> JsonDict:
+    body = an_agent("a", version, uid=f"uid-in-{namespace}")
+    body["metadata"]["namespace"] = namespace
+    return body
+
+
+def a_house_of_two() -> House:
+    """Two namespaces are watched, each with an Agent, and everything has been listed."""
+    house = House(namespaces=("team", "gone"))
+    house.api.items[AGENT] = [in_namespace("team", 1), in_namespace("gone", 2)]
+    house.run()
+    house.relister.synced.set()
+    return house
+
+
+@pytest.mark.parametrize("status", [403, 404])
+@pytest.mark.parametrize("namespaces", [("team", "gone"), ("gone", "team")])
+def test_a_namespace_that_is_denied_keeps_no_other_from_being_listed(
+    status: int, namespaces: tuple[str, ...], caplog: pytest.LogCaptureFixture
+) -> None:
+    house = House(namespaces=namespaces)
+    house.api.items[AGENT] = [in_namespace("team", 1)]
+    house.api.denied["gone"] = ApiError(status, "", "no")
+    asyncio.run(house.relister.list_until_success())
+    house.run()
+    assert ("team", "a") in house.cache.agents
+    assert set(house.relister.lost) == {"gone"}
+    assert caplog.text.count("namespace gone is not served until it can be listed again") == 1
+
+
+def test_a_namespace_that_comes_back_is_served_again_and_not_lost_any_more(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    house = a_house_of_two()
+    house.api.denied["gone"] = DENIED
+    house.run()
+    del house.api.denied["gone"]
+    house.api.items[AGENT].append(in_namespace("gone", 60))
+    house.run()
+    assert house.relister.lost == {}
+    assert "namespace gone is served again" in caplog.text
+
+
+def test_what_was_known_of_a_lost_namespace_outlives_a_short_denial_and_is_then_forgotten() -> None:
+    house = a_house_of_two()
+    house.api.denied["gone"] = DENIED
+    for _ in range(FORGET_AFTER_LISTS - 1):
+        assert house.run() == []
+    assert house.run() == [(AGENT, "a", True)]
+    assert set(house.cache.agents) == {("team", "a")}
+    assert house.run() == []
+
+
+def test_when_every_namespace_is_denied_the_operators_own_rights_are_missing() -> None:
+    house = House(namespaces=("team", "gone"))
+    house.api.denied = {"team": DENIED, "gone": DENIED}
+    with pytest.raises(ApiError, match="forbidden"):
+        house.run()
+    assert house.relister.lost == {}
+
+
+@pytest.mark.parametrize("scope", [None, "gone"])
+def test_a_failure_that_is_no_denial_of_a_namespace_is_raised_after_the_others_are_done(scope: str | None) -> None:
+    house = a_house_of_two()
+    house.api.items[AGENT].append(in_namespace("team", 70) | {"spec": {"module": "x:Y"}})
+    house.api.denied[scope] = DENIED if scope is None else ApiError(503, "", "busy")
+    with pytest.raises(ApiError):
+        house.run()
+    assert [change.namespaced_name for change in house.heard] == [("team", "a")]
+
+
+def test_a_watch_that_is_silent_in_one_namespace_is_found_beside_one_that_reports_in_another() -> None:
+    house = a_house_of_two()
+    for version in range(100, 100 + SILENT_SWEEPS):
+        house.relister.note_report(AGENT, "team")
+        house.api.items[AGENT] = [in_namespace("team", 1), in_namespace("gone", version)]
+        house.run()
+    assert house.relister.silent_watches() == [(AGENT, "gone")]
