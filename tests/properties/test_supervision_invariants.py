@@ -20,8 +20,9 @@ from mabeam.api.agent_status import (
 )
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.passes.agent import decide
-from mabeam.core.pods.lifecycle import CONFIG_REASONS, DISRUPTION_CAUSES, IMAGE_REASONS, POD_REASON_CAUSES
-from mabeam.core.snapshot import AgentSnapshot, ContainerFacts, PodFacts
+from mabeam.core.pods.lifecycle import DISRUPTION_CAUSES, POD_REASON_CAUSES
+from mabeam.core.pods.starting import CONFIG_REASONS, IMAGE_REASONS
+from mabeam.core.snapshot import AgentSnapshot, ContainerFacts, OtherContainer, PodFacts
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body, an_agent, at
 from support.world import World
 
@@ -133,6 +134,15 @@ CONTAINERS = st.builds(
     MAYBE_TIME,
     MAYBE_TIME,
 )
+OTHERS = st.builds(
+    OtherContainer,
+    st.sampled_from(["setup", "proxy"]),
+    st.sampled_from(["init", "native", "regular"]),
+    st.none() | st.just("image"),
+    CONTAINERS,
+    st.none() | CONTAINERS,
+    st.booleans(),
+)
 INCARNATIONS = st.integers(0, 5)
 
 
@@ -154,7 +164,8 @@ def pod_facts(draw: st.DrawFn) -> PodFacts:
         deletion_requested_at=draw(MAYBE_TIME),
         ready=draw(st.booleans()),
         main=draw(CONTAINERS),
-        others_running=draw(st.booleans()),
+        others=draw(st.lists(OTHERS, max_size=2).map(tuple)),
+        restarts_in_place=draw(st.booleans()),
         disruption=draw(st.none() | st.sampled_from([*DISRUPTION_CAUSES, ""])),
         disrupted_at=draw(MAYBE_TIME),
         spec_hash=draw(st.none() | st.sampled_from(["stale", "other"])),
@@ -261,7 +272,11 @@ def test_an_effect_never_leaves_two_live_pods_of_one_ordinal(snapshot: AgentSnap
     ended = {
         pod.name
         for pod in snapshot.pods
-        if pod.phase in ("Succeeded", "Failed") or (pod.main.state == "terminated" and not pod.others_running)
+        if pod.phase in ("Succeeded", "Failed")
+        or (
+            not pod.restarts_in_place
+            and all(container.state == "terminated" for container in (pod.main, *(other.now for other in pod.others)))
+        )
     }
     for effect in decide(snapshot, at(seconds)).effects:
         if effect.verb == "create":

@@ -7,7 +7,7 @@ from typing import Any
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict, format_time
 from mabeam.api.names import API_VERSION
-from mabeam.core.snapshot import ContainerFacts, PodFacts
+from mabeam.core.snapshot import ContainerFacts, OtherContainer, PodFacts
 
 START = datetime(2026, 1, 1, tzinfo=UTC)
 NO_BACKOFF: JsonDict = {"initialSeconds": 0, "maxSeconds": 0}
@@ -91,6 +91,16 @@ def a_pod(name: str = "a-0-1", main: ContainerFacts | None = None, **facts: Any)
         "main": main,
     }
     return PodFacts(name=name, **{**usual, **facts})
+
+
+def a_sidecar(now: ContainerFacts, name: str = "proxy", **facts: Any) -> OtherContainer:
+    """A container beside the main one, in the given state; regular and of the image `y` unless told otherwise."""
+    return OtherContainer(name, **{"image": "y", "now": now, "ready": now.state == "running", **facts})
+
+
+def an_init(now: ContainerFacts, name: str = "setup", **facts: Any) -> OtherContainer:
+    """An init container in the given state."""
+    return a_sidecar(now, name, **{"role": "init", **facts})
 
 
 def running(since: float = 0) -> ContainerFacts:

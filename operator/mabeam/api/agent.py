@@ -75,6 +75,13 @@ class ExitCodeAction(StrEnum):
     PARK = "Park"
 
 
+class SidecarFailurePolicy(StrEnum):
+    """Whether a container beside the main one that fails is the agent's failure."""
+
+    IGNORE = "Ignore"
+    FAIL = "Fail"
+
+
 class MigrationStrategy(StrEnum):
     """Whether the old pod of a moving replica ends before the new one starts, or serves until the new one is ready."""
 
@@ -416,8 +423,20 @@ class AgentSpec(KubeModel):
     start_timeout_seconds: Annotated[
         int,
         Field(ge=1, le=86_400),
-        Field(description="Seconds from being scheduled until the main container runs; a longer start is a failure."),
+        Field(
+            description="Seconds for which a container may be kept from starting (its image or configuration) before "
+            "that is a failure; from when it can start: scheduled, and its init containers done. What is still being "
+            "pulled, and an init container that works, is no failure."
+        ),
     ] = 300
+    sidecar_failure: Annotated[
+        SidecarFailurePolicy,
+        Field(
+            description="What follows when a container beside the main one ends abnormally, or cannot start. Ignore: "
+            "the agent is not Ready, and says why. Fail: that is a counted failure of the agent (SidecarFailed, or "
+            "ImageError)."
+        ),
+    ] = SidecarFailurePolicy.IGNORE
     supervision_strategy: Annotated[
         SupervisionStrategy,
         Field(

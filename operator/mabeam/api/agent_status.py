@@ -38,6 +38,7 @@ class FailureCause(StrEnum):
     HANG = "Hang"
     IMAGE_ERROR = "ImageError"
     CONFIG_ERROR = "ConfigError"
+    SIDECAR_FAILED = "SidecarFailed"
     DELETED_BY_OTHER = "DeletedByOther"
     REPORTED = "Reported"
     EVICTED = "Evicted"
@@ -97,7 +98,7 @@ class Failure(StatusModel):
     exit_code: Annotated[
         int | None,
         Field(ge=-(2**31), le=2**31 - 1),
-        Field(description="Exit code of the main container; left out when there is none."),
+        Field(description="Exit code of the container that ended; left out when there is none."),
     ] = None
     reason: Annotated[ShortText | None, Field(description="The kubelet's reason, for example Error or OOMKilled.")] = (
         None
@@ -107,6 +108,10 @@ class Failure(StatusModel):
         Field(description="Last line of the termination message, or the message of the kubelet or the API server."),
     ] = None
     pod: Annotated[ObjectName | None, Field(description="Name of the pod.")] = None
+    container: Annotated[
+        ShortText | None,
+        Field(description="The init container or sidecar that ended or cannot start; left out for the main container."),
+    ] = None
     node: Annotated[str | None, Field(max_length=253), Field(description="Node of the pod.")] = None
     counted: Annotated[bool, Field(description="Whether it counts against the failure budget; disruptions do not.")] = (
         True

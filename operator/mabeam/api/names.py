@@ -122,6 +122,8 @@ class Reason(StrEnum):
     RUNNING = "Running"
     STARTING = "Starting"
     NOT_READY = "NotReady"
+    SIDECAR_FAILED = "SidecarFailed"
+    TEMPLATE_ADJUSTED = "TemplateAdjusted"
     BACK_OFF = "BackOff"
     UNSCHEDULABLE = "Unschedulable"
     REPLACING = "Replacing"

@@ -72,7 +72,10 @@ class PodTemplate(KubeModel):
     spec: Annotated[
         dict[str, Any],
         Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
-        Field(description="A PodSpec. `restartPolicy` is always Never: the operator restarts."),
+        Field(
+            description="A PodSpec. `restartPolicy` is always Never, and containers have none of their own but native sidecars "
+            "(init containers with Always): the operator restarts."
+        ),
     ]
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

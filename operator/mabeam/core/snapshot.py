@@ -33,6 +33,20 @@ class ContainerFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherContainer:
+    """A container of a pod beside the main one."""
+
+    name: str
+    # `init`: must end before the main one starts. `native`: a native sidecar (KEP-753), an init container that the kubelet
+    # keeps running and ends after the others. `regular`: runs beside the main one and is not restarted.
+    role: Literal["init", "native", "regular"] = "regular"
+    image: str | None = None
+    now: ContainerFacts = ContainerFacts()
+    last_end: ContainerFacts | None = None  # how its last process ended, if the kubelet has restarted it since
+    ready: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class PodFacts:
     """One pod of the agent; that it is the agent's was proven by the uid in its controller reference."""
 
@@ -53,7 +67,12 @@ class PodFacts:
     deletion_requested_at: datetime | None = None  # the deletionTimestamp minus the grace period
     ready: bool = False
     main: ContainerFacts = ContainerFacts()
-    others_running: bool = False  # whether a container other than the main one still runs
+    others: tuple[OtherContainer, ...] = ()  # init containers in their order, then those beside the main one
+    restarts_in_place: bool = (
+        False  # whether the kubelet may restart a container that ended (KEP-5307): the end is none
+    )
+    containers_ready_at: datetime | None = None  # since when sandbox, network and volumes are there (KEP-3085)
+    grace_seconds: int | None = None  # terminationGracePeriodSeconds
     disruption: str | None = None  # reason of the condition DisruptionTarget while it is True
     disrupted_at: datetime | None = None
     spec_hash: str | None = None  # of the pod template that the pod was created from
@@ -63,6 +82,8 @@ class PodFacts:
     )
     reported_failed: str | None = None  # value of the annotation mabeam.dev/failed: an outside observer's reason
     main_name: str = ""  # name of the main container
+    main_image: str | None = None
+    has_start_hook: bool = False  # whether the main container has a postStart hook, which may block its start
     # Container name → the facts with that container as the main one. Empty in a pod that says itself which one it is.
     candidates: Mapping[str, "PodFacts"] = field(default_factory=dict)
     resources: JsonDict | None = None  # requests and limits in the main container's spec

@@ -20,7 +20,8 @@ from mabeam.api.names import (
     pod_name,
 )
 from mabeam.core.conventions.times import parse_instant
-from mabeam.core.snapshot import ContainerFacts, PodFacts
+from mabeam.core.snapshot import PodFacts
+from mabeam.state.parse_containers import main_container_facts, other_containers, restarts_in_place
 
 MAX_GRACE_SECONDS: Final = 10**9  # 31 years; subtracted from 1970 it is a date still
 # What a status can record of a pod (api/agent.py); the operator never makes one beyond.
@@ -77,8 +78,7 @@ def _facts(name: str, ordinal: int, incarnation: int, *, main: str, body: JsonDi
         deletion_requested_at=_requested_at(deletion, meta.get("deletionGracePeriodSeconds")),
         ready=_is_ready(status, conditions),
         main_name=main,
-        main=_main_container(main, status),
-        others_running=_others_running(main, status),
+        **_containers(main, spec, status, conditions),
         **_disruption(conditions),
         **_annotated(meta.get("annotations") or {}),
         **_resources(main, spec, status, conditions),
@@ -204,31 +204,22 @@ def _has_variable(container: Mapping[str, Any], name: str) -> bool:
     return any(isinstance(one, dict) and one.get("name") == name for one in container.get("env") or ())
 
 
-def _others_running(main: str, status: Mapping[str, Any]) -> bool:
-    """Whether a sidecar still runs, or may still start."""
+def _containers(
+    name: str, spec: Mapping[str, Any], status: Mapping[str, Any], conditions: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What the kubelet says of the main container, of those beside it, and of when they can start."""
     statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    sidecars = [s for name, s in statuses.items() if name != main]
-    return any(
-        "terminated" not in (s.get("state") or {}) for s in (*sidecars, *(status.get("initContainerStatuses") or ()))
-    )
-
-
-def _main_container(name: str, status: Mapping[str, Any]) -> ContainerFacts:
-    statuses = {s.get("name"): s for s in status.get("containerStatuses") or ()}
-    state: Mapping[str, Any] = (statuses.get(name) or {}).get("state") or {}
-    if "terminated" in state:
-        ended = state["terminated"] or {}
-        return ContainerFacts(
-            "terminated",
-            ended.get("reason"),
-            ended.get("message"),
-            ended.get("exitCode", 0),
-            parse_instant(ended.get("startedAt")),
-            parse_instant(ended.get("finishedAt")),
-        )
-    if "running" in state:
-        return ContainerFacts("running", started_at=parse_instant((state["running"] or {}).get("startedAt")))
-    if "waiting" in state:
-        waiting = state["waiting"] or {}
-        return ContainerFacts("waiting", waiting.get("reason"), waiting.get("message"))
-    return ContainerFacts()
+    containers: list[dict[str, Any]] = spec.get("containers") or []
+    declared: dict[str, Any] = next((c for c in containers if c.get("name") == name), {})
+    ready = conditions.get("PodReadyToStartContainers") or {}
+    return {
+        "main": main_container_facts(statuses.get(name) or {}),
+        "main_image": declared.get("image"),
+        "has_start_hook": bool((declared.get("lifecycle") or {}).get("postStart")),
+        "others": other_containers(spec, status, name),
+        "restarts_in_place": restarts_in_place(spec, status, name),
+        "containers_ready_at": parse_instant(ready.get("lastTransitionTime"))
+        if ready.get("status") == "True"
+        else None,
+        "grace_seconds": spec.get("terminationGracePeriodSeconds"),
+    }

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from mabeam.core.pods.lifecycle import is_live
 from mabeam.core.snapshot import ContainerFacts, PodFacts
 from mabeam.state.parse_objects import owner_uid
 from mabeam.state.parse_pods import parse_pod
@@ -106,7 +107,7 @@ def test_a_proxy_that_a_webhook_put_first_hides_no_crash_and_gets_no_allotment()
     found = pod(
         spec={"containers": [*MESHED[:1], {**MESHED[1], "resources": {"requests": {"cpu": "1"}}}]}, status=PROXY_RUNS
     )
-    assert (found.main.state, found.main.exit_code, found.others_running) == ("terminated", 3, True)
+    assert (found.main.state, found.main.exit_code, is_live(found)) == ("terminated", 3, True)
     assert found.resources == {"requests": {"cpu": "1"}}
     assert found.candidates == {}
 
@@ -133,7 +134,7 @@ def test_a_sidecar_runs_until_it_has_terminated(others: list[Any], running: bool
     containers = [{"name": "agent"}, *({"name": other["name"]} for other in others)]
     ended = {"name": "agent", "state": {"terminated": {"exitCode": 0}}}
     found = pod(spec={"containers": containers}, status={"containerStatuses": [ended, *others]})
-    assert found.others_running is running
+    assert is_live(found) is running
 
 
 def test_a_pod_is_scheduled_when_its_condition_says_so_else_when_it_has_a_node() -> None:

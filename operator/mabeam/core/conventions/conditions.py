@@ -58,6 +58,7 @@ class KStatus:
     reconciling: bool = False  # work in progress: it may become ready without its user
     stalled: bool = False  # failed: it needs its user; kstatus has no other failure
     accepted: bool = True  # the spec is valid
+    note: str = ""  # of an accepted spec: what of it is not used
 
 
 def kstatus_conditions(kstatus: KStatus) -> tuple[Condition, ...]:
@@ -68,7 +69,7 @@ def kstatus_conditions(kstatus: KStatus) -> tuple[Condition, ...]:
             ConditionType.ACCEPTED,
             kstatus.accepted,
             Reason.VALID if kstatus.accepted else kstatus.reason,
-            "" if kstatus.accepted else kstatus.message,
+            kstatus.note if kstatus.accepted else kstatus.message,
         ),
         condition(ConditionType.READY, kstatus.ready, kstatus.reason, kstatus.message),
         condition(

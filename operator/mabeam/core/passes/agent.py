@@ -118,7 +118,7 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
         status=after,
         status_reason=status.status_reason(before, after),
         effects=(*pass_.effects, *delivery.effects, *network_policy_effects(snapshot, overrides.directives)),
-        events=status.with_registration(snapshot.agent, pass_.events),
+        events=status.with_registration(snapshot.agent, (*pass_.events, *status.unused_fields_event(snapshot))),
         requeue_after=soonest(pass_.requeue_after, delivery.requeue_after),
         function_calls=overrides.directives.function_calls,
         expects_follow_up=pod_effects.expects_follow_up(before, after),

@@ -1,14 +1,15 @@
 """Pod facts → whether the agent's process runs, is ready, or ended, and how: by the main container, else by the pod's phase."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import AgentSpec, ExitCodeAction
 from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
 from mabeam.core.conventions.times import add_seconds
-from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.core.pods.starting import start_deadline, start_failure
+from mabeam.core.snapshot import OtherContainer, PodFacts, Progress
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,25 +22,42 @@ class PodExit:
     exit_code: int | None = None  # None: no container exit is known
     reason: str | None = None  # a Kubernetes reason, or the agent's own text
     message: str | None = None  # free text by the kubelet or the process, one line
+    container: str | None = None  # name of the container that ended or cannot start; None: the main one
 
     def __str__(self) -> str:
         """The exit as a phrase for messages: cause and detail."""
         if self.cause is FailureCause.NORMAL_EXIT:
             return f"exit code {self.exit_code} (normal)"
-        if self.cause is FailureCause.CRASH and self.exit_code is not None:
-            return describe_exit_code(self.exit_code, self.message)
-        detail = self.message if self.cause in START_FAILURE_CAUSES else None
-        cause = CAUSE_DESCRIPTIONS.get(self.cause, str(self.cause))
-        return f"{cause} ({detail or self.reason})" if detail or self.reason else cause
+        return describe_end(self.cause, self.exit_code, self.reason, self.message, container=self.container)
 
 
 # The phrase stands inside a longer message.
 _MAX_MESSAGE_LENGTH: Final = 256
+# Codes of a process that a signal ended, though the kernel names no lack of memory → the signal.
+_KILLS: Final = {137: "SIGKILL", 143: "SIGTERM"}
 
 
-def describe_exit_code(code: int, message: str | None) -> str:
-    """The exit code as a phrase for messages, with the process's own message."""
-    return f"exit code {code}: {message[:_MAX_MESSAGE_LENGTH]}" if message else f"exit code {code}"
+def describe_end(
+    cause: FailureCause, code: int | None, reason: str | None, message: str | None, *, container: str | None
+) -> str:
+    """A failure as a phrase for messages: cause and detail, and the container if it is not the main one."""
+    if code is not None and cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
+        return describe_exit_code(code, message, container)
+    phrase = CAUSE_DESCRIPTIONS.get(cause, str(cause))
+    if cause in START_FAILURE_CAUSES:
+        detail = message or reason
+    elif code is not None and cause is FailureCause.SIDECAR_FAILED:
+        detail = describe_exit_code(code, message or (reason if reason == "OOMKilled" else None), container)
+    else:
+        detail = f"container {container}: {reason}" if container else reason
+    return f"{phrase} ({detail})" if detail else phrase
+
+
+def describe_exit_code(code: int, message: str | None, container: str | None = None) -> str:
+    """The exit code as a phrase for messages, with the process's own message; `container`: which, if not the main one."""
+    of = f" of container {container}" if container else ""
+    signal = f" ({_KILLS[code]} from outside: a failing liveness probe, perhaps)" if code in _KILLS else ""
+    return f"exit code {code}{of}{signal}" + (f": {message[:_MAX_MESSAGE_LENGTH]}" if message else "")
 
 
 CAUSE_DESCRIPTIONS: Final = {
@@ -47,6 +65,7 @@ CAUSE_DESCRIPTIONS: Final = {
     FailureCause.CRASH: "the pod failed",
     FailureCause.IMAGE_ERROR: "its image could not be pulled in time",
     FailureCause.CONFIG_ERROR: "it could not be started in time",
+    FailureCause.SIDECAR_FAILED: "its sidecar failed",
     FailureCause.HANG: "it made no progress",
     FailureCause.REPORTED: "reported as failed",
     FailureCause.DELETED_BY_OTHER: "its pod was deleted by someone else",
@@ -81,19 +100,14 @@ POD_REASON_CAUSES: Final = {
     "UnexpectedAdmissionError": FailureCause.EVICTED,
     "TopologyAffinityError": FailureCause.EVICTED,
 }
-IMAGE_REASONS: Final = frozenset(
-    {
-        "ErrImagePull",
-        "ImagePullBackOff",
-        "ErrImageNeverPull",
-        "InvalidImageName",
-        "ImageInspectError",
-        "RegistryUnavailable",
-    }
-)
-CONFIG_REASONS: Final = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
+
+
+# Above a pod's own grace: until the kubelet has noticed the end of the main container, and reported that of the sidecars.
+END_MARGIN_SECONDS: Final = 15
+# Kubernetes' default of terminationGracePeriodSeconds.
+_DEFAULT_GRACE_SECONDS: Final = 30
 
 
 def is_terminal(pod: PodFacts) -> bool:
@@ -101,7 +115,25 @@ def is_terminal(pod: PodFacts) -> bool:
 
     The kubelet reports a container's end before the phase; with `restartPolicy: Never` the former is enough.
     """
-    return pod.phase in TERMINAL_PHASES or (pod.main.state == "terminated" and not pod.others_running)
+    if pod.phase in TERMINAL_PHASES:
+        return True
+    is_over = pod.main.state == "terminated" and not pod.restarts_in_place
+    return is_over and all(other.now.state == "terminated" for other in pod.others)
+
+
+def ends_by_itself_until(pod: PodFacts) -> datetime | None:
+    """Until when the kubelet is to have ended the pod, whose main container has ended; None: the kubelet is not going to.
+
+    When all regular containers have ended, the kubelet ends the native sidecars (KEP-753) and keeps the pod with its logs.
+    """
+    failed_init = find_failed_init(pod)
+    end = failed_init.now if failed_init is not None else pod.main
+    if end.state != "terminated" or end.finished_at is None or pod.restarts_in_place or pod.deleting:
+        return None
+    if failed_init is None and any(o.role == "regular" and o.now.state != "terminated" for o in pod.others):
+        return None
+    grace = _DEFAULT_GRACE_SECONDS if pod.grace_seconds is None else pod.grace_seconds
+    return add_seconds(end.finished_at, grace + END_MARGIN_SECONDS)
 
 
 def is_live(pod: PodFacts) -> bool:
@@ -121,36 +153,14 @@ def is_ready(pod: PodFacts) -> bool:
     return is_running(pod) and pod.ready
 
 
-def start_failure_reason(pod: PodFacts) -> str | None:
-    """The kubelet's waiting reason when it means that the container cannot start; None otherwise."""
-    if pod.main.state == "waiting" and pod.main.reason in IMAGE_REASONS | CONFIG_REASONS:
-        return pod.main.reason
-    return None
-
-
-def is_same_start_failure(one: str, other: str | None) -> bool:
-    """Whether two waiting reasons mean the same failure: the kubelet alternates ErrImagePull and ImagePullBackOff."""
-    return one == other or any(one in group and other in group for group in (IMAGE_REASONS, CONFIG_REASONS))
-
-
-def start_deadline(pod: PodFacts, spec: AgentSpec) -> datetime | None:
-    """When a pod that has not started counts as failed; None before it is scheduled and once it has started.
-
-    An unschedulable pod never does: the cluster is full, and its agent is not to blame.
-    """
-    if pod.scheduled_at is None or is_terminal(pod) or pod.main.state in ("running", "terminated"):
-        return None
-    if pod.main.state == "unknown" and pod.phase == "Running":
-        return None
-    return pod.scheduled_at + timedelta(seconds=spec.start_timeout_seconds)
-
-
 def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
     """How the pod ended; None while it has not. The time is the container's `finishedAt`, at most `now`.
 
     An exit before the disruption or deletion is the agent's own; one after it is a consequence of it.
     """
-    finished = min(pod.main.finished_at, now) if pod.main.finished_at is not None else None
+    failed_init = find_failed_init(pod)
+    at = failed_init.now.finished_at if failed_init is not None else pod.main.finished_at
+    finished = min(at, now) if at is not None else None
     disrupted = _disruption(pod)
     over = pod.deleting or is_terminal(pod) or pod.main.state == "terminated"
     if over and disrupted is not None and not _is_before(finished, pod.disrupted_at):
@@ -166,17 +176,15 @@ def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
         return PodExit(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, finished or now, pod.main.exit_code)
     if pod.main.state == "terminated":
         return _exit(pod, spec, finished or now)
+    if failed_init is not None:
+        return _init_exit(failed_init, finished or now)
     if pod.phase == "Succeeded":
         return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, now, 0, "Completed")
     if pod.phase == "Failed":
         return PodExit(ExitKind.ABNORMAL, FailureCause.CRASH, now, pod.main.exit_code, pod.reason, pod.message)
     if pod.reported_failed is not None:
         return PodExit(ExitKind.ABNORMAL, FailureCause.REPORTED, now, reason=pod.reported_failed or "no reason given")
-    deadline = start_deadline(pod, spec)
-    if deadline is not None and now >= deadline:
-        cause = FailureCause.IMAGE_ERROR if pod.main.reason in IMAGE_REASONS else FailureCause.CONFIG_ERROR
-        return PodExit(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
-    return None
+    return _find_start_timeout(pod, spec, now)
 
 
 def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> ExitCodeAction | None:
@@ -184,6 +192,14 @@ def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> 
     if cause is not FailureCause.CRASH:
         return None
     return next((rule.action for rule in spec.fault_tolerance.exit_code_rules if code in rule.codes), None)
+
+
+def find_failed_init(pod: PodFacts) -> OtherContainer | None:
+    """The init container whose failure ended the pod, before the main container started; None: there is none."""
+    if pod.main.state in ("running", "terminated") or (pod.restarts_in_place and pod.phase != "Failed"):
+        return None
+    ended = (other for other in pod.others if other.role == "init" and other.now.state == "terminated")
+    return next((other for other in ended if other.now.exit_code != 0), None)
 
 
 def is_fenced(pod: PodFacts) -> bool:
@@ -205,6 +221,26 @@ def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> PodExit:
     if code == 0 or code in spec.normal_exit_codes:
         return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
     return PodExit(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
+
+
+def _init_exit(init: OtherContainer, time: datetime) -> PodExit:
+    """The end of an init container is the agent's, and never normal: its process was not started."""
+    end, message = init.now, last_line(init.now.message)
+    cause = FailureCause.OOM if end.reason == "OOMKilled" else FailureCause.CRASH
+    return PodExit(ExitKind.ABNORMAL, cause, time, end.exit_code, end.reason, message, init.name)
+
+
+def _find_start_timeout(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
+    deadline = start_deadline(pod, spec)
+    if deadline is None or now < deadline:
+        return None
+    failure = start_failure(pod, spec)
+    if failure is None:  # its postStart hook
+        cause = FailureCause.CONFIG_ERROR
+        return PodExit(ExitKind.ABNORMAL, cause, now, None, pod.main.reason, pod.main.message)
+    container = failure.container if failure.role != "main" else None
+    code, message = failure.exit_code, failure.detail
+    return PodExit(ExitKind.ABNORMAL, failure.cause, now, code, failure.reason, message, container)
 
 
 def last_line(text: str | None) -> str | None:

@@ -32,6 +32,7 @@ from mabeam.core.pods.resources import (
     main_container,
     main_container_name,
 )
+from mabeam.core.pods.restart_policies import remove_restart_policies
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.snapshot import PodDefaults
 
@@ -95,7 +96,7 @@ def _annotations(request: PodRequest) -> dict[str, str]:
 def _pod_spec(request: PodRequest) -> JsonDict:
     agent, spec = request.agent, request.agent.spec
     pod_spec = _from_template(spec.template) if spec.template else _from_module(spec, request.defaults)
-    pod_spec["restartPolicy"] = "Never"
+    remove_restart_policies(pod_spec)
     pod_spec.setdefault("automountServiceAccountToken", False)
     if spec.template is None or "shutdown" in spec.model_fields_set:
         pod_spec["terminationGracePeriodSeconds"] = _grace_seconds(spec)

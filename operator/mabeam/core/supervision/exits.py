@@ -17,6 +17,14 @@ from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind, restart_gro
 from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import PodExit
+from mabeam.core.pods.sidecars import find_sidecar_exit, sidecar_failure
+from mabeam.core.pods.starting import (
+    is_same_start_failure,
+    start_deadline,
+    start_failure,
+    wait_description,
+    worth_telling_at,
+)
 from mabeam.core.snapshot import PodFacts
 from mabeam.core.supervision import ledger
 from mabeam.core.supervision.records import new_incarnation
@@ -73,7 +81,9 @@ def _find_exits(pass_: AgentPass) -> Iterator[_FoundExit]:
 
 def _find_exit(pass_: AgentPass, record: PodRecord, current: PodFacts | None) -> PodExit | None:
     if current is not None:
-        return lifecycle.find_exit(current, pass_.snapshot.agent.spec, pass_.now) or _find_hang(pass_, current)
+        spec = pass_.snapshot.agent.spec
+        found = lifecycle.find_exit(current, spec, pass_.now) or find_sidecar_exit(current, spec, pass_.now)
+        return found or _find_hang(pass_, current)
     stored = pass_.stored.get(record.ordinal)
     if stored is None or stored.incarnation != record.incarnation:
         return None
@@ -137,6 +147,7 @@ def _failure(record: PodRecord, exit_: PodExit, pod: PodFacts | None, *, counted
         reason=exit_.reason[:256] if exit_.reason else None,
         message=exit_.message[:1024] if exit_.message else None,
         pod=record.name,
+        container=exit_.container[:256] if exit_.container else None,
         node=record.node or (pod.node if pod else None),
         counted=counted,
         start_time=record.start_time or (pod.main.started_at if pod else None),
@@ -246,8 +257,14 @@ def _restart_group(pass_: AgentPass, failed: int, next_restart_time: datetime | 
 
 def _observed(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
     """The record with what its pod shows: Running once the pod was ready, and from then on until its process ends."""
-    if record.state is AgentState.RUNNING or not lifecycle.is_ready(pod):
-        return _starting(pass_, record, pod)
+    if not lifecycle.is_ready(pod):
+        return _not_ready(pass_, record, pod)
+    if record.state is AgentState.RUNNING:
+        if record.reason is None and record.start_time is not None:
+            return record
+        return record.model_copy(
+            update={"reason": None, "node": pod.node or record.node, "start_time": _started_at(pass_, record, pod)}
+        )
     node = pod.node or record.node
     pass_.events.append(_migrated_event(record, node) if record.migrating_from else _started_event(record, node))
     return record.model_copy(
@@ -262,21 +279,41 @@ def _observed(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
     )
 
 
-def _starting(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
-    """The record of a pod that is not ready: its first start, and why it cannot start."""
-    node = pod.node or record.node
-    deadline = lifecycle.start_deadline(pod, pass_.snapshot.agent.spec)
-    if deadline is not None:
-        pass_.requeue_at(deadline)
-    if lifecycle.is_running(pod) and record.start_time is None:
-        # It runs and is not Ready yet: recorded, so that its loss is not taken for "not created yet".
-        started = pod.main.started_at or pass_.now
-        return record.model_copy(update={"start_time": started, "node": node, "reason": None})
-    # The node is recorded with the reason or with the start, because a status write for it alone is not worth its price.
-    reason = lifecycle.start_failure_reason(pod)
-    if reason is None or lifecycle.is_same_start_failure(reason, record.reason):
+def _not_ready(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
+    """The record of a pod that is not ready: its first start, and why it, or a sidecar, cannot start or has ended."""
+    spec, node = pass_.snapshot.agent.spec, pod.node or record.node
+    _requeue_for_start(pass_, pod)
+    if not lifecycle.is_running(pod):
+        failure = start_failure(pod, spec)
+        reason = failure.reason if failure is not None else None
+        if reason is None or is_same_start_failure(reason, record.reason):
+            return record
+        # The node is recorded with the reason or with the start: a status write for it alone is not worth its price.
+        return record.model_copy(update={"reason": reason, "node": node})
+    sidecar = sidecar_failure(pod)
+    reason = sidecar.reason if sidecar is not None else None
+    if sidecar is not None and not is_same_start_failure(sidecar.reason, record.reason):
+        pass_.events.append(Event(Reason.SIDECAR_FAILED, f"{record.name}: {sidecar.message}", "Warning"))
+    elif sidecar is not None:
+        reason = record.reason
+    if record.start_time is not None and record.reason == reason:
         return record
-    return record.model_copy(update={"reason": reason, "node": node})
+    # It runs and is not Ready yet: recorded, so that its loss is not taken for "not created yet".
+    started = _started_at(pass_, record, pod)
+    return record.model_copy(update={"start_time": started, "node": node, "reason": reason})
+
+
+def _started_at(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> datetime:
+    return record.start_time or pod.main.started_at or pass_.now
+
+
+def _requeue_for_start(pass_: AgentPass, pod: PodFacts) -> None:
+    """Have a pass run when a start counts as failed, or when what it waits for is worth telling."""
+    spec = pass_.snapshot.agent.spec
+    due = worth_telling_at(pod) if wait_description(pod, spec) is not None else None
+    for at in (start_deadline(pod, spec), due):
+        if at is not None and at > pass_.now:
+            pass_.requeue_at(at)
 
 
 def _started_event(record: PodRecord, node: str | None) -> Event:

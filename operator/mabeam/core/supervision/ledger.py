@@ -46,6 +46,13 @@ def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Fai
     return tuple(ledger[at] for at in kept)
 
 
+def failed_starts_in_a_row(ledger: Sequence[Failure], ordinal: int) -> int:
+    """The number of the ordinal's last counted failures in a row in which its process could not start."""
+    own = [failure for failure in ledger if failure.ordinal == ordinal and failure.counted]
+    others = (at for at, failure in enumerate(reversed(own)) if failure.released or failure.cause not in NEVER_RAN)
+    return next(others, len(own))
+
+
 def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) -> int:
     """The number of restarts of the ordinal since it was last healthy, without the one that the newest failure causes.
 
@@ -64,8 +71,8 @@ def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) 
 
 def _ran_seconds(failure: Failure, before: Failure) -> float:
     """The seconds for which the process ran before the failure; `before` is the failure before that."""
-    if failure.cause in NEVER_RAN:
-        return 0.0
+    if failure.cause in NEVER_RAN or (failure.container is not None and failure.start_time is None):
+        return 0.0  # or an init container failed
     # Without a recorded start, the time between the two failures is the closest upper bound that is known.
     since = failure.start_time or before.time
     return (failure.time - since).total_seconds()

@@ -104,14 +104,14 @@ def _delete_pods(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) 
     reason = "superseded" if record.is_alive else "stopped"
     for pod in _pods_to_stop(pass_, record):
         waits = step is not None and not step.may_stop(record.ordinal) and _may_still_run(pass_, pod)
-        if not pod.deleting and not waits:
+        if not pod.deleting and not waits and not _ends_by_itself(pass_, pod):
             pass_.effects.append(_delete(pass_, pod, reason))
     for pod in _ended_pods_to_delete(pass_, record):
         pass_.effects.append(_delete(pass_, pod, "newer-log-kept", can_wait=True))
 
 
 def _pods_to_stop(pass_: AgentPass, record: PodRecord) -> tuple[PodFacts, ...]:
-    """The ordinal's pods that may run and are not to."""
+    """The ordinal's pods of which a process may run, and is not to."""
     current = pass_.current_pod(record) if record.is_alive else None
     overlaps = _overlaps(pass_, record)
     return tuple(
@@ -119,6 +119,15 @@ def _pods_to_stop(pass_: AgentPass, record: PodRecord) -> tuple[PodFacts, ...]:
         for pod in pass_.pods_of(record)
         if lifecycle.is_live(pod) and pod is not current and not (overlaps and lifecycle.is_ready(pod))
     )
+
+
+def _ends_by_itself(pass_: AgentPass, pod: PodFacts) -> bool:
+    """Whether the kubelet is about to end the pod, which then stays for its log; requeues the pass for when it has not."""
+    until = lifecycle.ends_by_itself_until(pod)
+    if until is None or pass_.now >= until:
+        return False
+    pass_.requeue_at(until)
+    return True
 
 
 def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:

@@ -9,6 +9,7 @@ from mabeam.api.base import Condition
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.decision import Decision, Event
+from mabeam.core.pods.restart_policies import unused_restart_policies
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision.summary import AgentSummary, summarize
 
@@ -36,7 +37,7 @@ def with_conditions(
     snapshot: AgentSnapshot, status: AgentStatus, problems: Sequence[str], now: datetime
 ) -> AgentStatus:
     """The status with its state and conditions; `problems` say why directives cannot be delivered."""
-    summary = summarize(snapshot, status)
+    summary = summarize(snapshot, status, now)
     accepted = snapshot.refused is None
     conditions = _conditions(snapshot, status, summary, problems, now, accepted=accepted)
     return status.model_copy(update={"state": summary.state, "conditions": conditions})
@@ -51,6 +52,18 @@ def with_registration(agent: Agent, events: Sequence[Event]) -> tuple[Event, ...
     note = "accepted; " + ("; ".join(started) or ("its pods follow" if starts else "it stays stopped, as desired"))
     others = (event for event in events if event.reason is not Reason.AGENT_STARTED)
     return (Event(Reason.AGENT_REGISTERED, note, action="Register"), *others)
+
+
+def unused_fields_event(snapshot: AgentSnapshot) -> tuple[Event, ...]:
+    """The Event about fields of the template that its pods do not get, once for each wording of it."""
+    note = _unused(snapshot) if snapshot.refused is None else None  # a refusal is what Accepted tells then
+    is_reported = any(c.type == ConditionType.ACCEPTED and c.message == note for c in snapshot.agent.status.conditions)
+    return (Event(Reason.TEMPLATE_ADJUSTED, note, "Warning"),) if note is not None and not is_reported else ()
+
+
+def _unused(snapshot: AgentSnapshot) -> str | None:
+    template = snapshot.agent.spec.template if snapshot.invalid is None else None
+    return unused_restart_policies(template.spec) if template is not None else None
 
 
 def status_reason(before: AgentStatus, after: AgentStatus) -> str:
@@ -83,7 +96,15 @@ def _conditions(
 ) -> tuple[object, ...]:
     reconciling = not summary.ready and not summary.stalled
     report_problems = [problem for report in snapshot.reports.values() for problem in report.problems]
-    kstatus = KStatus(summary.ready, summary.reason, summary.message, reconciling, summary.stalled, accepted)
+    kstatus = KStatus(
+        summary.ready,
+        summary.reason,
+        summary.message,
+        reconciling,
+        summary.stalled,
+        accepted,
+        note=_unused(snapshot) or "",
+    )
     wanted = [
         *kstatus_conditions(kstatus),
         *_problem_condition(status, ConditionType.REPORTS_VALID, report_problems, Reason.BAD_REPORT, Reason.REPORTS_OK),

@@ -1,7 +1,8 @@
 """Summary: records and pods → one state for the whole agent, with the reason and message of its conditions."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 from typing import Final
 
 from mabeam.api.agent import ExitCodeAction
@@ -9,9 +10,11 @@ from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failu
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.conventions.metadata import release_command
 from mabeam.core.pods import lifecycle
-from mabeam.core.pods.lifecycle import CAUSE_DESCRIPTIONS, START_FAILURE_CAUSES, describe_exit_code
+from mabeam.core.pods.lifecycle import describe_end
+from mabeam.core.pods.sidecars import sidecar_failure
+from mabeam.core.pods.starting import start_failure, wait_description, worth_telling_at
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, held_by, permanent_stop
-from mabeam.core.supervision.ledger import failures_in_window
+from mabeam.core.supervision.ledger import failed_starts_in_a_row, failures_in_window
 from mabeam.core.supervision.working_set import escalates, is_held
 
 
@@ -26,10 +29,11 @@ class AgentSummary:
     stalled: bool = False  # kstatus "Failed": nothing changes until a user acts
 
 
-def summarize(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary:
+def summarize(snapshot: AgentSnapshot, status: AgentStatus, now: datetime) -> AgentSummary:
     """The summary by the first of SUMMARY_RULES that applies; `status` has this pass's records already."""
     summaries = (rule(snapshot, status) for rule in SUMMARY_RULES)
-    return next(summary for summary in summaries if summary is not None)
+    summary = next(summary for summary in summaries if summary is not None)
+    return _with_wait(snapshot, status, summary, now)
 
 
 # --- the rules --------------------------------------------------------------------------------------------------------
@@ -119,8 +123,17 @@ def _starting(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | No
     if not starting:
         return None
     migrating = any(record.migrating_from for record in starting)
+    state = AgentState.MIGRATING if migrating else AgentState.STARTING
     reason, message = _why_not_running(snapshot, status, starting[0])
-    return AgentSummary(AgentState.MIGRATING if migrating else AgentState.STARTING, False, reason, message)
+    tolerance = snapshot.agent.spec.fault_tolerance
+    failed_starts = failed_starts_in_a_row(status.failures, starting[0].ordinal)
+    if failed_starts <= tolerance.max_failures:
+        return AgentSummary(state, False, reason, message)
+    budget = f"{tolerance.max_failures} in {tolerance.failure_window_seconds} s"
+    message += (
+        f". It could not start {failed_starts} times in a row; it is tried again, as its budget ({budget}) allows"
+    )
+    return AgentSummary(state, False, reason, message, stalled=True)
 
 
 def _running(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
@@ -128,6 +141,11 @@ def _running(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | Non
     alive = [record for record in _desired_records(snapshot, status) if record.is_alive]
     unready = [r for r in alive if r.name not in pods or not lifecycle.is_ready(pods[r.name])]
     share = f"{len(alive) - len(unready)}/{len(alive)} ready"
+    for record in unready:
+        sidecar = sidecar_failure(pods[record.name]) if record.name in pods else None
+        if sidecar is not None:
+            message = f"{share}; {record.name}: {sidecar.message}"
+            return AgentSummary(AgentState.RUNNING, False, sidecar.reason, message, stalled=sidecar.is_final)
     if unready:
         return AgentSummary(AgentState.RUNNING, False, Reason.NOT_READY, f"{share}; waiting for {_names(unready)}")
     return AgentSummary(AgentState.RUNNING, True, Reason.RUNNING, share)
@@ -183,12 +201,27 @@ def _why_not_running(snapshot: AgentSnapshot, status: AgentStatus, record: PodRe
 
 def _pod_problem(snapshot: AgentSnapshot, record: PodRecord, pod: PodFacts) -> tuple[str, str] | None:
     if record.reason:
-        detail = f": {pod.main.message}" if pod.main.message else ""
-        return record.reason, _first_message(snapshot, record, record.reason, f"cannot start{detail}")
+        failure, sidecar = start_failure(pod, snapshot.agent.spec), sidecar_failure(pod)
+        detail = f": {failure.detail}" if failure is not None else ""
+        message = f"is not ready: {sidecar.message}" if sidecar is not None else f"cannot start{detail}"
+        return record.reason, _first_message(snapshot, record, record.reason, message)
     if pod.unschedulable:
         message = f"cannot be scheduled: {pod.unschedulable}"
         return Reason.UNSCHEDULABLE, _first_message(snapshot, record, Reason.UNSCHEDULABLE, message)
     return None
+
+
+def _with_wait(snapshot: AgentSnapshot, status: AgentStatus, summary: AgentSummary, now: datetime) -> AgentSummary:
+    """The summary; when a start takes long though nothing is wrong, with what it waits for."""
+    if summary.reason not in (Reason.STARTING, Reason.MIGRATING) or summary.stalled:
+        return summary
+    starting = next(r for r in _desired_records(snapshot, status) if r.state is AgentState.STARTING)
+    pod = next((pod for pod in snapshot.pods if pod.name == starting.name), None)
+    due = worth_telling_at(pod) if pod is not None else None
+    if pod is None or due is None or now < due:
+        return summary
+    wait = wait_description(pod, snapshot.agent.spec)
+    return replace(summary, message=f"{summary.message}: {wait}") if wait else summary
 
 
 def _fencing(snapshot: AgentSnapshot, record: PodRecord) -> tuple[str, str] | None:
@@ -227,10 +260,19 @@ def parked_message(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> str:
     else:
         failures = "failure" if count == 1 else "failures"
         allowed = f"{count} {failures} in {tolerance.failure_window_seconds} s (allowed: {tolerance.max_failures})"
-        why = f"{allowed}. Last: {describe_failure(last)}. "
+        why = f"{allowed}. Last: {describe_failure(last)}. {_advice(snapshot, last)}"
     if escalates(snapshot):
         return f"{why}Its Supervisor decides"
     return f"{why}Fix it, then change the spec or: {release_command('mba', agent.metadata)}"
+
+
+def _advice(snapshot: AgentSnapshot, last: Failure) -> str:
+    if last.cause is not FailureCause.NORMAL_EXIT:
+        return ""
+    strategy = snapshot.agent.spec.restart_strategy
+    return (
+        f"{strategy} agents are restarted after a normal exit too; with restartStrategy: Transient its work is done. "
+    )
 
 
 def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
@@ -244,11 +286,7 @@ def parked_reason(snapshot: AgentSnapshot, ledger: Sequence[Failure]) -> Reason:
 
 def describe_failure(failure: Failure) -> str:
     """A failure of the ledger as a phrase for messages: cause and detail."""
-    if failure.exit_code is not None and failure.cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
-        return describe_exit_code(failure.exit_code, failure.message)
-    cause = CAUSE_DESCRIPTIONS.get(failure.cause, str(failure.cause))
-    detail = (failure.message if failure.cause in START_FAILURE_CAUSES else None) or failure.reason
-    return f"{cause} ({detail})" if detail else cause
+    return describe_end(failure.cause, failure.exit_code, failure.reason, failure.message, container=failure.container)
 
 
 def _names(records: Sequence[PodRecord]) -> str:

@@ -15,13 +15,10 @@ from mabeam.core.pods.lifecycle import (
     is_live,
     is_ready,
     is_running,
-    is_same_start_failure,
     is_terminal,
-    start_deadline,
-    start_failure_reason,
 )
 from mabeam.core.snapshot import ContainerFacts, PodFacts
-from support.builders import a_pod, an_agent, at, exited, running, waiting
+from support.builders import a_pod, a_sidecar, an_agent, at, exited, running, waiting
 
 SPEC = an_agent(normalExitCodes=[42], startTimeoutSeconds=300).spec
 
@@ -149,8 +146,7 @@ def test_an_end_without_a_time_is_one_of_now() -> None:
         (waiting("ImagePullBackOff"), FailureCause.IMAGE_ERROR),
         (waiting("ErrImageNeverPull"), FailureCause.IMAGE_ERROR),
         (waiting("CreateContainerConfigError"), FailureCause.CONFIG_ERROR),
-        (waiting("ContainerCreating"), FailureCause.CONFIG_ERROR),
-        (ContainerFacts(), FailureCause.CONFIG_ERROR),
+        (waiting("AReasonOfALaterKubelet"), FailureCause.CONFIG_ERROR),
     ],
 )
 def test_what_has_not_started_in_time_has_failed(main: ContainerFacts, cause: FailureCause) -> None:
@@ -158,25 +154,6 @@ def test_what_has_not_started_in_time_has_failed(main: ContainerFacts, cause: Fa
     assert judged(pod, 349) is None
     found = ended(pod, 350)
     assert (found.kind, found.cause, found.time) == (ExitKind.ABNORMAL, cause, at(350))
-
-
-def test_there_is_no_deadline_before_scheduling_nor_after_the_start() -> None:
-    assert start_deadline(a_pod(main=waiting(), scheduled_at=None), SPEC) is None
-    assert start_deadline(a_pod(), SPEC) is None
-    assert start_deadline(a_pod(main=ContainerFacts(), phase="Running"), SPEC) is None
-    assert start_deadline(a_pod(main=waiting(), scheduled_at=at(5)), SPEC) == at(305)
-
-
-def test_trouble_is_what_the_kubelet_calls_so() -> None:
-    assert start_failure_reason(a_pod(main=waiting("ErrImagePull"))) == "ErrImagePull"
-    assert start_failure_reason(a_pod(main=waiting("ContainerCreating"))) is None
-    assert start_failure_reason(a_pod()) is None
-
-
-def test_the_kubelets_two_words_for_a_missing_image_are_one_trouble() -> None:
-    assert is_same_start_failure("ErrImagePull", "ImagePullBackOff")
-    assert not is_same_start_failure("ErrImagePull", "CreateContainerConfigError")
-    assert not is_same_start_failure("ErrImagePull", None)
 
 
 # --- is it alive ----------------------------------------------------------------------------------------------------
@@ -192,7 +169,9 @@ def test_the_kubelets_two_words_for_a_missing_image_are_one_trouble() -> None:
         ({"main": waiting()}, False, False, False),
         ({"main": exited(1)}, True, False, False),
         ({"main": exited(1), "phase": "Running"}, True, False, False),
-        ({"main": exited(1), "phase": "Running", "others_running": True}, False, False, False),
+        ({"main": exited(1), "phase": "Running", "others": (a_sidecar(running()),)}, False, False, False),
+        ({"main": exited(1), "phase": "Running", "others": (a_sidecar(exited(1)),)}, True, False, False),
+        ({"main": exited(1), "phase": "Running", "restarts_in_place": True}, False, False, False),
         ({"phase": "Failed", "main": running()}, True, False, False),
     ],
 )

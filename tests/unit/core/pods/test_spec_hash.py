@@ -38,6 +38,7 @@ CHANGES: dict[str, tuple[dict[str, Any], bool, bool]] = {
     "restart_strategy": ({"restart": "Transient"}, False, True),
     "normal_exit_codes": ({"normalExitCodes": [3]}, False, True),
     "start_timeout_seconds": ({"startTimeoutSeconds": 9}, False, True),
+    "sidecar_failure": ({"sidecarFailure": "Fail"}, False, True),
     "fault_tolerance": ({"max_failures": 9}, False, True),
     "supervisor": ({"supervisor": "crew"}, False, True),
     "supervision_strategy": ({"supervisionStrategy": "OneForAll"}, False, True),
