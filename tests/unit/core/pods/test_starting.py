@@ -19,6 +19,7 @@ from support.builders import a_pod, a_sidecar, an_agent, an_init, at, exited, ru
 SPEC = an_agent(startTimeoutSeconds=300).spec
 STRICT = an_agent(startTimeoutSeconds=300, sidecarFailure="Fail").spec
 INIT_WAITS = waiting("PodInitializing")
+READY = {"containers_ready_at": at(1)}
 
 
 def reason(pod: PodFacts) -> str | None:
@@ -131,10 +132,13 @@ def test_a_start_hook_that_never_returns_is_a_start_that_failed() -> None:
     ("facts", "words"),
     [
         ({"others": (an_init(running(3)),)}, "its init container setup runs since 00:00:03 UTC"),
-        ({"others": (an_init(INIT_WAITS, image="y:1"),), "containers_ready_at": at(1)}, "the image y:1 of container setup is being pulled"),
+        ({"others": (an_init(INIT_WAITS, image="y:1"),), **READY}, "the image y:1 of container setup is being pulled"),
         ({"others": (an_init(exited(0)), an_init(running(9), "more"))}, "its init container more runs since 00:00:09 UTC"),
-        ({"others": (an_init(exited(0)),), "containers_ready_at": at(1)}, "the image x:1 of container agent is being pulled"),
-        ({"others": (a_sidecar(INIT_WAITS, role="native"),), "containers_ready_at": at(1)}, "the image y of container proxy is being pulled"),
+        ({"others": (an_init(exited(0)),), **READY}, "the image x:1 of container agent is being pulled"),
+        (
+            {"others": (a_sidecar(INIT_WAITS, role="native"),), **READY},
+            "the image y of container proxy is being pulled",
+        ),
         ({}, "its volumes and network are made ready, or the image x:1 of container agent is being pulled"),
         ({"main": ContainerFacts()}, "the kubelet of node1 has not reported it yet"),
         ({"main": running()}, None),
