@@ -3,7 +3,9 @@
 Heavy imports wait until a command needs them.
 """
 
+import io
 import json
+import os
 import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -58,10 +60,14 @@ def _print(document: Any, output: Output) -> None:
     if output is Output.JSON:
         typer.echo(json.dumps(document, indent=2, sort_keys=False))
     else:
-        typer.echo(dump_yaml(document), nl=False)
+        typer.echo(dump_yaml(document, _is_unicode(sys.stdout.encoding)), nl=False)
 
 
-def dump_yaml(document: Any) -> str:
+def _is_unicode(encoding: str | None) -> bool:
+    return (encoding or "").lower().replace("-", "").startswith("utf")
+
+
+def dump_yaml(document: Any, allow_unicode: bool = True) -> str:
     """YAML in insertion order and without aliases, so that a diff shows what changed and nothing else."""
     import yaml
 
@@ -69,7 +75,7 @@ def dump_yaml(document: Any) -> str:
         def ignore_aliases(self, data: Any) -> bool:
             return True
 
-    return yaml.dump(document, Dumper=Plain, sort_keys=False, width=120, allow_unicode=True)
+    return yaml.dump(document, Dumper=Plain, sort_keys=False, width=120, allow_unicode=allow_unicode)
 
 
 @app.callback(invoke_without_command=True)
@@ -334,5 +340,18 @@ def _read(name: str) -> str:
 
 
 def main() -> None:
-    """The entry point of the `mabeam` command."""
-    app()
+    """The entry point of the `mabeam` command: one line instead of a traceback when the output cannot be written."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except OSError as problem:
+        # What is still buffered cannot be written either, and Python would try at its end.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if not isinstance(problem, BrokenPipeError):
+            print(f"mabeam: standard output: {problem.strerror}", file=sys.stderr)
+        sys.exit(1)

@@ -153,9 +153,7 @@ Time = Annotated[datetime, AfterValidator(_to_utc), PlainSerializer(format_time,
 QUANTITY_PATTERN = r"^\+?(([0-9]+(\.[0-9]*)?)|(\.[0-9]+))(([KMGTPE]i)|[numkMGTPE]|([eE](\+|-)?[0-9]+))?$"
 Quantity = Annotated[
     str,
-    BeforeValidator(
-        lambda value: str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    ),
+    BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value),
     Field(pattern=QUANTITY_PATTERN, max_length=32),
     WithJsonSchema(
         {

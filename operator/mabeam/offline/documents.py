@@ -14,6 +14,9 @@ from mabeam.api.base import JsonDict
 
 # Deeper than any object, and far from what Python's own stack can bear.
 MAX_DEPTH: Final = 100
+# What an API server reads of a request (3 MiB); a few lines of YAML with aliases of aliases stand for any number of bytes.
+MAX_BYTES: Final = 3 * 1024 * 1024
+MAX_KEYS: Final = 100_000
 
 
 class InvalidWorld(ValueError):
@@ -24,11 +27,19 @@ class _Loader(yaml.SafeLoader):
     """YAML whose times stay text (the objects' own fields know what they are) and whose keys are given once."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode) and key.value != "<<"]
-        twice = next((key for key in keys if keys.count(key) > 1), None)
-        if twice is not None:
-            raise ValueError(f"the key {twice!r} is given twice in the object at line {node.start_mark.line + 1}")
+        seen: set[str] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode) and key.value != "<<":
+                if key.value in seen:
+                    line = node.start_mark.line + 1
+                    raise ValueError(f"the key {key.value!r} is given twice in the object at line {line}")
+                seen.add(key.value)
         return super().construct_mapping(node, deep)
+
+    def flatten_mapping(self, node: yaml.MappingNode) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > MAX_KEYS:
+            raise ValueError(f"the object at line {node.start_mark.line + 1} has more than {MAX_KEYS:,} keys")
 
 
 _Loader.yaml_implicit_resolvers = {
@@ -75,6 +86,27 @@ def _load(source: str, text: str) -> list[tuple[str, Any]]:
 
 def as_json(where: str, value: Any, path: tuple[str, ...]) -> Any:
     """The value as an apiserver would hold it: JSON only, and what is null is not there."""
+    if _size(value, {}) > MAX_BYTES:
+        raise InvalidWorld(
+            f"{where}: {'.'.join(path)}: must be at most {MAX_BYTES:,} bytes, with every YAML alias written out"
+        )
+    return _as_json(where, value, path)
+
+
+def _size(value: Any, known: dict[int, float]) -> float:
+    """About how many bytes the value has as JSON; each shared part is measured once, and one within itself is infinite."""
+    if isinstance(value, str):
+        return len(value)
+    if not isinstance(value, dict | list):
+        return 1
+    if id(value) not in known:
+        known[id(value)] = math.inf
+        parts = itertools.chain(value, value.values()) if isinstance(value, dict) else iter(value)
+        known[id(value)] = 2 + sum(_size(part, known) + 1 for part in parts)
+    return known[id(value)]
+
+
+def _as_json(where: str, value: Any, path: tuple[str, ...]) -> Any:
     if len(path) > MAX_DEPTH:
         raise InvalidWorld(f"{where}: {'.'.join(path[:6])}…: nested too deeply")
     here = f"{where}: {'.'.join(path)}"
@@ -82,9 +114,9 @@ def as_json(where: str, value: Any, path: tuple[str, ...]) -> Any:
         odd = next((key for key in value if not isinstance(key, str)), None)
         if odd is not None:
             raise InvalidWorld(f"{here}: every key must be text; put {odd!r} in quotes")
-        return {key: as_json(where, item, (*path, key)) for key, item in value.items() if item is not None}
+        return {key: _as_json(where, item, (*path, key)) for key, item in value.items() if item is not None}
     if isinstance(value, list):
-        return [as_json(where, item, (*path, str(index))) for index, item in enumerate(value)]
+        return [_as_json(where, item, (*path, str(index))) for index, item in enumerate(value)]
     if isinstance(value, float) and not math.isfinite(value):
         raise InvalidWorld(f"{here}: must be a finite number, not {value}")
     if isinstance(value, int) and not isinstance(value, bool) and not -(2**63) <= value < 2**63:

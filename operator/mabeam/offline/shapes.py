@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, Quantity, StatusModel
@@ -115,8 +115,12 @@ class PodShape(StatusModel):
     status: _PodStatus = _PodStatus()
 
 
+# Kubernetes' own kinds take any number for a quantity; the CRDs an integer or text.
+_CoreQuantity = Annotated[Quantity, BeforeValidator(lambda value: str(value) if isinstance(value, float) else value)]
+
+
 class _NodeStatus(StatusModel):
-    allocatable: dict[str, Quantity] = {}
+    allocatable: dict[str, _CoreQuantity] = {}
 
 
 class NodeShape(StatusModel):
@@ -126,7 +130,7 @@ class NodeShape(StatusModel):
 
 
 class _QuotaSpec(StatusModel):
-    hard: dict[str, Quantity] = {}
+    hard: dict[str, _CoreQuantity] = {}
 
 
 class QuotaShape(StatusModel):

@@ -240,7 +240,11 @@ def _once(here: str, name: NamespacedName, known: Mapping[NamespacedName, object
 
 
 def _model(model: type[BaseModel], here: str, document: JsonDict) -> Any:
+    # Strict, and by the names on the wire alone: an API server turns no text into a number, and knows no other spelling.
+    # A status is the operator's own, perhaps of another release, and is read as the operator reads it.
+    written = {field: value for field, value in document.items() if field != "status"}
     try:
+        model.model_validate_json(json.dumps(written), strict=True, by_alias=True, by_name=False)
         return model.model_validate(document)
     except ValidationError as error:
         raise InvalidWorld(f"{here}: {describe_validation_error(error, model=model)}") from None

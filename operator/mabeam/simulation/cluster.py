@@ -58,6 +58,7 @@ class MemoryCluster:
     due: list[tuple[datetime, int, NamespacedName, str]] = field(default_factory=list)
     hung: dict[str, Progress] = field(default_factory=dict)  # uid of the pod → since when its progress stands still
     agent_of: dict[str, NamespacedName] = field(default_factory=dict)  # uid of the pod → its Agent
+    grace_of: dict[str, float] = field(default_factory=dict)  # uid of the pod → its own grace, in seconds
     _order: Iterator[int] = field(default_factory=itertools.count)
 
     @classmethod
@@ -150,6 +151,7 @@ class MemoryCluster:
             phase="Pending",
         )
         self.agent_of[pod.uid] = agent
+        self.grace_of[pod.uid] = float(body["spec"]["terminationGracePeriodSeconds"])
         self._put(POD, name, replace(owned, pod=pod))
         if node:
             self._after(self.scenario.start_of(owned.agent), name, "start")
@@ -174,8 +176,8 @@ class MemoryCluster:
         if owned.pod.deleting:
             return
         self._change_pod(name, deleting=True, deletion_requested_at=self.second, ready=False)
-        stop = self.scenario.stop_of(owned.agent)
-        seconds = stop if grace is None else min(stop, grace)
+        allowed = self.grace_of[owned.pod.uid] if grace is None else grace
+        seconds = min(self.scenario.stop_of(owned.agent), allowed)
         self._after(seconds if is_live(owned.pod) else 0.0, name, "gone")
 
     def _change_pod(self, name: NamespacedName, **fields: object) -> None:
@@ -193,7 +195,7 @@ class MemoryCluster:
             if owned is None:
                 continue
             if what == "gone":
-                del self.agent_of[owned.pod.uid]
+                del self.agent_of[owned.pod.uid], self.grace_of[owned.pod.uid]
                 self._put(POD, name, None)
             elif owned.pod.phase == "Pending" and not owned.pod.deleting:
                 main = ContainerFacts("running", started_at=self.second)

@@ -10,7 +10,7 @@ from mabeam.offline.documents import InvalidWorld
 from mabeam.offline.lint import lint
 from mabeam.offline.world import World
 from mabeam.simulation.run import Simulation
-from mabeam.simulation.scenario import MAX_SECONDS, Scenario, read_scenario
+from mabeam.simulation.scenario import MAX_SECONDS, Scenario, check_length, read_scenario
 from mabeam.simulation.summary import spread, summary
 
 _UNITS: Final[Mapping[str, int]] = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86_400}
@@ -26,6 +26,7 @@ def simulate(
     """
     seconds = _seconds(until)
     scenario = read_scenario(world, world.scenario)
+    check_length(world, scenario, seconds)
     for doubt in _doubts(world, scenario, seconds, runs):
         warn(doubt)
     if runs == 1:

@@ -1,5 +1,6 @@
 """What is to happen: faults at given times, faults by chance at given rates, and how fast each agent's pods start and stop."""
 
+import json
 from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from functools import cached_property
@@ -14,6 +15,8 @@ from mabeam.offline.world import World
 from mabeam.state.parse_objects import describe_validation_error
 
 MAX_SECONDS = 31_536_000.0  # a year of virtual time
+MIN_MEAN_SECONDS = 0.001
+MAX_CHANCE_FAULTS = 1_000_000  # expected in one run: minutes of work
 Seconds = Annotated[float, Field(ge=0, le=MAX_SECONDS, allow_inf_nan=False)]
 ExitCode = Annotated[int, Field(ge=0, le=255, description="Of the kind Exit; 0 is a normal exit.")]
 
@@ -56,7 +59,7 @@ class Fault(KubeModel):
 class FaultRate(KubeModel):
     """Faults of each replica of an agent (of every agent without one) by chance: exponential times, `meanSeconds` apart."""
 
-    mean_seconds: Annotated[float, Field(gt=0, le=MAX_SECONDS, allow_inf_nan=False)]
+    mean_seconds: Annotated[float, Field(ge=MIN_MEAN_SECONDS, le=MAX_SECONDS, allow_inf_nan=False)]
     kind: FaultKind = FaultKind.EXIT
     agent: ObjectName | None = None
     exit_code: ExitCode = 1
@@ -115,13 +118,25 @@ class Scenario(KubeModel):
 def read_scenario(world: World, document: JsonDict | None) -> Scenario:
     """The scenario in the world's document, an empty one without it; raises InvalidWorld naming the field."""
     try:
-        scenario = Scenario.model_validate(document or {})
+        scenario = Scenario.model_validate_json(json.dumps(document or {}), strict=True, by_alias=True, by_name=False)
     except ValidationError as error:
         raise InvalidWorld(f"Scenario: {describe_validation_error(error, model=Scenario)}") from None
     problem = next(_problems(world, scenario), None)
     if problem is not None:
         raise InvalidWorld(f"Scenario: {problem}")
     return scenario
+
+
+def check_length(world: World, scenario: Scenario, seconds: float) -> None:
+    """Nothing when a run of so many seconds has a bounded number of faults by chance; raises InvalidWorld naming the rate."""
+    for number, rate in enumerate(scenario.rates):
+        replicas = sum(agent.spec.replicas for (_, name), agent in world.agents.items() if rate.agent in (None, name))
+        expected = replicas * seconds / rate.mean_seconds
+        if expected > MAX_CHANCE_FAULTS:
+            raise InvalidWorld(
+                f"Scenario: rates.{number}.meanSeconds: about {expected:.3g} faults in {seconds:g} s for {replicas} replicas; "
+                f"at most {MAX_CHANCE_FAULTS:,} in a run: make it longer, or --until shorter"
+            )
 
 
 def _problems(world: World, scenario: Scenario) -> Iterator[str]:

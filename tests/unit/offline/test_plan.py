@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner, Result
 
+from mabeam.api.agent import AgentSpec
 from mabeam.cli import app
 
 AGENT = """
@@ -66,6 +67,10 @@ def agent(**parts: str) -> str:
             [] if any(old.startswith(f"{key}:") for old in lines) else [line]
         )
     return "\n".join(lines)
+
+
+SPEC_FIELDS = sorted(str(field.alias) for field in AgentSpec.model_fields.values())
+VARIABLE_OF_A = "apiVersion: mabeam.dev/v1alpha1\nkind: OrchestrationVariable\nmetadata: {name: v}\n"
 
 
 # --- what is taken as it comes ----------------------------------------------------------------------------------------
@@ -200,7 +205,7 @@ ODD: dict[str, tuple[str | bytes, str]] = {
     ),
     "a number that is text": (
         agent(spec="spec: {module: 'team.work:Worker', replicas: many}"),
-        "-: document 1: Agent/a: spec.replicas: must be a valid integer, unable to parse string as an integer "
+        "-: document 1: Agent/a: spec.replicas: must be a valid integer "
         '(found "many")',
     ),
     "neither module nor template": (
@@ -247,7 +252,38 @@ ODD: dict[str, tuple[str | bytes, str]] = {
         "-: document 1: Agent.x: must be text, a number, true, false, a list or an object, not bytes",
     ),
     "an object of Python's": (agent(x="x: !!python/object/apply:os.getcwd []"), "-: not YAML: could not determine a constructor"),
-    "an object within itself": (agent(x="x: &x [*x]"), "-: document 1: Agent.x.0.0.0.0…: nested too deeply"),
+    "an object within itself": (
+        agent(x="x: &x [*x]"),
+        "-: document 1: Agent: must be at most 3,145,728 bytes, with every YAML alias written out",
+    ),
+    "aliases of aliases that stand for gigabytes": (
+        agent(
+            x="x: [&a [gigabytes,x,x,x,x,x,x,x,x,x], &b [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a], &c [*b,*b,*b,*b,*b,*b,*b,*b,*b,*b],"
+            " &d [*c,*c,*c,*c,*c,*c,*c,*c,*c,*c], &e [*d,*d,*d,*d,*d,*d,*d,*d,*d,*d], [*e,*e,*e,*e,*e,*e,*e,*e,*e,*e]]"
+        ),
+        "-: document 1: Agent: must be at most 3,145,728 bytes, with every YAML alias written out",
+    ),
+    "a field by its name in Python": (
+        agent(spec="spec: {module: 'team.work:Worker', desired_state: Stopped}"),
+        "-: document 1: Agent/a: spec.desired_state: is not a field here; allowed: " + ", ".join(SPEC_FIELDS),
+    ),
+    "a number in quotes": (
+        agent(spec="spec: {module: 'team.work:Worker', replicas: '3'}"),
+        '-: document 1: Agent/a: spec.replicas: must be a valid integer (found "3")',
+    ),
+    "true for a number": (
+        agent(spec="spec: {module: 'team.work:Worker', faultTolerance: {maxFailures: true}}"),
+        "-: document 1: Agent/a: spec.faultTolerance.maxFailures: must be a valid integer (found true)",
+    ),
+    "text for true": (
+        VARIABLE_OF_A + "spec: {agents: {names: [a]}, paused: 'yes'}",
+        '-: document 1: OrchestrationVariable/v: spec.paused: must be a valid boolean (found "yes")',
+    ),
+    "half a licence": (
+        VARIABLE_OF_A
+        + "spec: {type: ResourceAllocation, agents: {names: [a]}, budget: [{resource: licences, amount: 1.5}]}",
+        "-: document 1: OrchestrationVariable/v: spec.budget.0.amount: must be a valid string (found 1.5)",
+    ),
     "a thousand brackets": (agent(x="x: " + "[" * 2000), "-: nested too deeply"),
     "an unclosed bracket": ("spec: [", "-: not YAML: while parsing a flow node expected the node content"),
     "a report of an unknown agent": (

@@ -184,6 +184,14 @@ def test_each_agent_may_take_its_own_time_to_start_and_to_stop() -> None:
     assert [found[f"team/{name}"]["availability"] for name in "ab"] == [0.99, 0.9]
 
 
+def test_a_stop_takes_no_longer_than_the_grace_of_the_pod() -> None:
+    patient = agent(replicas=2, supervisionStrategy="OneForAll")
+    patient["spec"]["shutdown"] = {"policy": "Graceful", "timeoutSeconds": 5}
+    slow = a_scenario(startSeconds=2, stopSeconds=100, faults=[{"at": 10, "agent": "a"}])
+    timeline = played(patient, slow)["timeline"]
+    assert next(one["at"] for one in timeline if one["note"].startswith("a-0-2 runs")) == 17  # 10 + 5 + 2
+
+
 def test_a_scripted_fault_that_finds_nobody_is_told() -> None:
     found = played(agent(), a_scenario(startSeconds=60, faults=[{"at": 30, "agent": "a"}]))
     assert [one["note"] for one in found["timeline"] if one["what"] == "fault"] == [
@@ -235,6 +243,9 @@ def test_the_table_is_for_people() -> None:
         ({"faults": [{"at": 1}]}, "exactly one of `agent` and `node`"),
         ({"faults": [{"at": -1, "agent": "a"}]}, "faults.0.at"),
         ({"rates": [{"meanSeconds": 0}]}, "rates.0.meanSeconds"),
+        ({"rates": [{"meanSeconds": 1e-300}]}, "rates.0.meanSeconds: must be greater than or equal to 0.001"),
+        ({"stopSeconds": "5"}, "stopSeconds: must be a valid number"),
+        ({"start_seconds": 5}, "is not a field here; allowed:"),
         (
             {"rates": [{"meanSeconds": 9, "kind": "NodeLost"}]},
             "rates.0: `kind` must be a fault of a pod, not of a node",
@@ -259,6 +270,12 @@ def test_what_cannot_be_played_is_told_with_its_field(scenario: dict[str, Any], 
     result = simulate(agent(), a_scenario(**scenario))
     assert result.exit_code == 2
     assert words in result.stderr
+
+
+def test_more_faults_than_a_run_can_play_are_refused_with_the_rate() -> None:
+    result = simulate(agent(), a_scenario(rates=[{"meanSeconds": 60}, {"meanSeconds": 0.001}]), until="1h")
+    assert result.exit_code == 2
+    assert "rates.1.meanSeconds: about 3.6e+06 faults in 3600 s for 1 replicas; at most 1,000,000" in result.stderr
 
 
 def test_a_time_that_is_none_is_told() -> None:
