@@ -12,6 +12,7 @@ from typing import Any
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import PodFacts, Progress
 from mabeam.state.cache import STORES, Cache
@@ -25,6 +26,7 @@ class FixedReports:
     pods: Mapping[str, Report] = field(default_factory=dict)
     agents: Mapping[str, Report] = field(default_factory=dict)
     progress: Mapping[str, Progress] = field(default_factory=dict)
+    unread: Mapping[str, UnreadableReport] = field(default_factory=dict)
 
     def of_pods(self, pods: Iterable[PodFacts]) -> dict[str, Report]:
         """The report of each pod that has one, by pod name."""
@@ -33,6 +35,10 @@ class FixedReports:
     def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
         """The progress of each pod that has one, by pod name."""
         return {pod.name: self.progress[pod.name] for pod in pods if pod.name in self.progress}
+
+    def unreadable(self, pods: Iterable[PodFacts]) -> dict[str, UnreadableReport]:
+        """Why each pod that cannot be read cannot, by pod name."""
+        return {pod.name: self.unread[pod.name] for pod in pods if pod.name in self.unread}
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
         """The report of each agent that has one, by agent name."""

@@ -141,6 +141,7 @@ class Reason(StrEnum):
     RESTART_BUDGET_EXHAUSTED = "RestartBudgetExhausted"
     REPORTS_OK = "ReportsOk"
     BAD_REPORT = "BadReport"
+    UNREACHABLE = "Unreachable"
     DELIVERABLE = "Deliverable"
     NOT_DELIVERABLE = "NotDeliverable"
     # Supervisors

@@ -103,6 +103,13 @@ class AgentInfo(StatusModel):
     desired_state: DesiredState
     active: Annotated[bool, Field(description="It runs, all its replicas are ready, and no variable has made it idle.")]
     reason: Annotated[str | None, Field(description="Reason of the condition Ready.")] = None
+    report_problem: Annotated[
+        str | None,
+        Field(
+            description="While the condition ReportsValid is False: where a report cannot be read and why, or BadReport for "
+            "one with unusable samples."
+        ),
+    ] = None
     invalid: Annotated[bool | None, Field(description="True when its spec cannot be read.")] = None
     start_time: Annotated[
         Time | None, Field(description="Start time of the replica that has been running longest.")

@@ -15,6 +15,7 @@ from mabeam.api.supervision import Intent, Supervision
 from mabeam.api.supervisor import Supervisor
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.functions import FunctionCall, FunctionResult
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 
 # --- facts about the objects in the cluster ------------------------------------------------------------------------------
@@ -104,8 +105,9 @@ class PeerFacts:
 class Progress:
     """How long a process's progress counter has stood still."""
 
-    since: datetime  # when this operator first saw the present count
+    since: datetime  # when this operator first saw the present count, without the time in which it read nothing
     waiting_until: datetime | None = None  # end of a wait that the process announced itself
+    read_at: datetime | None = None  # of the last report that was read; None: just now
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +227,9 @@ class AgentSnapshot:
     variables: tuple[OrchestrationVariable, ...] = ()  # those of its namespace that select it
     reports: Mapping[str, Report] = field(default_factory=dict)  # pod name → latest report
     progress: Mapping[str, Progress] = field(default_factory=dict)  # pod name → how long without progress
+    unreadable: Mapping[str, UnreadableReport] = field(
+        default_factory=dict
+    )  # pod name → why it has not been read lately
     nodes: frozenset[str] | None = None  # names of all nodes; None: not observed
     cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
     refused: PodRefused | None = None

@@ -22,7 +22,8 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.algorithms.domain import check
 from mabeam.core.conventions.times import parse_instant
 from mabeam.core.reports.openmetrics import parse
-from mabeam.core.reports.report import Report
+from mabeam.core.reports.reading import UnreadableReport
+from mabeam.core.reports.report import Report, expects_reports
 from mabeam.core.snapshot import Key, NamespacedName, PodFacts, Progress
 from mabeam.offline.documents import InvalidWorld, as_json, documents
 from mabeam.offline.shapes import ConfigMapShape, NamedShape, NodeShape, PodShape, QuotaShape
@@ -105,6 +106,10 @@ class WorldReports:
 
     def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
         """Nothing: a world is one instant."""
+        return {}
+
+    def unreadable(self, pods: Iterable[PodFacts]) -> dict[str, UnreadableReport]:
+        """Nothing: a Report stands for one that was read."""
         return {}
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
@@ -255,6 +260,11 @@ def _reporter(world: World, here: str, namespace: str, name: str) -> NamespacedN
     if len(candidates) != 1:
         found = "no Agent" if not candidates else f"{len(candidates)} Agents"
         raise InvalidWorld(f"{here}: metadata.name: must name the Agent that reports; {found} of that name")
+    if not expects_reports(world.agents[candidates[0]]):
+        raise InvalidWorld(
+            f"{here}: metadata.name: must name an Agent whose reports are read; those of {'/'.join(candidates[0])} are not: its "
+            "`spec.reports.source` is None, or it has a `template` and no `spec.reports`"
+        )
     return candidates[0]
 
 

@@ -17,6 +17,7 @@ from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import AnyStatus, Effect
 from mabeam.core.pods.lifecycle import is_live, is_running
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report, expects_reports
 from mabeam.core.snapshot import ContainerFacts, Key, NamespacedName, PodFacts, Progress
 from mabeam.simulation.scenario import Fault, FaultKind, Scenario
@@ -289,6 +290,10 @@ class SimulatedReports:
         """The progress of the pods that hang, by pod name; that of all others moves all the time."""
         hung = self.cluster.hung
         return {pod.name: hung[pod.uid] for pod in pods if pod.uid in hung} if hung else {}
+
+    def unreadable(self, pods: Iterable[PodFacts]) -> dict[str, UnreadableReport]:
+        """Nothing: every report of a simulated process is read."""
+        return {}
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
         """The world's Report of each agent that has one, by agent name."""

@@ -14,6 +14,7 @@ from mabeam.core.functions import FunctionCall, FunctionResults
 from mabeam.core.pods.lifecycle import is_ready
 from mabeam.core.pods.resources import main_container_name
 from mabeam.core.pods.spec_hash import pod_hash
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import (
     AgentSnapshot,
@@ -43,8 +44,12 @@ class ReportLookup(Protocol):
         """Since when each pod that counts its progress has made none, by pod name."""
         ...
 
+    def unreadable(self, pods: Iterable[PodFacts]) -> dict[str, UnreadableReport]:
+        """Why each pod that could not be read for some time cannot be read, by pod name."""
+        ...
+
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:
-        """The report of each agent that has one, by agent name; the lowest ordinal that was read speaks for the agent."""
+        """The report of each agent that has one, by agent name; the lowest ordinal that says something speaks for the agent."""
         ...
 
 
@@ -145,6 +150,7 @@ class Observer:
             variables=variables,
             reports=self.reports.of_pods(pods),
             progress=self.reports.progress_of(pods),
+            unreadable=self.reports.unreadable(pods),
             nodes=self.cache.node_names if self.nodes_observed else None,
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),

@@ -294,6 +294,11 @@ ODD: dict[str, tuple[str | bytes, str]] = {
         world(AGENT, REPORT, REPORT.replace(", namespace: team", "")),
         "-: document 3: Report/a: metadata.name: given twice for the Agent team/a",
     ),
+    "a report of an agent that is never read": (
+        world(AGENT.replace('"}', '", reports: {source: None}}'), REPORT),
+        "-: document 2: Report/a: metadata.name: must name an Agent whose reports are read; those of team/a are not: its "
+        "`spec.reports.source` is None, or it has a `template` and no `spec.reports`",
+    ),
     "a report without its text": (
         world(AGENT, REPORT.replace("openmetrics", "text")),
         "-: document 2: Report/a: openmetrics: must be the text of a report",

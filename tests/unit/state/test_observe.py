@@ -8,6 +8,7 @@ import pytest
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import AgentSnapshot, Key, PodFacts, Progress, SupervisorSnapshot, VariableSnapshot
 from mabeam.state.cache import AGENT, RECONCILED_KINDS, SUPERVISOR, VARIABLE, Cache
@@ -24,6 +25,9 @@ class NoReports:
         return {}
 
     def progress_of(self, pods: Iterable[PodFacts]) -> dict[str, Progress]:
+        return {}
+
+    def unreadable(self, pods: Iterable[PodFacts]) -> dict[str, UnreadableReport]:
         return {}
 
     def of_agents(self, agents: Iterable[Agent]) -> dict[str, Report]:

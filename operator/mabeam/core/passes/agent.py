@@ -21,6 +21,7 @@ from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
 from mabeam.core.supervision import exits, ledger, pod_effects, records, release, rollout, status
+from mabeam.core.supervision.report_condition import report_events
 from mabeam.core.supervision.working_set import MAX_COUNT, AgentPass, are_all_stopped, is_stop_desired
 from mabeam.core.tree.instruction import adopt_instruction
 
@@ -118,7 +119,14 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
         status=after,
         status_reason=status.status_reason(before, after),
         effects=(*pass_.effects, *delivery.effects, *network_policy_effects(snapshot, overrides.directives)),
-        events=status.with_registration(snapshot.agent, (*pass_.events, *status.unused_fields_event(snapshot))),
+        events=status.with_registration(
+            snapshot.agent,
+            (
+                *pass_.events,
+                *status.unused_fields_event(snapshot),
+                *report_events(before.conditions, after.conditions),
+            ),
+        ),
         requeue_after=soonest(pass_.requeue_after, delivery.requeue_after),
         function_calls=overrides.directives.function_calls,
         expects_follow_up=pod_effects.expects_follow_up(before, after),

@@ -22,12 +22,15 @@ POD_FIELDS: Final = (
 )
 
 _WIRE_POD_FIELDS: Final = frozenset(to_camel(name) for name in POD_FIELDS)
-# Fields of `resources` that only allocations use: no pod contains them.
-_ALLOCATION_FIELDS: Final = frozenset({"bounds", "cpuWeight"})
+# Fields of which a pod contains a part only → that part. Of `resources` the rest is for allocations, of `reports` for the reader.
+_FIELDS_IN_PODS: Final = {
+    "resources": frozenset({"requests", "limits", "networkPriority"}),
+    "reports": frozenset({"port"}),
+}
 
 
 def pod_hash(spec: AgentSpec) -> str:
-    """The hash of POD_FIELDS, without defaults (the operator's or a field's), so that an upgrade replaces no pod."""
+    """The hash of what pods contain of POD_FIELDS; without defaults (the operator's or a field's): an upgrade replaces no pod."""
     return _hashes(spec)[0]
 
 
@@ -50,6 +53,8 @@ def spec_hash(spec: AgentSpec) -> str:
 def _hashes(spec: AgentSpec) -> tuple[str, str]:
     whole = spec.model_dump(mode="json", by_alias=True, exclude_defaults=True, exclude={"replicas"})
     fields = {name: value for name, value in whole.items() if name in _WIRE_POD_FIELDS}
-    resources = fields.pop("resources", {})
-    in_pod = {name: value for name, value in resources.items() if name not in _ALLOCATION_FIELDS}
-    return short_digest(fields | ({"resources": in_pod} if in_pod else {})), short_digest(whole)
+    for field, in_pods in _FIELDS_IN_PODS.items():
+        part = {name: value for name, value in fields.pop(field, {}).items() if name in in_pods}
+        if part:
+            fields[field] = part
+    return short_digest(fields), short_digest(whole)

@@ -105,6 +105,17 @@ def remember(
     return RememberedReport(report if report is not None else before.newest, {**kept, **fresh}, period_seconds)
 
 
+def report_of_agent(ordinals: Mapping[int, RememberedReport], now: datetime) -> Report:
+    """The report that stands for a whole agent: that of the lowest ordinal that still offers, votes or performs.
+
+    `ordinals` is not empty. Where none does, the lowest one with any sample stands for the agent, else the lowest of all.
+    """
+    reports = [ordinals[ordinal].at(now) for ordinal in sorted(ordinals)]
+    speaking = (report for report in reports if any(getattr(report, name) for name in _KEYED))
+    counting = (report for report in reports if any(getattr(report, name) is not None for name in _SINGLE))
+    return next(speaking, None) or next(counting, None) or reports[0]
+
+
 def _samples(report: Report) -> dict[_Key, Any]:
     keyed: dict[_Key, Any] = {(name, key): value for name in _KEYED for key, value in getattr(report, name).items()}
     single = {(name, ""): getattr(report, name) for name in _SINGLE if getattr(report, name) is not None}

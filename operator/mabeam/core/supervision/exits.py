@@ -100,7 +100,10 @@ def _find_exit(pass_: AgentPass, record: PodRecord, current: PodFacts | None) ->
 
 
 def _find_hang(pass_: AgentPass, pod: PodFacts) -> PodExit | None:
-    """A hang counts as an exit: a process that reports a progress counter, no progress in time, and no reason to wait."""
+    """A hang counts as an exit: a process that reports a progress counter, no progress in time, and no reason to wait.
+
+    It is judged on reports that were read: a report that cannot be read is the operator's trouble, and no sign of a hang.
+    """
     timeout = pass_.snapshot.agent.spec.fault_tolerance.progress_timeout_seconds
     progress = pass_.snapshot.progress.get(pod.name)
     if timeout is None or progress is None or not lifecycle.is_running(pod):
@@ -109,6 +112,8 @@ def _find_hang(pass_: AgentPass, pod: PodFacts) -> PodExit | None:
     if pass_.now < deadline:
         pass_.requeue_at(deadline)
         return None
+    if progress.read_at is not None and progress.read_at < deadline:
+        return None  # the report that shows the hang wakes the agent (shell/reports/reader.py)
     return PodExit(ExitKind.ABNORMAL, FailureCause.HANG, pass_.now, reason=f"for {timeout} s")
 
 

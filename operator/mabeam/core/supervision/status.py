@@ -11,6 +11,7 @@ from mabeam.core.conventions.conditions import KStatus, condition, kstatus_condi
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods.restart_policies import unused_restart_policies
 from mabeam.core.snapshot import AgentSnapshot
+from mabeam.core.supervision.report_condition import reports_valid
 from mabeam.core.supervision.summary import AgentSummary, summarize
 
 
@@ -95,7 +96,6 @@ def _conditions(
     accepted: bool,
 ) -> tuple[object, ...]:
     reconciling = not summary.ready and not summary.stalled
-    report_problems = [problem for report in snapshot.reports.values() for problem in report.problems]
     kstatus = KStatus(
         summary.ready,
         summary.reason,
@@ -107,18 +107,15 @@ def _conditions(
     )
     wanted = [
         *kstatus_conditions(kstatus),
-        *_problem_condition(status, ConditionType.REPORTS_VALID, report_problems, Reason.BAD_REPORT, Reason.REPORTS_OK),
-        *_problem_condition(
-            status, ConditionType.DIRECTIVES_DELIVERABLE, problems, Reason.NOT_DELIVERABLE, Reason.DELIVERABLE
-        ),
+        *reports_valid(snapshot, status),
+        *_directives_deliverable(status, problems),
     ]
     return merge_conditions(status.conditions, wanted, snapshot.agent.metadata.generation, now)
 
 
-def _problem_condition(
-    status: AgentStatus, type_: ConditionType, problems: Sequence[str], bad: Reason, good: Reason
-) -> list[Condition]:
+def _directives_deliverable(status: AgentStatus, problems: Sequence[str]) -> list[Condition]:
     """A condition that exists from the first problem on; an agent that never had one does not have it."""
+    type_ = ConditionType.DIRECTIVES_DELIVERABLE
     if problems:
-        return [condition(type_, False, bad, "; ".join(sorted(set(problems))[:4]))]
-    return [condition(type_, True, good)] if any(c.type == type_ for c in status.conditions) else []
+        return [condition(type_, False, Reason.NOT_DELIVERABLE, "; ".join(sorted(set(problems))[:4]))]
+    return [condition(type_, True, Reason.DELIVERABLE)] if any(c.type == type_ for c in status.conditions) else []

@@ -7,9 +7,9 @@ from typing import Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, Failure
-from mabeam.api.base import Condition
+from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.directive import AgentDirectives, DirectiveState
-from mabeam.api.names import ConditionType
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.rest import AgentDirectiveSet, AgentInfo, AgentPreference, DirectiveCounts, LastFailure, Usage
 from mabeam.core.reports.report import PRIMARY_METRIC, Report
 from mabeam.core.views.metrics import is_overruled
@@ -43,6 +43,7 @@ def agent_info(observed: ObservedAgent) -> AgentInfo:
         desired_state=agent.wanted_state,
         active=is_active(agent),
         reason=ready_reason(status.conditions),
+        report_problem=report_problem(status.conditions),
         invalid=observed.invalid or None,
         start_time=min((r.start_time for r in running if r.start_time is not None), default=None),
         nodes=tuple(sorted({record.node for record in running if record.node is not None})),
@@ -143,6 +144,12 @@ _COUNT_FIELDS: Final[Mapping[DirectiveState, str]] = {state: state.value.lower()
 def count_directives(states: Iterable[str]) -> DirectiveCounts:
     """The number of directives in each state; `states` as by `directive_states`."""
     return DirectiveCounts(**Counter(states))
+
+
+def report_problem(conditions: Iterable[Condition]) -> str | None:
+    """What the condition ReportsValid says while it is False; None otherwise. A message that quotes the process is left out."""
+    false = (c for c in conditions if c.type == ConditionType.REPORTS_VALID and c.status is ConditionStatus.FALSE)
+    return next((c.message if c.reason == Reason.UNREACHABLE else c.reason for c in false), None)
 
 
 def ready_reason(conditions: Iterable[Condition]) -> str | None:

@@ -46,6 +46,8 @@ PUBLISHED_NOTES: Final = frozenset(
         Reason.COORDINATION_COMPLETED,
         Reason.GROUP_RESTARTED,
         Reason.AUTO_SHUTDOWN,
+        Reason.UNREACHABLE,
+        Reason.REPORTS_OK,
     }
 )
 

@@ -27,7 +27,7 @@ from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reports.reader import ReportReader
-from mabeam.shell.reports.targets import awaited_generation, targets_of
+from mabeam.shell.reports.targets import awaited_generation, never_read_of, targets_of
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import NoTracing, Tracing
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
@@ -95,8 +95,10 @@ class Reconciler:
         decision = self._decide_agent(key, snapshot, now, moment)
         if await self._restore_hidden_pods(snapshot, decision.status):
             return 0.0
-        targets = targets_of(snapshot, has_directives=decision.status.directives is not None)
+        has_directives = decision.status.directives is not None
+        targets = targets_of(snapshot, has_directives=has_directives)
         self.reports.follow(agent, targets, awaiting=awaited_generation(agent) if targets else 0)
+        self.reports.pass_over(agent, never_read_of(snapshot, has_directives=has_directives))
         applied = await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
         self.functions.submit(key, decision.function_calls, now)
         span.agent_events(agent, decision.events)

@@ -22,7 +22,8 @@ from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, error_text
 log = logging.getLogger("mabeam.prometheus")
 
 MAX_BYTES: Final = 1_048_576
-TIMEOUT: Final = aiohttp.ClientTimeout(total=5)
+QUERY_SECONDS: Final = 5.0
+TIMEOUT: Final = aiohttp.ClientTimeout(total=QUERY_SECONDS)
 CONCURRENCY: Final = 4
 # Scrapes are seconds apart: more frequent queries would return nothing new.
 MIN_QUERY_SECONDS: Final = 1.0

@@ -6,8 +6,9 @@ from typing import Final
 from mabeam.api.agent import Agent, Reports, ReportSource
 from mabeam.api.directive import DirectiveState
 from mabeam.core.pods.lifecycle import is_running
-from mabeam.core.reports.report import expects_reports
+from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.supervision.report_condition import wants_reports
 from mabeam.shell.safe_address import is_safe
 
 _BY_DEFAULT: Final = Reports()
@@ -30,6 +31,13 @@ class Target:
     ordinal: int
     source: ReportSource = ReportSource.POD
     query: str | None = None
+    progress_timeout_seconds: int | None = None  # without progress for so long the process counts as hung; None: never
+
+    @property
+    def address(self) -> str:
+        """The URL of the report in the pod."""
+        host = f"[{self.ip}]" if ":" in self.ip else self.ip
+        return f"http://{host}:{self.port}{self.path}"
 
 
 def target_of(agent: Agent, pod: PodFacts) -> Target | None:
@@ -51,20 +59,36 @@ def target_of(agent: Agent, pod: PodFacts) -> Target | None:
         ordinal=pod.ordinal,
         source=reports.source,
         query=reports.query,
+        progress_timeout_seconds=agent.spec.fault_tolerance.progress_timeout_seconds,
     )
+
+
+def never_read(agent: Agent, pod: PodFacts) -> UnreadableReport | None:
+    """Why a running pod's report is never read from the pod; None when it is, or will be."""
+    reports = agent.spec.reports or _BY_DEFAULT
+    if reports.source is ReportSource.PROMETHEUS or not is_running(pod):
+        return None
+    if pod.host_network:
+        return UnreadableReport("", "it uses the network of its node, from which no report is read")
+    if pod.ip and not is_safe(pod.ip):
+        return UnreadableReport("", f"its address {pod.ip} is not one of a pod, and is not asked")
+    return None
 
 
 def targets_of(snapshot: AgentSnapshot, *, has_directives: bool) -> tuple[Target, ...]:
     """The agent's pods to be read: none unless a variable, a directive or its own progress timeout makes use of its reports."""
     agent = snapshot.agent
-    is_watched = agent.spec.fault_tolerance.progress_timeout_seconds is not None
-    if (
-        snapshot.invalid is not None
-        or not expects_reports(agent)
-        or not (snapshot.variables or has_directives or is_watched)
-    ):
+    if not wants_reports(snapshot, has_directives=has_directives):
         return ()
     return tuple(target for pod in snapshot.pods if (target := target_of(agent, pod)) is not None)
+
+
+def never_read_of(snapshot: AgentSnapshot, *, has_directives: bool) -> tuple[tuple[PodFacts, UnreadableReport], ...]:
+    """The agent's pods whose reports are wanted and never read, and why."""
+    if not wants_reports(snapshot, has_directives=has_directives):
+        return ()
+    found = ((pod, never_read(snapshot.agent, pod)) for pod in snapshot.pods)
+    return tuple((pod, why) for pod, why in found if why is not None)
 
 
 def awaited_generation(agent: Agent) -> int:

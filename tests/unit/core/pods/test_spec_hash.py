@@ -68,6 +68,18 @@ def test_what_an_allocation_may_do_with_resources_replaces_no_pod() -> None:
     assert pod_hash(spec(resources=bounds | {"networkPriority": "High"})) != pod_hash(spec())
 
 
+def test_how_a_report_is_read_replaces_no_pod() -> None:
+    for reading in (
+        {"periodSeconds": 60},
+        {"path": "/report"},
+        {"source": "None"},
+        {"source": "Prometheus", "query": "up"},
+    ):
+        assert pod_hash(spec(reports=reading)) == pod_hash(spec())
+        assert body(reports=reading)["spec"] == body()["spec"]
+    assert pod_hash(spec(reports={"port": 1, "periodSeconds": 60})) == pod_hash(spec(reports={"port": 1}))
+
+
 def test_a_default_that_is_written_out_changes_nothing() -> None:
     written = {
         "shutdown": {"policy": "Graceful", "timeoutSeconds": 5},

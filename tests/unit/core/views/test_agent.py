@@ -21,6 +21,21 @@ def test_an_agent_that_was_never_looked_at_is_registered() -> None:
     assert info.to_wire().keys().isdisjoint({"usage", "lastFailure", "directives", "startTime", "invalid", "parkedAt"})
 
 
+@pytest.mark.parametrize(
+    ("condition", "told"),
+    [
+        ({"status": "True", "reason": "ReportsOk"}, None),
+        ({"status": "False", "reason": "Unreachable", "message": "a cannot be read"}, "a cannot be read"),
+        ({"status": "False", "reason": "BadReport", "message": "words of the process"}, "BadReport"),
+    ],
+)
+def test_a_report_that_cannot_be_used_is_told_without_the_words_of_the_process(
+    condition: dict[str, str], told: str | None
+) -> None:
+    agent = an_agent(status={"conditions": [{"type": "ReportsValid", **condition}]})
+    assert agent_info(ObservedAgent(agent)).report_problem == told
+
+
 def test_an_agent_whose_spec_cannot_be_read_says_so_and_nothing_of_its_placeholder() -> None:
     info = agent_info(ObservedAgent(Agent.model_validate(planner_body()), invalid=True))
     assert info.invalid

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from aiohttp import web
 
 from mabeam.api.agent import Agent
 from mabeam.shell.reports.reader import ReportReader
-from mabeam.shell.reports.targets import Target, target_of
+from mabeam.shell.reports.targets import Target, never_read, target_of
 from support.builders import a_pod, an_agent, waiting
 
 REPORT = 'mabeam_applied_generation 3\nmabeam_preference{variable="temperature"} 0.4\n# EOF\n'
@@ -61,6 +62,22 @@ def test_the_nodes_own_services_and_names_are_never_asked(ip: str | None) -> Non
 
 def test_a_pod_on_the_hosts_network_is_never_asked() -> None:
     assert target_of(an_agent(), a_pod(ip="10.0.0.1", host_network=True)) is None
+
+
+@pytest.mark.parametrize(
+    ("facts", "why"),
+    [({"ip": "10.0.0.1", "host_network": True}, "network of its node"), ({"ip": "169.254.169.254"}, "169.254.169.254")],
+)
+def test_it_is_said_why_a_pod_is_never_asked(facts: dict[str, Any], why: str) -> None:
+    said = never_read(an_agent(), a_pod(**facts))
+    assert said is not None
+    assert why in str(said)
+
+
+def test_a_pod_that_will_be_asked_is_not_passed_over() -> None:
+    assert never_read(an_agent(), a_pod(ip="10.0.0.1")) is None
+    assert never_read(an_agent(), a_pod(ip=None)) is None
+    assert never_read(an_agent(reports={"source": "Prometheus"}), a_pod(ip="10.0.0.1", host_network=True)) is None
 
 
 def test_a_pod_that_does_not_run_is_not_asked() -> None:
@@ -155,36 +172,6 @@ def test_only_news_are_told() -> None:
             assert desk.heard == [("a", True, True), ("a", False, True), ("a", True, False)]
 
     asyncio.run(main())
-
-
-@pytest.mark.parametrize(
-    "later",
-    [
-        ["mabeam_progress_total 1", "mabeam_progress_total 2"],
-        ["mabeam_progress_total 1\nmabeam_waiting_until_seconds 9000000000", "mabeam_progress_total 1"],
-    ],
-    ids=["its first progress", "the end of a wait"],
-)
-def test_what_brings_the_time_nearer_at_which_a_process_is_taken_for_hung_is_told(later: list[str]) -> None:
-    words = [_with("") if "wait" not in later[0] else _with(later[0]), *map(_with, later)]
-    said: list[str] = []
-
-    async def handler(_: web.Request) -> web.StreamResponse:
-        said.append(words[min(len(said), len(words) - 1)])
-        return web.Response(text=said[-1])
-
-    async def main() -> None:
-        async with a_desk(handler, period=0.2) as desk:
-            desk.follow()
-            await desk.outcome(6)
-            assert desk.heard == [("a", True, True), ("a", True, False)]
-
-    asyncio.run(main())
-
-
-def _with(lines: str) -> str:
-    """The report with more lines in it."""
-    return REPORT.replace("# EOF", f"{lines}\n# EOF") if lines else REPORT
 
 
 def test_what_is_followed_no_more_is_forgotten_and_not_asked_again() -> None:
