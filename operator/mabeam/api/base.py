@@ -134,6 +134,11 @@ class StatusModel(KubeModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    @classmethod
+    def modernized(cls, json: JsonDict) -> JsonDict:
+        """The JSON as this release would have stored it; that of the last release may differ."""
+        return json
+
 
 def _to_utc(value: datetime) -> datetime:
     try:
@@ -224,7 +229,8 @@ class Condition(StatusModel):
     message: Annotated[str, Field(max_length=2048), Field(description="The reason as a sentence.")] = ""
 
 
-Conditions = Annotated[tuple[Condition, ...], Field(max_length=16, json_schema_extra=list_map("type"))]
+MAX_CONDITIONS: Final = 16
+Conditions = Annotated[tuple[Condition, ...], Field(max_length=MAX_CONDITIONS, json_schema_extra=list_map("type"))]
 
 
 class OwnerReference(StatusModel):

@@ -153,6 +153,12 @@ class AgentDirectives(StatusModel):
         Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
     ] = None
 
+    @classmethod
+    def modernized(cls, json: JsonDict) -> JsonDict:
+        """The JSON with one of DirectiveReason as each reason, where the last release stored a sentence."""
+        found: JsonDict = _with_reasons(json)
+        return found
+
     @model_validator(mode="before")
     @classmethod
     def _read_sentences(cls, status: Any) -> Any:
@@ -172,6 +178,12 @@ class VariableDirectives(StatusModel):
     items: Annotated[
         tuple[VariableDirective, ...], Field(max_length=100), Field(description="The directives, the first hundred.")
     ] = ()
+
+    @classmethod
+    def modernized(cls, json: JsonDict) -> JsonDict:
+        """The JSON with one of DirectiveReason as each reason, where the last release stored a sentence."""
+        found: JsonDict = _with_reasons(json)
+        return found
 
     @model_validator(mode="before")
     @classmethod
@@ -207,8 +219,8 @@ def _with_reason(item: Any, conflicts: Iterable[JsonDict]) -> Any:
     sentence = item.get("reason") if isinstance(item, dict) else None
     if not isinstance(sentence, str):
         return item
-    if "message" in item:  # A reason of a newer release must not make the whole status unreadable.
-        return item if sentence in list(DirectiveReason) else {**item, "reason": None}
+    if "message" in item:
+        return item
     conflict = next((c for c in conflicts if _lost_by(c, item, sentence)), None)
     if conflict is not None:
         if sentence.startswith(_UNRESOLVED):

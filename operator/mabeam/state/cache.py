@@ -31,6 +31,7 @@ from mabeam.state.parse_objects import (
     parse_variable,
 )
 from mabeam.state.parse_pods import parse_pod
+from mabeam.state.parse_status import StoredStatus
 
 log = logging.getLogger("mabeam.cache")
 
@@ -207,6 +208,12 @@ class Cache:
     def status_of(self, key: Key) -> AnyStatus:
         """The stored status of an object that is reconciled; KeyError when it does not exist."""
         return _STATUSES[key.kind](STORES[key.kind].objects(self)[key.namespace, key.name])
+
+    def stored_status(self, key: Key) -> StoredStatus | None:
+        """The status in the cluster if it holds more than `status_of`; None when it does not, or there is no such object."""
+        parsed = STORES[key.kind].objects(self).get((key.namespace, key.name))
+        stored: StoredStatus | None = parsed.stored if parsed is not None else None
+        return stored
 
     def all_keys(self) -> list[Key]:
         """The keys of all objects that are reconciled."""

@@ -19,10 +19,12 @@ from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, Su
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts
+from mabeam.state.parse_status import StoredStatus, parse_status
 
 MAX_PROBLEMS: Final = 5
 
 Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
+Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +41,7 @@ class ParsedAgent:
 
     agent: Agent
     invalid: str | None = None
+    stored: StoredStatus | None = None  # the status in the cluster, if it holds more than `agent.status`
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +50,7 @@ class ParsedVariable:
 
     variable: OrchestrationVariable
     invalid: str | None = None
+    stored: StoredStatus | None = None  # the status in the cluster, if it holds more than `variable.status`
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +59,7 @@ class ParsedSupervisor:
 
     supervisor: Supervisor
     invalid: str | None = None
+    stored: StoredStatus | None = None  # the status in the cluster, if it holds more than `supervisor.status`
 
 
 def describe_validation_error(error: ValidationError, root: str = "", model: type[BaseModel] | None = None) -> str:
@@ -126,11 +131,13 @@ def parse_agent(body: JsonDict, before: ParsedAgent | None = None) -> ParsedAgen
     `before` is what was known of it: every change of a spec is a new generation, so within one the spec is read once.
     """
     meta = _meta(body)
-    status = _status(AgentStatus, body)
+    status, stored = _status(AgentStatus, body)
     if before is not None and _same_spec(before.agent.metadata, meta):
         model = Agent if before.invalid is None else Agent.model_construct
-        return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid)
-    return ParsedAgent(*_read(Agent, meta, status, body, _agent_spec, lambda: AgentSpec(module="invalid:Invalid")))
+        return ParsedAgent(model(metadata=meta, spec=before.agent.spec, status=status), before.invalid, stored)
+    return ParsedAgent(
+        *_read(Agent, meta, status, body, _agent_spec, lambda: AgentSpec(module="invalid:Invalid")), stored
+    )
 
 
 # Fleets are made from one template, and a frozen spec can be shared: a thousand alike cost the memory of one.
@@ -156,10 +163,10 @@ def _same_spec(before: ObjectMeta, now: ObjectMeta) -> bool:
 def parse_variable(body: JsonDict) -> ParsedVariable:
     """The variable in `body`; as with agents, a bad spec is a finding, not an exception."""
     spec_of = OrchestrationVariableSpec.model_validate
-    status = _status(OrchestrationVariableStatus, body)
+    status, stored = _status(OrchestrationVariableStatus, body)
     placeholder = {"agents": {"names": ["invalid"]}, "value": 0}
     return ParsedVariable(
-        *_read(OrchestrationVariable, _meta(body), status, body, spec_of, lambda: spec_of(placeholder))
+        *_read(OrchestrationVariable, _meta(body), status, body, spec_of, lambda: spec_of(placeholder)), stored
     )
 
 
@@ -168,11 +175,12 @@ def parse_supervisor(body: JsonDict) -> ParsedSupervisor:
 
     The placeholder keeps the stored children: they follow their last instruction, rather than run as if it were gone.
     """
-    status = _status(SupervisorStatus, body)
+    status, stored = _status(SupervisorStatus, body)
     known = tuple(ChildReference(kind=record.kind, name=record.name) for record in status.children)
     parent = status.supervision.supervisor if status.supervision is not None else None
     last = SupervisorSpec.model_construct(children=known, supervisor=parent)
-    return ParsedSupervisor(*_read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, lambda: last))
+    read = _read(Supervisor, _meta(body), status, body, SupervisorSpec.model_validate, lambda: last)
+    return ParsedSupervisor(*read, stored)
 
 
 def _read(
@@ -216,13 +224,11 @@ def _autoscaler(fields: Any) -> str:
     return ""
 
 
-def _status(model: Any, body: JsonDict) -> Any:
-    try:
-        status = model.model_validate(body.get("status") or {})
-    except ValidationError:
-        # Someone else wrote nonsense into a status that has one writer: it is recomputed from the pods.
-        return model()
-    return status.model_copy(update={"conditions": tuple(_one_of_equals(found) for found in status.conditions)})
+def _status(model: type[Status], body: JsonDict) -> tuple[Status, StoredStatus | None]:
+    """The readable part of the stored status; and the whole of it, if that part is not all."""
+    status, stored = parse_status(model, body.get("status"))
+    conditions = tuple(_one_of_equals(found) for found in status.conditions)
+    return status.model_copy(update={"conditions": conditions}), stored
 
 
 @lru_cache(maxsize=4096)

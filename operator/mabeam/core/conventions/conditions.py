@@ -4,9 +4,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
+from typing import Final
 
-from mabeam.api.base import Condition, Conditions, ConditionStatus
+from mabeam.api.base import MAX_CONDITIONS, Condition, Conditions, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
+
+_OWN_TYPES: Final = frozenset(ConditionType)
 
 
 # Most agents have the same few conditions at every pass.
@@ -22,9 +25,9 @@ def merge_conditions(
 ) -> tuple[Condition, ...]:
     """The wanted conditions, with `lastTransitionTime` moved only where the status changed.
 
-    Previous conditions of other types are dropped: the operator is the only writer of its status. An unchanged condition is the
-    very same object, so that equal statuses are found equal at once. Source: Kubernetes API conventions, "Typical status
-    properties".
+    Previous conditions of this operator's other types are dropped; those of types that it does not know, which a newer version or
+    another controller wrote, stay while there is room. An unchanged condition is the very same object, so that equal statuses are
+    found equal at once. Source: Kubernetes API conventions, "Typical status properties".
     """
     before = {c.type: c for c in previous}
     merged = []
@@ -36,7 +39,8 @@ def merge_conditions(
             continue
         since = old.last_transition_time if old is not None and old.status == c.status else None
         merged.append(c.model_copy(update={"last_transition_time": since or now, "observed_generation": generation}))
-    return tuple(merged)
+    foreign = [c for c in before.values() if c.type not in _OWN_TYPES and all(c.type != own.type for own in merged)]
+    return (*merged, *foreign[: MAX_CONDITIONS - len(merged)])
 
 
 def _content(c: Condition) -> tuple[object, ...]:

@@ -21,8 +21,9 @@ from mabeam.api.variable_status import NegotiationStrategy
 from mabeam.core.algorithms.consensus import PROTOCOLS
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.directives.conflicts import RESOLVERS
-from mabeam.shell.kube.client import Client, merge_patch
+from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.errors import REQUEST_ERRORS, NotLeading, error_text
+from mabeam.state.status_patch import merge_patch
 
 log = logging.getLogger("mabeam.service")
 

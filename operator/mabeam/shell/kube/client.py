@@ -331,18 +331,3 @@ def _error(status: int, raw: bytes, retry_after: str | None) -> ApiError:
         reason, message = "", raw[:256].decode(errors="replace").strip()
     seconds = float(retry_after) if retry_after and retry_after.isdigit() else None
     return ApiError(status, reason, message, seconds)
-
-
-def merge_patch(before: JsonDict, after: JsonDict) -> JsonDict:
-    """The JSON merge patch (RFC 7386) that turns `before` into `after`; empty when they are the same."""
-    patch: JsonDict = dict.fromkeys((key for key in before if key not in after), None)
-    for key, value in after.items():
-        if key not in before:
-            patch[key] = value
-        elif isinstance(value, dict) and isinstance(before[key], dict):
-            inner = merge_patch(before[key], value)
-            if inner:
-                patch[key] = inner
-        elif before[key] != value:
-            patch[key] = value
-    return patch

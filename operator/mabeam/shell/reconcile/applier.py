@@ -13,11 +13,13 @@ from typing import Final
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
-from mabeam.shell.kube.client import Client, merge_patch
+from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.errors import ApiError, NotLeading, error_text
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.parse_objects import owner_uid
+from mabeam.state.parse_status import StoredStatus
+from mabeam.state.status_patch import status_patch, without_unknown
 
 log = logging.getLogger("mabeam.apply")
 
@@ -25,6 +27,8 @@ log = logging.getLogger("mabeam.apply")
 POD_REFUSALS: Final = frozenset({400, 403, 413, 422})
 # Once the failed effects of a pass have taken so many seconds, the rest waits for the next one: other keys need the worker.
 MAX_FAILING_SECONDS: Final = 5.0
+# The HTTP status of an object that its CRD does not allow.
+INVALID: Final = 422
 
 
 class PodCreateRefused(Exception):
@@ -82,10 +86,11 @@ class Applier:
         decision: AnyDecision,
     ) -> Applied:
         """What was written. Raises ApiError, NameTaken or NotLeading when the status, or what precedes it, could not be."""
-        patch = {} if decision.status == before else merge_patch(before.to_wire(stored=True), decision.status.to_wire())
+        stored = self.cache.stored_status(Key(kind, meta.namespace, meta.name))
+        patch = status_patch(stored, before, decision.status)
         # An object that is deleted during the pass stays deleted, however late an answer with it is read.
         with self.cache.deleted_since() as deleted:
-            await self._write_status(kind, meta, decision, patch, deleted)
+            await self._write_status(kind, meta, decision, patch, stored, deleted)
             failures = await self._apply_independent(decision.effects, meta, deleted)
         return Applied(bool(patch), failures)
 
@@ -95,20 +100,34 @@ class Applier:
         meta: ObjectMeta,
         decision: AnyDecision,
         patch: JsonDict,
+        stored: StoredStatus | None,
         deleted: set[str],
     ) -> None:
         """Write what precedes the status, the status, and the Events."""
         for effect in decision.effects_before_status:
             await self._apply_effect(effect, meta, deleted)
         if patch:
-            body = {"metadata": {"resourceVersion": meta.resource_version}, "status": patch}
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
-            answer = await self.client.patch_status(kind, meta.namespace, meta.name, body)
+            answer = await self._patch_status(kind, meta, patch, stored, decision.status)
             foreseen_by = None if decision.expects_follow_up else Key(kind, meta.namespace, meta.name)
             self.take_in(kind, answer, deleted, foreseen_by)
         # With the status and before the effects: an effect that fails is tried again, but these Events are never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
+
+    async def _patch_status(
+        self, kind: str, meta: ObjectMeta, patch: JsonDict, stored: StoredStatus | None, status: AnyStatus
+    ) -> JsonDict:
+        guard = {"metadata": {"resourceVersion": meta.resource_version}}
+        try:
+            return await self.client.patch_status(kind, meta.namespace, meta.name, guard | {"status": patch})
+        except ApiError as error:
+            if stored is None or error.status != INVALID:
+                raise
+            # The installed CRD is older than who wrote the status: what it does not allow cannot be kept.
+            log.warning("%s %s/%s: unknown parts of the status are dropped: %s", kind, meta.namespace, meta.name, error)
+            whole = without_unknown(stored, status)
+            return await self.client.patch_status(kind, meta.namespace, meta.name, guard | {"status": whole})
 
     async def _apply_independent(
         self, effects: tuple[Effect, ...], owner: ObjectMeta, deleted: set[str]

@@ -1,6 +1,6 @@
 """Conditions: who says what since when."""
 
-from mabeam.api.base import ConditionStatus
+from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.names import ConditionType
 from mabeam.core.conventions.conditions import condition, merge_conditions
 from support.builders import at
@@ -36,3 +36,16 @@ def test_conditions_nobody_wants_any_more_are_left_out() -> None:
 
 def test_a_message_is_cut_to_what_a_condition_can_hold() -> None:
     assert len(condition(ConditionType.READY, True, "R", "x" * 9999).message) == 2048
+
+
+def test_a_condition_of_a_type_that_this_version_does_not_know_stays() -> None:
+    newer = Condition(type="GpuHealthy", status=ConditionStatus.TRUE, reason="Warm")
+    merged = merge_conditions([newer], [condition(ConditionType.READY, True, "Running")], 1, at(1))
+    assert [c.type for c in merged] == ["Ready", "GpuHealthy"]
+    assert merged[1] is newer
+
+
+def test_conditions_of_strangers_give_way_when_there_is_no_room() -> None:
+    many = [Condition(type=f"x{n}", status=ConditionStatus.TRUE) for n in range(16)]
+    merged = merge_conditions(many, [condition(ConditionType.READY, True, "Running")], 1, at(1))
+    assert (len(merged), merged[0].type) == (16, "Ready")

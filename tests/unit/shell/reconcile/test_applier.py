@@ -17,11 +17,11 @@ from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Decision, Effect, Event
 from mabeam.core.snapshot import Key
 from mabeam.core.supervision.pod_effects import expects_follow_up
-from mabeam.shell.kube.client import merge_patch
 from mabeam.shell.kube.errors import ApiError, NotLeading
 from mabeam.shell.reconcile import applier
 from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.state.cache import AGENT, Cache, Change
+from mabeam.state.status_patch import merge_patch
 from support.builders import agent_body
 
 # --- merge patches ---------------------------------------------------------------------------------------------------------
@@ -194,6 +194,56 @@ def test_the_first_status_is_written_whole_so_that_a_zero_is_shown_as_a_zero() -
     bench.apply(bench.decision())
     (body,) = bench.cluster.bodies
     assert (body["status"]["restarts"], body["status"]["observedGeneration"]) == (0, 1)
+
+
+NEWER: JsonDict = {
+    "observedGeneration": 0,
+    "supervision": {"supervisor": "s", "intent": "Pause", "token": 1},
+    "failures": [{"time": "2026-01-01T00:00:00Z", "cause": "GpuLost"}],
+    "quotaClass": "gold",
+}
+
+
+def rolled_back() -> Bench:
+    """A bench whose agent has a status of a newer version."""
+    bench = Bench()
+    body = agent_body(status=NEWER)
+    body["metadata"]["resourceVersion"] = "1"
+    bench.cache.remove(AGENT, ("team", "a"))
+    bench.cache.upsert(AGENT, body)
+    bench.agent = bench.cache.agents["team", "a"].agent
+    return bench
+
+
+def test_what_a_newer_version_stored_survives_the_status_write() -> None:
+    bench = rolled_back()
+    bench.apply(bench.decision())
+    (body,) = bench.cluster.bodies
+    after = patched(NEWER, body["status"])
+    assert {key: after[key] for key in ("supervision", "failures", "quotaClass")} == {
+        key: NEWER[key] for key in ("supervision", "failures", "quotaClass")
+    }
+    assert (after["state"], after["observedGeneration"]) == ("Running", 1)
+
+
+def test_what_the_installed_crd_does_not_allow_any_more_is_dropped_so_that_the_status_can_be_written(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench = rolled_back()
+    refuse = [ApiError(422, "Invalid", "supervision.intent: Unsupported value")]
+    write = bench.cluster.patch_status
+
+    async def patch_status(kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        if refuse:
+            raise refuse.pop()
+        return await write(kind, namespace, name, body)
+
+    bench.cluster.patch_status = patch_status  # type: ignore[method-assign]
+    bench.apply(bench.decision())
+    after = patched(NEWER, bench.cluster.bodies[0]["status"])
+    assert not after.keys() & {"supervision", "quotaClass"}
+    assert after["failures"] == []
+    assert "unknown parts of the status are dropped" in caplog.text
 
 
 def test_a_status_that_a_stranger_began_is_written_whole_as_well() -> None:
