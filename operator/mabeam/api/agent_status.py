@@ -134,6 +134,8 @@ class EffectiveAgent(StatusModel):
     ] = {}
 
 
+# More ordinals than an Agent may have replicas: those that were scaled away and still stop. Forged pods may claim still more.
+MAX_RECORDS = 200
 # Room for every failure that a window can hold (`maxFailures` + 1), so that the budget is always judged on all of them.
 LEDGER_LENGTH = 256
 
@@ -163,7 +165,7 @@ class AgentStatus(StatusModel):
     ] = None
     pods: Annotated[
         tuple[PodRecord, ...],
-        Field(max_length=200, json_schema_extra=list_map("ordinal")),
+        Field(max_length=MAX_RECORDS, json_schema_extra=list_map("ordinal")),
         Field(description="One record for each replica."),
     ] = ()
     restarts: Annotated[Count, Field(description="Counted restarts, in all.")] = 0

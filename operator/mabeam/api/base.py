@@ -117,11 +117,11 @@ _INT64: Final = 2**63
 
 
 def _shortest(value: Any) -> Any:
-    """The value with numbers as the API server returns them: 30 for 30.0; integers beyond 64 bits become floats."""
+    """The value as the API server returns it: 30 for 30.0, integers beyond 64 bits as floats, nothing that is null."""
     if isinstance(value, dict):
-        return {key: _shortest(inner) for key, inner in value.items()}
+        return {key: _shortest(inner) for key, inner in value.items() if inner is not None}
     if isinstance(value, list):
-        return [_shortest(inner) for inner in value]
+        return [_shortest(inner) for inner in value if inner is not None]
     if isinstance(value, float) and value.is_integer() and abs(value) < _INT64:
         return int(value)
     if isinstance(value, int) and _INT64 <= abs(value) <= sys.float_info.max:
@@ -170,8 +170,30 @@ Quantity = Annotated[
     ),
 ]
 
+# What is nested deeper than this is no value of a variable; JSON writers stop at 254 levels, and a status adds some of its own.
+MAX_VALUE_DEPTH: Final = 32
+
+
+def without_nulls(value: Any, levels: int = MAX_VALUE_DEPTH) -> Any:
+    """The JSON value without what is null inside it; raises ValueError when it is nested deeper than `levels`.
+
+    No JSON merge patch (RFC 7386) can store a null: one would be decided and written for ever. `kubectl apply` drops them too.
+    """
+    if isinstance(value, dict | list) and levels <= 0:
+        raise ValueError("must not be nested so deep")
+    if isinstance(value, dict):
+        return {key: without_nulls(inner, levels - 1) for key, inner in value.items() if inner is not None}
+    if isinstance(value, list):
+        return [without_nulls(inner, levels - 1) for inner in value if inner is not None]
+    return value
+
+
 # The type of a value depends on its domain: a number, a choice or an object. CEL cannot look inside; the operator validates.
-JsonValue = Annotated[Any, WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})]
+JsonValue = Annotated[
+    Any, BeforeValidator(without_nulls), WithJsonSchema({"x-kubernetes-preserve-unknown-fields": True})
+]
+# For an object whose members are values; in an annotation it stands behind the bounds, so that they stay in the schema.
+MEMBERS_WITHOUT_NULLS: Final = BeforeValidator(lambda value: without_nulls(value, MAX_VALUE_DEPTH + 1))
 
 # Bounds within which every number is exact in JSON and every sum is finite.
 MAGNITUDE = 1e12

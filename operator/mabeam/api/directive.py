@@ -6,7 +6,18 @@ from typing import Annotated, Any, Final
 
 from pydantic import Field, WithJsonSchema, model_validator
 
-from mabeam.api.base import Count, JsonDict, JsonValue, LongText, NonNegative, ObjectName, ShortText, StatusModel, Time
+from mabeam.api.base import (
+    MEMBERS_WITHOUT_NULLS,
+    Count,
+    JsonDict,
+    JsonValue,
+    LongText,
+    NonNegative,
+    ObjectName,
+    ShortText,
+    StatusModel,
+    Time,
+)
 
 # Bounds of one directive: the number of parameters, and the characters of a name (a Conflict carries the name).
 MAX_PARAMETERS: Final = 64
@@ -62,6 +73,7 @@ StoredReason = Annotated[
 Parameters = Annotated[
     dict[str, JsonValue],
     Field(max_length=MAX_PARAMETERS),
+    MEMBERS_WITHOUT_NULLS,
     Field(description="Parameters of the action; docs/coordination.md lists them."),
 ]
 VariablePriority = Annotated[int, Field(ge=-(2**31), le=2**31 - 1), Field(description="Priority of the variable.")]
@@ -151,6 +163,7 @@ class AgentDirectives(StatusModel):
     last_good: Annotated[
         dict[str, JsonValue] | None,
         Field(max_length=64, description="The parameters with which the agent was last healthy (RestoreLastGood)."),
+        MEMBERS_WITHOUT_NULLS,
     ] = None
 
     @classmethod

@@ -100,6 +100,7 @@ class ConditionType(StrEnum):
     AGENTS_RESOLVED = "AgentsResolved"
     CONSENSUS_REACHED = "ConsensusReached"
     PAUSED = "Paused"
+    RECORDED = "Recorded"
     CHILDREN_RESOLVED = "ChildrenResolved"
 
 
@@ -159,6 +160,8 @@ class Reason(StrEnum):
     COORDINATION_FAILED = "CoordinationFailed"
     ALL_RESOLVED = "AllResolved"
     AGENTS_MISSING = "AgentsMissing"
+    RECORDS_STORED = "RecordsStored"
+    RECORDS_REFUSED = "RecordsRefused"
     CONVERGED = "Converged"
     DELIVERING = "Delivering"
     ADVISED = "Advised"

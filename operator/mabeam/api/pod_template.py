@@ -1,11 +1,14 @@
 """The pod template of an agent: any PodSpec, without the operator's own labels and annotations."""
 
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Final
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
-from mabeam.api.base import AnnotationMap, KubeModel, LabelMap, Rule
+from mabeam.api.base import AnnotationMap, KubeModel, LabelMap, Rule, without_nulls
 from mabeam.api.names import RESERVED_LABELS, RESERVED_PREFIX
+
+# A PodSpec nests about fifteen levels deep; JSON writers stop at 254.
+MAX_TEMPLATE_DEPTH: Final = 100
 
 _RESERVED = ", ".join(f"'{label}'" for label in RESERVED_LABELS)
 
@@ -35,6 +38,12 @@ class TemplateMeta(KubeModel):
             lambda meta: _unreserved(meta.annotations),
         ),
     )
+
+
+def _checked_depth(spec: Any) -> Any:
+    """The spec as it is; raises ValueError when it is nested too deep to be written into a pod."""
+    without_nulls(spec, MAX_TEMPLATE_DEPTH)
+    return spec
 
 
 def _has_containers(spec: dict[str, Any]) -> bool:
@@ -71,6 +80,7 @@ class PodTemplate(KubeModel):
     metadata: TemplateMeta | None = None
     spec: Annotated[
         dict[str, Any],
+        BeforeValidator(_checked_depth),
         Field(json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
         Field(
             description="A PodSpec. `restartPolicy` is always Never, and containers have none of their own but native sidecars "

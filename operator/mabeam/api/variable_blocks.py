@@ -8,6 +8,7 @@ from pydantic import Field
 from mabeam.api.agent import AgentRole, NetworkPriority, ResourceList
 from mabeam.api.base import (
     LIST_SET,
+    MEMBERS_WITHOUT_NULLS,
     JsonValue,
     KubeModel,
     LabelMap,
@@ -250,6 +251,7 @@ class ThresholdAction(KubeModel):
         dict[Annotated[str, Field(max_length=MAX_PARAMETER_NAME)], JsonValue],
         Field(max_length=MAX_PARAMETERS, json_schema_extra={"x-kubernetes-preserve-unknown-fields": True}),
         Field(description="Parameters of the directive; docs/coordination.md lists those of each action."),
+        MEMBERS_WITHOUT_NULLS,
     ] = {}
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(

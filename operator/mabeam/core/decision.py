@@ -1,5 +1,6 @@
 """Decisions: the status to write, then the effects in order, then the Events; nothing else leaves the core."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Generic, Literal, TypeVar
@@ -10,6 +11,7 @@ from mabeam.api.names import Reason
 from mabeam.api.supervisor import SupervisorStatus
 from mabeam.api.variable_status import OrchestrationVariableStatus
 from mabeam.core.functions import FunctionCall
+from mabeam.core.snapshot import WriteRefused
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
@@ -40,6 +42,16 @@ class Effect:
     needs_config_maps: bool = (
         False  # left out when a write of a ConfigMap in the same pass failed: it would announce it
     )
+
+    @property
+    def slot(self) -> str:
+        """`kind name`: which object is written."""
+        return f"{self.kind} {self.name}"
+
+    @property
+    def stores(self) -> bool:
+        """Whether the write stores the whole of an object that is no pod; without it the pass is right all the same."""
+        return self.kind != "Pod" and self.verb in ("create", "apply")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +95,23 @@ def pods_first(decision: "Decision[Status]") -> "Decision[Status]":
     ):
         return decision
     return replace(decision, effects=kept, requeue_after=soonest(decision.requeue_after, DEFERRED_SECONDS))
+
+
+def without_refused(decision: "Decision[Status]", refused: Mapping[str, WriteRefused]) -> "Decision[Status]":
+    """The decision without the writes that were refused and are not due again, and what depends on them."""
+    waiting = {slot for slot, one in refused.items() if not one.is_retry_due}
+    every = (*decision.effects_before_status, *decision.effects)
+    left_out = [effect for effect in every if effect.stores and effect.slot in waiting]
+    if not left_out:
+        return decision
+    blocked = any(effect.kind == "ConfigMap" for effect in left_out)
+    kept = [effect not in left_out and not (blocked and effect.needs_config_maps) for effect in decision.effects]
+    return replace(
+        decision,
+        effects=tuple(effect for effect, keep in zip(decision.effects, kept, strict=True) if keep),
+        effects_before_status=tuple(effect for effect in decision.effects_before_status if effect not in left_out),
+        requeue_after=soonest(decision.requeue_after, *(refused[effect.slot].retry_in for effect in left_out)),
+    )
 
 
 AnyStatus = AgentStatus | OrchestrationVariableStatus | SupervisorStatus

@@ -135,7 +135,8 @@ class NetworkPolicyFacts:
     uid: str
     resource_version: str
     owned: bool  # by the agent: only then the operator may write it
-    content_hash: str = ""  # annotation: hash of the spec that the operator wrote
+    content_hash: str = ""  # of the parts of its spec that the operator writes
+    selector: JsonDict = field(default_factory=dict)  # its `podSelector`
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +150,19 @@ class PodRefused:
     def is_retry_due(self) -> bool:
         """Whether the create is to be tried again now."""
         return self.retry_in is not None and self.retry_in <= 0
+
+
+@dataclass(frozen=True, slots=True)
+class WriteRefused:
+    """The apiserver's refusal to store a ConfigMap or a NetworkPolicy."""
+
+    message: str  # the apiserver's, or that the name belongs to another owner
+    retry_in: float = 0.0  # seconds until the write is tried again
+
+    @property
+    def is_retry_due(self) -> bool:
+        """Whether the write is to be tried again now."""
+        return self.retry_in <= 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,6 +248,7 @@ class AgentSnapshot:
     cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
     refused: PodRefused | None = None
     name_taken: str | None = None  # name of a pod that the agent needs and another owner has
+    refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written
     parent: ParentInstruction = NoParent()
     invalid: str | None = None  # why the spec could not be parsed; then `agent.spec` must not be used
     defaults: PodDefaults = PodDefaults()
@@ -296,6 +311,7 @@ class VariableSnapshot:
     )  # call id → result, also of older calls
     open_calls: tuple[FunctionCall, ...] = ()  # calls of the present decision whose results it has not used yet
     context: SystemContext = field(default_factory=SystemContext)
+    refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written
     results_used_at: datetime | None = None  # when a decision last had all results it had called for; None: unknown
     invalid: str | None = None  # why the spec could not be parsed
 

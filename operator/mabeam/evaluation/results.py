@@ -4,11 +4,10 @@ import json
 import math
 from typing import Any, Final
 
+from mabeam.api.base import MAX_VALUE_DEPTH, without_nulls
 from mabeam.core.functions import FunctionResult
 
 MAX_ERROR_CHARACTERS: Final = 256
-# What is nested deeper than this is no value of a variable, and would overflow somebody's stack later.
-MAX_DEPTH: Final = 32
 
 
 class InvalidResult(Exception):
@@ -32,7 +31,7 @@ def parse_result(raw: bytes) -> FunctionResult:
     try:
         body = json.loads(raw, parse_constant=_refuse, parse_float=_finite)
     except RecursionError:
-        raise InvalidResult(f"it is nested deeper than {MAX_DEPTH}") from None
+        raise InvalidResult(f"it is nested deeper than {MAX_VALUE_DEPTH}") from None
     except UnicodeDecodeError:
         raise InvalidResult("it is not JSON: not UTF-8") from None
     except ValueError as problem:
@@ -46,9 +45,21 @@ def parse_result(raw: bytes) -> FunctionResult:
         if not isinstance(body["error"], str):
             raise InvalidResult(f"`error` is a JSON {_json_type(body['error'])}, not a string")
         return failed_result(body["error"])
-    if not _is_shallow(body["value"]):
-        raise InvalidResult(f"`value` is nested deeper than {MAX_DEPTH}")
-    return FunctionResult(value=body["value"])
+    return FunctionResult(value=_storable(body["value"]))
+
+
+def _storable(value: Any) -> Any:
+    """The value without what is null inside it, as every value that enters; raises InvalidResult where no status can hold it."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise InvalidResult("`value` has text that is not Unicode (half of a surrogate pair)") from None
+    except RecursionError:
+        raise InvalidResult(f"`value` is nested deeper than {MAX_VALUE_DEPTH}") from None
+    try:
+        return without_nulls(value)
+    except ValueError:
+        raise InvalidResult(f"`value` is nested deeper than {MAX_VALUE_DEPTH}") from None
 
 
 def _refuse(constant: str) -> float:
@@ -60,13 +71,6 @@ def _finite(text: str) -> float:
     if not math.isfinite(number):
         raise ValueError(f"{text[:32]} is too large a number")
     return number
-
-
-def _is_shallow(value: Any, levels: int = MAX_DEPTH) -> bool:
-    if not isinstance(value, dict | list):
-        return True
-    inner = value.values() if isinstance(value, dict) else value
-    return levels > 0 and all(_is_shallow(item, levels - 1) for item in inner)
 
 
 def _json_type(value: object) -> str:

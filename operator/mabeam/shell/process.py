@@ -33,6 +33,7 @@ from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
 from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_writes import RefusedWrites, WritesWithoutEffect
 from mabeam.shell.reconcile.router import EventRouter
 from mabeam.shell.reports.prometheus import Prometheus
 from mabeam.shell.reports.reader import ReportReader
@@ -105,6 +106,7 @@ class Process:
         self.cache = Cache()
         self.queue = WorkQueue()
         self.refusals = Refusals()
+        self.refused_writes = RefusedWrites()
         self.functions = FunctionScheduler(self.queue.add)
         self.recorder = EventRecorder(client, settings.holder, lambda: self.queue.depth() > 0)
         self.router = EventRouter(
@@ -115,6 +117,7 @@ class Process:
             self.telemetry,
             forget_reports=lambda uid: self.reports.forget(uid),
             note_report=lambda kind, namespace: self.relister.note_report(kind, namespace),
+            refused_writes=self.refused_writes,
         )
         self.reports = self._report_reader()
         self._wire_watches()
@@ -266,12 +269,20 @@ class Process:
                 defaults=defaults,
                 functions=self.functions,
                 load=self.load_meter.load,
+                refused_writes=self.refused_writes.of,
             ),
-            Applier(self.client, self.cache, self.recorder, self.router.route_change),
+            Applier(
+                self.client,
+                self.cache,
+                self.recorder,
+                self.router.route_change,
+                WritesWithoutEffect(self.telemetry.count_write_without_effect),
+            ),
             self.reports,
             self.refusals,
             self.telemetry,
             self.functions,
+            refused_writes=self.refused_writes,
             tracing=self.tracing,
         )
 

@@ -27,6 +27,7 @@ from mabeam.core.snapshot import (
     Snapshot,
     SupervisorSnapshot,
     VariableSnapshot,
+    WriteRefused,
 )
 from mabeam.core.tree.instruction import parent_instruction
 from mabeam.state.cache import AGENT, SUPERVISOR, VARIABLE, Cache
@@ -125,6 +126,8 @@ class Observer:
     defaults: PodDefaults = field(default_factory=PodDefaults)
     functions: FunctionLookup = field(default_factory=lambda: NO_FUNCTIONS)
     load: Callable[[], tuple[float, str] | None] = lambda: None  # 0 (idle) to 1 (full), and by which measure
+    # uid, monotonic seconds → the refused writes of ConfigMaps and NetworkPolicies by `kind name`
+    refused_writes: Callable[[str, float], Mapping[str, WriteRefused]] = lambda uid, monotonic: {}
     nodes_observed: bool = True  # False: a world without nodes, in which no pod is taken for lost with its node
 
     def snapshot(self, key: Key, monotonic: float) -> Snapshot | None:
@@ -154,6 +157,7 @@ class Observer:
             nodes=self.cache.node_names if self.nodes_observed else None,
             cordoned=self.cache.cordoned,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
+            refused_writes=self.refused_writes(uid, monotonic),
             name_taken=self.refusals.names_taken.get(uid),
             parent=parent_instruction(agent, supervisors),
             invalid=parsed.invalid,
@@ -204,7 +208,7 @@ class Observer:
         parent = parent_instruction(parsed.supervisor, supervisors)
         return SupervisorSnapshot(parsed.supervisor, agents, supervisors, parent, parsed.invalid)
 
-    def variable(self, namespace: str, name: str) -> VariableSnapshot | None:
+    def variable(self, namespace: str, name: str, monotonic: float = 0.0) -> VariableSnapshot | None:
         """The facts for a pass over a variable; None when it does not exist."""
         parsed = self.cache.variables.get((namespace, name))
         if parsed is None:
@@ -220,6 +224,7 @@ class Observer:
             config_maps=config_maps,
             function_results=self.functions.results_for(key),
             open_calls=self.functions.unused_calls(key),
+            refused_writes=self.refused_writes(parsed.variable.metadata.uid, monotonic),
             results_used_at=self.functions.completed_at(key),
             context=system_context(self.cache, parsed.variable, self.load()),
             invalid=parsed.invalid,
@@ -228,6 +233,6 @@ class Observer:
 
 _BY_KIND: Final[Mapping[str, Callable[[Observer, Key, float], Snapshot | None]]] = {
     AGENT: lambda observer, key, monotonic: observer.agent(key.namespace, key.name, monotonic),
-    VARIABLE: lambda observer, key, _: observer.variable(key.namespace, key.name),
+    VARIABLE: lambda observer, key, monotonic: observer.variable(key.namespace, key.name, monotonic),
     SUPERVISOR: lambda observer, key, _: observer.supervisor(key.namespace, key.name),
 }

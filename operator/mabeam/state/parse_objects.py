@@ -14,10 +14,11 @@ from pydantic import BaseModel, ValidationError
 from mabeam.api.agent import Agent, AgentSpec
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import DNS_LABEL, DNS_SUBDOMAIN, QUANTITY_PATTERN, Condition, JsonDict, ObjectMeta
-from mabeam.api.names import ANNOTATION_CONTENT_HASH, API_VERSION, DIRECTIVES_KEY, HISTORY_KEY
+from mabeam.api.names import API_VERSION, DIRECTIVES_KEY, HISTORY_KEY
 from mabeam.api.supervisor import ChildReference, Supervisor, SupervisorSpec, SupervisorStatus
 from mabeam.api.variable import OrchestrationVariable, OrchestrationVariableSpec
 from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.conventions.hashing import short_digest
 from mabeam.core.snapshot import ConfigMapFacts, NetworkPolicyFacts
 from mabeam.state.parse_status import StoredStatus, parse_status
 
@@ -248,12 +249,14 @@ def owner_uid(body: JsonDict, kind: str) -> str | None:
 def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
     """The facts about an agent's NetworkPolicy, `owned` when the object with uid `owner` controls it."""
     meta: Mapping[str, Any] = body.get("metadata") or {}
+    spec: Mapping[str, Any] = body.get("spec") or {}
     return NetworkPolicyFacts(
         name=str(meta.get("name", "")),
         uid=str(meta.get("uid", "")),
         resource_version=str(meta.get("resourceVersion", "")),
         owned=bool(owner) and owner_uid(body, "Agent") == owner,
-        content_hash=str((meta.get("annotations") or {}).get(ANNOTATION_CONTENT_HASH, "")),
+        content_hash=short_digest({key: spec.get(key) or [] for key in ("podSelector", "policyTypes", "ingress")}),
+        selector=spec.get("podSelector") or {},
     )
 
 
@@ -279,7 +282,7 @@ def parse_config_map(body: JsonDict, owner: str, kind: str = "Agent") -> ConfigM
     text = data.get(DIRECTIVES_KEY) or data.get(HISTORY_KEY)
     try:
         document = json.loads(text) if text else None
-    except ValueError:
+    except (ValueError, RecursionError):  # no JSON, or nested deeper than the parser goes
         document = None
     return ConfigMapFacts(
         name=str(meta.get("name", "")),

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, Final, TypeVar, get_args, get_origin
 
-from annotated_types import MaxLen
 from pydantic import TypeAdapter, ValidationError
 
 from mabeam.api.agent_status import AgentState, PodRecord
@@ -81,7 +80,7 @@ def _field_shape(field: Any) -> FieldShape:
         item=item if isinstance(item, type) and issubclass(item, StatusModel) else None,
         is_list=is_list,
         keys=tuple(extra.get("x-kubernetes-list-map-keys") or ()),
-        most=next((bound.max_length for bound in field.metadata if isinstance(bound, MaxLen)), None),
+        most=next((most for bound in field.metadata if (most := getattr(bound, "max_length", None)) is not None), None),
         entry=_acceptor(arguments[-1]) if is_list or is_free else lambda _: False,
     )
 

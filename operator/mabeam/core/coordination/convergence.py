@@ -4,6 +4,7 @@ Delivery and acknowledgement are decided in the agents' passes (`directives/deli
 this module stores no delivery state.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ from mabeam.core.values import DesiredDirective, parse_value
 
 # The most directives that a status lists; a variable with more keeps all of them in ConfigMaps.
 STATUS_ITEMS: Final = 100
+# The most bytes of parameters in that list: a value may have 256 KiB, and each agent's directive repeats it.
+STATUS_BYTES: Final = 128 * 1024
 # The most agents that a message names.
 SHOWN_AGENTS: Final = 3
 LIMIT_REACHED: Final = f"the agent already follows {MAX_ITEMS} variables, all of higher precedence"
@@ -126,8 +129,18 @@ def directives_summary(progress: Sequence[DirectiveProgress]) -> VariableDirecti
         acknowledged=states[DirectiveState.ACKNOWLEDGED],
         refused=states[DirectiveState.REFUSED],
         expired=states[DirectiveState.EXPIRED],
-        items=tuple(one.directive for one in progress[:STATUS_ITEMS]),
+        items=tuple(one.directive for one in listed(progress)),
     )
+
+
+def listed(progress: Sequence[DirectiveProgress]) -> Sequence[DirectiveProgress]:
+    """The first directives, STATUS_ITEMS at most, whose parameters together have no more than STATUS_BYTES of JSON."""
+    size = 0
+    for number, one in enumerate(progress[:STATUS_ITEMS]):
+        size += len(json.dumps(one.directive.parameters).encode())
+        if size > STATUS_BYTES:
+            return progress[:number]
+    return progress[:STATUS_ITEMS]
 
 
 def overall_progress(progress: Sequence[DirectiveProgress]) -> tuple[Reason, str]:

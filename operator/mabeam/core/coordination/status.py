@@ -179,7 +179,26 @@ def variable_conditions(
         ),
         condition(ConditionType.PAUSED, paused, Reason.PAUSED if paused else Reason.NOT_PAUSED),
         *_consensus_condition(pass_.variable, status.consensus),
+        *_recorded_condition(pass_),
     )
+
+
+def _recorded_condition(pass_: VariablePass) -> tuple[Condition, ...]:
+    """Recorded, from the first ConfigMap on that was refused: a variable that never had one does not have it."""
+    messages = sorted(one.message for one in pass_.snapshot.refused_writes.values())
+    if messages:
+        message = f"{'; '.join(messages)}: the decision is in force all the same"
+        return (condition(ConditionType.RECORDED, False, Reason.RECORDS_REFUSED, message),)
+    had_one = any(c.type == ConditionType.RECORDED for c in pass_.before.conditions)
+    return (condition(ConditionType.RECORDED, True, Reason.RECORDS_STORED),) if had_one else ()
+
+
+def record_events(before: OrchestrationVariableStatus, after: OrchestrationVariableStatus) -> tuple[Event, ...]:
+    """The Event of a refused record, when that is new or has another cause."""
+    was, now = (next((c for c in one.conditions if c.type == ConditionType.RECORDED), None) for one in (before, after))
+    if now is None or now.reason != Reason.RECORDS_REFUSED or (was is not None and was.message == now.message):
+        return ()
+    return (Event(Reason.RECORDS_REFUSED, now.message, "Warning", action="Record"),)
 
 
 def _consensus_condition(variable: OrchestrationVariable, vote: ConsensusRound | None) -> tuple[Condition, ...]:

@@ -11,7 +11,7 @@ from typing import Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveState, directives_document
-from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
+from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE
 from mabeam.core.conventions.hashing import short_digest
 from mabeam.core.decision import Effect, soonest
 from mabeam.core.directives.document import content_of_document, desired_content, directives_config_map_body
@@ -56,12 +56,11 @@ def deliver(pass_: DeliveryPass) -> Delivery:
     if healthy is not None and healthy <= pass_.now:
         record = record.model_copy(update={"last_good": wanted.parameters})
     requeue = soonest(_requeue(pass_, record), _until(pass_, healthy))
+    problems = wanted.problems if pass_.obstacle is None or not outdated else (*wanted.problems, pass_.obstacle)
     if pass_.foreign:
-        name = directives_config_map(pass_.agent.metadata.name)
-        problem = f"ConfigMap {name} has another owner; delete or rename it: until then the agent gets no directives"
-        return Delivery(record, (), requeue, (*wanted.problems, problem))
+        return Delivery(record, (), requeue, problems)
     writes = (_config_map(pass_, content, generation),) if outdated else ()
-    return Delivery(record, (*writes, *_annotations(pass_, record), *_nudges(pass_, record)), requeue, wanted.problems)
+    return Delivery(record, (*writes, *_annotations(pass_, record), *_nudges(pass_, record)), requeue, problems)
 
 
 def _record(pass_: DeliveryPass, wanted: EffectiveSet, content: JsonDict, *, generation: int) -> AgentDirectives:

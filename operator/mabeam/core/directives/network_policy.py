@@ -36,7 +36,30 @@ def network_policy_effects(snapshot: AgentSnapshot, directives: EffectiveSet) ->
         return (create,)
     if held.content_hash == body["metadata"]["annotations"][ANNOTATION_CONTENT_HASH]:
         return ()
+    body["spec"]["podSelector"] = _replacing(held.selector, body["spec"]["podSelector"])
     return (replace(create, verb="apply", name=held.name, resource_version=held.resource_version),)
+
+
+def _replacing(held: JsonDict, wanted: JsonDict) -> JsonDict:
+    """The merge patch that makes one object of the other: what is too much is null."""
+    inner = {
+        k: _replacing(held[k], v) if isinstance(v, dict) and isinstance(held.get(k), dict) else v
+        for k, v in wanted.items()
+    }
+    return dict.fromkeys((key for key in held if key not in wanted), None) | inner
+
+
+def network_policy_problems(snapshot: AgentSnapshot) -> tuple[str, ...]:
+    """Why an enforced topology of the agent is not enforced, as sentences; empty when it is."""
+    name, held = network_policy(snapshot.agent.metadata.name), snapshot.network_policy
+    if not _is_enforced(snapshot):
+        return ()
+    if held is not None and not held.owned:
+        return (
+            f"NetworkPolicy {name} has another owner; delete or rename it: until then its topology is not enforced",
+        )
+    refused = snapshot.refused_writes.get(f"NetworkPolicy {name}")
+    return (f"{refused.message}: until then its topology is not enforced",) if refused is not None else ()
 
 
 def _is_enforced(snapshot: AgentSnapshot) -> bool:

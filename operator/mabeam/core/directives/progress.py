@@ -84,7 +84,8 @@ def _unanswered(pass_: DeliveryPass, item: AgentDirective, *, late: bool) -> dic
     delivered = was_delivered or _is_delivered(pass_, item)
     if pass_.answers(item) and late:
         reason = DirectiveReason.NOT_ACKNOWLEDGED if delivered else DirectiveReason.NOT_DELIVERED
-        return _progress(DirectiveState.EXPIRED, reason, _TIMEOUT_MESSAGES[reason])
+        why = f": {pass_.obstacle}" if pass_.obstacle is not None and not delivered else ""
+        return _progress(DirectiveState.EXPIRED, reason, f"{_TIMEOUT_MESSAGES[reason]}{why}")
     return _progress(DirectiveState.DELIVERED if delivered else DirectiveState.ISSUED)
 
 

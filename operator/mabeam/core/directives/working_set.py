@@ -7,6 +7,7 @@ from functools import cached_property
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives
+from mabeam.api.names import directives_config_map
 from mabeam.core.directives.confirmation import CONFIRMATIONS, RolloutState
 from mabeam.core.directives.generations import (
     annotated_generation,
@@ -67,6 +68,15 @@ class DeliveryPass:
     def foreign(self) -> bool:
         """Whether a ConfigMap of the agent's name belongs to another owner."""
         return self.snapshot.config_map is not None and not self.snapshot.config_map.owned
+
+    @cached_property
+    def obstacle(self) -> str | None:
+        """Why the agent's ConfigMap cannot be written, as a sentence; None when it can."""
+        name = directives_config_map(self.agent.metadata.name)
+        if self.foreign:
+            return f"ConfigMap {name} has another owner; delete or rename it: until then the agent gets no directives"
+        refused = self.snapshot.refused_writes.get(f"ConfigMap {name}")
+        return f"{refused.message}: until then the agent gets no directives" if refused is not None else None
 
     @property
     def stamp(self) -> datetime:

@@ -8,14 +8,14 @@ between any two writes leads to the same end (docs/design/0007-supervision.md).
 from datetime import datetime
 from typing import Any
 
-from mabeam.api.agent_status import AgentStatus, EffectiveAgent, FailureCause
+from mabeam.api.agent_status import MAX_RECORDS, AgentStatus, EffectiveAgent, FailureCause
 from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT
 from mabeam.core.conventions.metadata import annotation_request, released_by
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import Delivery, deliver
 from mabeam.core.directives.last_good import HealthChange
-from mabeam.core.directives.network_policy import network_policy_effects
+from mabeam.core.directives.network_policy import network_policy_effects, network_policy_problems
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
 from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.pods import lifecycle, spec_hash
@@ -114,7 +114,8 @@ def _health_change(pass_: AgentPass) -> HealthChange:
 def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) -> Decision[AgentStatus]:
     snapshot, before = pass_.snapshot, pass_.snapshot.agent.status
     update = _supervision_fields(pass_) | _directive_fields(pass_, overrides, delivery)
-    after = status.with_conditions(snapshot, before.model_copy(update=update), delivery.problems, pass_.now)
+    problems = (*delivery.problems, *network_policy_problems(snapshot))
+    after = status.with_conditions(snapshot, before.model_copy(update=update), problems, pass_.now)
     return Decision(
         status=after,
         status_reason=status.status_reason(before, after),
@@ -125,6 +126,7 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
                 *pass_.events,
                 *status.unused_fields_event(snapshot),
                 *report_events(before.conditions, after.conditions),
+                *status.delivery_events(before, after),
             ),
         ),
         requeue_after=soonest(pass_.requeue_after, delivery.requeue_after),
@@ -138,7 +140,7 @@ def _supervision_fields(pass_: AgentPass) -> dict[str, Any]:
     agent, before = pass_.snapshot.agent, pass_.snapshot.agent.status
     return {
         "observed_generation": agent.metadata.generation,
-        "pods": tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records)),
+        "pods": tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records)[:MAX_RECORDS]),
         "restarts": min(pass_.restarts, MAX_COUNT),
         "disruptions": min(pass_.disruptions, MAX_COUNT),
         "replicas": sum(1 for record in pass_.records.values() if record.is_alive),

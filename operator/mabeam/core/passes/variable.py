@@ -24,7 +24,13 @@ from mabeam.core.coordination.failure_budget import failure_events, update_failu
 from mabeam.core.coordination.gate import RoundResult
 from mabeam.core.coordination.round_record import recorded_failure
 from mabeam.core.coordination.rounds import run_round, start_value
-from mabeam.core.coordination.status import status_reason, variable_conditions, variable_events, variable_kstatus
+from mabeam.core.coordination.status import (
+    record_events,
+    status_reason,
+    variable_conditions,
+    variable_events,
+    variable_kstatus,
+)
 from mabeam.core.coordination.working_set import VariablePass, blocking_problem, with_value_in_force
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.suspension import is_frozen
@@ -63,7 +69,7 @@ def decide(snapshot: VariableSnapshot, now: datetime) -> Decision[OrchestrationV
         status,
         status_reason(before, status),
         effects=() if advises or variable.spec.paused else directive_shard_effects(snapshot, progress),
-        events=(*variable_events(pass_, status, budget.kstatus), *budget.events),
+        events=(*variable_events(pass_, status, budget.kstatus), *budget.events, *record_events(before, status)),
         requeue_after=soonest(result.requeue, budget.requeue, next_sample(snapshot, now)),
         function_calls=result.function_calls,
         effects_before_status=(*record_effects(snapshot, now, status), *history_effects(snapshot, status, now)),

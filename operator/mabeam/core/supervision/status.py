@@ -5,7 +5,7 @@ from datetime import datetime
 
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
-from mabeam.api.base import Condition
+from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
 from mabeam.core.decision import Decision, Event
@@ -65,6 +65,15 @@ def unused_fields_event(snapshot: AgentSnapshot) -> tuple[Event, ...]:
 def _unused(snapshot: AgentSnapshot) -> str | None:
     template = snapshot.agent.spec.template if snapshot.invalid is None else None
     return unused_restart_policies(template.spec) if template is not None else None
+
+
+def delivery_events(before: AgentStatus, after: AgentStatus) -> tuple[Event, ...]:
+    """The Event of directives that cannot be delivered, when that is new or has another cause."""
+    type_ = ConditionType.DIRECTIVES_DELIVERABLE
+    was, now = (next((c for c in one.conditions if c.type == type_), None) for one in (before, after))
+    if now is None or now.status is not ConditionStatus.FALSE or (was is not None and was.message == now.message):
+        return ()
+    return (Event(Reason.NOT_DELIVERABLE, now.message, "Warning", action="Deliver"),)
 
 
 def status_reason(before: AgentStatus, after: AgentStatus) -> str:

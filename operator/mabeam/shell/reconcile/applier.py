@@ -7,7 +7,7 @@ only those that depend on it; the failure is raised when the others are done.
 import asyncio
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mabeam.api.base import JsonDict, ObjectMeta
@@ -16,6 +16,13 @@ from mabeam.core.snapshot import Key
 from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.errors import ApiError, NotLeading, error_text
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
+from mabeam.shell.reconcile.refused_writes import (
+    StoreRefused,
+    WritesWithoutEffect,
+    WriteWithoutEffect,
+    content_of,
+    is_within,
+)
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.parse_objects import owner_uid
 from mabeam.state.parse_status import StoredStatus
@@ -36,7 +43,10 @@ class PodCreateRefused(Exception):
 
 
 class NameTaken(Exception):
-    """An object of that name exists and has another owner; the message is the name."""
+    """A pod of that name exists and has another owner; the message is the name."""
+
+
+Failures = tuple[tuple[Effect, Exception], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +54,13 @@ class Applied:
     """What became of a decision: whether its status was written, and which effects after it failed, and how."""
 
     status_written: bool
-    failures: tuple[tuple[Effect, Exception], ...] = ()
+    failures: Failures = ()
 
     def raise_failure(self) -> None:
         """Raise the failure that says most about the next pass, and log the others; return when there is none."""
-        ranked = sorted(self.failures, key=lambda failure: _rank(failure[1]))
+        # Refused ConfigMaps and NetworkPolicies become a condition, and are tried again at their own time.
+        failures = [failure for failure in self.failures if not isinstance(failure[1], StoreRefused)]
+        ranked = sorted(failures, key=lambda failure: _rank(failure[1]))
         for effect, problem in ranked[1:]:
             log.warning("%s %s/%s failed as well: %s", effect.verb, effect.namespace, effect.name, error_text(problem))
         if ranked:
@@ -77,6 +89,7 @@ class Applier:
     recorder: EventRecorder
     # Called with each change of the cache, and with the key whose own pass made exactly that change: it need not look again.
     on_change: Callable[[Change, Key | None], None]
+    without_effect: WritesWithoutEffect = field(default_factory=WritesWithoutEffect)
 
     async def apply(
         self,
@@ -90,8 +103,8 @@ class Applier:
         patch = status_patch(stored, before, decision.status)
         # An object that is deleted during the pass stays deleted, however late an answer with it is read.
         with self.cache.deleted_since() as deleted:
-            await self._write_status(kind, meta, decision, patch, stored, deleted)
-            failures = await self._apply_independent(decision.effects, meta, deleted)
+            failures = await self._write_status(kind, meta, decision, patch, stored, deleted)
+            failures += await self._apply_independent(decision.effects, meta, deleted)
         return Applied(bool(patch), failures)
 
     async def _write_status(
@@ -102,18 +115,38 @@ class Applier:
         patch: JsonDict,
         stored: StoredStatus | None,
         deleted: set[str],
-    ) -> None:
-        """Write what precedes the status, the status, and the Events."""
-        for effect in decision.effects_before_status:
-            await self._apply_effect(effect, meta, deleted)
+    ) -> Failures:
+        """The records that could not be written. Writes them, the status, and the Events."""
+        failures = await self._keep_records(decision.effects_before_status, meta, deleted)
         if patch:
+            self.without_effect.check(kind, meta.namespace, meta.name, asyncio.get_running_loop().time())
             log.info("%s %s/%s: %s", kind, meta.namespace, meta.name, decision.status_reason)
             answer = await self._patch_status(kind, meta, patch, stored, decision.status)
             foreseen_by = None if decision.expects_follow_up else Key(kind, meta.namespace, meta.name)
             self.take_in(kind, answer, deleted, foreseen_by)
+            self._check_status(Key(kind, meta.namespace, meta.name), decision.status)
         # With the status and before the effects: an effect that fails is tried again, but these Events are never decided again.
         if decision.events:
             self.recorder.record(Regarding(kind, meta.namespace, meta.name, meta.uid), decision.events)
+        return failures
+
+    async def _keep_records(self, effects: tuple[Effect, ...], owner: ObjectMeta, deleted: set[str]) -> Failures:
+        """The records that were refused: the decision they are about is made all the same. Raises any other failure."""
+        failures: list[tuple[Effect, Exception]] = []
+        for effect in effects:
+            try:
+                await self._apply_effect(effect, owner, deleted)
+            except (StoreRefused, WriteWithoutEffect) as problem:
+                failures.append((effect, problem))
+        return tuple(failures)
+
+    def _check_status(self, key: Key, decided: AnyStatus) -> None:
+        """Remember whether the status that was read back is the one that was decided."""
+        if (key.namespace, key.name) not in self.cache.versions[key.kind]:
+            return  # deleted meanwhile
+        read = self.cache.status_of(key)
+        taken = read == decided or read.to_wire() == decided.to_wire()
+        self.without_effect.record(*key, taken=taken, now=asyncio.get_running_loop().time())
 
     async def _patch_status(
         self, kind: str, meta: ObjectMeta, patch: JsonDict, stored: StoredStatus | None, status: AnyStatus
@@ -129,9 +162,7 @@ class Applier:
             whole = without_unknown(stored, status)
             return await self.client.patch_status(kind, meta.namespace, meta.name, guard | {"status": whole})
 
-    async def _apply_independent(
-        self, effects: tuple[Effect, ...], owner: ObjectMeta, deleted: set[str]
-    ) -> tuple[tuple[Effect, Exception], ...]:
+    async def _apply_independent(self, effects: tuple[Effect, ...], owner: ObjectMeta, deleted: set[str]) -> Failures:
         """The effects that failed; those that depend on one of them were not tried."""
         clock = asyncio.get_running_loop().time
         failures: list[tuple[Effect, Exception]] = []
@@ -158,6 +189,9 @@ class Applier:
             self.on_change(change, foreseen_by)
 
     async def _apply_effect(self, effect: Effect, owner: ObjectMeta, deleted: set[str]) -> None:
+        now = asyncio.get_running_loop().time()
+        if effect.verb in ("apply", "patch"):
+            self.without_effect.check(effect.kind, effect.namespace, effect.name, now)
         log.info("%s %s %s/%s (%s)", effect.verb, effect.kind, effect.namespace, effect.name, effect.reason)
         match effect.verb:
             case "create":
@@ -166,8 +200,11 @@ class Applier:
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
                 content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
                 body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
-                answer = await self.client.patch(effect.kind, effect.namespace, effect.name, body)
-                self.take_in(effect.kind, answer, deleted)
+                try:
+                    answer = await self.client.patch(effect.kind, effect.namespace, effect.name, body)
+                except ApiError as error:
+                    raise _store_refused(effect, error) or error from None
+                self._take_answer(effect, answer, deleted)
             case "patch":
                 await self._patch(effect, deleted)
             case "delete":
@@ -191,7 +228,14 @@ class Applier:
             if error.status != 404:  # a pod that is gone needs no annotation
                 raise
         else:
-            self.take_in(effect.kind, answer, deleted)
+            self._take_answer(effect, answer, deleted)
+
+    def _take_answer(self, effect: Effect, answer: JsonDict, deleted: set[str]) -> None:
+        """Put the answer to a write into the cache, and remember whether it holds what was sent."""
+        taken = effect.subresource is not None or is_within(content_of(effect), answer)
+        now = asyncio.get_running_loop().time()
+        self.without_effect.record(effect.kind, effect.namespace, effect.name, taken=taken, now=now)
+        self.take_in(effect.kind, answer, deleted)
 
     async def _create(self, effect: Effect, owner: ObjectMeta, deleted: set[str]) -> None:
         try:
@@ -204,10 +248,12 @@ class Applier:
                     # Our own: created by a pass that ended before the answer, or somebody else removed its labels.
                     self.take_in(effect.kind, await self.put_labels_back(effect.kind, existing, effect.body), deleted)
                     return
-                raise NameTaken(effect.name) from None
+                if effect.kind == "Pod":
+                    raise NameTaken(effect.name) from None
+                raise StoreRefused(f"{effect.slot} has another owner; delete or rename it") from None
             if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_terminating:
                 raise PodCreateRefused(error.message) from None
-            raise
+            raise _store_refused(effect, error) or error from None
         # The agent need not look at its new pod: the next status that the scheduler or the kubelet writes enqueues it.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
         self.take_in(effect.kind, answer, deleted, new_pod)
@@ -219,6 +265,19 @@ class Applier:
             return existing
         body = {"metadata": {"resourceVersion": meta["resourceVersion"], "labels": labels}}
         return await self.client.patch(kind, meta["namespace"], meta["name"], body)
+
+
+# The HTTP statuses by which the apiserver refuses an object for its content, its size or a quota; and what etcd says of its size.
+STORE_REFUSALS: Final = POD_REFUSALS
+TOO_LARGE: Final = "request is too large"
+
+
+def _store_refused(effect: Effect, error: ApiError) -> StoreRefused | None:
+    """The refusal of a ConfigMap or NetworkPolicy that a second try would meet as well; None for other failures."""
+    final = error.status in STORE_REFUSALS or TOO_LARGE in error.message
+    if not effect.stores or not final or error.namespace_terminating:
+        return None
+    return StoreRefused(f"{effect.slot} is refused by the API server: {error.message}")
 
 
 def _is_blocked(effect: Effect, failures: list[tuple[Effect, Exception]]) -> bool:

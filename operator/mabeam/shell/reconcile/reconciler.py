@@ -11,7 +11,7 @@ from mabeam.api.agent_status import AgentStatus
 from mabeam.api.names import directives_config_map
 from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.coordination.config_maps.history import exported_metrics
-from mabeam.core.decision import Decision, pods_first
+from mabeam.core.decision import Decision, pods_first, without_refused
 from mabeam.core.passes.agent import decide as decide_agent
 from mabeam.core.passes.supervisor import decide as decide_supervisor
 from mabeam.core.passes.variable import decide as decide_variable
@@ -26,6 +26,7 @@ from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.reports.targets import awaited_generation, never_read_of, targets_of
 from mabeam.shell.telemetry.metrics import Telemetry
@@ -55,6 +56,7 @@ class Reconciler:
     functions: FunctionScheduler
     deferred_status: DeferredStatus = field(default_factory=DeferredStatus)
     early_delivery: EarlyDelivery = field(default_factory=EarlyDelivery)
+    refused_writes: RefusedWrites = field(default_factory=RefusedWrites)
     tracing: Tracing = field(default_factory=NoTracing)
 
     async def work(self) -> None:
@@ -99,7 +101,9 @@ class Reconciler:
         targets = targets_of(snapshot, has_directives=has_directives)
         self.reports.follow(agent, targets, awaiting=awaited_generation(agent) if targets else 0)
         self.reports.pass_over(agent, never_read_of(snapshot, has_directives=has_directives))
+        decision = without_refused(decision, snapshot.refused_writes)
         applied = await self.applier.apply(AGENT, agent.metadata, agent.status, decision)
+        news = self.refused_writes.record(agent.metadata.uid, decision.effects, applied.failures, moment)
         self.functions.submit(key, decision.function_calls, now)
         span.agent_events(agent, decision.events)
         self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
@@ -110,7 +114,7 @@ class Reconciler:
             return 0.0  # the next pass puts the refusal into the status, and knows when to try again
         if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
             self.refusals.clear(agent.metadata.uid)
-        return decision.requeue_after
+        return 0.0 if news else decision.requeue_after
 
     def _decide_agent(self, key: Key, snapshot: AgentSnapshot, now: datetime, moment: float) -> Decision[AgentStatus]:
         """The decision, with the writes that precede the status first; pods before all else while other keys wait."""
@@ -149,7 +153,7 @@ class Reconciler:
 
     async def _variable(self, key: Key) -> float | None:
         started = asyncio.get_running_loop().time()
-        snapshot = self.observer.variable(key.namespace, key.name)
+        snapshot = self.observer.variable(key.namespace, key.name, started)
         if snapshot is None:
             self._forget(key)
             return None
@@ -168,7 +172,7 @@ class Reconciler:
     async def _coordinate(self, key: Key, snapshot: VariableSnapshot) -> tuple[float | None, str]:
         """The seconds until the next pass (None: when something changes), and the outcome for the metrics."""
         span, variable, now = self.tracing.begin(), snapshot.variable, self.client.clock.now()
-        decision = decide_variable(snapshot, now)
+        decision = without_refused(decide_variable(snapshot, now), snapshot.refused_writes)
         applied = await self.applier.apply(key.kind, variable.metadata, variable.status, decision)
         self.functions.submit(key, decision.function_calls, now)
         self.telemetry.set_variable_metrics(key.namespace, key.name, exported_metrics(snapshot, decision.status))
@@ -176,8 +180,11 @@ class Reconciler:
         if applied.status_written:
             self.telemetry.record_variable(figures)
             span.variable_decided(variable, decision.status, figures.outcome)
+        written = (*decision.effects_before_status, *decision.effects)
+        moment = asyncio.get_running_loop().time()
+        news = self.refused_writes.record(variable.metadata.uid, written, applied.failures, moment)
         applied.raise_failure()
-        return decision.requeue_after, figures.outcome
+        return 0.0 if news else decision.requeue_after, figures.outcome
 
     async def _supervisor(self, key: Key) -> float | None:
         snapshot = self.observer.supervisor(key.namespace, key.name)
@@ -203,7 +210,7 @@ class Reconciler:
                 await self._refresh(key)
                 self.queue.retry(key)
             case NameTaken():
-                parsed = self.cache.agents.get((key.namespace, key.name))
+                parsed = self.cache.agents.get((key.namespace, key.name)) if key.kind == AGENT else None
                 if parsed is not None:
                     self.refusals.names_taken[parsed.agent.metadata.uid] = str(problem)
                 self.queue.retry(key, at_least=1.0)

@@ -4,7 +4,7 @@ Watches, LISTs, answers to the operator's own writes and agents' reports all com
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mabeam.api.base import JsonDict
@@ -12,6 +12,7 @@ from mabeam.core.snapshot import Key
 from mabeam.shell.kube.client import Client
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state import wakeups
 from mabeam.state.cache import AGENT, VARIABLE, Cache, Change
@@ -32,6 +33,7 @@ class EventRouter:
     telemetry: Telemetry
     forget_reports: Callable[[str], None]  # gets the uid of an Agent that is gone
     note_report: Callable[[str, str], None] = lambda kind, namespace: None  # called with what a watch reported on
+    refused_writes: RefusedWrites = field(default_factory=RefusedWrites)
 
     def route_event(self, kind: str, event: str | None, body: JsonDict) -> None:
         """Take in a watch event: ADDED, MODIFIED or DELETED."""
@@ -51,6 +53,8 @@ class EventRouter:
         if change.kind == AGENT and was is not None and now != was:
             self.forget_reports(was)
             self.refusals.clear(was)
+        if was is not None and now != was:
+            self.refused_writes.forget(was)
         if not self.telemetry.leads:
             return  # no worker runs yet; when one does, every key is enqueued
         for key, delay in wakeups.affected_keys(change, self.cache):

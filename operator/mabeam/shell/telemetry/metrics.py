@@ -96,6 +96,12 @@ class Telemetry:
             ("kind",),
             registry=self.registry,
         )
+        self.writes_without_effect = Counter(
+            "mabeam_writes_without_effect",
+            "Writes that the API server accepted, and of which something else is read back.",
+            ("kind",),
+            registry=self.registry,
+        )
         self.missed = Counter(
             "mabeam_watch_missed", "Changes that the sweep found before the watch.", ("kind",), registry=self.registry
         )
@@ -167,6 +173,10 @@ class Telemetry:
     def count_unreadable(self, kind: str) -> None:
         """Count one object that was passed over because its JSON cannot be parsed."""
         self.unreadable.labels(kind).inc()
+
+    def count_write_without_effect(self, kind: str) -> None:
+        """Count one write of which something else is read back."""
+        self.writes_without_effect.labels(kind).inc()
 
     def observe_request(self, verb: str, kind: str, code: int, seconds: float) -> None:
         """Count one API request."""

@@ -75,7 +75,7 @@ def directive(action: str, parameters: Any) -> dict[str, Any]:
     )
 
 
-@pytest.mark.parametrize("peers", [3, ["b"], [{"name": 3}], [None], "b", {"name": "b"}])
+@pytest.mark.parametrize("peers", [3, ["b"], [{"name": 3}], [[]], "b", {"name": "b"}])
 def test_peers_that_are_none_are_refused_and_the_agent_goes_on(peers: Any) -> None:
     found = planned(agent("a"), agent("b"), directive("UpdateCommunication", {"peers": peers}))
     (item,) = found["agents"]["default/a"]["directives"]["items"]

@@ -19,14 +19,15 @@ from mabeam.core.snapshot import Key
 from mabeam.core.supervision.pod_effects import expects_follow_up
 from mabeam.shell.kube.errors import ApiError, NotLeading
 from mabeam.shell.reconcile import applier
-from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
+from mabeam.shell.reconcile.applier import Applied, Applier, NameTaken, PodCreateRefused
+from mabeam.shell.reconcile.refused_writes import StoreRefused, WriteWithoutEffect
 from mabeam.state.cache import AGENT, Cache, Change
 from mabeam.state.status_patch import merge_patch
 from support.builders import agent_body
 
 # --- merge patches ---------------------------------------------------------------------------------------------------------
 
-# RFC 7386 cannot express null, and a status holds none: `to_wire` leaves them out.
+# RFC 7386 cannot express null, and a status holds none: they are left out where a value enters, and by `to_wire`.
 SCALARS = st.booleans() | st.integers() | st.text(max_size=3)
 VALUES = st.recursive(
     SCALARS,
@@ -411,10 +412,72 @@ def test_what_is_not_the_pods_fault_is_not_blamed_on_it(code: int, message: str)
     assert error.value.status == code
 
 
-def test_a_config_map_that_is_refused_is_no_matter_of_the_pod() -> None:
-    bench = refused_create(422, "Invalid")
-    with pytest.raises(ApiError):
-        bench.apply(bench.decision(replace(CREATE, kind="ConfigMap")))
+MAP = replace(CREATE, kind="ConfigMap", name="a-mabeam")
+TAKEN = {"metadata": {"name": "a-mabeam", "namespace": "team", "uid": "x", "resourceVersion": "3"}}
+
+
+def applied(bench: Bench, decision: Decision[Any]) -> Applied:
+    return asyncio.run(bench.applier.apply(AGENT, bench.agent.metadata, bench.agent.status, decision))
+
+
+@pytest.mark.parametrize(
+    ("status", "reason", "message", "text"),
+    [
+        (403, "Forbidden", "exceeded quota", "ConfigMap a-mabeam is refused by the API server: exceeded quota"),
+        (413, "RequestEntityTooLarge", "limit is 3145728", "refused by the API server: limit is 3145728"),
+        (422, "Invalid", "must have at most 1048576 bytes", "refused by the API server: must have at most"),
+        (500, "InternalError", "etcdserver: request is too large", "etcdserver: request is too large"),
+        (409, "AlreadyExists", "", "ConfigMap a-mabeam has another owner; delete or rename it"),
+    ],
+)
+def test_a_config_map_that_is_refused_stops_nothing_and_is_told(
+    status: int, reason: str, message: str, text: str
+) -> None:
+    bench = refused_create(status, reason, message)
+    bench.cluster.existing = TAKEN
+    done = applied(bench, bench.decision(MAP, DELETE))
+    assert ("delete", "Pod") in bench.cluster.calls
+    ((effect, problem),) = done.failures
+    assert (effect, type(problem)) == (MAP, StoreRefused)
+    assert text in str(problem)
+    done.raise_failure()
+
+
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (409, "AlreadyExists"), (413, "TooLarge")])
+def test_a_record_that_is_refused_stops_no_decision(status: int, reason: str) -> None:
+    bench = refused_create(status, reason, "no")
+    done = applied(bench, replace(bench.decision(), effects_before_status=(MAP,)))
+    assert done.status_written
+    assert bench.cluster.calls[-1] == ("status", "Agent")
+    assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
+    assert [effect for effect, _ in done.failures] == [MAP]
+
+
+def test_a_record_that_could_not_be_asked_for_is_tried_again_with_its_decision() -> None:
+    bench = refused_create(500, "InternalError", "etcd leader changed")
+    with pytest.raises(ApiError, match="leader"):
+        bench.apply(replace(bench.decision(), effects_before_status=(MAP,)))
+    assert ("status", "Agent") not in bench.cluster.calls
+
+
+def test_a_status_that_is_taken_back_again_and_again_is_written_more_and_more_seldom(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    bench, counted = Bench(), []
+    bench.applier.without_effect.count = counted.append
+
+    async def taken_back(kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        bench.cluster.calls.append(("status", kind))
+        return answered(version=10 + len(bench.cluster.calls))
+
+    bench.cluster.patch_status = taken_back  # type: ignore[method-assign]
+    for _ in range(2):
+        assert applied(bench, bench.decision()).status_written
+    with pytest.raises(WriteWithoutEffect, match="something takes them back") as waits:
+        applied(bench, bench.decision())
+    assert (bench.cluster.calls, counted) == ([("status", AGENT)] * 2, [AGENT] * 2)
+    assert 0 < waits.value.retry_after <= 5
+    assert "Agent team/a is written again and again" in caplog.text
 
 
 def test_a_pod_that_went_away_needs_no_annotation() -> None:

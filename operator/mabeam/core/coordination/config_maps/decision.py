@@ -224,7 +224,11 @@ def _packed(document: JsonDict) -> dict[str, str | None]:
     packed = base64.b64encode(gzip.compress(text.encode(), compresslevel=1, mtime=0)).decode()
     if len(packed) <= MOST_BYTES:
         return {COMPRESSED_KEY: packed, RECORD_KEY: None}
-    return _packed({**{key: value for key, value in document.items() if key != "inputs"}, "candidates": []})
+    if "inputs" in document:
+        return _packed({**{key: value for key, value in document.items() if key != "inputs"}, "candidates": []})
+    return _packed(
+        {key: document[key] for key in ("format", "variable", "round", "now")} | {"candidates": [], "outcome": "{}"}
+    )
 
 
 def read_record(data: Mapping[str, Any]) -> JsonDict:

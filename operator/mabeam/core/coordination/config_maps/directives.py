@@ -9,7 +9,7 @@ from mabeam.api.directive import VariableDirective
 from mabeam.api.names import DIRECTIVES_KEY, variable_config_map
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.coordination.config_maps.write import config_map_effect
-from mabeam.core.coordination.convergence import STATUS_ITEMS, DirectiveProgress
+from mabeam.core.coordination.convergence import DirectiveProgress, listed
 from mabeam.core.decision import Effect
 from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 
@@ -24,7 +24,7 @@ def directive_shard_effects(snapshot: VariableSnapshot, progress: Sequence[Direc
     counts them.
     """
     variable = snapshot.variable
-    wanted = dict(_shards(variable, progress)) if len(progress) > STATUS_ITEMS else {}
+    wanted = dict(_shards(variable, progress)) if len(listed(progress)) < len(progress) else {}
     prefix = variable_config_map(variable.metadata.name)
     found = {facts.name: facts for facts in snapshot.config_maps if facts.name.startswith(prefix)}
     writes = [_write(variable, name, document, found.get(name)) for name, document in wanted.items()]

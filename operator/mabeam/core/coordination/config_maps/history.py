@@ -23,6 +23,9 @@ from mabeam.core.snapshot import ConfigMapFacts, VariableSnapshot
 
 IN_STATUS: Final = 10
 IN_CONFIG_MAP: Final = 200
+# Half of what a ConfigMap holds; and of a status a part that leaves room for the value, its offers and its directives.
+CONFIG_MAP_BYTES: Final = 512 * 1024
+STATUS_BYTES: Final = 128 * 1024
 
 
 def means(reports: Mapping[str, Report], metrics: tuple[str, ...]) -> dict[str, float]:
@@ -64,7 +67,8 @@ def history_of(
         rule=status.last_decision.rule,
         metrics=means(snapshot.reports, telemetry.metrics),
     )
-    return (*before, entry)[-IN_STATUS:]
+    kept = newest_within([one.to_wire() for one in (*before, entry)][-IN_STATUS:], STATUS_BYTES)
+    return (*before, entry)[-len(kept) :]
 
 
 def history_effects(
@@ -87,7 +91,7 @@ def history_effects(
         entry |= {"round": status.round, "value": status.value, "rule": status.last_decision.rule}
     # The ConfigMap is written before the status: after a crash between the two, the same round is decided again.
     kept = [old for old in _entries(found) if "round" not in entry or old.get("round") != entry["round"]]
-    entries = [*kept, entry][-IN_CONFIG_MAP:]
+    entries = newest_within([*kept, entry][-IN_CONFIG_MAP:], CONFIG_MAP_BYTES)
     data = {HISTORY_KEY: json.dumps({"variable": variable.metadata.name, "history": entries}, sort_keys=True)}
     name = history_config_map(variable.metadata.name)
     return (config_map_effect(variable, name, found, component="history", reason="history", data=data),)
@@ -101,6 +105,9 @@ def next_sample(snapshot: VariableSnapshot, now: datetime) -> float | None:
     telemetry = _telemetry(snapshot, StorageBackend.CONFIG_MAP)
     if telemetry is None or snapshot.variable.spec.paused or snapshot.variable.spec.mode is Mode.ADVISE:
         return None
+    refused = snapshot.refused_writes.get(f"ConfigMap {history_config_map(snapshot.variable.metadata.name)}")
+    if refused is not None and not refused.is_retry_due:
+        return refused.retry_in
     last = _last_time(_entries(_found(snapshot)))
     if last is None or last > now:
         return 0.0 if last is None else float(telemetry.collection_interval_seconds)
@@ -130,3 +137,14 @@ def _entries(found: ConfigMapFacts | None) -> list[JsonDict]:
 
 def _last_time(entries: list[JsonDict]) -> datetime | None:
     return parse_instant(entries[-1].get("time")) if entries else None
+
+
+def newest_within(entries: list[JsonDict], most_bytes: int) -> list[JsonDict]:
+    """The newest entries that fit into so many bytes of JSON, oldest first; the last one always."""
+    size, kept = 0, 0
+    for entry in reversed(entries):
+        size += len(json.dumps(entry).encode()) + 2
+        if kept and size > most_bytes:
+            break
+        kept += 1
+    return entries[len(entries) - kept :]

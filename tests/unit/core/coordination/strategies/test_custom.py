@@ -10,7 +10,7 @@ from mabeam.core.values import parse_custom
 from support.builders import agent_body
 from support.coordination import Team, a_variable, variable_body
 
-JSON: list[Any] = [True, False, 0, -1, 1.5, 1e300, "", "x", [], [1, [2]], {}, {"a": {"b": [None]}}]
+JSON: list[Any] = [True, False, 0, -1, 1.5, 1e300, "", "x", [], [1, [2]], {}, {"a": {"b": [[]]}}]
 
 
 def answered(answer: Any, **spec: Any) -> Team:
