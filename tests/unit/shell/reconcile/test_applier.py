@@ -1,14 +1,11 @@
 """What carries decisions out: the status first, then each effect; one that fails stops only those that depend on it."""
 
 import asyncio
-import copy
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.base import JsonDict
@@ -22,51 +19,8 @@ from mabeam.shell.reconcile import applier
 from mabeam.shell.reconcile.applier import Applied, Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.refused_writes import StoreRefused, WriteWithoutEffect
 from mabeam.state.cache import AGENT, Cache, Change
-from mabeam.state.status_patch import merge_patch
+from support.apiserver_in_memory import patched
 from support.builders import agent_body
-
-# --- merge patches ---------------------------------------------------------------------------------------------------------
-
-# RFC 7386 cannot express null, and a status holds none: they are left out where a value enters, and by `to_wire`.
-SCALARS = st.booleans() | st.integers() | st.text(max_size=3)
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from("abcd"), inner, max_size=4),
-    max_leaves=12,
-)
-DOCUMENTS = st.dictionaries(st.sampled_from("abcd"), VALUES, max_size=4)
-
-
-def patched(target: Any, patch: Any) -> Any:
-    """RFC 7386, section 2, word for word."""
-    if not isinstance(patch, dict):
-        return patch
-    result = dict(target) if isinstance(target, dict) else {}
-    for name, value in patch.items():
-        if value is None:
-            result.pop(name, None)
-        else:
-            result[name] = patched(result.get(name), value)
-    return result
-
-
-@given(DOCUMENTS, DOCUMENTS)
-def test_a_merge_patch_turns_the_one_into_the_other(before: JsonDict, after: JsonDict) -> None:
-    untouched = copy.deepcopy((before, after))
-    assert patched(before, merge_patch(before, after)) == after
-    assert (before, after) == untouched
-
-
-@given(DOCUMENTS)
-def test_a_merge_patch_between_equals_is_empty(document: JsonDict) -> None:
-    assert merge_patch(document, copy.deepcopy(document)) == {}
-
-
-@given(DOCUMENTS, DOCUMENTS)
-def test_a_merge_patch_names_nothing_that_did_not_change(before: JsonDict, after: JsonDict) -> None:
-    changed = {key for key in before.keys() | after.keys() if before.get(key, ...) != after.get(key, ...)}
-    assert merge_patch(before, after).keys() == changed
-
 
 # --- carrying out ------------------------------------------------------------------------------------------------------------
 
