@@ -29,8 +29,11 @@ from mabeam.shell.kube.watch_events import lines, parse_event
 log = logging.getLogger("mabeam.cluster")
 
 REQUEST_TIMEOUT: Final = aiohttp.ClientTimeout(total=15, connect=5)
-# A fifth of client-go's pages: what a page costs in memory while it is read stays with the process.
+# A fifth of client-go's pages at most: what a page costs in memory while it is read stays with the process. An object may have
+# 1.5 MiB, so the first page is short, and each further one as long as the objects of the page before allow.
 PAGE: Final = 100
+FIRST_PAGE: Final = 20
+PAGE_BYTES: Final = 4 * 1024 * 1024
 WATCH_SECONDS: Final = 300
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
@@ -97,18 +100,21 @@ class Client:
     async def list_pages(self, kind: str, namespace: str | None = None) -> AsyncIterator[ListPage]:
         """The pages of a LIST of `kind` (all namespaces, or one), all as of one resourceVersion; reports what it cannot read."""
         resource = RESOURCES[kind]
-        parameters: dict[str, str] = {"limit": str(PAGE)}
+        parameters: dict[str, str] = {"limit": str(FIRST_PAGE)}
         if resource.selector:
             parameters["labelSelector"] = resource.selector
         while True:
             raw = await self._request("GET", kind, resource.path(namespace), parameters=parameters)
-            page = await _read_page(raw)
+            page, size = await _read_page(raw), len(raw)
+            del raw  # a page of large objects is not kept twice while they are parsed
             for found in page.unreadable:
                 self.unreadable.report(kind, found)
+            token, limit = page.next_token, next_limit(len(page.items) + len(page.unreadable), size)
             yield page
-            if not page.next_token:
+            if not token:
                 return
-            parameters["continue"] = page.next_token
+            parameters |= {"continue": token, "limit": str(limit)}
+            del page
 
     @asynccontextmanager
     async def open_watch(self, kind: str, namespace: str | None, version: str) -> AsyncIterator[aiohttp.ClientResponse]:
@@ -299,6 +305,11 @@ class Client:
                 raise NotLeading(f"{verb} {path}")
             await asyncio.sleep(error.retry_after or 1)
         raise AssertionError("unreachable")
+
+
+def next_limit(count: int, size: int) -> int:
+    """How many objects to ask for after a page of `count` objects in `size` bytes, so that the next has PAGE_BYTES or less."""
+    return max(1, min(PAGE, PAGE_BYTES * max(1, count) // max(1, size)))
 
 
 async def _read_page(raw: bytes) -> ListPage:

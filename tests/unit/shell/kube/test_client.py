@@ -11,7 +11,7 @@ import pytest
 from aiohttp import web
 from kubernetes.aio.client.configuration import Configuration
 
-from mabeam.shell.kube.client import BUSY_TRIES, Client
+from mabeam.shell.kube.client import BUSY_TRIES, Client, next_limit
 from mabeam.shell.kube.connection import Connection
 from mabeam.shell.kube.errors import ApiError, NotLeading, UnreadableAnswer
 from support.hostile_json import nested, nested_object
@@ -281,7 +281,7 @@ def test_a_list_is_read_page_by_page() -> None:
     assert asyncio.run(main()) == [[{"page": 0}], [{"page": 1}], [{"page": 2}]]
     assert [query.get("continue") for query in asked] == [None, "1", "2"]
     assert {query["labelSelector"] for query in asked} == {"app.kubernetes.io/managed-by=mabeam"}
-    assert {query["limit"] for query in asked} == {"100"}
+    assert [query["limit"] for query in asked] == ["20", *["100"] * (len(asked) - 1)]
 
 
 def test_an_object_that_cannot_be_read_is_reported_and_costs_the_page_nothing_else() -> None:
@@ -436,3 +436,11 @@ def test_a_namespace_that_was_being_terminated_is_asked_again_after_a_while() ->
             assert await cluster.create("Pod", "team", {}) == {"kind": "Pod"}
 
     asyncio.run(main())
+
+
+@pytest.mark.parametrize(
+    ("count", "size", "limit"),
+    [(20, 60_000, 100), (20, 28_000_000, 2), (2, 2_800_000, 2), (1, 9_000_000, 1), (0, 0, 100), (20, 2_000_000, 41)],
+)
+def test_a_page_is_as_long_as_the_objects_of_the_one_before_allow(count: int, size: int, limit: int) -> None:
+    assert next_limit(count, size) == limit
