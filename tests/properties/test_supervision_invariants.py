@@ -20,8 +20,8 @@ from mabeam.api.agent_status import (
 )
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.passes.agent import decide
-from mabeam.core.pods.lifecycle import DISRUPTION_CAUSES, POD_REASON_CAUSES
 from mabeam.core.pods.starting import CONFIG_REASONS, IMAGE_REASONS
+from mabeam.core.pods.terminations import DISRUPTION_CAUSES, POD_REASON_CAUSES
 from mabeam.core.snapshot import AgentSnapshot, ContainerFacts, OtherContainer, PodFacts
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body, an_agent, at
 from support.world import World

@@ -73,6 +73,8 @@ def observer_of(
     return Observer(cache, reports or FixedReports(), refusals or NoRefusals(), **options)
 
 
-def node_body(name: str, *, cordoned: bool = False) -> JsonDict:
+def node_body(name: str, *, cordoned: bool = False, taints: Iterable[str] = (), boot_id: str = "") -> JsonDict:
     """A node as the apiserver would hand it out."""
-    return {"kind": "Node", "metadata": {"name": name, "uid": f"uid-of-{name}"}, "spec": {"unschedulable": cordoned}}
+    spec = {"unschedulable": cordoned, "taints": [{"key": key, "effect": "NoExecute"} for key in taints]}
+    status = {"nodeInfo": {"bootID": boot_id}}
+    return {"kind": "Node", "metadata": {"name": name, "uid": f"uid-of-{name}"}, "spec": spec, "status": status}

@@ -61,6 +61,8 @@ class World:
     prompt: bool = True
     nodes: set[str] | None = None
     cordoned: set[str] = field(default_factory=set)
+    taints: dict[str, list[str]] = field(default_factory=dict)
+    boots: dict[str, str] = field(default_factory=dict)
     crash_at: int | None = None
     implying: bool = False
     supervisors: list[JsonDict] = field(default_factory=list)
@@ -120,7 +122,13 @@ class World:
     def look(self) -> AgentSnapshot:
         """What the operator sees now."""
         nodes = [
-            node_body(name, cordoned=name in self.cordoned) for name in sorted((self.nodes or set()) | self.cordoned)
+            node_body(
+                name,
+                cordoned=name in self.cordoned,
+                taints=self.taints.get(name, ()),
+                boot_id=self.boots.get(name, ""),
+            )
+            for name in sorted((self.nodes or set()) | self.cordoned)
         ]
         meta = self.agent["metadata"]
         snapshot = observer_of(
@@ -232,8 +240,7 @@ class World:
         tolerance = snapshot.agent.spec.fault_tolerance
         for failure in decision.status.failures:
             in_window = failures_in_window(decision.status.failures, failure.time, tolerance.failure_window_seconds)
-            later = sum(1 for f in decision.status.failures if f.counted and not f.released and f.time > failure.time)
-            if in_window - later > tolerance.max_failures + 1:
+            if in_window > tolerance.max_failures + 1:
                 raise ImpossibleState("more failures were counted in one window than the budget has room for")
         if decision.status.parked_at is not None and any(effect.verb == "create" for effect in decision.effects):
             raise ImpossibleState("a parked agent gets a pod")
@@ -325,6 +332,21 @@ class World:
         self._condition(name, "Ready", "False")
         if not alone:
             self._status(name, phase="Succeeded" if code == 0 else "Failed")
+
+    def end_at(self, name: str, when: datetime, code: int = 1) -> None:
+        """The main container exited then; the kubelet was cut off, and says so only now."""
+        now, self.now = self.now, when
+        self.end(name, code)
+        self.now = now
+
+    def reject(self, name: str, reason: str) -> None:
+        """The kubelet's admission rejects the pod: it never runs."""
+        self.schedule(name)
+        self._status(name, phase="Failed", reason=reason, message=f"Pod was rejected: {reason}")
+
+    def announce(self, name: str, reason: str, status: str = "True") -> None:
+        """A controller is about to disrupt the pod, or is not any more."""
+        self._condition(name, "DisruptionTarget", status, reason)
 
     def unready(self, name: str) -> None:
         """The pod's readiness probe fails."""

@@ -39,6 +39,8 @@ class FailureCause(StrEnum):
     IMAGE_ERROR = "ImageError"
     CONFIG_ERROR = "ConfigError"
     SIDECAR_FAILED = "SidecarFailed"
+    STORAGE_EXCEEDED = "StorageExceeded"
+    DEADLINE_EXCEEDED = "DeadlineExceeded"
     DELETED_BY_OTHER = "DeletedByOther"
     REPORTED = "Reported"
     EVICTED = "Evicted"
@@ -59,6 +61,14 @@ class PodRecord(StatusModel):
     state: Annotated[AgentState, Field(description="State of this replica.")] = AgentState.STARTING
     node: Annotated[str | None, Field(max_length=253), Field(description="Node of the pod.")] = None
     start_time: Annotated[Time | None, Field(description="When the main container started.")] = None
+    boot_id: Annotated[
+        str | None,
+        Field(max_length=253, description="The node's boot ID (`status.nodeInfo.bootID`) when the container started."),
+    ] = None
+    disruption: Annotated[
+        ShortText | None,
+        Field(description="Reason of the pod's condition DisruptionTarget, when that was seen before the pod's end."),
+    ] = None
     spec_hash: Annotated[
         str | None, Field(max_length=64), Field(description="Hash of the pod spec that the pod was created from.")
     ] = None
@@ -186,7 +196,9 @@ class AgentStatus(StatusModel):
         ),
     ] = None
     failures: Annotated[
-        tuple[Failure, ...], Field(max_length=LEDGER_LENGTH), Field(description="The ledger of failures, newest last.")
+        tuple[Failure, ...],
+        Field(max_length=LEDGER_LENGTH),
+        Field(description="The ledger of failures, in the order in which they became known."),
     ] = ()
     parked_at: Annotated[
         Time | None, Field(description="When the failure budget was exhausted and the agent was parked.")

@@ -245,7 +245,9 @@ class AgentSnapshot:
         default_factory=dict
     )  # pod name → why it has not been read lately
     nodes: frozenset[str] | None = None  # names of all nodes; None: not observed
-    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
+    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods, or are being drained or deleted
+    unreachable: frozenset[str] = frozenset()  # names of the nodes whose kubelets do not answer
+    boot_ids: Mapping[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
     refused: PodRefused | None = None
     name_taken: str | None = None  # name of a pod that the agent needs and another owner has
     refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written

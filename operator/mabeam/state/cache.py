@@ -108,7 +108,9 @@ class Cache:
 
     # Every pass asks for these, and nodes hardly ever change.
     node_names: frozenset[str] = frozenset()
-    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods
+    cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods, or are being drained or deleted
+    unreachable: frozenset[str] = frozenset()  # names of the nodes whose kubelets do not answer
+    boot_ids: dict[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
     allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # node name → resource → quantity
 
     _deletion_trackers: list[set[str]] = field(default_factory=list)
@@ -250,6 +252,8 @@ def _owned_policy(body: JsonDict, _: object) -> Owned[NetworkPolicyFacts]:
 def _derive_nodes(cache: Cache) -> None:
     cache.node_names = frozenset(name for _, name in cache.nodes)
     cache.cordoned = frozenset(name for (_, name), node in cache.nodes.items() if node.cordoned)
+    cache.unreachable = frozenset(name for (_, name), node in cache.nodes.items() if node.unreachable)
+    cache.boot_ids = {name: node.boot_id for (_, name), node in cache.nodes.items() if node.boot_id is not None}
     cache.allocatable = {name: node.allocatable for (_, name), node in cache.nodes.items()}
 
 

@@ -156,6 +156,8 @@ class Observer:
             unreadable=self.reports.unreadable(pods),
             nodes=self.cache.node_names if self.nodes_observed else None,
             cordoned=self.cache.cordoned,
+            unreachable=self.cache.unreachable,
+            boot_ids=self.cache.boot_ids,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             refused_writes=self.refused_writes(uid, monotonic),
             name_taken=self.refusals.names_taken.get(uid),

@@ -28,11 +28,27 @@ Kind = TypeVar("Kind", Agent, OrchestrationVariable, Supervisor)
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
 
+# Taints of a node that is being drained or removed: by `kubectl cordon`, Karpenter, the cluster autoscaler, a cloud's controller.
+LEAVING_TAINTS: Final = frozenset(
+    {
+        "node.kubernetes.io/unschedulable",
+        "node.cloudprovider.kubernetes.io/shutdown",
+        "karpenter.sh/disrupted",
+        "karpenter.sh/disruption",
+        "ToBeDeletedByClusterAutoscaler",
+    }
+)
+# Taints of a node whose kubelet does not answer (KEP-166, KEP-2268).
+UNREACHABLE_TAINTS: Final = frozenset({"node.kubernetes.io/unreachable", "node.kubernetes.io/out-of-service"})
+
+
 @dataclass(frozen=True, slots=True)
 class NodeFacts:
-    """A node: whether new pods are kept off it, and what it can give to pods."""
+    """A node: whether new pods are kept off it, whether it answers, and what it can give to pods."""
 
-    cordoned: bool = False  # spec.unschedulable
+    cordoned: bool = False  # spec.unschedulable, or it is being drained or deleted
+    unreachable: bool = False  # its kubelet does not answer
+    boot_id: str | None = None  # another one after each reboot
     allocatable: Mapping[str, str] = field(default_factory=dict)  # resource → quantity
 
 
@@ -262,8 +278,17 @@ def parse_network_policy(body: JsonDict, owner: str) -> NetworkPolicyFacts:
 
 def parse_node(body: JsonDict) -> NodeFacts:
     """The facts about a node."""
-    given = (body.get("status") or {}).get("allocatable") or {}
-    return NodeFacts(bool((body.get("spec") or {}).get("unschedulable")), dict(given))
+    spec: Mapping[str, Any] = body.get("spec") or {}
+    status: Mapping[str, Any] = body.get("status") or {}
+    taints = {str(taint.get("key", "")) for taint in spec.get("taints") or () if isinstance(taint, dict)}
+    is_leaving = bool((body.get("metadata") or {}).get("deletionTimestamp")) or not taints.isdisjoint(LEAVING_TAINTS)
+    boot_id = (status.get("nodeInfo") or {}).get("bootID")
+    return NodeFacts(
+        cordoned=bool(spec.get("unschedulable")) or is_leaving,
+        unreachable=not taints.isdisjoint(UNREACHABLE_TAINTS),
+        boot_id=str(boot_id)[:253] if boot_id else None,
+        allocatable=dict(status.get("allocatable") or {}),
+    )
 
 
 def parse_quota(body: JsonDict) -> Mapping[str, str]:

@@ -8,7 +8,7 @@ import pytest
 from mabeam.core.conventions.times import parse_instant
 from mabeam.core.snapshot import Instructed
 from mabeam.core.tree.instruction import parent_instruction
-from mabeam.state.parse_objects import parse_agent, parse_config_map, parse_supervisor, parse_variable
+from mabeam.state.parse_objects import parse_agent, parse_config_map, parse_node, parse_supervisor, parse_variable
 from support.builders import START, agent_body
 from support.tree import Tree, child_body, supervisor_body
 
@@ -119,3 +119,33 @@ def test_equal_conditions_of_different_agents_are_one_object() -> None:
     one, other = (parse_agent(agent_body(name, status=status)).agent.status for name in ("a", "b"))
     assert one.conditions[0] is other.conditions[0]
     assert one.conditions[0].message == "1/1 ready"
+
+
+# --- nodes ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("node", "cordoned", "unreachable"),
+    [
+        ({}, False, False),
+        ({"spec": {"unschedulable": True}}, True, False),
+        ({"metadata": {"deletionTimestamp": "2026-01-01T00:00:00Z"}}, True, False),
+        ({"spec": {"taints": [{"key": "karpenter.sh/disrupted", "effect": "NoSchedule"}]}}, True, False),
+        ({"spec": {"taints": [{"key": "ToBeDeletedByClusterAutoscaler"}, {"key": "other"}]}}, True, False),
+        ({"spec": {"taints": [{"key": "node.kubernetes.io/unreachable", "effect": "NoExecute"}]}}, False, True),
+        ({"spec": {"taints": [{"key": "node.kubernetes.io/disk-pressure"}, {}, None]}}, False, False),
+        ({"spec": {"taints": None}, "metadata": None, "status": None}, False, False),
+    ],
+)
+def test_a_node_is_cordoned_when_it_is_drained_or_deleted_and_unreachable_by_its_taint(
+    node: Any, cordoned: bool, unreachable: bool
+) -> None:
+    found = parse_node(node)
+    assert (found.cordoned, found.unreachable) == (cordoned, unreachable)
+
+
+@pytest.mark.parametrize(
+    ("info", "boot_id"), [({"bootID": "b-1"}, "b-1"), ({"bootID": ""}, None), ({}, None), (None, None)]
+)
+def test_a_nodes_boot_has_an_id_once_its_kubelet_said_so(info: Any, boot_id: str | None) -> None:
+    assert parse_node({"status": {"nodeInfo": info}}).boot_id == boot_id

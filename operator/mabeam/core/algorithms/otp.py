@@ -29,12 +29,29 @@ def within_budget(restarts: Iterable[datetime], at: datetime, intensity: int, pe
 
     supervisor.erl add_restart/3: keep every R with R >= Now - Period (an inclusive edge), add Now, and allow it iff
     there are no more than `intensity`. Times have whole seconds, as there; an intensity of 0 allows none.
+
+    A restart may become known after later ones (a node was cut off). It is allowed iff no window that holds it would have
+    been too full: what add_restart/3 would have decided, had it known all restarts in the order of their times.
     """
-    return 1 + count_in_window(restarts, at, period_seconds) <= intensity
+    return fullest_window((*restarts, at), at, period_seconds) <= intensity
+
+
+def fullest_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
+    """The largest number of moments in a window of `period_seconds`, its edges included, that holds `at` and ends there or later.
+
+    For a newest `at` that is `count_in_window`.
+    """
+    period = timedelta(seconds=period_seconds)
+    near = [moment for moment in moments if abs(moment - at) <= period]
+    ends = (at, *(moment for moment in near if moment > at))
+    return max(sum(1 for moment in near if timedelta(0) <= end - moment <= period) for end in ends)
 
 
 def count_in_window(moments: Iterable[datetime], at: datetime, period_seconds: int) -> int:
-    """The number of moments in the window of `period_seconds` that ends at `at`, its edges included."""
+    """The number of moments in the window of `period_seconds` that ends at `at`, its edges included.
+
+    `at` is the newest moment: a later one was written by a clock that has been set back since, and counts.
+    """
     # Differences, not the window's start: at the ends of the calendar that would overflow.
     period = timedelta(seconds=period_seconds)
     return sum(1 for moment in moments if at - moment <= period)

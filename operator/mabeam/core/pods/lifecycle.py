@@ -9,6 +9,15 @@ from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
 from mabeam.core.conventions.times import add_seconds
 from mabeam.core.pods.starting import start_deadline, start_failure
+from mabeam.core.pods.terminations import (
+    DISRUPTIONS,
+    UNKNOWN_NODE,
+    PodNode,
+    Termination,
+    announced_cause,
+    find_termination,
+    has_unseen_end,
+)
 from mabeam.core.snapshot import OtherContainer, PodFacts, Progress
 
 
@@ -44,7 +53,7 @@ def describe_end(
     if code is not None and cause in (FailureCause.CRASH, FailureCause.NORMAL_EXIT):
         return describe_exit_code(code, message, container)
     phrase = CAUSE_DESCRIPTIONS.get(cause, str(cause))
-    if cause in START_FAILURE_CAUSES:
+    if cause in EXPLAINED_CAUSES:
         detail = message or reason
     elif code is not None and cause is FailureCause.SIDECAR_FAILED:
         detail = describe_exit_code(code, message or (reason if reason == "OOMKilled" else None), container)
@@ -66,6 +75,8 @@ CAUSE_DESCRIPTIONS: Final = {
     FailureCause.IMAGE_ERROR: "its image could not be pulled in time",
     FailureCause.CONFIG_ERROR: "it could not be started in time",
     FailureCause.SIDECAR_FAILED: "its sidecar failed",
+    FailureCause.STORAGE_EXCEEDED: "it used more local storage than its limit",
+    FailureCause.DEADLINE_EXCEEDED: "it ran longer than `activeDeadlineSeconds`",
     FailureCause.HANG: "it made no progress",
     FailureCause.REPORTED: "reported as failed",
     FailureCause.DELETED_BY_OTHER: "its pod was deleted by someone else",
@@ -73,33 +84,11 @@ CAUSE_DESCRIPTIONS: Final = {
     FailureCause.PREEMPTED: "preempted",
     FailureCause.NODE_LOST: "its node was lost",
 }
-START_FAILURE_CAUSES: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
+# The kubelet's message says more than its reason.
+EXPLAINED_CAUSES: Final = frozenset(
+    {FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR, FailureCause.STORAGE_EXCEEDED, FailureCause.DEADLINE_EXCEEDED}
+)
 
-# Reason of the pod condition DisruptionTarget (KEP-3329) → cause.
-DISRUPTION_CAUSES: Final = {
-    "PreemptionByScheduler": FailureCause.PREEMPTED,
-    "DeletionByTaintManager": FailureCause.NODE_LOST,
-    "DeletionByPodGC": FailureCause.NODE_LOST,
-    "EvictionByEvictionAPI": FailureCause.EVICTED,
-    "TerminationByKubelet": FailureCause.EVICTED,
-}
-# A Failed pod's `status.reason`, set by the node or the scheduler → cause. From NodeAffinity on they are refusals of the
-# kubelet's admission: the pod never ran, so its agent cannot be to blame.
-POD_REASON_CAUSES: Final = {
-    "Evicted": FailureCause.EVICTED,
-    "Preempting": FailureCause.PREEMPTED,
-    "NodeLost": FailureCause.NODE_LOST,
-    "NodeShutdown": FailureCause.NODE_LOST,
-    "Shutdown": FailureCause.NODE_LOST,
-    "Terminated": FailureCause.NODE_LOST,
-    "NodeAffinity": FailureCause.EVICTED,
-    "OutOfcpu": FailureCause.EVICTED,
-    "OutOfmemory": FailureCause.EVICTED,
-    "OutOfpods": FailureCause.EVICTED,
-    "OutOfephemeral-storage": FailureCause.EVICTED,
-    "UnexpectedAdmissionError": FailureCause.EVICTED,
-    "TopologyAffinityError": FailureCause.EVICTED,
-}
 
 TERMINAL_PHASES: Final = frozenset({"Succeeded", "Failed"})
 
@@ -153,7 +142,7 @@ def is_ready(pod: PodFacts) -> bool:
     return is_running(pod) and pod.ready
 
 
-def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
+def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime, node: PodNode = UNKNOWN_NODE) -> PodExit | None:
     """How the pod ended; None while it has not. The time is the container's `finishedAt`, at most `now`.
 
     An exit before the disruption or deletion is the agent's own; one after it is a consequence of it.
@@ -161,19 +150,10 @@ def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
     failed_init = find_failed_init(pod)
     at = failed_init.now.finished_at if failed_init is not None else pod.main.finished_at
     finished = min(at, now) if at is not None else None
-    disrupted = _disruption(pod)
     over = pod.deleting or is_terminal(pod) or pod.main.state == "terminated"
-    if over and disrupted is not None and not _is_before(finished, pod.disrupted_at):
-        return PodExit(
-            ExitKind.DISRUPTION,
-            disrupted,
-            finished or now,
-            pod.main.exit_code,
-            pod.disruption or pod.reason,
-            pod.message,
-        )
-    if pod.deleting and not _is_before(finished, pod.deletion_requested_at):
-        return PodExit(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, finished or now, pod.main.exit_code)
+    termination = find_termination(pod, node, finished) if over else None
+    if termination is not None:
+        return terminated(termination, finished or now, pod.main.exit_code)
     if pod.main.state == "terminated":
         return _exit(pod, spec, finished or now)
     if failed_init is not None:
@@ -187,9 +167,16 @@ def find_exit(pod: PodFacts, spec: AgentSpec, now: datetime) -> PodExit | None:
     return _find_start_timeout(pod, spec, now)
 
 
+def terminated(termination: Termination, time: datetime, exit_code: int | None = None) -> PodExit:
+    """The exit of a pod that others, or its node, ended."""
+    kind = ExitKind.DISRUPTION if termination.cause in DISRUPTIONS else ExitKind.ABNORMAL
+    return PodExit(kind, termination.cause, time, exit_code, termination.reason, termination.message)
+
+
 def exit_code_action(spec: AgentSpec, cause: FailureCause, code: int | None) -> ExitCodeAction | None:
     """The action of the first of the agent's `exitCodeRules` with this exit code; None: no rule applies."""
-    if cause is not FailureCause.CRASH:
+    killed = cause is FailureCause.OOM and code == 137  # by the kernel: the process chose no code
+    if killed or cause not in (FailureCause.CRASH, FailureCause.OOM):
         return None
     return next((rule.action for rule in spec.fault_tolerance.exit_code_rules if code in rule.codes), None)
 
@@ -204,7 +191,8 @@ def find_failed_init(pod: PodFacts) -> OtherContainer | None:
 
 def is_fenced(pod: PodFacts) -> bool:
     """Whether the pod is being deleted but may still run, because its node does not answer."""
-    return pod.deleting and is_live(pod) and _disruption(pod) is FailureCause.NODE_LOST
+    announced = pod.disruption is not None and announced_cause(pod.disruption) is FailureCause.NODE_LOST
+    return pod.deleting and is_live(pod) and announced
 
 
 def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
@@ -216,16 +204,20 @@ def hang_deadline(progress: Progress, timeout_seconds: int) -> datetime:
 
 def _exit(pod: PodFacts, spec: AgentSpec, time: datetime) -> PodExit:
     code, reason = pod.main.exit_code, pod.main.reason
+    if code == 0 or code in spec.normal_exit_codes:
+        # The kernel may have killed a child for memory (OOMKilled): the process that decides went on and finished.
+        return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
     if reason == "OOMKilled":
         return PodExit(ExitKind.ABNORMAL, FailureCause.OOM, time, code, reason, last_line(pod.main.message))
-    if code == 0 or code in spec.normal_exit_codes:
-        return PodExit(ExitKind.NORMAL, FailureCause.NORMAL_EXIT, time, code, reason)
     return PodExit(ExitKind.ABNORMAL, FailureCause.CRASH, time, code, reason, last_line(pod.main.message))
 
 
 def _init_exit(init: OtherContainer, time: datetime) -> PodExit:
     """The end of an init container is the agent's, and never normal: its process was not started."""
     end, message = init.now, last_line(init.now.message)
+    if has_unseen_end(end):
+        lost = FailureCause.NODE_LOST
+        return PodExit(ExitKind.DISRUPTION, lost, time, end.exit_code, end.reason, message, init.name)
     cause = FailureCause.OOM if end.reason == "OOMKilled" else FailureCause.CRASH
     return PodExit(ExitKind.ABNORMAL, cause, time, end.exit_code, end.reason, message, init.name)
 
@@ -250,13 +242,3 @@ def last_line(text: str | None) -> str | None:
     """
     lines = ("".join(c for c in line if c.isprintable()).strip() for line in reversed((text or "").splitlines()))
     return next((line for line in lines if line), None)
-
-
-def _disruption(pod: PodFacts) -> FailureCause | None:
-    if pod.disruption is not None:
-        return DISRUPTION_CAUSES.get(pod.disruption, FailureCause.EVICTED)
-    return POD_REASON_CAUSES.get(pod.reason or "") if pod.phase == "Failed" else None
-
-
-def _is_before(finished: datetime | None, other: datetime | None) -> bool:
-    return finished is not None and other is not None and finished < other

@@ -25,6 +25,7 @@ from mabeam.core.pods.starting import (
     wait_description,
     worth_telling_at,
 )
+from mabeam.core.pods.terminations import UNKNOWN_NODE, PodNode, Termination, announced_cause, deletion_cause
 from mabeam.core.snapshot import PodFacts
 from mabeam.core.supervision import ledger
 from mabeam.core.supervision.records import new_incarnation
@@ -82,7 +83,8 @@ def _find_exits(pass_: AgentPass) -> Iterator[_FoundExit]:
 def _find_exit(pass_: AgentPass, record: PodRecord, current: PodFacts | None) -> PodExit | None:
     if current is not None:
         spec = pass_.snapshot.agent.spec
-        found = lifecycle.find_exit(current, spec, pass_.now) or find_sidecar_exit(current, spec, pass_.now)
+        found = lifecycle.find_exit(current, spec, pass_.now, _node_of(pass_, record, current))
+        found = found or find_sidecar_exit(current, spec, pass_.now)
         return found or _find_hang(pass_, current)
     stored = pass_.stored.get(record.ordinal)
     if stored is None or stored.incarnation != record.incarnation:
@@ -90,13 +92,25 @@ def _find_exit(pass_: AgentPass, record: PodRecord, current: PodFacts | None) ->
     if stored.state is not AgentState.RUNNING and stored.start_time is None:
         return None  # not created yet
     # The pod ran and is gone, and the operator did not delete it: its intents to do so are stored in the status first.
-    nodes = pass_.snapshot.nodes
-    if nodes is not None and record.node is not None and record.node not in nodes:
-        return PodExit(ExitKind.DISRUPTION, FailureCause.NODE_LOST, pass_.now, reason=record.node)
-    if record.node in pass_.snapshot.cordoned:
-        # Drained while the operator did not run (perhaps drained itself): the eviction left no other trace.
-        return PodExit(ExitKind.DISRUPTION, FailureCause.EVICTED, pass_.now, reason=f"{record.node} is cordoned")
-    return PodExit(ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, pass_.now)
+    # Perhaps drained while the operator did not run (or drained itself): the eviction left no other trace than the node's.
+    announced = Termination(announced_cause(record.disruption), record.disruption) if record.disruption else None
+    return lifecycle.terminated(announced or deletion_cause(_node_of(pass_, record, None)), pass_.now)
+
+
+def _node_of(pass_: AgentPass, record: PodRecord, pod: PodFacts | None) -> PodNode:
+    """The node of the record's pod, as far as it explains the end of the pod."""
+    snapshot = pass_.snapshot
+    name = (pod.node if pod is not None else None) or record.node
+    if name is None:
+        return UNKNOWN_NODE
+    boot_id = snapshot.boot_ids.get(name)
+    return PodNode(
+        name,
+        is_gone=snapshot.nodes is not None and name not in snapshot.nodes,
+        is_cordoned=name in snapshot.cordoned,
+        is_unreachable=name in snapshot.unreachable,
+        was_rebooted=None not in (boot_id, record.boot_id) and boot_id != record.boot_id,
+    )
 
 
 def _find_hang(pass_: AgentPass, pod: PodFacts) -> PodExit | None:
@@ -262,26 +276,20 @@ def _restart_group(pass_: AgentPass, failed: int, next_restart_time: datetime | 
 
 def _observed(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
     """The record with what its pod shows: Running once the pod was ready, and from then on until its process ends."""
+    if record.disruption != pod.disruption:
+        # Recorded, because the pod may be gone at the next look, and its condition with it.
+        record = record.model_copy(update={"disruption": pod.disruption})
     if not lifecycle.is_ready(pod):
         return _not_ready(pass_, record, pod)
     if record.state is AgentState.RUNNING:
         if record.reason is None and record.start_time is not None:
             return record
-        return record.model_copy(
-            update={"reason": None, "node": pod.node or record.node, "start_time": _started_at(pass_, record, pod)}
-        )
+        return record.model_copy(update={"reason": None} | _start_fields(pass_, record, pod))
     node = pod.node or record.node
     pass_.events.append(_migrated_event(record, node) if record.migrating_from else _started_event(record, node))
-    return record.model_copy(
-        update={
-            "state": AgentState.RUNNING,
-            "node": node,
-            "start_time": pod.main.started_at or pass_.now,
-            "next_restart_time": None,
-            "migrating_from": None,
-            "reason": None,
-        }
-    )
+    started = {**_start_fields(pass_, record, pod), "start_time": pod.main.started_at or pass_.now}
+    cleared = {"next_restart_time": None, "migrating_from": None, "reason": None}
+    return record.model_copy(update={"state": AgentState.RUNNING, **started, **cleared})
 
 
 def _not_ready(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
@@ -304,12 +312,17 @@ def _not_ready(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
     if record.start_time is not None and record.reason == reason:
         return record
     # It runs and is not Ready yet: recorded, so that its loss is not taken for "not created yet".
-    started = _started_at(pass_, record, pod)
-    return record.model_copy(update={"start_time": started, "node": node, "reason": reason})
+    return record.model_copy(update={"reason": reason} | _start_fields(pass_, record, pod))
 
 
-def _started_at(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> datetime:
-    return record.start_time or pod.main.started_at or pass_.now
+def _start_fields(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> dict[str, object]:
+    """When and where the process was first seen to run, and in which boot of the node."""
+    node = pod.node or record.node
+    return {
+        "node": node,
+        "start_time": record.start_time or pod.main.started_at or pass_.now,
+        "boot_id": record.boot_id or pass_.snapshot.boot_ids.get(node or ""),
+    }
 
 
 def _requeue_for_start(pass_: AgentPass, pod: PodFacts) -> None:

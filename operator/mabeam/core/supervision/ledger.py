@@ -6,7 +6,7 @@ from typing import Final
 
 from mabeam.api.agent import AgentFaultTolerance
 from mabeam.api.agent_status import AgentStatus, Failure, FailureCause
-from mabeam.core.algorithms.otp import LEDGER_FLOOR, count_in_window
+from mabeam.core.algorithms.otp import LEDGER_FLOOR, fullest_window
 
 # After these the process never ran: waiting for an image, however long, is no healthy period.
 NEVER_RAN: Final = frozenset({FailureCause.IMAGE_ERROR, FailureCause.CONFIG_ERROR})
@@ -18,8 +18,8 @@ def counted_times(ledger: Iterable[Failure]) -> list[datetime]:
 
 
 def failures_in_window(ledger: Iterable[Failure], at: datetime, period_seconds: int) -> int:
-    """The number of failures that the budget counts within the window that ends at `at`."""
-    return count_in_window(counted_times(ledger), at, period_seconds)
+    """The number of failures that the budget counts within the fullest window that holds a failure at `at`."""
+    return fullest_window(counted_times(ledger), at, period_seconds)
 
 
 def new_failures(before: AgentStatus, after: AgentStatus) -> tuple[Failure, ...]:
@@ -39,7 +39,10 @@ def trim(ledger: Sequence[Failure], tolerance: AgentFaultTolerance) -> tuple[Fai
     needed = tolerance.max_failures + 1
     if len(ledger) <= max(LEDGER_FLOOR, needed):
         return tuple(ledger)
-    spending = [at for at, failure in enumerate(ledger) if failure.counted and not failure.released][-needed:]
+    spending = [at for at, failure in enumerate(ledger) if failure.counted and not failure.released]
+    spending = sorted(spending, key=lambda at: ledger[at].time)[
+        -needed:
+    ]  # one that became known late is not the newest
     others = sorted(set(range(len(ledger))).difference(spending))
     room = max(LEDGER_FLOOR, needed) - len(spending)
     kept = sorted((*spending, *(others[-room:] if room else ())))
@@ -71,8 +74,9 @@ def streak(ledger: Sequence[Failure], ordinal: int, reset_after_seconds: float) 
 
 def _ran_seconds(failure: Failure, before: Failure) -> float:
     """The seconds for which the process ran before the failure; `before` is the failure before that."""
-    if failure.cause in NEVER_RAN or (failure.container is not None and failure.start_time is None):
-        return 0.0  # or an init container failed
+    never_ran = failure.start_time is None and (failure.container is not None or not failure.counted)
+    if failure.cause in NEVER_RAN or never_ran:
+        return 0.0  # an init container failed, or the kubelet rejected the pod, however long the backoff was
     # Without a recorded start, the time between the two failures is the closest upper bound that is known.
     since = failure.start_time or before.time
     return (failure.time - since).total_seconds()

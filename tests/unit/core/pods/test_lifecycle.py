@@ -8,8 +8,6 @@ from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
 from mabeam.core.pods.lifecycle import (
     CAUSE_DESCRIPTIONS,
-    DISRUPTION_CAUSES,
-    POD_REASON_CAUSES,
     PodExit,
     find_exit,
     is_live,
@@ -41,13 +39,22 @@ def ended(pod: PodFacts, seconds: float = 100) -> PodExit:
         (a_pod(main=exited(1)), ExitKind.ABNORMAL, FailureCause.CRASH, 1),
         (a_pod(main=exited(143)), ExitKind.ABNORMAL, FailureCause.CRASH, 143),
         (a_pod(main=exited(137, reason="OOMKilled")), ExitKind.ABNORMAL, FailureCause.OOM, 137),
-        (a_pod(main=exited(0, reason="OOMKilled")), ExitKind.ABNORMAL, FailureCause.OOM, 0),
+        (a_pod(main=exited(1, reason="OOMKilled")), ExitKind.ABNORMAL, FailureCause.OOM, 1),
+        # a child was killed for memory, and the process itself went on and finished
+        (a_pod(main=exited(0, reason="OOMKilled")), ExitKind.NORMAL, FailureCause.NORMAL_EXIT, 0),
+        (a_pod(main=exited(42, reason="OOMKilled")), ExitKind.NORMAL, FailureCause.NORMAL_EXIT, 42),
         (a_pod(phase="Succeeded", main=ContainerFacts()), ExitKind.NORMAL, FailureCause.NORMAL_EXIT, 0),
         (
             a_pod(phase="Failed", reason="DeadlineExceeded", main=ContainerFacts()),
             ExitKind.ABNORMAL,
-            FailureCause.CRASH,
+            FailureCause.DEADLINE_EXCEEDED,
             None,
+        ),
+        (
+            a_pod(phase="Failed", reason="DeadlineExceeded", main=exited(0)),
+            ExitKind.ABNORMAL,
+            FailureCause.DEADLINE_EXCEEDED,
+            0,
         ),
         (a_pod(deleting=True, deletion_requested_at=at(50)), ExitKind.ABNORMAL, FailureCause.DELETED_BY_OTHER, None),
     ],
@@ -77,34 +84,7 @@ def test_a_pod_that_runs_or_may_still_start_has_not_ended(pod: PodFacts) -> None
     assert judged(pod) is None
 
 
-# --- disruptions ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("reason", "cause"), DISRUPTION_CAUSES.items())
-def test_a_pod_deleted_for_a_disruption_was_disrupted(reason: str, cause: FailureCause) -> None:
-    found = ended(a_pod(deleting=True, deletion_requested_at=at(50), disruption=reason, disrupted_at=at(50)))
-    assert (found.kind, found.cause) == (ExitKind.DISRUPTION, cause)
-
-
-@pytest.mark.parametrize(("reason", "cause"), POD_REASON_CAUSES.items())
-def test_a_pod_failed_by_its_node_was_disrupted(reason: str, cause: FailureCause) -> None:
-    found = ended(a_pod(phase="Failed", reason=reason, main=ContainerFacts()))
-    assert (found.kind, found.cause) == (ExitKind.DISRUPTION, cause)
-
-
-def test_a_disruption_of_a_kind_nobody_knows_yet_is_an_eviction() -> None:
-    assert ended(a_pod(deleting=True, disruption="NewKind", disrupted_at=at(5))).cause is FailureCause.EVICTED
-
-
-def test_what_was_killed_by_a_disruption_is_the_disruptions_victim() -> None:
-    pod = a_pod(main=exited(137, 60), disruption="TerminationByKubelet", disrupted_at=at(50))
-    found = ended(pod)
-    assert (found.kind, found.time, found.exit_code) == (ExitKind.DISRUPTION, at(60), 137)
-
-
-def test_an_exit_before_the_disruption_is_the_agents_own() -> None:
-    pod = a_pod(main=exited(1, 40), disruption="TerminationByKubelet", disrupted_at=at(50))
-    assert (ended(pod).kind, ended(pod).cause) == (ExitKind.ABNORMAL, FailureCause.CRASH)
+# --- deletions ------------------------------------------------------------------------------------------------------
 
 
 def test_an_exit_before_the_deletion_is_the_agents_own() -> None:
@@ -224,7 +204,10 @@ def test_every_cause_but_the_obvious_has_words_of_its_own() -> None:
         ),
         (a_pod(main=exited(137, reason="OOMKilled")), "out of memory (OOMKilled)"),
         (a_pod(phase="Failed", main=ContainerFacts()), "the pod failed"),
-        (a_pod(phase="Failed", reason="DeadlineExceeded", main=ContainerFacts()), "the pod failed (DeadlineExceeded)"),
+        (
+            a_pod(phase="Failed", reason="DeadlineExceeded", main=ContainerFacts()),
+            "it ran longer than `activeDeadlineSeconds` (DeadlineExceeded)",
+        ),
         (a_pod(deleting=True), "its pod was deleted by someone else"),
         (a_pod(phase="Failed", reason="Evicted", main=ContainerFacts()), "evicted (Evicted)"),
     ],

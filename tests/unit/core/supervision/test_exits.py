@@ -334,3 +334,117 @@ def test_a_pod_that_ran_unready_and_vanished_unseen_was_deleted_by_somebody(stra
     world.settle()
     assert [f.cause for f in world.status.failures] == ["DeletedByOther"]
     assert world.live() == ([ends] if ends else [])
+
+
+# --- nodes that go, and what was seen before ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("seen", [True, False], ids=["seen terminating", "found gone"])
+@pytest.mark.parametrize(
+    ("taint", "cause"),
+    [
+        ("node.kubernetes.io/unschedulable", "Evicted"),
+        ("karpenter.sh/disrupted", "Evicted"),
+        ("ToBeDeletedByClusterAutoscaler", "Evicted"),
+        ("node.kubernetes.io/unreachable", "NodeLost"),
+        ("example.com/dedicated", "DeletedByOther"),
+    ],
+)
+def test_a_pod_deleted_off_its_node_ends_in_the_same_way_whether_it_is_seen_or_not(
+    taint: str, cause: str, seen: bool
+) -> None:
+    world = up(agent_body(max_failures=0, restart="Transient"), nodes={"node1", "node2"})
+    world.taints = {"node1": [taint]}
+    if seen:
+        world.delete("a-0-1")
+    else:
+        world.forget(["a-0-1"])
+    world.settle()
+    assert [(f.cause, f.counted) for f in world.status.failures] == [(cause, cause == "DeletedByOther")]
+
+
+@pytest.mark.parametrize("reason", ["EvictionByEvictionAPI", "PreemptionByScheduler", "AControllerOfTomorrow"])
+def test_a_disruption_that_was_announced_is_remembered_when_the_pod_is_found_gone(reason: str) -> None:
+    world = up(agent_body(max_failures=0), nodes={"node1"})
+    world.announce("a-0-1", reason)
+    world.settle()
+    assert (world.live(), world.record().disruption) == (["a-0-1"], reason)
+    world.forget(["a-0-1"])
+    world.settle()
+    assert [(f.reason, f.counted) for f in world.status.failures] == [(reason, False)]
+    assert (world.live(), world.record().disruption) == (["a-0-2"], None)
+
+
+def test_an_announcement_that_was_taken_back_is_forgotten() -> None:
+    world = up(agent_body(), nodes={"node1"})
+    world.announce("a-0-1", "EvictionByEvictionAPI")
+    world.settle()
+    world.announce("a-0-1", "EvictionByEvictionAPI", status="False")
+    world.settle()
+    assert world.record().disruption is None
+    world.forget(["a-0-1"])
+    world.settle()
+    assert [f.cause for f in world.status.failures] == ["DeletedByOther"]
+
+
+@pytest.mark.parametrize(("boot", "cause"), [("first", "Crash"), ("second", "NodeLost")])
+def test_an_exit_code_of_the_runtime_is_the_nodes_when_that_was_booted_since(boot: str, cause: str) -> None:
+    world = up(agent_body(max_failures=1), nodes={"node1"}, boots={"node1": "first"})
+    assert world.record().boot_id == "first"
+    world.boots = {"node1": boot}
+    world.end("a-0-1", 255)
+    world.settle()
+    assert [(f.cause, f.counted) for f in world.status.failures] == [(cause, cause == "Crash")]
+    assert world.record().boot_id == boot
+
+
+def test_five_replicas_that_went_down_with_their_node_park_nobody() -> None:
+    world = up(agent_body(replicas=5), nodes={"node1"})
+    for ordinal in range(5):
+        world.end(f"a-{ordinal}-1", 255, "Unknown")
+    world.settle()
+    assert {(f.cause, f.counted) for f in world.status.failures} == {("NodeLost", False)}
+    assert (world.state, len(world.live()), world.status.disruptions) == ("Running", 5, 5)
+
+
+def test_a_pod_that_is_rejected_over_and_over_is_made_again_with_growing_delays_and_never_counted() -> None:
+    backoff = {"initialSeconds": 10, "factor": 2, "maxSeconds": 60, "jitter": 0, "resetAfterSeconds": 15}
+    world = World(agent_body(max_failures=0, backoff=backoff), prompt=False, nodes={"node1"})
+    world.settle()
+    for _ in range(5):
+        world.reject(world.live()[0], "OutOfexample.com/gpu")
+        world.advance(120)
+    assert [(f.cause, f.counted) for f in world.status.failures] == [("Evicted", False)] * 5
+    assert world.made() == [f"a-0-{n}" for n in range(1, 7)]
+    delays = [int(note.split("replaced in ")[1].split(" s")[0]) for note in world.told("AgentDisrupted")[1:]]
+    assert delays == [10, 20, 40, 60]
+
+
+# --- ends that become known late ------------------------------------------------------------------------------------
+
+
+def late_world(*failed_at: int, max_failures: int) -> World:
+    """Two replicas, of which the second failed at these times; the first one's node is cut off."""
+    world = up(agent_body(replicas=2, max_failures=max_failures), nodes={"node1"})
+    for number, seconds in enumerate(failed_at, 1):
+        world.advance(seconds - (world.now - at(0)).total_seconds())
+        world.end(f"a-1-{number}", 1)
+        world.settle()
+    return world
+
+
+def test_a_late_end_counts_at_its_own_time_and_no_window_holds_what_did_not_lie_in_it() -> None:
+    world = late_world(200, 270, 335, max_failures=1)
+    world.end_at("a-0-1", at(100))
+    world.settle()
+    assert (world.state, world.counted()) == ("Running", [200, 270, 335, 100])
+    assert world.told("AgentFailed")[-1].startswith("a-0-1: exit code 1; restart 1 of 1 in 60 s")
+
+
+def test_a_late_end_exhausts_the_budget_of_a_window_that_was_full_without_it() -> None:
+    world = late_world(120, 130, 140, max_failures=3)
+    world.advance(300)
+    world.end_at("a-0-1", at(100))
+    world.settle()
+    assert world.state == "Failed"
+    assert world.condition("Stalled")[2].startswith("4 failures in 60 s (allowed: 3)")

@@ -56,6 +56,12 @@ def test_a_drain_of_a_wide_agent_does_not_push_out_the_failures_that_the_budget_
     assert kept[-1].time == at(159)
 
 
+def test_a_failure_that_became_known_late_does_not_push_out_a_newer_one() -> None:
+    crashes = [failure(1000 + n) for n in range(3)]
+    kept = trim([*crashes, failure(10), *[failure(2000, counted=False)] * 40], AgentFaultTolerance(max_failures=2))
+    assert [f.time for f in kept if f.counted] == [at(1000), at(1001), at(1002)]
+
+
 # --- the streak: restarts since the last healthy spell --------------------------------------------------------------
 
 
