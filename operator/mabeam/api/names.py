@@ -54,6 +54,8 @@ ENV_POD: Final = "MABEAM_POD"
 REPORT_PORT: Final = 9464
 REPORT_PATH: Final = "/metrics"
 REPORT_PORT_NAME: Final = "mabeam-report"
+# Beside the report: 200 once the SDK's agent can work, 503 before.
+READINESS_PATH: Final = "/readyz"
 # In the Lease's namespace: what this service is, offers and needs, and its address.
 SERVICE_CONFIG_MAP: Final = "mabeam-service"
 
@@ -128,6 +130,7 @@ class Reason(StrEnum):
     BACK_OFF = "BackOff"
     UNSCHEDULABLE = "Unschedulable"
     REPLACING = "Replacing"
+    ROLLOUT_HALTED = "RolloutHalted"
     MIGRATING = "Migrating"
     FENCING = "Fencing"
     PARKED_BY_RULE = "ParkedByRule"

@@ -18,6 +18,7 @@ from mabeam.api.names import (
     DIRECTIVES_VOLUME,
     ENV_POD,
     MAIN_CONTAINER,
+    READINESS_PATH,
     REPORT_PORT,
     REPORT_PORT_NAME,
     directives_config_map,
@@ -45,6 +46,12 @@ _RESTRICTED_CONTAINER: Final = {
     "capabilities": {"drop": ["ALL"]},
     "readOnlyRootFilesystem": True,
 }
+
+
+# While a module's class is set up it is asked every second, and however long that takes nothing is restarted: the operator
+# decides about restarts. Then it is not Ready once probes fail for half a minute, so that a busy interpreter stays Ready.
+_STARTUP: Final = {"periodSeconds": 1, "timeoutSeconds": 5, "failureThreshold": 2**31 - 1}
+_READINESS: Final = {"periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,10 +140,13 @@ def _from_template(template: PodTemplate) -> JsonDict:
 
 
 def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
+    ready = {"httpGet": {"path": READINESS_PATH, "port": spec.reports.port if spec.reports else REPORT_PORT}}
     container: JsonDict = {
         "name": MAIN_CONTAINER,
         "image": spec.image or defaults.image,
         "command": ["mabeam-agent", "run", spec.module],
+        "startupProbe": _STARTUP | ready,
+        "readinessProbe": _READINESS | ready,
         "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir of the container's own
     }

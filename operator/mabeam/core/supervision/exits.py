@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from mabeam.api.agent import ExitCodeAction
+from mabeam.api.agent import ExitCodeAction, SupervisionStrategy
 from mabeam.api.agent_status import AgentState, Failure, FailureCause, PodRecord
 from mabeam.api.names import Reason
 from mabeam.core.algorithms.backoff import restart_delay
@@ -28,9 +28,9 @@ from mabeam.core.pods.starting import (
 from mabeam.core.pods.terminations import UNKNOWN_NODE, PodNode, Termination, announced_cause, deletion_cause
 from mabeam.core.snapshot import PodFacts
 from mabeam.core.supervision import ledger
-from mabeam.core.supervision.records import new_incarnation
+from mabeam.core.supervision.records import made_from, new_incarnation, serves_earlier_spec
 from mabeam.core.supervision.summary import join_names, parked_message, parked_reason
-from mabeam.core.supervision.working_set import AgentPass
+from mabeam.core.supervision.working_set import AgentPass, escalates
 
 # The state and reason of a record whose exit leads to no restart.
 RESTING: Final[Mapping[ExitAction, tuple[AgentState, Reason]]] = {
@@ -152,6 +152,8 @@ def _handle_exit(pass_: AgentPass, record: PodRecord, exit_: PodExit, pod: PodFa
     elif may_restart:
         pass_.restarts += counted
         _restart(pass_, record, failure, exit_)
+    elif rule is not ExitCodeAction.PARK and _halts_roll(pass_, record):
+        _halt_roll(pass_, record, exit_)
     else:
         _park(pass_, record)
 
@@ -195,6 +197,27 @@ def _end(pass_: AgentPass, record: PodRecord, action: ExitAction, exit_: PodExit
         pass_.events.append(Event(Reason.AGENT_FAILED, note, "Warning"))
     else:
         pass_.events.append(Event(Reason.AGENT_DISRUPTED, note))
+
+
+def _halts_roll(pass_: AgentPass, record: PodRecord) -> bool:
+    """Whether the budget was spent by a replica of the new spec, while others of the earlier one are ready.
+
+    The new spec is to blame then, and the others have not got it. Where replicas depend on each other, or a Supervisor decides,
+    the agent is parked as ever.
+    """
+    one_for_one = pass_.snapshot.agent.spec.supervision_strategy is SupervisionStrategy.ONE_FOR_ONE
+    if not one_for_one or escalates(pass_.snapshot) or made_from(pass_, record) != pass_.pod_hash:
+        return False
+    return any(serves_earlier_spec(pass_, other) for other in pass_.records.values())
+
+
+def _halt_roll(pass_: AgentPass, record: PodRecord, exit_: PodExit) -> None:
+    update = {"state": AgentState.FAILED, "reason": Reason.FAILED, "next_restart_time": None}
+    pass_.records[record.ordinal] = record.model_copy(update=update)
+    note = (
+        f"{record.name}: {exit_}; not restarted, and no other replica is replaced: the budget is spent by the new spec"
+    )
+    pass_.events.append(Event(Reason.ROLLOUT_HALTED, note, "Warning"))
 
 
 def _park(pass_: AgentPass, record: PodRecord) -> None:

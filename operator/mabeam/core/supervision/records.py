@@ -87,6 +87,27 @@ def must_migrate(pass_: AgentPass, record: PodRecord) -> bool:
     return (record.migration or 0) < pass_.migrations
 
 
+def made_from(pass_: AgentPass, record: PodRecord) -> str:
+    """The hash of the spec that the ordinal's pod is made from: the pod's own annotation, or the record's without a pod."""
+    current = pass_.current_pod(record)
+    return (current.spec_hash if current else None) or record.spec_hash or pass_.pod_hash
+
+
+def serves_earlier_spec(pass_: AgentPass, record: PodRecord) -> bool:
+    """Whether the ordinal has a ready pod that the roll to the present spec has not reached yet."""
+    current = pass_.current_pod(record)
+    ready = record.is_alive and current is not None and lifecycle.is_ready(current)
+    return ready and made_from(pass_, record) != pass_.pod_hash
+
+
+def has_halted_roll(pass_: AgentPass) -> bool:
+    """Whether a replica of the present spec has failed for good: the roll goes no further than to that one."""
+    return any(
+        record.state is AgentState.FAILED and record.spec_hash == pass_.pod_hash and not must_migrate(pass_, record)
+        for record in pass_.records.values()
+    )
+
+
 def _stopped_record(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, ...]) -> PodRecord | None:
     """The record of an ordinal that is not to run: Stopping while a process may run, then Stopped; None once scaled away."""
     scaled_away = record.ordinal >= pass_.snapshot.agent.spec.replicas

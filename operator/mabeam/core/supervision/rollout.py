@@ -8,25 +8,26 @@ from mabeam.api.names import Reason
 from mabeam.core.algorithms.otp import restart_group
 from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
-from mabeam.core.snapshot import PodFacts
-from mabeam.core.supervision.records import must_migrate, new_incarnation
+from mabeam.core.supervision.records import has_halted_roll, made_from, must_migrate, new_incarnation
 from mabeam.core.supervision.working_set import AgentPass
 
 
 def replace_outdated(pass_: AgentPass) -> None:
     """Give outdated ordinals a new incarnation: those that are not ready at once, the ready ones one at a time.
 
+    A replica of the new spec that failed for good halts the roll: the others go on with the earlier one.
+
     Where ordinals depend on each other, the lowest outdated one takes its group along, as if it had failed
     (docs/design/0011-supervisor.md, "Replicas").
     """
     ready: list[PodRecord] = []  # outdated, and their pods are ready
     not_ready: list[PodRecord] = []  # outdated, replaced below
-    settled = True  # whether every other ordinal has a ready pod of the new spec
+    settled = not has_halted_roll(pass_)  # whether every other ordinal has a ready pod of the new spec
     for ordinal, record in pass_.records.items():
         if not record.is_alive:
             continue
         current = pass_.current_pod(record)
-        if not _is_outdated(pass_, record, current):
+        if not _is_outdated(pass_, record):
             pass_.records[ordinal] = _with_hash(pass_, record)
             settled = settled and current is not None and lifecycle.is_ready(current)
         elif current is None:  # its pod will be made from the new spec
@@ -48,13 +49,9 @@ def replace_outdated(pass_: AgentPass) -> None:
         pass_.events.append(_replaced(pass_, first, first.name))
 
 
-def _is_outdated(pass_: AgentPass, record: PodRecord, current: PodFacts | None) -> bool:
-    """Whether the ordinal's pod is made from another spec, or has to migrate.
-
-    The pod's own annotation names its spec; the record does for a pod that is not made yet.
-    """
-    made_from = (current.spec_hash if current else None) or record.spec_hash or pass_.pod_hash
-    return made_from != pass_.pod_hash or must_migrate(pass_, record)
+def _is_outdated(pass_: AgentPass, record: PodRecord) -> bool:
+    """Whether the ordinal's pod is made from another spec, or has to migrate."""
+    return made_from(pass_, record) != pass_.pod_hash or must_migrate(pass_, record)
 
 
 def _with_hash(pass_: AgentPass, record: PodRecord) -> PodRecord:

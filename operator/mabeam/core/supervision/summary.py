@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
 
-from mabeam.api.agent import ExitCodeAction
+from mabeam.api.agent import ExitCodeAction, RestartStrategy
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
 from mabeam.api.names import ConditionType, Reason
 from mabeam.core.conventions.metadata import release_command
@@ -92,12 +92,19 @@ def _stopped_for_good(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSumm
 
 
 def _failed(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
-    """Ordinals that ended abnormally and are not restarted (Temporary)."""
+    """Ordinals that ended abnormally and are not restarted: Temporary ones, and one that halted a roll."""
     failed = [record for record in _desired_records(snapshot, status) if record.state is AgentState.FAILED]
     if not failed:
         return None
     last = _last_failure(status, failed[-1])
     how = describe_failure(last) if last is not None else "unknown"
+    if snapshot.agent.spec.restart_strategy is not RestartStrategy.TEMPORARY:
+        state = AgentState.RUNNING if status.ready_replicas else AgentState.FAILED
+        message = (
+            f"{_names(failed)} ended with {how}, which spent the budget. The change of the spec stops there, and the others "
+            f"go on as before. Fix it, then change the spec or: {release_command('mba', snapshot.agent.metadata)}"
+        )
+        return AgentSummary(state, False, Reason.ROLLOUT_HALTED, message, stalled=True)
     message = f"{_names(failed)} ended with {how}; {snapshot.agent.spec.restart_strategy} agents are not restarted"
     return AgentSummary(AgentState.FAILED, False, Reason.FAILED, message, stalled=True)
 
@@ -196,7 +203,16 @@ def _why_not_running(snapshot: AgentSnapshot, status: AgentStatus, record: PodRe
         return Reason.BACK_OFF, f"{record.name} starts at {record.next_restart_time:%H:%M:%S} UTC{after}"
     if record.migrating_from is not None:
         return Reason.MIGRATING, f"{record.name} moves from {record.migrating_from}"
+    if pod is not None and lifecycle.is_running(pod):
+        return Reason.STARTING, f"{record.name} runs and is not ready yet{_missing_readiness(snapshot)}"
     return Reason.STARTING, f"{record.name} is starting"
+
+
+def _missing_readiness(snapshot: AgentSnapshot) -> str:
+    """What a running pod of a module still lacks to be ready, for messages; a template's probes are its author's."""
+    if snapshot.agent.spec.module is None:
+        return ""
+    return ": `__init__` has not returned, or the agent SDK in its image does not serve /readyz"
 
 
 def _pod_problem(snapshot: AgentSnapshot, record: PodRecord, pod: PodFacts) -> tuple[str, str] | None:

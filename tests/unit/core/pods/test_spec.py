@@ -209,3 +209,21 @@ def test_a_pod_of_an_agent_that_was_told_something_carries_the_generation() -> N
     ]
     assert annotations["mabeam.dev/directives-generation"] == "9"
     assert "mabeam.dev/directives-generation" not in body()["metadata"]["annotations"]
+
+
+def test_a_modules_pod_is_ready_when_its_sdk_says_so_and_is_never_ended_for_being_late() -> None:
+    container = body(module="team.work:Worker", reports={"port": 9000})["spec"]["containers"][0]
+    ready = {"path": "/readyz", "port": 9000}
+    assert (container["startupProbe"]["httpGet"], container["readinessProbe"]["httpGet"]) == (ready, ready)
+    years = container["startupProbe"]["failureThreshold"] * container["startupProbe"]["periodSeconds"] / (365 * 86_400)
+    assert years > 60
+    assert "livenessProbe" not in container
+
+
+def test_a_template_keeps_its_own_probes_and_gets_none() -> None:
+    probe = {"tcpSocket": {"port": 80}}
+    spec = {"containers": [{"name": "agent", "image": "x", "readinessProbe": probe}, {"name": "b", "image": "x"}]}
+    own, other = body(template={"spec": spec})["spec"]["containers"]
+    assert own["readinessProbe"] == probe
+    assert {"startupProbe", "livenessProbe"}.isdisjoint(own)
+    assert {"readinessProbe", "startupProbe"}.isdisjoint(other)

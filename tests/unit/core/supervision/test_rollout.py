@@ -63,3 +63,35 @@ def test_a_spec_that_changes_back_before_its_pod_is_made_replaces_it_no_more() -
     world.settle()
     assert world.live() == ["a-0-3"]
     assert world.pods["a-0-3"]["spec"]["containers"][0]["image"] == "worker:2"
+
+
+def test_a_roll_with_a_bad_image_stops_at_the_first_replica_and_the_others_go_on() -> None:
+    world = up(agent_body(replicas=3, max_failures=1), prompt=False)
+    world.change(image="worker:bad")
+    world.settle()
+    world.reap("a-0-1")
+    for incarnation in (2, 3):
+        world.settle()
+        world.start(f"a-0-{incarnation}", ready=False)
+        crash(world, f"a-0-{incarnation}")
+    world.advance(600)
+    assert world.live() == ["a-1-1", "a-2-1"]
+    assert (world.state, world.status.parked_at, world.status.ready_replicas) == ("Running", None, 2)
+    ready = next(c for c in world.status.conditions if c.type == "Ready")
+    assert (str(ready.status), ready.reason) == ("False", "RolloutHalted")
+    assert "a-0-3 ended with exit code 1" in ready.message
+    assert any(c.type == "Stalled" and c.status == "True" for c in world.status.conditions)
+    world.change(image="worker:2")
+    world.settle()
+    assert world.live() == ["a-0-4", "a-1-1", "a-2-1"]
+    world.start("a-0-4")
+    world.settle()
+    assert [name for name in world.live() if "deletionTimestamp" in world.pods[name]["metadata"]] == ["a-1-1"]
+
+
+def test_an_agent_whose_replicas_all_have_the_spec_that_spends_the_budget_is_parked() -> None:
+    world = up(agent_body(replicas=2, max_failures=0))
+    crash(world, "a-0-1")
+    world.settle()
+    assert world.status.parked_at is not None
+    assert world.live() == []
