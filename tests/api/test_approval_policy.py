@@ -28,7 +28,7 @@ def variable(**annotations: str) -> JsonDict:
 
 def give_rights(kube: Kube) -> None:
     rights = {
-        "authors": ([AUTHOR, APPROVER], ["create", "get", "patch", "update"]),
+        "authors": ([AUTHOR, APPROVER], ["create", "delete", "get", "patch", "update"]),
         "approvers": ([APPROVER], ["approve"]),
     }
     for name, (people, verbs) in rights.items():
@@ -100,6 +100,16 @@ NEEDS_THE_VERB: Final[dict[str, JsonDict]] = {
     "a refusal": annotated("reject"),
     "doing without approval": {"spec": {"consensus": {"requireApproval": False}}},
     "doing without a vote": {"spec": {"consensus": None}},
+    "other agents": {"spec": {"agents": {"names": ["nobody"]}}},
+    "another parameter": {"spec": {"parameter": "pace"}},
+    "mere advice": {"spec": {"mode": "Advise"}},
+    "an owner that is gone": {
+        "metadata": {
+            "ownerReferences": [
+                {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "00000000-0000-0000-0000-000000000000"}
+            ]
+        }
+    },
 }
 FREE: Final[dict[str, Any]] = {
     "the value": {"spec": {"value": 0.7}},
@@ -125,3 +135,24 @@ def test_a_variable_that_comes_with_an_approval_needs_the_verb_too(guarded: Kube
     document["metadata"]["name"] = "other"
     with pytest.raises(Refused, match="may not approve"):
         guarded.run("create", "--dry-run=server", "--as", AUTHOR, "-f", "-", stdin=json.dumps(document))
+
+
+def test_only_who_may_approve_deletes_a_variable_that_needs_approval(guarded: Kube) -> None:
+    delete = ("delete", "mov", "temperature", "--dry-run=server", "--as")
+    with pytest.raises(Refused, match=f"{AUTHOR} may not approve for the variable temperature, nor delete it"):
+        guarded.run(*delete, AUTHOR)
+    guarded.run(*delete, APPROVER)
+
+
+def test_an_approver_gives_no_other_name_than_its_own(guarded: Kube) -> None:
+    approval = annotated("approve")
+    approval["metadata"]["annotations"]["mabeam.dev/approver"] = AUTHOR
+    with pytest.raises(Refused, match=f"mabeam.dev/approver must be {APPROVER}"):
+        change(guarded, APPROVER, approval)
+    approval["metadata"]["annotations"]["mabeam.dev/approver"] = APPROVER
+    change(guarded, APPROVER, approval)
+
+
+def test_a_namespace_that_ends_takes_its_guarded_variables_along(guarded: Kube) -> None:
+    with namespace(f"ending-{secrets.token_hex(3)}") as kube:
+        kube.apply(variable())

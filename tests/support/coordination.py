@@ -189,14 +189,14 @@ def performing(**scores: float) -> dict[str, Report]:
 def delivered(
     snapshot: AgentSnapshot,
     ready: tuple[PodFacts, ...],
-    wanted_down: bool,
+    at_rest: bool,
     now: datetime,
     *,
     change: HealthChange = HealthChange.NONE,
 ) -> Delivery:
     """One delivery of the directives that the snapshot's variables desire, while no rollout is under way."""
     overrides = spec_overrides(snapshot)
-    return deliver(DeliveryPass(snapshot, now, ready, wanted_down, overrides, RolloutState(), change))
+    return deliver(DeliveryPass(snapshot, now, ready, at_rest, overrides, RolloutState(), change))
 
 
 @dataclass

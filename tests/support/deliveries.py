@@ -26,18 +26,18 @@ def delivery(
     pods: tuple[PodFacts, ...] = (),
     config_map: ConfigMapFacts | None = None,
     reports: Mapping[str, Report] | None = None,
-    wanted_down: bool = False,
+    at_rest: bool = False,
     now: datetime = START,
 ) -> Delivery:
     snapshot = AgentSnapshot(agent, pods, config_map, variables=variables, reports=reports or {})
-    return delivered(snapshot, tuple(pod for pod in pods if pod.ready), wanted_down, now)
+    return delivered(snapshot, tuple(pod for pod in pods if pod.ready), at_rest, now)
 
 
 def seen(
     *reports: Report | None,
     pods: tuple[PodFacts, ...] | None = None,
     now: float = 1,
-    wanted_down: bool = False,
+    at_rest: bool = False,
     item: dict[str, Any] | None = None,
     agent: dict[str, Any] | None = None,
     config_map: ConfigMapFacts | None = None,
@@ -51,7 +51,7 @@ def seen(
         pods=pods,
         config_map=config_map or a_map(temperature=0.6),
         reports=heard,
-        wanted_down=wanted_down,
+        at_rest=at_rest,
         now=at(now),
     )
 

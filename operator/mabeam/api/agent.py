@@ -18,6 +18,7 @@ from mabeam.api.base import (
     Quantity,
     Rule,
     list_map,
+    spelt_like,
 )
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.pod_template import PodTemplate
@@ -483,6 +484,7 @@ class AgentSpec(KubeModel):
         ),
     ] = ConflictResolver.PRIORITY_BASED
     rules: ClassVar[tuple[Rule, ...]] = (
+        spelt_like("conflict_resolution", ConflictResolver),
         Rule(
             "has(self.module) != has(self.template)",
             "exactly one of `module` (a class for the agent SDK) or `template` (a pod template) must be set",

@@ -43,6 +43,20 @@ class Rule:
     holds: Callable[[Any], bool]  # the same in Python; False becomes Accepted=False
 
 
+def spelt_like(field: str, built_in: Iterable[str]) -> Rule:
+    """The rule that refuses another spelling of a built-in name, in a field that may also name a plug-in."""
+    names = {name.lower(): str(name) for name in built_in}
+    return Rule(
+        None,  # only the operator checks it
+        f"`{to_camel(field)}` must be {', '.join(names.values())}, spelt like this, or the name of a plug-in",
+        lambda model: names.get(_letters(getattr(model, field)), getattr(model, field)) == getattr(model, field),
+    )
+
+
+def _letters(text: str) -> str:
+    return "".join(letter for letter in text.lower() if letter.isalnum())
+
+
 def not_supported_yet(field: str, wire: str | None = None) -> Rule:
     """The rule that refuses a field which has no effect yet; ignoring it would mislead."""
     name = wire or to_camel(field)

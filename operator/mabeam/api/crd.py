@@ -39,10 +39,10 @@ AGENT_COLUMNS: Final = (
 VARIABLE_COLUMNS: Final = (
     ("Ready", "string", '.status.conditions[?(@.type=="Ready")].status', 0),
     ("Type", "string", ".spec.type", 0),
-    ("Value", "string", ".status.value", 0),
+    ("Value", "string", ".status.valueInForce", 0),
     ("Strategy", "string", ".status.negotiation.strategy", 0),
     ("Agents", "integer", ".status.agents.selected", 0),
-    ("Acked", "integer", ".status.directives.acknowledged", 0),
+    ("Acked", "integer", ".status.directives.agentsAcknowledged", 0),
     ("Age", "date", ".metadata.creationTimestamp", 0),
     ("Round", "integer", ".status.round", 1),
     ("Message", "string", '.status.conditions[?(@.type=="Ready")].message', 1),

@@ -185,7 +185,12 @@ class VariableDirectives(StatusModel):
     delivered: Annotated[
         Count, Field(description="Number of directives that have reached their agent, in any state.")
     ] = 0
-    acknowledged: Annotated[Count, Field(description="Number of confirmed directives.")] = 0
+    acknowledged: Annotated[
+        Count, Field(description="Number of directives that are confirmed, of agents that run.")
+    ] = 0
+    agents_acknowledged: Annotated[
+        Count, Field(description="Number of agents that confirmed all of their directives and run.")
+    ] = 0
     refused: Annotated[Count, Field(description="Number of refused directives.")] = 0
     expired: Annotated[Count, Field(description="Number of directives that were not confirmed in time.")] = 0
     items: Annotated[

@@ -37,6 +37,8 @@ ANNOTATION_FAILED: Final = "mabeam.dev/failed"
 # Put on a variable by a human: the id of an accepted proposal, which this approves or rejects.
 ANNOTATION_APPROVE: Final = "mabeam.dev/approve"
 ANNOTATION_REJECT: Final = "mabeam.dev/reject"
+# Beside either: who it is; the approval policy lets everyone give their own name only.
+ANNOTATION_APPROVER: Final = "mabeam.dev/approver"
 # Put on a pod when it is made: the name of the container that is the agent's process. A webhook may add containers before it.
 ANNOTATION_MAIN_CONTAINER: Final = "mabeam.dev/main-container"
 ANNOTATION_SPEC_HASH: Final = "mabeam.dev/spec-hash"
@@ -182,6 +184,7 @@ class Reason(StrEnum):
     EVALUATING = "Evaluating"
     VOTING = "Voting"
     AWAITING_APPROVAL = "AwaitingApproval"
+    APPROVAL_UNMATCHED = "ApprovalUnmatched"
     CONSENSUS_REACHED = "ConsensusReached"
     CONSENSUS_REJECTED = "ConsensusRejected"
     NO_PROPOSAL = "NoProposal"

@@ -243,15 +243,16 @@ class Negotiation(KubeModel):
     )
 
 
+# The types whose value is one parameter of the agents.
+VALUED: Final = (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE, OrchestrationType.CUSTOM)
 # Block of the spec → the types that may have it. A block that is not listed goes with every type. The CRD's rules are made
 # from this table.
-_VALUED = (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE, OrchestrationType.CUSTOM)
 CARRIERS: Final[Mapping[str, tuple[OrchestrationType, ...]]] = {
-    "parameter": _VALUED,
-    "value": _VALUED,
-    "domain": _VALUED,
+    "parameter": VALUED,
+    "value": VALUED,
+    "domain": VALUED,
     "negotiation": (OrchestrationType.PARAMETER, OrchestrationType.ADAPTATION_RATE),
-    "function": (*_VALUED, OrchestrationType.AGENT_SELECTION),
+    "function": (*VALUED, OrchestrationType.AGENT_SELECTION),
     "rate": (OrchestrationType.ADAPTATION_RATE,),
     "resources": (OrchestrationType.AGENT_SELECTION, OrchestrationType.RESOURCE_ALLOCATION),
     "task_requirements": (OrchestrationType.AGENT_SELECTION,),
@@ -275,7 +276,7 @@ def _goes_with(block: str, types: tuple[OrchestrationType, ...]) -> Rule:
 def _decides(spec: "OrchestrationVariableSpec") -> bool:
     """Whether the spec says how the value comes about; types that compute it from the agents always do."""
     found = (spec.value, spec.negotiation, spec.function, spec.rate)
-    return spec.type not in _VALUED or any(part is not None for part in found)
+    return spec.type not in VALUED or any(part is not None for part in found)
 
 
 class OrchestrationVariableSpec(KubeModel):
@@ -390,7 +391,7 @@ class OrchestrationVariableSpec(KubeModel):
             None,  # CEL cannot see a field of any type
             "`faultTolerance.fallbackValue` goes with the type Parameter or AdaptationRate or Custom",
             lambda spec: (
-                spec.fault_tolerance is None or spec.fault_tolerance.fallback_value is None or spec.type in _VALUED
+                spec.fault_tolerance is None or spec.fault_tolerance.fallback_value is None or spec.type in VALUED
             ),
         ),
         not_supported_yet("adaptation"),

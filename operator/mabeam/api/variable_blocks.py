@@ -19,6 +19,7 @@ from mabeam.api.base import (
     Quantity,
     Rule,
     list_map,
+    spelt_like,
 )
 from mabeam.api.directive import MAX_PARAMETER_NAME, MAX_PARAMETERS, DirectiveAction
 
@@ -91,6 +92,7 @@ class Consensus(KubeModel):
         Field(max_length=6, json_schema_extra=LIST_SET),
         Field(description="A No of an agent in any of these roles rejects the proposal."),
     ] = ()
+    rules: ClassVar[tuple[Rule, ...]] = (spelt_like("protocol", ConsensusProtocol),)
 
 
 class Webhook(KubeModel):

@@ -106,7 +106,11 @@ class ConsensusRound(StatusModel):
         bool | None, Field(description="True: the agents accepted it, and a human has not approved it yet.")
     ] = None
     approved_by: Annotated[
-        str | None, Field(max_length=1024, description="Name of the annotation that approved or rejected it.")
+        str | None,
+        Field(
+            max_length=1024,
+            description="The person who approved it, as the annotation `mabeam.dev/approver` says; absent without one.",
+        ),
     ] = None
 
 
@@ -154,6 +158,15 @@ class LastDecision(StatusModel):
     candidates: Annotated[tuple[Candidate, ...], Field(max_length=20, description="The first candidates.")] = ()
 
 
+class ValueOrigin(StatusModel):
+    """How the value in force came about; the last decision may be about one that was rejected since."""
+
+    time: Annotated[Time, Field(description="When the value came into force.")]
+    round: Annotated[int, Field(ge=0, le=2**53), Field(description="Number of the round.")] = 0
+    rule: Annotated[ShortText, Field(description="The rule that gave the value.")] = ""
+    message: Annotated[LongText, Field(description="The decision as a sentence.")] = ""
+
+
 class CoordinationFailure(StatusModel):
     """One failure of coordination, which counts against the variable's budget."""
 
@@ -189,7 +202,18 @@ class OrchestrationVariableStatus(StatusModel):
         Conditions,
         Field(description="Accepted, Ready, Reconciling, Stalled and others; docs/architecture.md lists them."),
     ] = ()
-    value: Annotated[JsonValue, Field(description="The value in force.")] = None
+    value: Annotated[
+        JsonValue,
+        Field(description="The value that the variable puts in force; `valueInForce` is what its agents have."),
+    ] = None
+    value_in_force: Annotated[
+        str | None,
+        Field(
+            max_length=256,
+            description="The value that the agents have, as short text; not `value` where another variable has a say or a "
+            "failed agent went back to its last good parameters.",
+        ),
+    ] = None
     previous_value: Annotated[JsonValue, Field(description="The value before.")] = None
     round: Annotated[
         int, Field(ge=0, le=2**53), Field(description="Number of the last round that decided a value.")
@@ -199,6 +223,7 @@ class OrchestrationVariableStatus(StatusModel):
     consensus: Annotated[ConsensusRound | None, Field(description="The last proposal and the votes on it.")] = None
     directives: Annotated[VariableDirectives | None, Field(description="How far the value was delivered.")] = None
     last_decision: Annotated[LastDecision | None, Field(description="How the value came about.")] = None
+    value_origin: Annotated[ValueOrigin | None, Field(description="How the value in force came about.")] = None
     failures: Annotated[
         tuple[CoordinationFailure, ...],
         Field(

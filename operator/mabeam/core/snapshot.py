@@ -260,6 +260,8 @@ class AgentSnapshot:
     network_policy: NetworkPolicyFacts | None = None
     declared_spec: AgentSpec | None = None  # what the user wrote, once directives have changed `agent.spec`; else None
 
+    stopped_by: str | None = None  # name of the variable whose directive stops the agent, which its user wants to run
+
     @property
     def user_spec(self) -> AgentSpec:
         """The spec as its user wrote it, without the changes that directives made to `agent.spec`."""

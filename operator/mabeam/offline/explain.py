@@ -65,6 +65,8 @@ def _explained(world: World, place: NamespacedName, variable: OrchestrationVaria
         "decided": format_time(last.time) if last is not None else None,
         "rule": last.rule if last is not None else None,
         "because": last.message if last is not None else "nothing was decided yet",
+        "valueInForce": status.value_in_force,
+        "origin": wire.get("valueOrigin"),
         "inputs": {
             "hash": last.inputs_hash if last is not None else None,
             "record": kept,
@@ -99,10 +101,15 @@ def as_text(one: JsonDict) -> str:
 def _lines(one: JsonDict) -> Iterator[str]:
     was = "" if one["previousValue"] is None else f" (before: {format_value(one['previousValue'])})"
     yield f"{one['variable']} ({one['type']}) = {format_value(one['value'])}{was}"
+    if "(decided: " in (one["valueInForce"] or ""):
+        yield f"  in force  {one['valueInForce']}"
     if one["decided"] is None:
         yield f"  {one['because']}"
         return
     yield f"  decided   {one['decided']}, round {one['round']}, by {one['rule']}: {one['because']}"
+    origin = one["origin"]
+    if origin and (origin["rule"], origin["message"]) != (one["rule"], one["because"]):
+        yield f"  value     since {origin['time']}, round {origin['round']}, by {origin['rule']}: {origin['message']}"
     yield f"  inputs    {one['inputs']['hash']}; recorded {one['inputs']['record']}"
     if one["inputs"]["context"]:
         yield f"  system    {json.dumps(one['inputs']['context'])}"

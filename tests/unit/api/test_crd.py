@@ -3,9 +3,12 @@
 from typing import ClassVar
 
 import pytest
+from pydantic import ValidationError
 
+from mabeam.api.agent import AgentSpec
 from mabeam.api.base import JsonValue, KubeModel, Rule
 from mabeam.api.crd import NotStructural, all_definitions, structural_schema
+from mabeam.api.variable_blocks import Consensus
 
 
 class Blind(KubeModel):
@@ -28,3 +31,14 @@ def test_every_kind_has_a_definition_that_can_be_made() -> None:
         "orchestrationvariables",
         "supervisors",
     ]
+
+
+@pytest.mark.parametrize("spelling", ["Simplemajority", "simple-majority", "SIMPLEMAJORITY", "weighted_voting"])
+def test_another_spelling_of_a_built_in_name_is_refused_with_the_right_one(spelling: str) -> None:
+    with pytest.raises(
+        ValidationError, match="`protocol` must be SimpleMajority, WeightedVoting, Unanimous, spelt like"
+    ):
+        Consensus(protocol=spelling)
+    assert Consensus(protocol="elders").protocol == "elders"
+    with pytest.raises(ValidationError, match="`conflictResolution` must be PriorityBased, Compromise, LeaderElection"):
+        AgentSpec(module="a:B", conflict_resolution="compromise")

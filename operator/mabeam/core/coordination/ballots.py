@@ -7,7 +7,8 @@ from fractions import Fraction
 from typing import Any, Final
 
 from mabeam.api.agent import Agent
-from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
+from mabeam.api.base import ObjectMeta
+from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_APPROVER, ANNOTATION_REJECT
 from mabeam.api.variable import Negotiation
 from mabeam.api.variable_blocks import Consensus
 from mabeam.api.variable_status import Choice, ConsensusRound, Vote
@@ -16,6 +17,8 @@ from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.coordination.strategies.interface import StrategyInputs, result_of_call
 from mabeam.core.functions import FunctionCall, Language, PluginGroup
 
+# The most digits of a proposal's number: what is longer is no id of ours.
+ID_DIGITS: Final = 12
 # The most votes that a status lists; all of them are counted.
 LISTED: Final = 100
 
@@ -32,16 +35,64 @@ class VoteProgress:
 def new_proposal(
     inputs: StrategyInputs, rules: Consensus, number: int, *, value: Any, spec_hash: str
 ) -> ConsensusRound:
-    """The proposal of a JSON value in round `number`, open until the deadline of the rules."""
+    """The proposal of a JSON value in round `number`, open until the deadline of the rules.
+
+    Its id is none that an annotation or the last vote names already: after a lost status or a new variable of the same name an
+    old approval must fit nothing.
+    """
     # Rounded up to the whole seconds of a status: a deadline may be later than asked for, never earlier.
     deadline = inputs.now + timedelta(seconds=rules.deadline_seconds, microseconds=999_999)
     return ConsensusRound(
-        proposal=f"{inputs.variable.metadata.name}-{number}",
+        proposal=f"{inputs.variable.metadata.name}-{max(number, _last_named(inputs) + 1)}",
         proposed=value,
         protocol=rules.protocol,
         eligible=len(inputs.agents),
         deadline=deadline.replace(microsecond=0),
         spec_hash=spec_hash,
+    )
+
+
+def _last_named(inputs: StrategyInputs) -> int:
+    """The highest number of a proposal that the annotations or the last vote name; 0 when they name none."""
+    meta, vote = inputs.variable.metadata, inputs.before.consensus
+    ids = [annotation_request(meta, annotation) for annotation in (ANNOTATION_APPROVE, ANNOTATION_REJECT)]
+    return max(proposal_number(meta.name, one) or 0 for one in (*ids, vote.proposal if vote is not None else ""))
+
+
+def proposal_number(variable: str, proposal: str) -> int | None:
+    """The number in the id of one of the variable's proposals; None when it is no such id."""
+    digits = proposal.removeprefix(f"{variable}-")
+    return (
+        int(digits)
+        if digits != proposal and len(digits) <= ID_DIGITS and digits.isascii() and digits.isdigit()
+        else None
+    )
+
+
+def unmatched_answer(metadata: ObjectMeta, vote: ConsensusRound) -> str | None:
+    """The annotation that approves or rejects another proposal than the open one, as a sentence; None without one.
+
+    Once the vote is over, an earlier proposal's annotation is a matter of the past.
+    """
+    for annotation in (ANNOTATION_APPROVE, ANNOTATION_REJECT):
+        named = annotation_request(metadata, annotation)
+        if not named or named == vote.proposal:
+            continue
+        number, current = (proposal_number(metadata.name, one) for one in (named, vote.proposal))
+        is_past = number is not None and current is not None and number < current
+        if vote.outcome == "Pending":
+            return f"{annotation}={named[:63]} has no effect: the open proposal is {vote.proposal}"
+        if not is_past:
+            return f"{annotation}={named[:63]} has no effect: no proposal is open, the last was {vote.proposal}"
+    return None
+
+
+def approval_command(metadata: ObjectMeta, proposal: str) -> str:
+    """The kubectl command that approves the proposal, and how to reject it."""
+    target = f"mov {metadata.name} -n {metadata.namespace}"
+    return (
+        f"kubectl annotate {target} --overwrite {ANNOTATION_APPROVE}={proposal} "
+        f"(to reject it: {ANNOTATION_REJECT}={proposal})"
     )
 
 
@@ -106,14 +157,18 @@ def _voter(inputs: StrategyInputs, agent: Agent) -> Voter:
 
 def _with_approval(inputs: StrategyInputs, vote: ConsensusRound) -> ConsensusRound:
     """The vote, decided when the annotation `approve` or `reject` names this very proposal; `reject` wins over `approve`."""
+    meta = inputs.variable.metadata
+    person = annotation_request(meta, ANNOTATION_APPROVER) or None
     for annotation, outcome, verb in (
-        (ANNOTATION_REJECT, VoteOutcome.REJECTED, "refused"),
+        (ANNOTATION_REJECT, VoteOutcome.REJECTED, "rejected"),
         (ANNOTATION_APPROVE, VoteOutcome.ACCEPTED, "approved"),
     ):
-        if annotation_request(inputs.variable.metadata, annotation) == vote.proposal:
-            reason = f"{vote.reason}; {verb} by the annotation {annotation}"[:1024]
+        if annotation_request(meta, annotation) == vote.proposal:
+            by = f"{person}, " if person is not None else ""
+            approver = person if outcome is VoteOutcome.ACCEPTED else None
+            reason = f"{vote.reason}; {verb} by {by}the annotation {annotation}"[:1024]
             return vote.model_copy(
-                update={"outcome": str(outcome), "awaits_approval": None, "approved_by": annotation, "reason": reason}
+                update={"outcome": str(outcome), "awaits_approval": None, "approved_by": approver, "reason": reason}
             )
     return vote
 
@@ -149,7 +204,9 @@ def _plugin_tally(
         return Tally(VoteOutcome.PENDING, f"{plugin} is being called"), (call,)
     if result.error is not None:
         outcome = VoteOutcome.REJECTED if closed else VoteOutcome.PENDING
-        return Tally(outcome, f"{plugin}: {result.error}"), () if closed else (call,)
+        return Tally(outcome, f"{plugin}: {result.error}; built in are {', '.join(PROTOCOLS)}"), () if closed else (
+            call,
+        )
     outcome = VoteOutcome.PENDING
     if isinstance(result.value, bool):
         outcome = VoteOutcome.ACCEPTED if result.value else VoteOutcome.REJECTED

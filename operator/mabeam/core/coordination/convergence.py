@@ -6,19 +6,28 @@ this module stores no delivery state.
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState
 from mabeam.api.base import JsonDict
-from mabeam.api.directive import AgentDirective, DirectiveReason, DirectiveState, VariableDirective, VariableDirectives
-from mabeam.api.names import Reason
+from mabeam.api.directive import (
+    AgentDirective,
+    DirectiveAction,
+    DirectiveReason,
+    DirectiveState,
+    VariableDirective,
+    VariableDirectives,
+)
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import OrchestrationVariable
-from mabeam.core.directives.confirmation import CONFIRMATIONS
+from mabeam.core.algorithms.domain import format_value
+from mabeam.core.directives.confirmation import CONFIRMATIONS, STARTS_AND_STOPS
 from mabeam.core.directives.desired import directives_for_value
-from mabeam.core.directives.effective import MAX_ITEMS, OVERRULED_REASONS, priority_of, timeout_seconds
+from mabeam.core.directives.effective import MAX_ITEMS, OVERRULED_REASONS, PARAMETRIC, priority_of, timeout_seconds
+from mabeam.core.directives.last_good import parameters_in_force
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
 from mabeam.core.values import DesiredDirective, parse_value
@@ -29,6 +38,8 @@ STATUS_ITEMS: Final = 100
 STATUS_BYTES: Final = 128 * 1024
 # The most agents that a message names.
 SHOWN_AGENTS: Final = 3
+# The most characters of one value in the column VALUE.
+SHOWN_VALUE: Final = 40
 LIMIT_REACHED: Final = f"the agent already follows {MAX_ITEMS} variables, all of higher precedence"
 
 
@@ -38,8 +49,15 @@ class DirectiveProgress:
 
     agent: Agent
     directive: VariableDirective
-    settled: bool  # nothing more is waited for
+    applied: bool  # the agent carries it out: acknowledged, or delivered to a running one that never reports
     reached: bool  # it is in the agent's ConfigMap, or was
+    at_rest: str = ""  # why nothing is waited for until the agent runs again, as a phrase; empty: it is waited for
+    in_force: Any = None  # JSON value that the agent has instead of the variable's; None: it has the variable's
+
+    @property
+    def settled(self) -> bool:
+        """Whether nothing more is waited for."""
+        return self.applied or bool(self.at_rest)
 
 
 def directives_progress(
@@ -77,7 +95,14 @@ def _progress(
         timeout_seconds=timeout_seconds(variable, desired.action),
         **_state(agent, item),
     )
-    return DirectiveProgress(agent, directive, _is_settled(agent, directive), _is_reached(directive))
+    return DirectiveProgress(
+        agent,
+        directive,
+        applied=_is_applied(agent, directive),
+        reached=_is_reached(directive),
+        at_rest=_why_at_rest(agent, directive),
+        in_force=_other_value(variable, agent, directive),
+    )
 
 
 def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
@@ -99,14 +124,64 @@ def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
     return {"state": DirectiveState.ISSUED}
 
 
-def _is_settled(agent: Agent, directive: VariableDirective) -> bool:
-    """Whether it is acknowledged; or delivered to an agent that is stopped or never reports, and so cannot acknowledge it."""
+def _is_applied(agent: Agent, directive: VariableDirective) -> bool:
+    """Whether it is acknowledged, by an agent that still runs; or delivered to a running one that never reports.
+
+    An agent at rest has carried out what is about its pods; the process that acknowledged anything else is gone.
+    """
+    about_pods = directive.action in CONFIRMATIONS and directive.action is not DirectiveAction.ALLOCATE_RESOURCES
     if directive.state is DirectiveState.ACKNOWLEDGED:
-        return True
-    silent = agent.status.state is AgentState.STOPPED or not expects_reports(agent)
-    if directive.action in CONFIRMATIONS:
+        return about_pods or not _is_at_rest(agent)
+    if directive.action in CONFIRMATIONS or expects_reports(agent) or _is_at_rest(agent):
         return False
-    return directive.state is DirectiveState.DELIVERED and silent
+    return directive.state is DirectiveState.DELIVERED
+
+
+def _is_at_rest(agent: Agent) -> bool:
+    status = agent.status
+    return status.parked_at is not None or status.state in _RESTING or _ready_reason(agent) == Reason.HELD
+
+
+_RESTING: Final = frozenset({AgentState.STOPPED, AgentState.FAILED})
+# Reason of the agent's condition Ready → the phrase for messages.
+_WHY_AT_REST: Final[Mapping[str, str]] = {
+    Reason.HELD: "waits for its Supervisor",
+    Reason.ESCALATED: "waits for its Supervisor",
+    Reason.COMPLETED: "completed",
+    Reason.DISRUPTED: "ended by a disruption",
+    Reason.FAILED: "failed",
+}
+
+
+# The states of a directive that the agent's next process will not find in its file.
+_NOT_STORED: Final = frozenset({DirectiveState.ISSUED, DirectiveState.REFUSED})
+
+
+def _ready_reason(agent: Agent) -> str:
+    return next((c.reason for c in agent.status.conditions if c.type == ConditionType.READY), "")
+
+
+def _why_at_rest(agent: Agent, directive: VariableDirective) -> str:
+    """Why the agent cannot carry the directive out before it runs again, as a phrase; empty when it can."""
+    parked = agent.status.parked_at is not None
+    starts_or_stops = directive.action in STARTS_AND_STOPS and not parked
+    if starts_or_stops or not _is_at_rest(agent) or directive.state in _NOT_STORED:
+        return ""
+    return _WHY_AT_REST.get(_ready_reason(agent), "parked" if parked else "stopped")
+
+
+def _other_value(variable: OrchestrationVariable, agent: Agent, directive: VariableDirective) -> Any:
+    """The value of the variable's parameter that the agent has once a conflict is decided or a directive dropped; else None."""
+    held, decided = agent.status.directives, directive.parameters.get(variable.parameter)
+    if (
+        held is None
+        or directive.action not in PARAMETRIC
+        or decided is None
+        or directive.state is DirectiveState.ISSUED
+    ):
+        return None
+    found = parameters_in_force(held).get(variable.parameter)
+    return None if found == decided else found
 
 
 _NEVER_REACHED: Final = OVERRULED_REASONS | {DirectiveReason.LIMIT_REACHED, DirectiveReason.NOT_DELIVERED}
@@ -120,13 +195,18 @@ def _is_reached(directive: VariableDirective) -> bool:
 def directives_summary(progress: Sequence[DirectiveProgress]) -> VariableDirectives:
     """Counts over all directives, and the first STATUS_ITEMS of them.
 
-    `issued` counts all, `delivered` those that reached their agent whatever their state is now, the others one state each.
+    `issued` counts all, `delivered` those that reached their agent whatever their state is now, `acknowledged` those of agents
+    that run, the others one state each.
     """
     states = Counter(one.directive.state for one in progress)
+    acknowledged = [one.applied and one.directive.state is DirectiveState.ACKNOWLEDGED for one in progress]
+    names = [one.agent.metadata.name for one in progress]
+    unfinished = {name for name, done in zip(names, acknowledged, strict=True) if not done}
     return VariableDirectives(
         issued=len(progress),
         delivered=sum(one.reached for one in progress),
-        acknowledged=states[DirectiveState.ACKNOWLEDGED],
+        acknowledged=sum(acknowledged),
+        agents_acknowledged=len(set(names) - unfinished),
         refused=states[DirectiveState.REFUSED],
         expired=states[DirectiveState.EXPIRED],
         items=tuple(one.directive for one in listed(progress)),
@@ -146,14 +226,46 @@ def listed(progress: Sequence[DirectiveProgress]) -> Sequence[DirectiveProgress]
 def overall_progress(progress: Sequence[DirectiveProgress]) -> tuple[Reason, str]:
     """(reason, message) of all directives together; Converged when nothing more is waited for."""
     settled = sum(one.settled for one in progress)
-    message = f"{settled}/{len(progress)} applied"
+    message = f"{sum(one.applied for one in progress)}/{len(progress)} applied{_resting(progress)}{_instead(progress)}"
     for state, reason in _FAILED_STATES:
-        failed = [one.directive for one in progress if one.directive.state is state]
+        failed = [one.directive for one in progress if one.directive.state is state and not one.at_rest]
         if failed:
             shown = "; ".join(f"{d.agent}: {d.message or state.lower()}" for d in failed[:SHOWN_AGENTS])
             more = f" and {len(failed) - SHOWN_AGENTS} more" if len(failed) > SHOWN_AGENTS else ""
             return reason, f"{message}; {shown}{more}"
     return (Reason.CONVERGED if settled == len(progress) else Reason.DELIVERING), message
+
+
+def _resting(progress: Sequence[DirectiveProgress]) -> str:
+    """The agents that cannot answer before they run again, and why, as a phrase; empty without one."""
+    resting = {one.agent.metadata.name: one.at_rest for one in progress if one.at_rest and not one.applied}
+    shown = ", ".join(f"{name} ({why})" for name, why in list(resting.items())[:SHOWN_AGENTS])
+    more = f" and {len(resting) - SHOWN_AGENTS} more" if len(resting) > SHOWN_AGENTS else ""
+    return f"; not running: {shown}{more}" if resting else ""
+
+
+def _instead(progress: Sequence[DirectiveProgress]) -> str:
+    """The values that agents have instead of the variable's, as a phrase; empty when all have the variable's."""
+    others = {one.agent.metadata.name: one.in_force for one in progress if one.in_force is not None}
+    shown = ", ".join(f"{format_value(value)} at {name}" for name, value in list(others.items())[:SHOWN_AGENTS])
+    more = f" and {len(others) - SHOWN_AGENTS} more" if len(others) > SHOWN_AGENTS else ""
+    return f"; in force instead: {shown}{more}" if others else ""
+
+
+def value_in_force(value: Any, progress: Sequence[DirectiveProgress]) -> str | None:
+    """The value that the agents have, as short text; with several values all of them; None without a value."""
+    if value is None:
+        return None
+    found = dict.fromkeys(_short(value if one.in_force is None else one.in_force) for one in progress)
+    own = _short(value)
+    if set(found) <= {own}:
+        return own
+    return f"{', '.join(list(found)[:SHOWN_AGENTS])} (decided: {own})"
+
+
+def _short(value: Any) -> str:
+    text = format_value(value)
+    return text if len(text) <= SHOWN_VALUE else f"{text[: SHOWN_VALUE - 1].rstrip('…')}…"
 
 
 # The more severe state first.

@@ -6,11 +6,12 @@ from typing import Final
 
 from mabeam.api.base import Condition
 from mabeam.api.directive import VariableDirectives
-from mabeam.api.names import ANNOTATION_APPROVE, ConditionType, Reason
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions
+from mabeam.core.coordination.ballots import approval_command, unmatched_answer
 from mabeam.core.coordination.failure_budget import failure_events
 from mabeam.core.coordination.gate import RoundResult
 from mabeam.core.coordination.round_record import recorded_failure
@@ -113,7 +114,22 @@ def _waiting(facts: _Facts) -> KStatus:
     vote = facts.status.consensus
     has_reason = vote is not None and vote.reason
     message = f"{domains.format_value(vote.proposed)}: {vote.reason}" if vote and has_reason else "in progress"
+    if vote is not None and vote.awaits_approval:
+        message = f"{_awaits_human(facts.variable, vote)}; {vote.reason}"
+    if vote is not None:
+        message += _unmatched(facts.variable, vote)
     return KStatus(False, facts.waiting_for or Reason.EVALUATING, message, reconciling=True)
+
+
+def _awaits_human(variable: OrchestrationVariable, vote: ConsensusRound) -> str:
+    value = domains.format_value(vote.proposed)
+    return f"{value} ({vote.proposal}) awaits the approval of a human: {approval_command(variable.metadata, vote.proposal)}"
+
+
+def _unmatched(variable: OrchestrationVariable, vote: ConsensusRound) -> str:
+    """The annotation that fits no open proposal, as the end of a message; empty without one."""
+    found = unmatched_answer(variable.metadata, vote) if variable.spec.consensus is not None else None
+    return f"; {found}" if found is not None else ""
 
 
 def _paused_without_value(facts: _Facts) -> KStatus:
@@ -210,7 +226,8 @@ def _consensus_condition(variable: OrchestrationVariable, vote: ConsensusRound |
     holds, reason = _VOTES[vote.outcome]
     if vote.awaits_approval:
         reason = Reason.AWAITING_APPROVAL
-    return (condition(ConditionType.CONSENSUS_REACHED, holds, reason, f"{vote.proposal}: {vote.reason}"),)
+    message = f"{vote.proposal}: {vote.reason}{_unmatched(variable, vote)}"
+    return (condition(ConditionType.CONSENSUS_REACHED, holds, reason, message),)
 
 
 _VOTES: Final = {
@@ -230,7 +247,8 @@ def variable_events(pass_: VariablePass, status: OrchestrationVariableStatus, ks
         note = f"accepted; {len(pass_.agents)} agents selected" if kstatus.accepted else "registered, not accepted"
         events.append(Event(Reason.VARIABLE_REGISTERED, note, action="Register"))
     value_event = _value_event(pass_, status)
-    events += [event for event in (value_event, _vote_event(before.consensus, status.consensus)) if event is not None]
+    found = (value_event, _vote_event(pass_.variable, status.consensus), _unmatched_event(pass_, status.consensus))
+    events += [event for event in found if event is not None]
     # A value that came into force by a failure tells of the failure, too.
     announced = value_event is not None and value_event.reason is Reason.COORDINATION_FAILED
     return (*events, *(() if announced else failure_events(before, kstatus)))
@@ -248,16 +266,26 @@ def _value_event(pass_: VariablePass, status: OrchestrationVariableStatus) -> Ev
     return Event(Reason.COORDINATION_COMPLETED, note)
 
 
-def _vote_event(before: ConsensusRound | None, vote: ConsensusRound | None) -> Event | None:
+def _unmatched_event(pass_: VariablePass, vote: ConsensusRound | None) -> Event | None:
+    """The Warning of an annotation that fits no open proposal, once; one that was there before the proposal is old."""
+    before = pass_.before.consensus
+    if vote is None or before is None or before.proposal != vote.proposal:
+        return None
+    found = _unmatched(pass_.variable, vote).removeprefix("; ")
+    stored = next((c.message for c in pass_.before.conditions if c.type == ConditionType.CONSENSUS_REACHED), "")
+    return Event(Reason.APPROVAL_UNMATCHED, found, "Warning", action="Vote") if found and found not in stored else None
+
+
+def _vote_event(variable: OrchestrationVariable, vote: ConsensusRound | None) -> Event | None:
     """The Event of a vote that began, waits for approval or was lost; of one that was won, the new value has its own."""
+    before = variable.status.consensus
     if vote is None or (before is not None and _stage(before) == _stage(vote)):
         return None
     proposal = f"{vote.proposal}: {domains.format_value(vote.proposed)}"
     if vote.outcome == "Rejected":
         return Event(Reason.CONSENSUS_REJECTED, f"{proposal} is rejected: {vote.reason}", "Warning", action="Vote")
     if vote.awaits_approval:
-        note = f"{proposal} needs the annotation {ANNOTATION_APPROVE}={vote.proposal}"
-        return Event(Reason.AWAITING_APPROVAL, note, action="Vote")
+        return Event(Reason.AWAITING_APPROVAL, _awaits_human(variable, vote), action="Vote")
     if vote.outcome == "Pending":
         return Event(Reason.VOTING, f"{proposal} is proposed to {vote.eligible} agents", action="Vote")
     return None

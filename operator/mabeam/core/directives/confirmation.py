@@ -74,6 +74,9 @@ CONFIRMATIONS: Final[Mapping[DirectiveAction, Callable[[RolloutState, Ready], bo
     DirectiveAction.ALLOCATE_RESOURCES: _resized,
 }
 
+# The actions that an agent at rest can carry out; all others wait until it runs again.
+STARTS_AND_STOPS: Final = frozenset({DirectiveAction.START, DirectiveAction.STOP})
+
 
 def infeasible_resize(state: RolloutState, ready: Ready, *, late: bool) -> str | None:
     """Why the kubelet cannot resize a pod to the wanted amounts: Infeasible, or still Deferred when `late`; None if it can."""

@@ -188,13 +188,17 @@ def _annotate(pass_: DeliveryPass, pod: PodFacts, annotation: str, *, generation
     return Effect("patch", "Pod", space, pod.name, reason, body, uid=pod.uid, needs_config_maps=True)
 
 
+def _may_expire(pass_: DeliveryPass, item: AgentDirective) -> bool:
+    return pass_.answers(item) or (item.state is DirectiveState.ISSUED and not pass_.at_rest)
+
+
 def _requeue(pass_: DeliveryPass, directives: AgentDirectives) -> float | None:
     """Seconds until the next timeout or second annotation, whichever is sooner; None when neither is to come."""
     open_states = (DirectiveState.ISSUED, DirectiveState.DELIVERED)
     delays = [
         pass_.remaining(item.issued_at, item.timeout_seconds)
         for item in directives.items
-        if item.state in open_states and item.issued_at is not None and pass_.answers(item)
+        if item.state in open_states and item.issued_at is not None and _may_expire(pass_, item)
     ]
     since = _unanswered_since(directives)
     if since is not None and not pass_.foreign:

@@ -1,14 +1,14 @@
 """The directives of one agent from all its variables, and the settings in force after conflicts are resolved."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
 from mabeam.api.agent import Agent, NetworkPriority
 from mabeam.api.agent_status import DesiredState
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, Conflict, DirectiveAction, DirectiveReason
-from mabeam.api.variable import Mode, OrchestrationVariable
+from mabeam.api.variable import VALUED, Mode, OrchestrationVariable
 from mabeam.core.directives.conflicts import (
     ConflictContext,
     DesiredSetting,
@@ -82,6 +82,17 @@ class EffectiveSet:
     resources: Mapping[str, str] = field(default_factory=dict)  # resource → quantity for each replica
     network_priority: NetworkPriority | None = None
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The variable by whose directive in force no replica runs; None when there is none."""
+        stopping = (
+            item.variable
+            for index, item in enumerate(self.items)
+            if index not in self.set_aside
+            and (item.action is DirectiveAction.STOP or (self.replicas == 0 and item.action in _SCALING))
+        )
+        return next(stopping, None)
+
     def is_overruled(self, index: int) -> bool:
         """Whether the directive lost a conflict, or is part of an unresolved one."""
         return index in self.set_aside and self.set_aside[index].reason in OVERRULED_REASONS
@@ -112,6 +123,7 @@ def _subjects(action: DirectiveAction, parameters: JsonDict) -> list[tuple[Subje
     return SUBJECTS[action](parameters)
 
 
+_SCALING: Final = frozenset({DirectiveAction.SCALE_UP, DirectiveAction.SCALE_DOWN})
 _STATE: Final = DirectiveAction.START
 _REPLICAS: Final = DirectiveAction.SCALE_UP
 
@@ -160,7 +172,9 @@ def effective_set(
         if item.action in VALIDATORS and (problem := VALIDATORS[item.action](agent, item.parameters))
     }
     settings = [setting for index, pair in enumerate(kept) if index not in invalid for setting in _settings(*pair)]
+    settings, withheld = _without_unapproved(variables, settings)
     resolved = resolve(settings, agent.spec.conflict_resolution, context)
+    resolved = replace(resolved, conflicts=(*resolved.conflicts, *withheld))
     directives = tuple(item for _, item in kept)
     return EffectiveSet(
         items=directives,
@@ -170,6 +184,53 @@ def effective_set(
         function_calls=resolved.function_calls,
         parameters={subject[1]: one.value for subject, one in resolved.in_force.items() if subject[0] is None},
         **_agent_fields(agent, {s: setting.value for s, setting in resolved.in_force.items() if s[0] is not None}),
+    )
+
+
+# The resolver of a conflict between a variable that needs approval and one that does not.
+APPROVAL: Final = "Approval"
+
+
+def _without_unapproved(
+    variables: Sequence[OrchestrationVariable], settings: list[DesiredSetting]
+) -> tuple[list[DesiredSetting], tuple[Conflict, ...]]:
+    """(the settings without those that would go round an approval, a conflict for each of these).
+
+    What a variable with `consensus.requireApproval` sets, or would set once it has a value, no variable without it changes:
+    neither by priority, nor by compromise, nor by a plug-in.
+    """
+    guards = {variable.metadata.name: variable for variable in variables if needs_approval(variable)}
+    approved = {one.subject: one for one in sorted(settings, key=precedence, reverse=True) if one.variable in guards}
+    guarded: dict[Subject, str] = {
+        (None, guard.parameter): name for name, guard in guards.items() if guard.spec.type in VALUED
+    }
+    guarded |= {subject: one.variable for subject, one in approved.items()}
+    kept, withheld = [], []
+    for one in settings:
+        guard = guarded.get(one.subject)
+        agrees = one.subject in approved and approved[one.subject].value == one.value
+        if guard is None or one.variable in guards or agrees:
+            kept.append(one)
+        else:
+            withheld.append(_withheld(one, guard))
+    return kept, tuple(withheld)
+
+
+def needs_approval(variable: OrchestrationVariable) -> bool:
+    """Whether each new value of the variable needs a human's approval."""
+    consensus = variable.spec.consensus
+    return consensus is not None and consensus.require_approval and variable.metadata.deletion_timestamp is None
+
+
+def _withheld(setting: DesiredSetting, guard: str) -> Conflict:
+    return Conflict(
+        parameter=setting.parameter,
+        action=setting.action,
+        winner=guard,
+        loser=setting.variable,
+        resolver=APPROVAL,
+        message=f"variable {guard} guards {setting.parameter} by `consensus.requireApproval`, and variable {setting.variable} "
+        f"would change it without an approval: set `consensus.requireApproval` on it, or change {guard}",
     )
 
 

@@ -105,7 +105,7 @@ def apply_overrides(snapshot: AgentSnapshot, overrides: SpecOverrides) -> AgentS
     if not changes and changed is spec:
         return snapshot
     agent: Agent = snapshot.agent.model_copy(update={"spec": changed.model_copy(update=changes)})
-    return replace(snapshot, agent=agent, declared_spec=spec)
+    return replace(snapshot, agent=agent, declared_spec=spec, stopped_by=directives.stopped_by)
 
 
 def _with_network_priority(spec: AgentSpec, directives: EffectiveSet) -> AgentSpec:

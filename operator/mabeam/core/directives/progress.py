@@ -3,9 +3,9 @@
 from typing import Any, Final
 
 from mabeam.api.directive import AgentDirective, DirectiveAction, DirectiveReason, DirectiveState
-from mabeam.core.directives.confirmation import CONFIRMATIONS, infeasible_resize
+from mabeam.core.directives.confirmation import CONFIRMATIONS, STARTS_AND_STOPS, infeasible_resize
 from mabeam.core.directives.document import document_carries
-from mabeam.core.directives.effective import SET_ASIDE_REASONS, EffectiveSet, same_directive
+from mabeam.core.directives.effective import PARAMETRIC, SET_ASIDE_REASONS, EffectiveSet, same_directive
 from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.reports.report import DirectiveRefusal, expects_reports
 from mabeam.core.snapshot import PodFacts
@@ -25,17 +25,29 @@ def advance(pass_: DeliveryPass, wanted: EffectiveSet, index: int, *, generation
     item, aside = wanted.items[index], wanted.set_aside.get(index)
     old = next((i for i in pass_.before.items if i.variable == item.variable and same_directive(i, item)), None)
     was_aside = old is not None and old.state is DirectiveState.REFUSED and old.reason in SET_ASIDE_REASONS
-    if old is None or was_aside != (aside is not None) or (aside is None and _was_replaced(pass_, item, generation)):
+    if (
+        old is None
+        or was_aside != (aside is not None)
+        or (aside is None and _was_replaced(pass_, wanted, item, generation=generation))
+    ):
         fresh = {"generation": generation, "issued_at": pass_.stamp}
         item = item.model_copy(update=fresh | _progress(DirectiveState.ISSUED))
     if aside is not None:
         refused = _progress(DirectiveState.REFUSED, aside.reason, aside.message)
         return item.model_copy(update=refused | {"overruled_by": aside.overruled_by})
-    progress = _next(pass_, item, is_new=old is None)
+    progress = _next(pass_, wanted, item, is_new=old is None)
     # While no process runs, none can acknowledge: the timeout begins when one does.
-    asleep = pass_.wanted_down and item.action not in CONFIRMATIONS
+    asleep = pass_.at_rest and item.action not in STARTS_AND_STOPS
     asleep = asleep and progress["state"] is not DirectiveState.ACKNOWLEDGED
     return item.model_copy(update=progress | {"issued_at": None if asleep else item.issued_at or pass_.stamp})
+
+
+def _is_in_file(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective) -> bool:
+    """Whether the agent's file carries the directive; in a compromise, with the values of all variables together."""
+    if item.action in PARAMETRIC:
+        values = {name: wanted.parameters.get(name, value) for name, value in item.parameters.items()}
+        item = item.model_copy(update={"parameters": values})
+    return document_carries(pass_.document, item)
 
 
 def _progress(
@@ -46,15 +58,18 @@ def _progress(
     return {"state": state, "reason": reason, "message": cut, "overruled_by": None}
 
 
-def _was_replaced(pass_: DeliveryPass, item: AgentDirective, generation: int) -> bool:
-    """Whether pods may have read another directive in between that the status does not know of: then this one is issued anew."""
+def _was_replaced(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective, *, generation: int) -> bool:
+    """Whether pods may have read other values in between, of which the status does not know: then this one is issued anew.
+
+    Those values may be of another directive, or of a compromise that another variable has changed since.
+    """
     if generation <= pass_.before.generation:
         return False
     lost = pass_.annotated_generation > pass_.before.generation
-    return lost or (pass_.config_map_generation >= item.generation and not document_carries(pass_.document, item))
+    return lost or (pass_.config_map_generation >= item.generation and not _is_in_file(pass_, wanted, item))
 
 
-def _next(pass_: DeliveryPass, item: AgentDirective, *, is_new: bool) -> dict[str, Any]:
+def _next(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective, *, is_new: bool) -> dict[str, Any]:
     """The progress of a directive that is in force."""
     refusal = next(
         (r for pod in pass_.ready_pods for r in _refusals(pass_, pod) if _is_about(pass_, pod, r, item=item)), None
@@ -75,14 +90,15 @@ def _next(pass_: DeliveryPass, item: AgentDirective, *, is_new: bool) -> dict[st
         return _progress(DirectiveState.ACKNOWLEDGED)
     if item.state in (DirectiveState.ACKNOWLEDGED, DirectiveState.REFUSED):
         return unchanged
-    return _unanswered(pass_, item, late=late)
+    return _unanswered(pass_, wanted, item, late=late)
 
 
-def _unanswered(pass_: DeliveryPass, item: AgentDirective, *, late: bool) -> dict[str, Any]:
-    """Issued or Delivered; Expired when an acknowledgement could be waited for and is late."""
+def _unanswered(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective, *, late: bool) -> dict[str, Any]:
+    """Issued or Delivered; Expired when it is late, and an acknowledgement or at least its delivery could be waited for."""
     was_delivered = item.state is DirectiveState.DELIVERED or item.reason is DirectiveReason.NOT_ACKNOWLEDGED
-    delivered = was_delivered or _is_delivered(pass_, item)
-    if pass_.answers(item) and late:
+    delivered = was_delivered or _is_delivered(pass_, wanted, item)
+    awaited = pass_.answers(item) or (not delivered and not pass_.at_rest)
+    if awaited and late:
         reason = DirectiveReason.NOT_ACKNOWLEDGED if delivered else DirectiveReason.NOT_DELIVERED
         why = f": {pass_.obstacle}" if pass_.obstacle is not None and not delivered else ""
         return _progress(DirectiveState.EXPIRED, reason, f"{_TIMEOUT_MESSAGES[reason]}{why}")
@@ -100,12 +116,18 @@ def _is_acknowledged(pass_: DeliveryPass, item: AgentDirective) -> bool:
     return (by_report or not reads_it) and confirmed(pass_.rollout, pods)
 
 
-def _is_delivered(pass_: DeliveryPass, item: AgentDirective) -> bool:
-    """Whether the ConfigMap carries the directive and every ready pod was annotated; of a directive about pods: it is stored."""
+def _is_delivered(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective) -> bool:
+    """Whether a container runs and the file that it sees carries the directive; of a directive about pods: it is stored.
+
+    An agent at rest has no container; its next one starts with the file. Every ready pod has to be annotated, so that its kubelet
+    has refreshed the file.
+    """
     if item.action in CONFIRMATIONS and item.action is not DirectiveAction.ALLOCATE_RESOURCES:
         return any(same_directive(old, item) and old.variable == item.variable for old in pass_.before.items)
+    if not pass_.at_rest and not any(pod.main.state == "running" for pod in pass_.live_pods):
+        return False
     annotated = all(pod.generation >= item.generation for pod in pass_.ready_pods)
-    return document_carries(pass_.document, item) and pass_.config_map_generation >= item.generation and annotated
+    return _is_in_file(pass_, wanted, item) and pass_.config_map_generation >= item.generation and annotated
 
 
 def _refusals(pass_: DeliveryPass, pod: PodFacts) -> tuple[DirectiveRefusal, ...]:

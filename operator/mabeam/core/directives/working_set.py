@@ -8,7 +8,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.directive import AgentDirective, AgentDirectives
 from mabeam.api.names import directives_config_map
-from mabeam.core.directives.confirmation import CONFIRMATIONS, RolloutState
+from mabeam.core.directives.confirmation import CONFIRMATIONS, STARTS_AND_STOPS, RolloutState
 from mabeam.core.directives.generations import (
     annotated_generation,
     config_map_document,
@@ -29,7 +29,7 @@ class DeliveryPass:
     snapshot: AgentSnapshot
     now: datetime
     ready_pods: tuple[PodFacts, ...]  # current pods whose main container runs and that are Ready
-    wanted_down: bool  # the agent is at rest as desired: no process is left that could acknowledge
+    at_rest: bool  # no process is to run now, as desired or as the agent is parked or has failed: none can acknowledge
     overrides: SpecOverrides
     rollout: RolloutState
     health_change: HealthChange = HealthChange.NONE
@@ -84,8 +84,10 @@ class DeliveryPass:
         return self.now.replace(microsecond=0)
 
     def answers(self, item: AgentDirective) -> bool:
-        """Whether an acknowledgement can be waited for: of pods always, of processes while they run and report."""
-        return item.action in CONFIRMATIONS or (not self.wanted_down and expects_reports(self.agent))
+        """Whether an acknowledgement can be waited for: of pods and processes while they are to run."""
+        if self.at_rest:
+            return item.action in STARTS_AND_STOPS
+        return item.action in CONFIRMATIONS or expects_reports(self.agent)
 
     def remaining(self, moment: datetime, seconds: float) -> float:
         """Seconds from now until that many seconds after the moment; 0 or less when they are over."""

@@ -22,7 +22,7 @@ from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
 from mabeam.core.supervision import exits, ledger, pod_effects, records, release, rollout, status
 from mabeam.core.supervision.report_condition import report_events
-from mabeam.core.supervision.working_set import MAX_COUNT, AgentPass, are_all_stopped, is_stop_desired
+from mabeam.core.supervision.working_set import MAX_COUNT, AgentPass, is_stop_desired
 from mabeam.core.tree.instruction import adopt_instruction
 
 
@@ -73,7 +73,7 @@ def _request_migration(pass_: AgentPass) -> None:
 
 def _deliver(pass_: AgentPass, overrides: SpecOverrides) -> Delivery:
     snapshot = pass_.snapshot
-    at_rest = is_stop_desired(snapshot) or are_all_stopped(pass_.records.values())
+    is_over = bool(pass_.records) and not any(record.is_alive for record in pass_.records.values())
     rollout_state = RolloutState(
         records=tuple(pass_.records[ordinal] for ordinal in sorted(pass_.records)),
         live=sum(1 for pod in snapshot.pods if lifecycle.is_live(pod)),
@@ -87,7 +87,7 @@ def _deliver(pass_: AgentPass, overrides: SpecOverrides) -> Delivery:
             snapshot,
             pass_.now,
             ready_pods=_ready_pods(pass_),
-            wanted_down=at_rest,
+            at_rest=is_stop_desired(snapshot) or pass_.parked_at is not None or is_over,
             overrides=overrides,
             rollout=rollout_state,
             health_change=_health_change(pass_),
@@ -121,7 +121,7 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
         status_reason=status.status_reason(before, after),
         effects=(*pass_.effects, *delivery.effects, *network_policy_effects(snapshot, overrides.directives)),
         events=status.with_registration(
-            snapshot.agent,
+            snapshot,
             (
                 *pass_.events,
                 *status.unused_fields_event(snapshot),

@@ -9,7 +9,7 @@ from typing import Final
 
 from mabeam.api.names import Reason
 from mabeam.api.variable import Mode
-from mabeam.api.variable_status import OrchestrationVariableStatus, ResolvedAgents
+from mabeam.api.variable_status import OrchestrationVariableStatus, ResolvedAgents, ValueOrigin
 from mabeam.core.conventions.conditions import KStatus, kstatus_conditions, merge_conditions
 from mabeam.core.coordination.config_maps.decision import record_effects
 from mabeam.core.coordination.config_maps.directives import directive_shard_effects
@@ -19,6 +19,7 @@ from mabeam.core.coordination.convergence import (
     directives_progress,
     directives_summary,
     overall_progress,
+    value_in_force,
 )
 from mabeam.core.coordination.failure_budget import failure_events, update_failure_budget
 from mabeam.core.coordination.gate import RoundResult
@@ -104,11 +105,23 @@ def _next_status(
                 missing=pass_.missing[:LISTED],
                 names=tuple(agent.metadata.name for agent in pass_.agents[:LISTED]),
             ),
+            "value_in_force": value_in_force(status.value, progress),
+            "value_origin": _value_origin(pass_.before, status),
             "directives": directives_summary(progress),
             "history": history_of(pass_.snapshot, status, now),
             "conditions": merge_conditions(pass_.before.conditions, conditions, generation, now.replace(microsecond=0)),
         }
     )
+
+
+def _value_origin(before: OrchestrationVariableStatus, status: OrchestrationVariableStatus) -> ValueOrigin | None:
+    """How the value in force came about: the stored one until another value comes."""
+    last = status.last_decision
+    if status.value is None or last is None:
+        return None
+    if status.value == before.value and before.last_decision is not None:
+        return before.value_origin
+    return ValueOrigin(time=last.time, round=status.round, rule=last.rule, message=last.message)
 
 
 def invalid(snapshot: VariableSnapshot, message: str, now: datetime) -> Decision[OrchestrationVariableStatus]:

@@ -12,6 +12,7 @@ from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.snapshot import PodFacts
 from mabeam.core.supervision import working_set
+from mabeam.core.supervision.summary import stop_reason
 from mabeam.core.supervision.working_set import AgentPass
 
 
@@ -131,4 +132,4 @@ def _stopped_record(pass_: AgentPass, record: PodRecord, pods: tuple[PodFacts, .
 def _stop_reason(pass_: AgentPass) -> str:
     if pass_.parked_at is not None:
         return "because its agent is parked"
-    return "as its Supervisor instructed" if working_set.is_held(pass_.snapshot) else "as desired"
+    return "as its Supervisor instructed" if working_set.is_held(pass_.snapshot) else stop_reason(pass_.snapshot)

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
 from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
@@ -12,7 +11,7 @@ from mabeam.core.decision import Decision, Event
 from mabeam.core.pods.restart_policies import unused_restart_policies
 from mabeam.core.snapshot import AgentSnapshot
 from mabeam.core.supervision.report_condition import reports_valid
-from mabeam.core.supervision.summary import AgentSummary, summarize
+from mabeam.core.supervision.summary import AgentSummary, stop_reason, summarize
 
 
 def invalid(snapshot: AgentSnapshot, now: datetime) -> Decision[AgentStatus]:
@@ -44,13 +43,16 @@ def with_conditions(
     return status.model_copy(update={"state": summary.state, "conditions": conditions})
 
 
-def with_registration(agent: Agent, events: Sequence[Event]) -> tuple[Event, ...]:
+def with_registration(snapshot: AgentSnapshot, events: Sequence[Event]) -> tuple[Event, ...]:
     """The Events of a pass; the agent's first pass has one more, which takes in those of pods that run already."""
+    agent = snapshot.agent
     if agent.status.observed_generation >= 0:
         return tuple(events)
     started = [event.note for event in events if event.reason is Reason.AGENT_STARTED]
     starts = agent.spec.desired_state is DesiredState.RUNNING and agent.spec.replicas > 0
-    note = "accepted; " + ("; ".join(started) or ("its pods follow" if starts else "it stays stopped, as desired"))
+    note = "accepted; " + (
+        "; ".join(started) or ("its pods follow" if starts else f"it stays stopped, {stop_reason(snapshot)}")
+    )
     others = (event for event in events if event.reason is not Reason.AGENT_STARTED)
     return (Event(Reason.AGENT_REGISTERED, note, action="Register"), *others)
 

@@ -61,8 +61,15 @@ def _stop_desired(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary 
     spec = snapshot.agent.spec
     if spec.desired_state is not DesiredState.STOPPED and spec.replicas > 0:
         return None
-    stopped = AgentSummary(AgentState.STOPPED, True, Reason.STOPPED, "stopped, as desired")
+    stopped = AgentSummary(AgentState.STOPPED, True, Reason.STOPPED, f"stopped, {stop_reason(snapshot)}")
     return _stopping(status) or stopped
+
+
+def stop_reason(snapshot: AgentSnapshot) -> str:
+    """Why no replica is to run, as a phrase: the variable that stops the agent, unless its user does too."""
+    declared = snapshot.user_spec
+    wanted = declared.desired_state is not DesiredState.STOPPED and declared.replicas > 0
+    return f"by variable {snapshot.stopped_by}" if wanted and snapshot.stopped_by else "as desired"
 
 
 def _stopping(status: AgentStatus) -> AgentSummary | None:

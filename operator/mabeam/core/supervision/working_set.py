@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Final, Self
 
 from mabeam.api.agent import AgentEscalationPolicy
-from mabeam.api.agent_status import AgentState, DesiredState, Failure, PodRecord
+from mabeam.api.agent_status import DesiredState, Failure, PodRecord
 from mabeam.api.supervision import Supervision
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods.resources import ContainerResources
@@ -128,12 +128,6 @@ def is_held(snapshot: AgentSnapshot) -> bool:
 def is_stop_desired(snapshot: AgentSnapshot) -> bool:
     """Whether no replica is to run, by the spec's desired state or by the parent Supervisor."""
     return snapshot.agent.spec.desired_state is DesiredState.STOPPED or is_held(snapshot)
-
-
-def are_all_stopped(records: Iterable[PodRecord]) -> bool:
-    """Whether there are records and every one is Stopped, so that no process is left to acknowledge a directive."""
-    states = [record.state for record in records]
-    return bool(states) and all(state is AgentState.STOPPED for state in states)
 
 
 def escalates(snapshot: AgentSnapshot) -> bool:

@@ -296,7 +296,69 @@ def test_approval_of_this_very_proposal_puts_it_in_force() -> None:
     assert value(team) is None
     annotate(team, APPROVE, vote(team).proposal)
     team.settle()
-    assert (value(team), vote(team).awaits_approval, vote(team).approved_by) == (0.2, None, APPROVE)
+    assert (value(team), vote(team).awaits_approval, vote(team).approved_by) == (0.2, None, None)
+
+
+def test_the_approver_is_a_person() -> None:
+    team = awaiting()
+    team.variables["temperature"]["metadata"]["annotations"] = {
+        APPROVE: vote(team).proposal,
+        "mabeam.dev/approver": "carol@example.org",
+    }
+    team.settle()
+    assert vote(team).approved_by == "carol@example.org"
+    assert "approved by carol@example.org" in vote(team).reason
+
+
+def test_it_says_that_a_human_is_awaited_and_how_to_answer() -> None:
+    team = awaiting()
+    proposal = vote(team).proposal
+    command = f"kubectl annotate mov temperature -n team --overwrite mabeam.dev/approve={proposal}"
+    assert f"0.2 ({proposal}) awaits the approval of a human: {command}" in team.ready()[2]
+    assert [command in e.note for e in team.events if e.reason == "AwaitingApproval"] == [True]
+
+
+def test_a_wrong_id_is_answered_once() -> None:
+    team = awaiting()
+    annotate(team, APPROVE, "temperature-99")
+    team.settle()
+    answer = f"{APPROVE}=temperature-99 has no effect: the open proposal is {vote(team).proposal}"
+    assert answer in team.ready()[2]
+    assert [e.note for e in team.events if e.reason == "ApprovalUnmatched"] == [answer]
+    annotate(team, APPROVE, vote(team).proposal)
+    team.settle()
+    assert (value(team), "has no effect" in team.ready()[2]) == (0.2, False)
+
+
+def test_an_old_approval_fits_no_new_proposal() -> None:
+    team = awaiting()
+    annotate(team, APPROVE, vote(team).proposal)
+    team.settle()
+    assert value(team) == 0.2
+    team.variables["temperature"]["status"] = {"observedGeneration": -1}
+    team.settle()
+    assert (vote(team).awaits_approval, value(team)) == (True, None)
+    assert vote(team).proposal == "temperature-2"
+    annotate(team, APPROVE, "temperature-999999999999")
+    assert vote(team).proposal == "temperature-2"
+
+
+def test_what_was_in_force_before_a_rejection_keeps_its_origin() -> None:
+    team = awaiting()
+    annotate(team, APPROVE, vote(team).proposal)
+    team.settle()
+    origin = team.variable().status.value_origin
+    assert origin is not None
+    assert "0.2 is accepted" in origin.message
+    agents = team.agents["a0"]["spec"]["preferences"]
+    agents[0]["value"] = 0.9
+    team.settle()
+    annotate(team, REJECT, vote(team).proposal)
+    team.settle()
+    status = team.variable().status
+    assert (status.value, status.value_origin) == (0.2, origin)
+    assert status.last_decision is not None
+    assert "0.9" in status.last_decision.message
 
 
 def test_approval_and_then_rejection_changes_nothing_any_more() -> None:
@@ -319,7 +381,7 @@ def test_refusal_beats_approval_and_what_was_refused_is_not_proposed_again() -> 
         None,
         "Rejected",
         first,
-        REJECT,
+        None,
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 from mabeam.api.directive import DirectiveAction
 from mabeam.core.directives.effective import MAX_ITEMS, SUBJECTS, EffectiveSet, effective_set
 from support.builders import agent_body, an_agent
-from support.coordination import Team, ordering, variable_body
+from support.coordination import Team, a_decided, a_variable, ordering, variable_body
 
 
 def told(*variables: Any, before: Any = (), **agent: Any) -> EffectiveSet:
@@ -115,3 +115,40 @@ def test_conflicts_beyond_what_a_status_carries_make_nothing_tick() -> None:
         team.pass_agent("a")
         team.wait(1)
     assert team.status_writes == writes
+
+
+def guarding(name: str = "guard", value: Any = 0.5, **spec: Any) -> Any:
+    """A variable of `pace` that needs approval; without a value it still awaits the first one."""
+    status = {"observedGeneration": 1, "round": 1, **({} if value is None else {"value": value})}
+    consensus = {"requireApproval": True}
+    return a_variable(name, parameter="pace", value=0.5, consensus=consensus, status=status, **spec)
+
+
+@pytest.mark.parametrize("resolver", ["PriorityBased", "Compromise", "LeaderElection", "a-plug-in"])
+@pytest.mark.parametrize("value", [0.5, None])
+def test_what_needs_approval_is_changed_by_no_variable_that_does_not(resolver: str, value: float | None) -> None:
+    mine = a_decided("mine", 0.99, parameter="pace", priority=100)
+    found = told(guarding(value=value), mine, conflictResolution=resolver)
+    assert found.parameters == ({} if value is None else {"pace": value})
+    assert [(c.winner, c.loser, c.resolver) for c in found.conflicts] == [("guard", "mine", "Approval")]
+    lost = next(found.set_aside[index] for index, item in enumerate(found.items) if item.variable == "mine")
+    assert (lost.reason, lost.overruled_by) == ("Overruled", "guard")
+    assert "set `consensus.requireApproval` on it" in lost.message
+
+
+def test_a_guard_that_only_advises_still_guards() -> None:
+    mine = a_decided("mine", 0.99, parameter="pace", priority=100)
+    assert told(guarding(mode="Advise"), mine).parameters == {}
+
+
+def test_a_guard_leaves_other_parameters_alone_and_two_guards_decide_by_priority() -> None:
+    other = a_decided("other", 0.99, parameter="depth")
+    assert told(guarding(), other).parameters == {"pace": 0.5, "depth": 0.99}
+    assert told(guarding(), guarding("stronger", 0.8, priority=5)).parameters == {"pace": 0.8}
+    assert told(guarding(), a_decided("same", 0.5, parameter="pace")).conflicts == ()
+
+
+def test_what_a_guard_of_another_type_directs_is_guarded_too() -> None:
+    guard = ordering("guard", ("Start", {}), consensus={"requireApproval": True})
+    found = told(guard, ordering("mine", ("Stop", {}), priority=100))
+    assert found.desired_state == "Running"

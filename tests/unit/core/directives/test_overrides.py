@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
+from mabeam.core.passes.agent import decide
 from mabeam.core.snapshot import AgentSnapshot
-from support.builders import a_pod, an_agent, stamp
+from support.builders import a_pod, an_agent, at, stamp
 from support.coordination import a_decided, ordering, told_agent
 
 
@@ -164,3 +165,23 @@ def test_a_leader_that_stopped_is_succeeded() -> None:
 @pytest.mark.parametrize("fellows", [(), (running_since("x", 10, weight=0),), (running_since("x", 1, state="Failed"),)])
 def test_with_nobody_to_lead_or_nothing_that_matters_priority_rules(fellows: Any) -> None:
     assert led_by(*fellows) == "variable a sets t: its priority 8 is above 7"
+
+
+@pytest.mark.parametrize(
+    ("told", "spec", "message"),
+    [
+        (("Stop", {}), {}, "stopped, by variable v"),
+        (("ScaleDown", {"replicas": 0}), {}, "stopped, by variable v"),
+        (("Stop", {}), {"desiredState": "Stopped"}, "stopped, as desired"),
+        (("AdjustParameters", {"x": 1}), {"desiredState": "Stopped"}, "stopped, as desired"),
+    ],
+)
+def test_an_agent_that_a_variable_stops_says_which(told: Any, spec: dict[str, Any], message: str) -> None:
+    record = {"ordinal": 0, "name": "a-0-1", "incarnation": 1, "state": "Stopping"}
+    agent = told_agent("a", status={"state": "Stopping", "pods": [record]}, **spec)
+    decision = decide(AgentSnapshot(agent, variables=(ordering("v", told),)), at(10))
+    status = decision.status
+    assert status.state == "Stopped"
+    assert next(c.message for c in status.conditions if c.type == "Ready") == message
+    if spec == {} and told[0] == "Stop":
+        assert [event.note for event in decision.events if event.reason == "AgentStopped"] == [f"a-0-1 {message}"]

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 from mabeam.core.directives.delivery import Delivery
 from mabeam.core.reports.report import DirectiveRefusal, Report
+from mabeam.core.snapshot import ContainerFacts
 from support.builders import a_pod, at
 from support.coordination import (
     a_decided,
@@ -42,7 +43,9 @@ def state(result: Delivery) -> str:
 def test_it_is_delivered_once_the_config_map_holds_it_and_every_ready_pod_was_told() -> None:
     assert state(seen(None)) == "Delivered"
     assert state(seen(None, pods=(a_pod("a-0-1", generation=0),))) == "Issued"
-    assert state(seen(pods=())) == "Delivered"
+    assert state(seen(pods=())) == "Issued"
+    assert state(seen(pods=(a_pod("a-0-1", ContainerFacts("waiting"), generation=1),))) == "Issued"
+    assert state(seen(pods=(), at_rest=True)) == "Delivered"
     assert state(seen(None, config_map=a_map(generation=0, temperature=0.6))) == "Issued"
 
 
@@ -146,13 +149,13 @@ def test_an_expired_directive_stays_expired_in_silence() -> None:
 
 
 def test_an_agent_that_rests_or_never_reports_is_not_waited_for() -> None:
-    assert state(seen(pods=(), now=500, wanted_down=True)) == "Delivered"
+    assert state(seen(pods=(), now=500, at_rest=True)) == "Delivered"
     assert state(seen(None, now=500, agent={"reports": {"source": "None"}})) == "Delivered"
     assert state(seen(None, now=500, agent=REST)) == "Delivered"
 
 
 def test_the_time_to_answer_begins_when_somebody_runs() -> None:
-    asleep = seen(pods=(), now=5, wanted_down=True)
+    asleep = seen(pods=(), now=5, at_rest=True)
     assert asleep.directives is not None
     assert asleep.directives.items[0].issued_at is None
     awake = seen(None, now=9000, item={"state": "Delivered", "issuedAt": None})
@@ -184,3 +187,14 @@ def test_the_applied_generation_is_the_least_of_the_ready_pods_and_never_moves_b
     assert generation(before=4) == 4
     assert generation(applied(0), before=4) == 4
     assert generation(applied(999)) == 5
+
+
+def test_a_directive_for_a_silent_agent_whose_container_never_runs_expires_and_is_delivered_once_it_does() -> None:
+    silent = {"reports": {"source": "None"}}
+    waiting = (a_pod("a-0-1", ContainerFacts("waiting"), generation=1),)
+    assert state(seen(pods=waiting, now=5, agent=silent)) == "Issued"
+    late = seen(pods=waiting, now=500, agent=silent)
+    assert late.directives is not None
+    assert (late.directives.items[0].state, late.directives.items[0].reason) == ("Expired", "NotDelivered")
+    expired = {"state": "Expired", "reason": "NotDelivered"}
+    assert state(seen(None, now=500, agent=silent, item=expired)) == "Delivered"
