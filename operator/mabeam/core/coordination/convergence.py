@@ -26,7 +26,16 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.algorithms.domain import format_value
 from mabeam.core.directives.confirmation import CONFIRMATIONS, STARTS_AND_STOPS
 from mabeam.core.directives.desired import directives_for_value
-from mabeam.core.directives.effective import MAX_ITEMS, OVERRULED_REASONS, PARAMETRIC, priority_of, timeout_seconds
+from mabeam.core.directives.effective import (
+    MAX_BYTES,
+    MAX_ITEMS,
+    OVERRULED_REASONS,
+    PARAMETRIC,
+    parameter_bytes,
+    priority_of,
+    timeout_seconds,
+    too_large_message,
+)
 from mabeam.core.directives.last_good import parameters_in_force
 from mabeam.core.directives.suspension import is_suspended
 from mabeam.core.reports.report import expects_reports
@@ -93,7 +102,7 @@ def _progress(
         parameters=desired.parameters,
         priority=priority_of(variable, desired.action),
         timeout_seconds=timeout_seconds(variable, desired.action),
-        **_state(agent, item),
+        **_state(agent, item, desired),
     )
     return DirectiveProgress(
         agent,
@@ -105,7 +114,7 @@ def _progress(
     )
 
 
-def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
+def _state(agent: Agent, item: AgentDirective | None, desired: DesiredDirective) -> JsonDict:
     """State, reason, message and `overruled_by` of the directive: those of the agent's item; Issued until its pass has one."""
     if item is not None:
         return {
@@ -120,6 +129,13 @@ def _state(agent: Agent, item: AgentDirective | None) -> JsonDict:
             "state": DirectiveState.REFUSED,
             "reason": DirectiveReason.LIMIT_REACHED,
             "message": LIMIT_REACHED,
+        }
+    others = sum(parameter_bytes(one.parameters) for one in held.items) if held is not None else 0
+    if others + parameter_bytes(desired.parameters) > MAX_BYTES:
+        return {
+            "state": DirectiveState.REFUSED,
+            "reason": DirectiveReason.LIMIT_REACHED,
+            "message": f"{too_large_message()}; a smaller value, or fewer variables, helps",
         }
     return {"state": DirectiveState.ISSUED}
 

@@ -1,5 +1,6 @@
 """The working set of one pass over a variable: its agents, the inputs of its strategy, and what keeps it from deciding."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from mabeam.core.algorithms import domain as domains
 from mabeam.core.conventions.conditions import KStatus
 from mabeam.core.coordination.offers import GatheredOffers, gather_offers
 from mabeam.core.coordination.strategies.interface import StrategyInputs
+from mabeam.core.coordination.strategies.parameter import MAX_VALUE_BYTES
 from mabeam.core.coordination.strategies.table import STRATEGIES
 from mabeam.core.snapshot import VariableSnapshot
 
@@ -78,6 +80,9 @@ def _selected(snapshot: VariableSnapshot) -> tuple[Agent, ...]:
 def blocking_problem(pass_: VariablePass) -> KStatus | None:
     """The status of a variable that cannot be decided now; None when it can. The value in force stays meanwhile."""
     spec = pass_.variable.spec
+    if isinstance(spec.value, dict | list) and (size := len(json.dumps(spec.value))) > MAX_VALUE_BYTES:
+        message = f"`spec.value` has {size} bytes of JSON; at most {MAX_VALUE_BYTES} are allowed"
+        return KStatus(False, Reason.INVALID_SPEC, message, stalled=True, accepted=False)
     problem = None if spec.value is None else domains.check(spec.domain, spec.value)
     if problem is not None:
         message = f"`spec.value` is {spec.value!r:.80}; it {problem}"

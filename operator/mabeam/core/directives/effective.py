@@ -1,5 +1,6 @@
 """The directives of one agent from all its variables, and the settings in force after conflicts are resolved."""
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -30,6 +31,8 @@ OTHER_TIMEOUT_SECONDS: Final = 30
 DEFAULT_PRIORITY: Final[Mapping[DirectiveAction, int]] = {DirectiveAction.ALLOCATE_RESOURCES: 1}
 # The bound of the lists in an agent's status (api/directive.py AgentDirectives), and of the variables that an agent follows.
 MAX_ITEMS: Final = 64
+# The most bytes of parameters of one agent: they are in its status, there as last good ones once more, and in its ConfigMap.
+MAX_BYTES: Final = 384 * 1024
 
 # The actions whose parameters are parameters of the process; Reconfigure also replaces the pods, so that they start with them.
 PARAMETRIC: Final = frozenset({DirectiveAction.ADJUST_PARAMETERS, DirectiveAction.RECONFIGURE})
@@ -238,14 +241,37 @@ _Items = list[tuple[OrchestrationVariable, AgentDirective]]
 
 
 def _within_limit(items: _Items) -> tuple[_Items, tuple[str, ...]]:
-    """The directives of the MAX_ITEMS first variables by precedence, in order of variable and action; the problem if any more."""
+    """The directives of the first variables by precedence that MAX_ITEMS and MAX_BYTES allow, in order of variable and action.
+
+    The problems name what is left out.
+    """
     ranked = sorted({variable.metadata.name: variable for variable, _ in items}.values(), key=_rank)
-    followed = {variable.metadata.name for variable in ranked[:MAX_ITEMS]}
+    names = [variable.metadata.name for variable in ranked[:MAX_ITEMS]]
+    sizes = dict.fromkeys(names, 0)
+    for _, item in items:
+        if item.variable in sizes:
+            sizes[item.variable] += parameter_bytes(item.parameters)
+    followed, size = set(), 0
+    for name in names:
+        if size + sizes[name] <= MAX_BYTES:
+            followed.add(name)
+            size += sizes[name]
     own = [(variable, item) for variable, item in items if variable.metadata.name in followed]
     kept = sorted(own, key=lambda pair: (pair[1].variable, pair[1].action))[:MAX_ITEMS]
-    if len(ranked) <= MAX_ITEMS:
-        return kept, ()
-    return kept, (f"{len(ranked)} variables select this agent; it follows the first {MAX_ITEMS} by priority",)
+    problems = [f"{too_large_message()}: it does not follow {name}" for name in names if name not in followed]
+    if len(ranked) > MAX_ITEMS:
+        problems.append(f"{len(ranked)} variables select this agent; it follows the first {MAX_ITEMS} by priority")
+    return kept, tuple(problems)
+
+
+def parameter_bytes(parameters: JsonDict) -> int:
+    """The bytes of the parameters as JSON."""
+    return len(json.dumps(parameters).encode())
+
+
+def too_large_message() -> str:
+    """Why a directive is left out for its size, as a clause."""
+    return f"the agent's directives would have more than {MAX_BYTES // 1024} KiB"
 
 
 def _rank(variable: OrchestrationVariable) -> tuple[int, bool, float, str]:

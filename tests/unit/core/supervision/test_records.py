@@ -5,11 +5,13 @@ from typing import Any
 
 import pytest
 
-from mabeam.api.agent import RestartStrategy
+from mabeam.api.agent import Agent, RestartStrategy
+from mabeam.api.agent_status import MAX_RECORDS
 from mabeam.api.names import ANNOTATION_RELEASE
 from mabeam.core.passes.agent import decide
+from mabeam.core.snapshot import AgentSnapshot
 from support.agent_ends import crash
-from support.builders import PLAIN_BACKOFF, agent_body
+from support.builders import PLAIN_BACKOFF, a_pod, agent_body, at
 from support.world import up
 
 STRATEGIES = [strategy.value for strategy in RestartStrategy]
@@ -152,3 +154,11 @@ def test_a_lost_status_of_a_finished_agent_does_not_start_it_again() -> None:
     world.lose_status()
     world.settle()
     assert (world.state, world.live(), world.made()) == ("Stopped", [], ["a-0-1"])
+
+
+def test_pods_that_claim_more_ordinals_than_a_status_holds_do_not_keep_it_from_being_written() -> None:
+    status = {"observedGeneration": 1, "state": "Running", "pods": [{"ordinal": 0, "name": "a-0-1", "incarnation": 1}]}
+    agent = Agent.model_validate(agent_body(status=status))
+    forged = tuple(a_pod(f"a-{ordinal}-1") for ordinal in range(1, 251))
+    after = decide(AgentSnapshot(agent, (a_pod("a-0-1"), *forged), nodes=frozenset({"node1"})), at(9)).status
+    assert (len(after.pods), after.pods[0].name) == (MAX_RECORDS, "a-0-1")

@@ -178,3 +178,54 @@ def test_a_network_policy_that_somebody_edited_is_restored(edit: JsonDict) -> No
         assert shell.api.body("NetworkPolicy", "a-mabeam")["spec"] == written["spec"]
 
     in_a_shell(scenario)
+
+
+def test_values_that_are_too_large_together_are_refused_in_words_and_no_status_grows_past_its_budget() -> None:
+    async def scenario(shell: ShellInMemory) -> None:
+        shell.api.put(agent_body("a"))
+        for number in range(8):
+            big = {"k": "x" * 200_000, "number": number}
+            shell.api.put(variable_body(f"v{number}", ["a"], value=big, domain={"type": "Object"}))
+        await shell.settle(seconds=60)
+        body = shell.api.body("Agent", "a")
+        assert len(json.dumps(body["status"])) < 900_000
+        assert len(shell.api.body("ConfigMap", "a-mabeam")["data"]["directives.json"]) < 512_000
+        told = condition(shell, "Agent", "a", "DirectivesDeliverable")
+        assert told is not None
+        assert "would have more than 384 KiB: it does not follow v1" in told["message"]
+        ready = condition(shell, "OrchestrationVariable", "v7", "Ready")
+        assert ready is not None
+        assert ready["reason"] == "Refused"
+        assert "would have more than 384 KiB" in ready["message"]
+
+    in_a_shell(scenario)
+
+
+def test_the_status_of_a_variable_lists_as_many_directives_as_its_budget_allows_and_counts_all() -> None:
+    async def scenario(shell: ShellInMemory) -> None:
+        names = [f"agent-{number}" for number in range(30)]
+        for name in names:
+            shell.api.put(agent_body(name))
+        shell.api.put(variable_body("settings", names, value={"k": "x" * 16_000}, domain={"type": "Object"}))
+        await shell.settle(seconds=30)
+        found = status(shell, "OrchestrationVariable", "settings")
+        assert (found["directives"]["issued"], len(found["directives"]["items"])) == (30, 8)
+        assert len(json.dumps(found)) < 300_000
+        listed = json.loads(shell.api.body("ConfigMap", "settings-mabeam-directives")["data"]["directives.json"])
+        assert len(listed["directives"]) == 30
+
+    in_a_shell(scenario)
+
+
+def test_a_value_that_no_status_can_carry_is_refused_in_words() -> None:
+    async def scenario(shell: ShellInMemory) -> None:
+        shell.api.put(agent_body("a"))
+        huge = {"k": "x" * 300_000}
+        shell.api.put(variable_body("v", ["a"], value=huge, domain={"type": "Object"}))
+        await shell.settle()
+        accepted = condition(shell, "OrchestrationVariable", "v", "Accepted")
+        assert accepted is not None
+        assert (accepted["status"], accepted["reason"]) == ("False", "InvalidSpec")
+        assert "at most 262144 are allowed" in accepted["message"]
+
+    in_a_shell(scenario)
