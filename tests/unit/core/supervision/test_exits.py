@@ -7,7 +7,7 @@ from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import POLICY, ExitAction, ExitKind
 from mabeam.core.supervision.exits import RESTING
 from support.agent_ends import ENDS, crash, ended
-from support.builders import WITH_SIDECAR, agent_body, at
+from support.builders import WITH_SIDECAR, agent_body, at, stamp
 from support.world import World, up
 
 STRATEGIES = [strategy.value for strategy in RestartStrategy]
@@ -448,3 +448,142 @@ def test_a_late_end_exhausts_the_budget_of_a_window_that_was_full_without_it() -
     world.settle()
     assert world.state == "Failed"
     assert world.condition("Stalled")[2].startswith("4 failures in 60 s (allowed: 3)")
+
+
+# --- containers beside the main one ---------------------------------------------------------------------------------
+
+NATIVE = {
+    "spec": {
+        "initContainers": [{"name": "proxy", "image": "p", "restartPolicy": "Always"}],
+        "containers": [{"name": "agent", "image": "x"}],
+    }
+}
+
+
+def sidecar_ends(world: World, name: str, code: int) -> None:
+    """The container `proxy` beside the main one ends, and its pod is not Ready any more."""
+    status = next(s for s in world.pods[name]["status"]["containerStatuses"] if s["name"] == "proxy")
+    status |= {"ready": False, "state": {"terminated": {"exitCode": code, "finishedAt": stamp(10)}}}
+    world.unready(name)
+
+
+def native_sidecar_runs(world: World, name: str) -> None:
+    world.pods[name]["status"]["initContainerStatuses"] = [{"name": "proxy", "ready": True, "state": {"running": {}}}]
+
+
+def test_a_sidecar_that_ended_is_reported_once_and_ends_nothing() -> None:
+    world = up(agent_body(template=WITH_SIDECAR))
+    world.tick(10)
+    sidecar_ends(world, "a-0-1", 1)
+    world.settle()
+    world.advance(3600)
+    assert (world.live(), world.counted()) == (["a-0-1"], [])
+    assert len(world.told("SidecarFailed")) == 1
+    assert "container proxy ended with exit code 1" in world.told("SidecarFailed")[0]
+    assert world.condition("Ready")[:2] == ("False", "SidecarFailed")
+    assert world.condition("Stalled")[0] == "True"
+
+
+def test_a_pod_that_is_ready_again_has_no_failed_sidecar() -> None:
+    world = up(agent_body(template=NATIVE))
+    restarted = {"state": {"running": {}}, "restartCount": 1, "lastState": {"terminated": {"exitCode": 3}}}
+    world.pods["a-0-1"]["status"]["initContainerStatuses"] = [{"name": "proxy", "ready": False, **restarted}]
+    world.unready("a-0-1")
+    world.settle()
+    assert world.record().reason == "SidecarFailed"
+    native_sidecar_runs(world, "a-0-1")
+    world.start("a-0-1")
+    world.settle()
+    assert world.record().reason is None
+    assert world.condition("Ready")[:2] == ("True", "Running")
+
+
+@pytest.mark.parametrize(("restart", "live"), [("Permanent", ["a-0-2"]), ("Transient", ["a-0-2"]), ("Temporary", [])])
+def test_a_sidecar_that_failed_is_the_agents_failure_by_its_policy(restart: str, live: list[str]) -> None:
+    world = up(agent_body(template=WITH_SIDECAR, restart=restart, sidecarFailure="Fail"))
+    world.tick(10)
+    sidecar_ends(world, "a-0-1", 1)
+    world.settle()
+    assert world.live() == live
+    assert [(f.cause, f.exit_code, f.container) for f in world.status.failures] == [
+        (FailureCause.SIDECAR_FAILED, 1, "proxy")
+    ]
+
+
+@pytest.mark.parametrize(("code", "restart"), [(3, "Permanent"), (3, "Temporary"), (0, "Transient")])
+def test_a_pod_whose_native_sidecar_the_kubelet_ends_is_left_to_it_and_kept(code: int, restart: str) -> None:
+    world = up(agent_body(template=NATIVE, restart=restart))
+    native_sidecar_runs(world, "a-0-1")
+    world.end("a-0-1", code, alone=True)
+    world.settle()
+    assert world.live() == ["a-0-1"]
+    assert not any(write.verb == "delete" for write in world.writes)
+    world.pods["a-0-1"]["status"]["initContainerStatuses"][0]["state"] = {"terminated": {"exitCode": 0}}
+    world.end("a-0-1", code)  # now with its phase
+    world.settle()
+    assert "a-0-1" in world.ended()
+    assert world.live() == (["a-0-2"] if restart == "Permanent" else [])
+
+
+def test_a_parked_agents_pod_is_left_to_the_kubelet_too() -> None:
+    world = up(agent_body(template=NATIVE, max_failures=0))
+    native_sidecar_runs(world, "a-0-1")
+    world.end("a-0-1", 3, alone=True)
+    world.settle()
+    assert world.status.parked_at is not None
+    assert world.live() == ["a-0-1"]
+
+
+def test_a_native_sidecar_that_does_not_end_in_its_grace_and_a_margin_is_deleted_with_its_pod() -> None:
+    world = up(agent_body(template=NATIVE, shutdown={"timeoutSeconds": 5}))
+    native_sidecar_runs(world, "a-0-1")
+    world.end("a-0-1", 3, alone=True)
+    world.advance(19)
+    assert world.live() == ["a-0-1"]
+    world.advance(2)
+    assert world.live() == ["a-0-2"]
+
+
+def test_the_successor_of_a_container_that_the_kubelet_restarts_waits_until_it_is_gone() -> None:
+    world = up(agent_body(), prompt=False)
+    world.pods["a-0-1"]["spec"]["containers"][0]["restartPolicy"] = "Always"  # a webhook's, or an older version's
+    world.end("a-0-1", 1, alone=True)
+    world.settle()
+    assert "deletionTimestamp" in world.pods["a-0-1"]["metadata"]
+    assert world.made() == ["a-0-1"]
+    world.reap("a-0-1")
+    world.settle()
+    assert world.made() == ["a-0-1", "a-0-2"]
+    assert world.counted() == [0]
+
+
+# --- starts that take their time ------------------------------------------------------------------------------------
+
+
+def test_an_image_that_is_being_pulled_is_no_failure_however_long_and_said_once_that_is_long() -> None:
+    world = World(agent_body(max_failures=0, startTimeoutSeconds=20), prompt=False)
+    world.settle()
+    world.cannot_start("a-0-1", "ContainerCreating")
+    world.settle()
+    assert "being pulled" not in world.condition("Ready")[2]
+    world.advance(10)
+    assert "the image worker:1 of container agent is being pulled" in world.condition("Ready")[2]
+    world.advance(3600)
+    assert (world.live(), world.counted(), world.state) == (["a-0-1"], [], "Starting")
+
+
+def test_starts_that_fail_in_a_row_are_tried_again_and_stall_the_agent() -> None:
+    world = World(agent_body(max_failures=1, window=60, startTimeoutSeconds=300), prompt=False)
+    world.settle()
+    for incarnation in (1, 2):
+        assert world.condition("Stalled")[0] == "False"
+        world.cannot_start(f"a-0-{incarnation}", "ImagePullBackOff", "no such image")
+        world.advance(300)
+        world.reap(f"a-0-{incarnation}")
+        world.advance(120)
+    assert world.status.parked_at is None
+    assert world.condition("Stalled")[0] == "True"
+    assert "It could not start 2 times in a row" in world.condition("Ready")[2]
+    world.start("a-0-3")
+    world.settle()
+    assert world.condition("Stalled")[0] == "False"

@@ -346,3 +346,28 @@ def test_a_replacement_is_an_incarnation() -> None:
 def test_the_same_status_needs_no_reason() -> None:
     status = running().status
     assert status_reason(status, status) == "unchanged"
+
+
+def test_a_parked_agent_that_exited_normally_hears_of_transient() -> None:
+    world = up(agent_body(max_failures=0))
+    world.end("a-0-1", 0)
+    world.settle()
+    assert "with restartStrategy: Transient its work is done" in world.condition("Stalled")[2]
+
+
+def test_an_exit_by_a_signal_from_outside_mentions_the_probe() -> None:
+    world = up(agent_body(max_failures=0))
+    world.end("a-0-1", 137)
+    world.settle()
+    assert "exit code 137 (SIGKILL from outside: a failing liveness probe, perhaps)" in world.condition("Stalled")[2]
+
+
+def test_a_restart_policy_of_the_template_is_reported_once_and_stays_in_the_condition() -> None:
+    template = {"spec": {"restartPolicy": "Always", "containers": [{"name": "agent", "image": "x"}]}}
+    world = up(agent_body(template=template))
+    world.advance(600)
+    assert len(world.told("TemplateAdjusted")) == 1
+    assert "`restartPolicy: Always`" in world.condition("Accepted")[2]
+    world.change(template={"spec": {"containers": [{"name": "agent", "image": "x"}]}})
+    world.settle()
+    assert world.condition("Accepted")[2] == ""
