@@ -317,6 +317,7 @@ class VariableSnapshot:
     context: SystemContext = field(default_factory=SystemContext)
     refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written
     results_used_at: datetime | None = None  # when a decision last had all results it had called for; None: unknown
+    reading_since: datetime | None = None  # since when the operator reads reports; None: the reports are all there are
     invalid: str | None = None  # why the spec could not be parsed
 
 

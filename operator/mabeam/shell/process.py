@@ -41,7 +41,7 @@ from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.tracing import tracing
 from mabeam.shell.telemetry.usage import UsageReader
-from mabeam.state.cache import Cache, Change
+from mabeam.state.cache import Cache, Change, SharedInput
 from mabeam.state.observe import Observer
 
 log = logging.getLogger("mabeam")
@@ -53,6 +53,7 @@ LISTS_PER_RESYNC: Final = 10
 # The kinds that the cluster has by the thousand; kopf brings the operator's own (`kopf_watch.KOPF_KINDS`).
 REFLECTED_KINDS: Final = ("Pod", "ConfigMap", "NetworkPolicy", "ResourceQuota", "Node")
 LAG_PERIOD_SECONDS: Final = 0.05
+LOAD_PERIOD_SECONDS: Final = 5.0
 ELECTION_SECONDS: Final = 0.5
 DRAIN_SECONDS: Final = 8.0
 LAST_SPANS_SECONDS: Final = 2.0
@@ -190,6 +191,7 @@ class Process:
             self._guarded("usage", self.usage.run()),
             self._guarded("service entry", self.service.run()),
             self._guarded("loop lag", self._measure_lag()),
+            self._guarded("load", self._follow_load()),
             self._guarded("kopf", self._run_kopf()),
             *(self._guarded(f"watch of {reflector.kind}", self._follow(reflector)) for reflector in self.reflectors),
         ]
@@ -270,6 +272,7 @@ class Process:
                 functions=self.functions,
                 load=self.load_meter.load,
                 refused_writes=self.refused_writes.of,
+                reading_since=self.client.clock.now(),
             ),
             Applier(
                 self.client,
@@ -361,6 +364,18 @@ class Process:
         for kind, known in self.cache.versions.items():
             self.telemetry.known.labels(kind).set(len(known))
         return self.telemetry.exposition()
+
+    async def _follow_load(self) -> None:
+        """Wake the variables that yield to load whenever it changes, in the tenths in which it counts."""
+        last: object = None
+        while True:
+            if self.telemetry.leads and self.cache.sharing[SharedInput.LOAD]:
+                found = self.load_meter.load()
+                measured = (round(found[0], 1), found[1]) if found is not None else None
+                if measured != last:
+                    self.router.route_load()
+                last = measured
+            await asyncio.sleep(LOAD_PERIOD_SECONDS)
 
     async def _measure_lag(self) -> None:
         clock = asyncio.get_running_loop().time

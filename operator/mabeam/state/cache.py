@@ -8,12 +8,13 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.supervisor import Supervisor
-from mabeam.api.variable import OrchestrationVariable
+from mabeam.api.variable import OrchestrationType, OrchestrationVariable
 from mabeam.core.decision import AnyStatus
 from mabeam.core.snapshot import ConfigMapFacts, Key, NamespacedName, NetworkPolicyFacts, PodFacts
 from mabeam.state.parse_objects import (
@@ -32,6 +33,7 @@ from mabeam.state.parse_objects import (
 )
 from mabeam.state.parse_pods import parse_pod
 from mabeam.state.parse_status import StoredStatus
+from mabeam.state.requested import Amounts, RequestedAmounts, sum_amounts, write_amounts
 
 log = logging.getLogger("mabeam.cache")
 
@@ -45,6 +47,14 @@ NETWORK_POLICY: Final = "NetworkPolicy"
 RESOURCE_QUOTA: Final = "ResourceQuota"
 
 T = TypeVar("T")
+
+
+class SharedInput(Enum):
+    """An input of variables that no object of their own namespace holds."""
+
+    ALLOCATABLE = "allocatable"  # what the nodes give
+    FREE = "free"  # what of that no agent requests
+    LOAD = "load"
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +123,11 @@ class Cache:
     boot_ids: dict[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
     allocatable: dict[str, Mapping[str, str]] = field(default_factory=dict)  # node name → resource → quantity
 
+    total_allocatable: Amounts = field(default_factory=dict)  # of the nodes that take new pods, together
+    requested: RequestedAmounts = field(default_factory=RequestedAmounts)  # by live pods of Agents
+    # The variables whose value depends on what is shared by the whole cluster, by what that is.
+    sharing: dict[SharedInput, set[NamespacedName]] = field(default_factory=lambda: {one: set() for one in SharedInput})
+
     _deletion_trackers: list[set[str]] = field(default_factory=list)
 
     # --- writing --------------------------------------------------------------------------------------------------------
@@ -154,6 +169,8 @@ class Cache:
                 index.setdefault(key, set()).add(member)
         if store.on_change is not None:
             store.on_change(self)
+        if store.account is not None:
+            store.account(self, name, before, facts)
         return Change(kind, name, before, facts)
 
     def remove(self, kind: str, name: NamespacedName, uid: str | None = None) -> Change | None:
@@ -231,6 +248,8 @@ class KindStore:
     # name and facts → the index, the key in it, and the member under that key
     index: Callable[[Cache, NamespacedName, Any], tuple[dict[str, set[Any]], str, object]] | None = None
     on_change: Callable[[Cache], None] | None = None  # keeps what is derived from all objects of the kind
+    # name, facts before and after: keeps a sum or a set over all objects of the kind
+    account: Callable[[Cache, NamespacedName, Any, Any], None] | None = None
 
 
 def _owned_pod(body: JsonDict, _: object) -> OwnedPod | None:
@@ -255,6 +274,29 @@ def _derive_nodes(cache: Cache) -> None:
     cache.unreachable = frozenset(name for (_, name), node in cache.nodes.items() if node.unreachable)
     cache.boot_ids = {name: node.boot_id for (_, name), node in cache.nodes.items() if node.boot_id is not None}
     cache.allocatable = {name: node.allocatable for (_, name), node in cache.nodes.items()}
+    given = (amounts for name, amounts in cache.allocatable.items() if name not in cache.cordoned)
+    cache.total_allocatable = write_amounts(sum_amounts(given))
+
+
+def _account_pod(cache: Cache, _: NamespacedName, before: OwnedPod | None, after: OwnedPod | None) -> None:
+    cache.requested.replace(before.pod if before is not None else None, after.pod if after is not None else None)
+
+
+def _account_variable(cache: Cache, name: NamespacedName, _: object, after: ParsedVariable | None) -> None:
+    wanted = shared_inputs(after.variable) if after is not None and after.invalid is None else frozenset()
+    for shared, names in cache.sharing.items():
+        (names.add if shared in wanted else names.discard)(name)
+
+
+def shared_inputs(variable: OrchestrationVariable) -> frozenset[SharedInput]:
+    """What the variable's value depends on that belongs to the whole cluster."""
+    spec = variable.spec
+    found = {
+        SharedInput.ALLOCATABLE: spec.type is OrchestrationType.RESOURCE_ALLOCATION and not spec.budget,
+        SharedInput.FREE: spec.type is OrchestrationType.AGENT_SELECTION and spec.resources is not None,
+        SharedInput.LOAD: spec.rate is not None and spec.rate.load is not None,
+    }
+    return frozenset(shared for shared, depends in found.items() if depends)
 
 
 STORES: Final[Mapping[str, KindStore]] = {
@@ -263,13 +305,19 @@ STORES: Final[Mapping[str, KindStore]] = {
         lambda cache: cache.variables,
         lambda body, _: parse_variable(body),
         lambda cache, name, _: (cache.variables_in, *name),
+        account=_account_variable,
     ),
     SUPERVISOR: KindStore(
         lambda cache: cache.supervisors,
         lambda body, _: parse_supervisor(body),
         lambda cache, name, _: (cache.supervisors_in, *name),
     ),
-    POD: KindStore(lambda cache: cache.pods, _owned_pod, lambda cache, name, pod: (cache.pods_of, pod.owner, name)),
+    POD: KindStore(
+        lambda cache: cache.pods,
+        _owned_pod,
+        lambda cache, name, pod: (cache.pods_of, pod.owner, name),
+        account=_account_pod,
+    ),
     CONFIG_MAP: KindStore(
         lambda cache: cache.config_maps,
         _owned_config_map,

@@ -128,6 +128,7 @@ class Observer:
     load: Callable[[], tuple[float, str] | None] = lambda: None  # 0 (idle) to 1 (full), and by which measure
     # uid, monotonic seconds → the refused writes of ConfigMaps and NetworkPolicies by `kind name`
     refused_writes: Callable[[str, float], Mapping[str, WriteRefused]] = lambda uid, monotonic: {}
+    reading_since: datetime | None = None  # since when reports are read; None: they are given
     nodes_observed: bool = True  # False: a world without nodes, in which no pod is taken for lost with its node
 
     def snapshot(self, key: Key, monotonic: float) -> Snapshot | None:
@@ -228,6 +229,7 @@ class Observer:
             open_calls=self.functions.unused_calls(key),
             refused_writes=self.refused_writes(parsed.variable.metadata.uid, monotonic),
             results_used_at=self.functions.completed_at(key),
+            reading_since=self.reading_since,
             context=system_context(self.cache, parsed.variable, self.load()),
             invalid=parsed.invalid,
         )

@@ -230,15 +230,20 @@ def _meta(body: JsonDict) -> ObjectMeta:
 
 
 def _autoscaler(fields: Any) -> str:
-    """Who sets `replicas` through the scale subresource; a person's `kubectl scale` is no autoscaler."""
-    for entry in fields if isinstance(fields, list) else ():
-        if not isinstance(entry, dict) or entry.get("subresource") != "scale":
-            continue
-        manager = str(entry.get("manager", ""))
-        spec = (entry.get("fieldsV1") or {}).get("f:spec") or {}
-        if "f:replicas" in spec and not manager.startswith("kubectl"):
-            return manager[:253]
-    return ""
+    """Who alone sets `replicas`, through the scale subresource; a person's `kubectl scale` is no autoscaler.
+
+    A write that changes the number takes it away from all others (structured-merge-diff), so whoever shares it wrote it later:
+    the record of an autoscaler that was deleted ends when anybody else sets the number.
+    """
+    owners = [
+        entry
+        for entry in (fields if isinstance(fields, list) else ())
+        if isinstance(entry, dict) and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
+    ]
+    managers = [str(entry.get("manager", "")) for entry in owners if entry.get("subresource") == "scale"]
+    if len(managers) != len(owners) or any(manager.startswith("kubectl") for manager in managers):
+        return ""
+    return managers[0][:253] if managers else ""
 
 
 def _status(model: type[Status], body: JsonDict) -> tuple[Status, StoredStatus | None]:

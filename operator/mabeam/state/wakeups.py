@@ -3,6 +3,8 @@
 from collections.abc import Callable, Iterator, Mapping
 from typing import Final
 
+from mabeam.api.agent import ConflictResolver
+from mabeam.api.agent_status import AgentState
 from mabeam.api.supervisor import ChildKind, Supervisor
 from mabeam.api.variable import OrchestrationType
 from mabeam.core.directives.desired import agents_naming_as_peer
@@ -20,13 +22,18 @@ from mabeam.state.cache import (
     Cache,
     Change,
     OwnedPod,
+    SharedInput,
 )
-from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
+from mabeam.state.parse_objects import NodeFacts, ParsedAgent, ParsedSupervisor, ParsedVariable
+from mabeam.state.requested import requests_of
 
 # An agent's acknowledgement may wait this long for its siblings': at most one status write a second per variable.
 COALESCE_SECONDS: Final = 1.0
 # A pod that starts may wait this long for the event that it runs.
 STARTING_SECONDS: Final = 1.0
+
+# What the whole cluster shares changes with every pod and node: those who divide it may wait this long for further changes.
+SHARED_SECONDS: Final = 5.0
 
 # The types whose decisions depend on how agents perform.
 MEASURING: Final = frozenset({OrchestrationType.AGENT_SELECTION, OrchestrationType.PERFORMANCE_THRESHOLD})
@@ -47,6 +54,7 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
     was, now = (parsed if isinstance(parsed, ParsedAgent) else None for parsed in (change.before, change.after))
     if was is not None and now is not None and was.agent.status.role != now.agent.status.role:
         yield from _agents_with_peer(now, cache)  # their directives name the role of each peer
+    yield from _led_agents(was, now, cache)
     new_inputs = was is None or now is None or _agent_inputs(was) != _agent_inputs(now)
     if not new_inputs and _agent_results(was) == _agent_results(now):
         return
@@ -55,6 +63,34 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
         variable = cache.variables[namespace, variable_name]
         if variable.invalid is None and any(variable.variable.selects(name, each) for each in labels):
             yield Key(VARIABLE, namespace, variable_name), 0.0 if new_inputs else COALESCE_SECONDS
+
+
+def _led_agents(was: ParsedAgent | None, now: ParsedAgent | None, cache: Cache) -> Iterator[WakeUp]:
+    """The agents that obey a leader which this one may be, or have been, when it runs since another time or prefers otherwise."""
+    if _candidacy(was) == _candidacy(now):
+        return
+    seen: set[str] = set()
+    for parsed in (was, now):
+        for variable in cache.variables_of(parsed.agent) if parsed is not None else ():
+            seen |= {
+                found.agent.metadata.name
+                for found in cache.agents_of(variable)
+                if found.agent.spec.conflict_resolution == ConflictResolver.LEADER_ELECTION
+            }
+    for parsed in (was, now):
+        if parsed is not None:
+            for name in sorted(seen - {parsed.agent.metadata.name}):
+                yield Key(AGENT, parsed.agent.metadata.namespace, name), COALESCE_SECONDS
+            return
+
+
+def _candidacy(parsed: ParsedAgent | None) -> object:
+    """What an election (`core/directives/conflicts.py`) reads of an agent: since when it runs, and what it prefers."""
+    if parsed is None or parsed.agent.status.state is not AgentState.RUNNING:
+        return None
+    meta, pods = parsed.agent.metadata, parsed.agent.status.pods
+    since = tuple(record.start_time for record in pods if record.state is AgentState.RUNNING)
+    return meta.uid, meta.labels, parsed.agent.spec.preferences, since
 
 
 def _agent_inputs(parsed: ParsedAgent) -> object:
@@ -156,6 +192,9 @@ def _of_pod(change: Change, cache: Cache) -> Iterator[WakeUp]:
     for known in (change.before, change.after):
         if isinstance(known, OwnedPod) and (change.namespaced_name[0], known.agent) in cache.agents:
             yield Key(AGENT, change.namespaced_name[0], known.agent), delay
+    was, now = (known.pod if isinstance(known, OwnedPod) else None for known in (change.before, change.after))
+    if requests_of(was) != requests_of(now):
+        yield from variables_sharing(SharedInput.FREE, cache)
     if _address(change.before) != _address(change.after):
         yield from _peers(change, cache)
 
@@ -218,12 +257,26 @@ def _of_quota(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _of_node(change: Change, cache: Cache) -> Iterator[WakeUp]:
-    """The agents that had pods on a node that was deleted: its deletion is the proof that they are gone."""
+    """The agents that had pods on a node that was deleted, which proves that they are gone; and who divides its capacity."""
+    if _given(change.before) != _given(change.after):
+        for shared in (SharedInput.ALLOCATABLE, SharedInput.FREE):
+            yield from variables_sharing(shared, cache)
     if change.after is not None:
         return
     for (namespace, _), known in list(cache.pods.items()):
         if known.pod.node == change.namespaced_name[1]:
             yield Key(AGENT, namespace, known.agent), 0.0
+
+
+def _given(known: object) -> object:
+    """What a node gives to new pods."""
+    return dict(known.allocatable) if isinstance(known, NodeFacts) and not known.cordoned else None
+
+
+def variables_sharing(shared: SharedInput, cache: Cache) -> Iterator[WakeUp]:
+    """The variables that depend on something of the whole cluster, which changed."""
+    for namespace, name in sorted(cache.sharing[shared]):
+        yield Key(VARIABLE, namespace, name), SHARED_SECONDS
 
 
 _BY_KIND: Final[Mapping[str, Callable[[Change, Cache], Iterator[WakeUp]]]] = {

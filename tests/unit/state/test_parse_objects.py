@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from mabeam.api.base import JsonDict
 from mabeam.core.conventions.times import parse_instant
 from mabeam.core.snapshot import Instructed
 from mabeam.core.tree.instruction import parent_instruction
@@ -149,3 +150,25 @@ def test_a_node_is_cordoned_when_it_is_drained_or_deleted_and_unreachable_by_its
 )
 def test_a_nodes_boot_has_an_id_once_its_kubelet_said_so(info: Any, boot_id: str | None) -> None:
     assert parse_node({"status": {"nodeInfo": info}}).boot_id == boot_id
+
+
+# --- autoscalers ------------------------------------------------------------------------------------------------------
+
+
+def replicas_set_by(manager: str, subresource: str = "") -> JsonDict:
+    fields = {"f:spec": {"f:replicas": {}}}
+    return {"manager": manager, "operation": "Update", "fieldsV1": fields} | (
+        {"subresource": subresource} if subresource else {}
+    )
+
+
+@pytest.mark.parametrize(
+    "later",
+    [replicas_set_by("helm"), replicas_set_by("kubectl-client-side-apply"), replicas_set_by("kubectl", "scale")],
+)
+def test_the_record_of_an_autoscaler_ends_when_somebody_else_sets_the_number(later: JsonDict) -> None:
+    body = agent_body("a")
+    body["metadata"]["managedFields"] = [replicas_set_by("kube-controller-manager", "scale")]
+    assert parse_agent(body).agent.metadata.autoscaler == "kube-controller-manager"
+    body["metadata"]["managedFields"].append(later)
+    assert parse_agent(body).agent.metadata.autoscaler == ""

@@ -7,6 +7,7 @@ status.
 """
 
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any, Final
 
 from mabeam.api.names import Reason
@@ -23,6 +24,8 @@ from mabeam.core.values import parse_selection
 
 # How often a restarted operator checks whether the reports that counted before have arrived again.
 REPORTS_RECHECK_SECONDS: Final = 1.0
+# So long after it began to read reports, an operator waits for none that it has not seen.
+MAX_AWAITED_SECONDS: Final = 60.0
 
 
 def run_round(inputs: StrategyInputs) -> RoundResult:
@@ -86,8 +89,12 @@ def _period(inputs: StrategyInputs, at_once: bool) -> tuple[float | None, float 
 def _awaits_first_reports(inputs: StrategyInputs) -> bool:
     """Whether an agent whose report counted in the last round has not been read since the operator started.
 
-    Without this a restarted operator would take a missing report for a withdrawn offer, and decide again, twice.
+    Without this a restarted operator would take a missing report for a withdrawn offer, and decide again, twice. After
+    MAX_AWAITED_SECONDS the report is missing indeed: the agent cannot be read any more, and must not hold up the others.
     """
+    since = inputs.reading_since
+    if since is not None and inputs.now >= since + timedelta(seconds=MAX_AWAITED_SECONDS):
+        return False
     session, last = inputs.before.negotiation, inputs.before.last_decision
     counted = {offer.agent for offer in session.offers if offer.source == "Report"} if session is not None else set()
     if inputs.variable.spec.type is OrchestrationType.AGENT_SELECTION and last is not None:

@@ -46,6 +46,7 @@ class VariablePass:
             function_results=snapshot.function_results,
             open_calls=snapshot.open_calls,
             results_used_at=snapshot.results_used_at,
+            reading_since=snapshot.reading_since,
         )
         missing = set(variable.spec.agents.names) - {agent.metadata.name for agent in agents}
         return cls(snapshot, inputs, tuple(sorted(missing)))

@@ -15,7 +15,8 @@ from mabeam.core.pods.resources import allotted_resources
 def _wrong_replicas(agent: Agent, parameters: JsonDict) -> str | None:
     replicas = parameters.get("replicas")
     if agent.metadata.autoscaler:
-        return f"an autoscaler owns spec.replicas ({agent.metadata.autoscaler})"
+        owner = agent.metadata.autoscaler
+        return f"an autoscaler owns spec.replicas ({owner}); if it is gone, set spec.replicas to another number"
     if replicas is None and (wrong := invalid_step(parameters)) is not None:
         return wrong
     if not isinstance(replicas, int) or isinstance(replicas, bool) or not 0 <= replicas <= MAX_REPLICAS:

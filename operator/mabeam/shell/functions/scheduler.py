@@ -11,11 +11,12 @@ import json
 import logging
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.functions import FunctionCall, FunctionResult, Language
@@ -39,10 +40,11 @@ NONE: Final[Mapping[str, FunctionResult]] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class ConcurrencyLimit:
-    """The number of calls that run at once: of all objects, and of one of them."""
+    """The number of calls that run at once: of all objects, of one of them, and of those of one namespace."""
 
     total: int
     per_object: int
+    per_namespace: int | None = None  # None: no limit of its own
 
 
 # Three workers with CEL at most, each within 96 MiB beyond its own size: together they fit into the operator's memory limit.
@@ -50,7 +52,7 @@ CONCURRENCY_LIMITS: Final[Mapping[Language, ConcurrencyLimit]] = {
     Language.CEL: ConcurrencyLimit(2, 1),
     Language.CEL_EDGES: ConcurrencyLimit(1, 1),
     Language.PLUGIN: ConcurrencyLimit(4, 2),
-    Language.WEBHOOK: ConcurrencyLimit(8, 2),
+    Language.WEBHOOK: ConcurrencyLimit(8, 2, 6),
 }
 
 
@@ -100,8 +102,12 @@ class FunctionScheduler:
         self._on_result = on_result
         self._limits = limits
         self._evaluator = evaluator or Evaluator()
-        self._threads = ThreadPoolExecutor(sum(limit.total for limit in limits.values()), "function")
-        self._webhooks = Webhooks(self._threads, allow_loopback)
+        own = {language: limit.total for language, limit in limits.items() if language is not Language.WEBHOOK}
+        self._threads = ThreadPoolExecutor(max(1, sum(own.values())), "function")
+        # A name that nobody resolves holds its thread for half a minute: it must be no thread that a function needs.
+        lookups = limits[Language.WEBHOOK].total if Language.WEBHOOK in limits else 1
+        self._lookups = ThreadPoolExecutor(lookups, "name")
+        self._webhooks = Webhooks(self._lookups, allow_loopback)
         self._histories: dict[Key, CallHistory] = {}
         self._earlier: OrderedDict[tuple[Key, str], int] = OrderedDict()
         self._earlier_bytes = 0
@@ -178,7 +184,8 @@ class FunctionScheduler:
             task.cancel()
         self._evaluator.close()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for threads in (self._threads, self._lookups):
+            threads.shutdown(wait=False, cancel_futures=True)
 
     def _start_call(self, key: Key, history: CallHistory, ask: FunctionCall) -> None:
         question = history.questions[ask.id] = PendingCall(ask)
@@ -218,7 +225,7 @@ class FunctionScheduler:
         for key in list(waiting):
             if running.total() >= limit.total:
                 return
-            if running[key] >= limit.per_object:
+            if running[key] >= limit.per_object or self._is_crowded(key, limit, running):
                 continue
             line = waiting.pop(key)
             id_ = line.popleft()
@@ -229,17 +236,22 @@ class FunctionScheduler:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
+    @staticmethod
+    def _is_crowded(key: Key, limit: ConcurrencyLimit, running: Counter[Key]) -> bool:
+        """Whether the key's namespace has as many calls under way as one namespace may have."""
+        if limit.per_namespace is None:
+            return False
+        return sum(count for other, count in running.items() if other.namespace == key.namespace) >= limit.per_namespace
+
     async def _answer(self, key: Key, ask: FunctionCall) -> None:
-        running = self._running[ask.language]
+        lookups: list[Future[Any]] = []
         try:
-            outcome = await self._evaluate(ask)
+            outcome = await self._evaluate(ask, lookups)
         except Exception as problem:  # a mistake of our own must not keep the lane's place for ever
             log.exception("a function of %s could not be evaluated", key)
             outcome = Evaluation(failed_result(f"{type(problem).__name__}: {problem}"))
         finally:
-            running[key] -= 1
-            if not running[key]:
-                del running[key]
+            self._release(key, ask.language, lookups)
             if key in self._waiting[ask.language]:
                 self._waiting[ask.language].move_to_end(key)  # behind those who came while it was served
         if self._closed:
@@ -247,9 +259,31 @@ class FunctionScheduler:
         self._store(key, ask, outcome)
         self._start(ask.language)
 
-    async def _evaluate(self, ask: FunctionCall) -> Evaluation:
+    def _release(self, key: Key, language: Language, lookups: Sequence[Future[Any]]) -> None:
+        """Give the lane's place back; not while a thread of the call still looks a name up: then when it is done."""
+        pending = next((lookup for lookup in lookups if not lookup.done()), None)
+        if pending is not None and not self._closed:
+            loop = asyncio.get_running_loop()
+
+            def back(_: object) -> None:
+                with suppress(RuntimeError):  # the loop is closed
+                    loop.call_soon_threadsafe(self._back, key, language, lookups)
+
+            pending.add_done_callback(back)
+            return
+        running = self._running[language]
+        running[key] -= 1
+        if not running[key]:
+            del running[key]
+
+    def _back(self, key: Key, language: Language, lookups: Sequence[Future[Any]]) -> None:
+        self._release(key, language, lookups)
+        if not self._closed:
+            self._start(language)
+
+    async def _evaluate(self, ask: FunctionCall, lookups: list[Future[Any]]) -> Evaluation:
         if ask.language is Language.WEBHOOK:
-            answer = await self._webhooks.answer(ask)
+            answer = await self._webhooks.answer(ask, lookups.append)
             return Evaluation(answer, len(json.dumps(answer.value)), costly=answer.timed_out)
         return await asyncio.get_running_loop().run_in_executor(self._threads, self._evaluator.answer, ask)
 

@@ -10,10 +10,11 @@ import binascii
 import json
 import socket
 import ssl
-from concurrent.futures import Executor
+from collections.abc import Callable
+from concurrent.futures import Executor, Future
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
@@ -35,6 +36,8 @@ HEADERS: Final = {
     "User-Agent": "mabeam",
 }
 
+OnLookup = Callable[[Future[Any]], None]
+
 
 class _Refused(OSError):
     """The host must not be called. An OSError, because aiohttp's connector passes on no other exception."""
@@ -50,14 +53,14 @@ class _Resolver(AbstractResolver):
 
     threads: Executor
     allow_loopback: bool
+    on_lookup: OnLookup
 
     async def resolve(
         self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
     ) -> list[ResolveResult]:
-        loop = asyncio.get_running_loop()
-        found = await loop.run_in_executor(
-            self.threads, lambda: socket.getaddrinfo(host, port, family, socket.SOCK_STREAM)
-        )
+        lookup = self.threads.submit(socket.getaddrinfo, host, port, family, socket.SOCK_STREAM)
+        self.on_lookup(lookup)  # its thread goes on when the wait for it ends
+        found = await asyncio.wrap_future(lookup)
         results: list[ResolveResult] = []
         for kind, _, protocol, _, address in found:
             ip = str(address[0])
@@ -85,11 +88,13 @@ class Webhooks:
     threads: Executor
     allow_loopback: bool = False
 
-    async def answer(self, ask: FunctionCall) -> FunctionResult:
-        """The webhook's result, or a failure with its reason; raises nothing."""
+    async def answer(self, ask: FunctionCall, on_lookup: OnLookup = lambda lookup: None) -> FunctionResult:
+        """The webhook's result, or a failure with its reason; raises nothing. `on_lookup` gets each look-up of a name."""
         try:
             body = json.dumps({**ask.inputs, "apiVersion": API_VERSION, "kind": "CoordinationRequest"}, allow_nan=False)
-            return await self._post(_address(ask.text, self.allow_loopback), _trust(ask.ca_bundle), body.encode(), ask)
+            resolver = _Resolver(self.threads, self.allow_loopback, on_lookup)
+            url = _address(ask.text, self.allow_loopback)
+            return await self._post(url, _trust(ask.ca_bundle), body.encode(), ask, resolver)
         except TimeoutError:
             return failed_result(f"no answer within {ask.timeout_seconds:g} s", timed_out=True)
         except InvalidResult as problem:
@@ -99,10 +104,10 @@ class Webhooks:
         except (aiohttp.ClientError, OSError, ValueError, RecursionError) as problem:
             return failed_result(error_text(problem))
 
-    async def _post(self, url: URL, trust: ssl.SSLContext, body: bytes, ask: FunctionCall) -> FunctionResult:
-        connector = aiohttp.TCPConnector(
-            ssl=trust, resolver=_Resolver(self.threads, self.allow_loopback), use_dns_cache=False, force_close=True
-        )
+    async def _post(
+        self, url: URL, trust: ssl.SSLContext, body: bytes, ask: FunctionCall, resolver: _Resolver
+    ) -> FunctionResult:
+        connector = aiohttp.TCPConnector(ssl=trust, resolver=resolver, use_dns_cache=False, force_close=True)
         async with (
             aiohttp.ClientSession(
                 connector=connector,

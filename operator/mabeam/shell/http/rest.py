@@ -37,6 +37,9 @@ from mabeam.state.parse_objects import ParsedAgent, ParsedVariable
 # most SHARE_OF_TIME.
 STATUS_CACHE_SECONDS: Final = 1.0
 SHARE_OF_TIME: Final = 0.05
+# So many requests are answered or wait at once; each further one is refused after a pause, so that asking again costs little.
+MAX_REQUESTS: Final = 16
+REFUSAL_SECONDS: Final = 1.0
 # Other tasks run after every so many records.
 YIELD_EVERY: Final = 50
 
@@ -67,6 +70,9 @@ _TITLES: Final[Mapping[int, str]] = {
     405: "Method Not Allowed",
     503: "Service Unavailable",
 }
+
+
+_HEADERS: Final[Mapping[int, Mapping[str, str]]] = {405: {"Allow": "GET, HEAD"}, 503: {"Retry-After": "1"}}
 
 
 def page_of(query: Mapping[str, str]) -> Page:
@@ -118,6 +124,7 @@ class RestApi:
     since: datetime = field(init=False)
     _status_cache: dict[str | None, tuple[float, bytes]] = field(default_factory=dict)
     _one_at_a_time: asyncio.Lock = field(default_factory=asyncio.Lock)
+    _requests: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_REQUESTS))
 
     def __post_init__(self) -> None:
         self.since = self.clock.now()
@@ -125,11 +132,11 @@ class RestApi:
     def routes(self, synced: Callable[[], bool] = lambda: True) -> list[web.RouteDef]:
         """The routes. They answer 503 until `synced`, because a part of the agents would look like all of them."""
         answers: dict[str, Handler] = {
-            "/v1/status": self._status,
-            "/v1/agents": self._agents,
-            "/v1/agents/{namespace}/{name}": self._agent,
-            "/v1/variables": self._variables,
-            "/v1/variables/{namespace}/{name}": self._variable,
+            "/v1/status": self._status,  # computed once a second, whoever asks
+            "/v1/agents": self._bounded(self._agents),
+            "/v1/agents/{namespace}/{name}": self._bounded(self._agent),
+            "/v1/variables": self._bounded(self._variables),
+            "/v1/variables/{namespace}/{name}": self._bounded(self._variable),
         }
         routes = [web.get(path, _answering(answer, synced)) for path, answer in answers.items()]
         routes.append(web.get(DOCUMENT, _answering(_document)))
@@ -182,15 +189,46 @@ class RestApi:
             lost_namespaces=tuple(LostNamespace(name=n, message=s.problem, since=s.since) for n, s in lost),
         )
 
+    def _bounded(self, answer: Handler) -> Handler:
+        """The handler, for at most MAX_REQUESTS at once: nobody is known here, and the leader needs the time."""
+
+        async def handle(request: web.Request) -> web.Response:
+            if self._requests.locked():
+                await asyncio.sleep(REFUSAL_SECONDS)
+                raise BadRequest(503, f"{MAX_REQUESTS} requests are being answered; ask again later")
+            async with self._requests:
+                return await answer(request)
+
+        return handle
+
     async def _agents(self, request: web.Request) -> web.Response:
-        keys, remaining = page_keys(self.cache.agents, page_of(request.query))
-        items = [agent_info(seen) for seen in await self._each(keys, self._seen_agent)]
-        return _record(AgentList(**self._page(keys, remaining), items=tuple(items)))
+        page = page_of(request.query)
+
+        def record(seen: list[ObservedAgent], keys: list[NamespacedName], remaining: int) -> bytes:
+            return _bytes(AgentList(**self._page(keys, remaining), items=tuple(agent_info(one) for one in seen)))
+
+        return await self._list(self.cache.agents, page, self._seen_agent, record)
 
     async def _variables(self, request: web.Request) -> web.Response:
-        keys, remaining = page_keys(self.cache.variables, page_of(request.query))
-        items = [variable.variable_info(seen) for seen in await self._each(keys, self._seen_variable)]
-        return _record(VariableList(**self._page(keys, remaining), items=tuple(items)))
+        page = page_of(request.query)
+
+        def record(seen: list[ObservedVariable], keys: list[NamespacedName], remaining: int) -> bytes:
+            items = tuple(variable.variable_info(one) for one in seen)
+            return _bytes(VariableList(**self._page(keys, remaining), items=items))
+
+        return await self._list(self.cache.variables, page, self._seen_variable, record)
+
+    async def _list(
+        self,
+        everything: Iterable[NamespacedName],
+        page: Page,
+        look: Callable[[NamespacedName], T | None],
+        record: Callable[[list[T], list[NamespacedName], int], bytes],
+    ) -> web.Response:
+        """One page of records. Made in a thread, one page at a time: 500 take tenths of a second, all of it immutable facts."""
+        async with self._one_at_a_time:
+            keys, remaining = page_keys(everything, page)
+            return _json(await asyncio.to_thread(record, await self._each(keys, look), keys, remaining))
 
     def _page(self, keys: list[NamespacedName], remaining: int) -> JsonDict:
         going_on = "/".join(keys[-1]) if remaining else None
@@ -250,7 +288,7 @@ def _answering(answer: Handler, synced: Callable[[], bool] = lambda: True) -> Ha
             return await answer(request)
         except BadRequest as no:
             problem = Problem(title=_TITLES[no.status], status=no.status, detail=no.detail, allowed=no.allowed)
-            headers = {"Allow": "GET, HEAD"} if no.status == 405 else {}
+            headers = _HEADERS.get(no.status, {})
             return _json(orjson.dumps(problem.to_wire()), no.status, "application/problem+json", headers)
 
     return handle
@@ -267,7 +305,11 @@ async def _nothing(request: web.Request) -> web.Response:
 
 
 def _record(model: KubeModel) -> web.Response:
-    return _json(orjson.dumps(model.to_wire()))
+    return _json(_bytes(model))
+
+
+def _bytes(model: KubeModel) -> bytes:
+    return orjson.dumps(model.to_wire())
 
 
 def _json(

@@ -37,6 +37,8 @@ PAGE_BYTES: Final = 4 * 1024 * 1024
 WATCH_SECONDS: Final = 300
 WATCH_TIMEOUT: Final = aiohttp.ClientTimeout(total=None, connect=5, sock_read=75)
 BUSY_TRIES: Final = 5
+# A 429 that asks for a longer pause is raised: whoever called must not hold a worker for so long.
+MAX_BUSY_SECONDS: Final = 2.0
 # Seconds for which creates in a namespace that is being terminated are refused without a request: it accepts none again.
 TERMINATING_SECONDS: Final = 60.0
 STRATEGIC: Final = "application/strategic-merge-patch+json"
@@ -271,7 +273,7 @@ class Client:
         parameters: dict[str, str] | None = None,
         content_type: str = "",
     ) -> bytes:
-        """The answer to a request. A 429 waits as long as the server asks, a few times: it refused before doing anything."""
+        """The answer to a request. A 429, which did nothing, is waited out a few times if the server asks for little."""
         content_type = content_type or ("application/merge-patch+json" if verb == "PATCH" else "application/json")
         address = self._address(path, parameters)
         data: bytes | _GuardedBody | None = None if body is None else orjson.dumps(body)
@@ -299,11 +301,12 @@ class Client:
             if response.status < 400:
                 return raw
             error = _error(response.status, raw, response.headers.get("Retry-After"))
-            if response.status != 429 or attempt == BUSY_TRIES - 1:
+            pause = error.retry_after or 1.0
+            if response.status != 429 or attempt == BUSY_TRIES - 1 or pause > MAX_BUSY_SECONDS:
                 raise error
             if verb != "GET" and not self.may_write():
                 raise NotLeading(f"{verb} {path}")
-            await asyncio.sleep(error.retry_after or 1)
+            await asyncio.sleep(pause)
         raise AssertionError("unreachable")
 
 

@@ -83,7 +83,7 @@ def configure(settings: kopf.OperatorSettings) -> None:
     settings.posting.enabled = False
     settings.peering.standalone = True
     settings.scanning.disabled = True
-    settings.process.ultimate_exiting_timeout = 10
+    settings.process.ultimate_exiting_timeout = None  # a SIGKILL of kopf's own in the middle of our wind-up
     settings.networking.request_timeout = 15
     settings.networking.connect_timeout = 5
     settings.networking.error_backoffs = (0.2, 0.5, 1, 2, 2, 5, 5, 5)

@@ -50,7 +50,8 @@ class WorkQueue:
         """Add a `key` whose pass failed after an exponential backoff; returns the delay in seconds."""
         count = self._failures.get(key, 0)
         self._failures[key] = count + 1
-        delay = max(at_least, capped_exponential(count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS))
+        backoff = capped_exponential(count, FIRST_BACKOFF_SECONDS, MAX_BACKOFF_SECONDS)
+        delay = min(max(at_least, backoff), MAX_BACKOFF_SECONDS)
         self.add_after(key, delay)
         return delay
 

@@ -15,7 +15,7 @@ from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state import wakeups
-from mabeam.state.cache import AGENT, VARIABLE, Cache, Change
+from mabeam.state.cache import AGENT, VARIABLE, Cache, Change, SharedInput
 from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
 
 # Reports of several agents of one variable arrive within so many seconds of each other, and then cost it one pass.
@@ -71,6 +71,11 @@ class EventRouter:
     def route_performance(self, namespace: str, agent: str) -> None:
         """Enqueue the variables that select or judge the agent by its performance, once for all of their agents."""
         self._enqueue_variables(namespace, agent, wakeups.COALESCE_SECONDS, lambda type_: type_ in wakeups.MEASURING)
+
+    def route_load(self) -> None:
+        """Enqueue the variables that depend on the system's load: it changed."""
+        for key, delay in wakeups.variables_sharing(SharedInput.LOAD, self.cache):
+            self.queue.add_after(key, delay)
 
     def _enqueue_variables(self, namespace: str, agent: str, delay: float, concerns: Callable[[object], bool]) -> None:
         parsed = self.cache.agents.get((namespace, agent))

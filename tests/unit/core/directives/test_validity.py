@@ -23,7 +23,7 @@ def scaled_by_an_autoscaler(**words: Any) -> Any:
 @pytest.mark.parametrize("action", ["ScaleUp", "ScaleDown"])
 def test_scaling_is_refused_while_an_autoscaler_owns_the_number(action: str) -> None:
     found = effective_set(scaled_by_an_autoscaler(), [ordering("v", (action, {"replicas": 3}))], ())
-    why = "cannot be done: an autoscaler owns spec.replicas (hpa)"
+    why = "cannot be done: an autoscaler owns spec.replicas (hpa); if it is gone, set spec.replicas to another number"
     assert (found.replicas, found.set_aside) == (None, {0: SetAside(DirectiveReason.CANNOT_BE_DONE, why)})
 
 

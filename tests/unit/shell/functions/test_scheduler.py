@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import socket
 import threading
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
@@ -450,3 +451,50 @@ def test_a_plan_answers_what_is_asked_and_decides_again(core: Any, monkeypatch: 
     assert rounds == [list(range(1, count + 1)) for count in range(MAX_FUNCTION_ROUNDS + 1)]
     assert json.dumps(rounds[-1]) == "[1, 2, 3, 4]"
     assert planning.MAX_FUNCTION_ROUNDS == 4
+
+
+# --- names that nobody resolves ----------------------------------------------------------------------------------------------
+
+
+def test_webhooks_at_names_that_nobody_resolves_keep_no_other_function_and_no_other_namespace_waiting(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    let_go, looked_up = threading.Event(), list[str]()
+
+    def resolve(host: str, *_: Any) -> list[Any]:
+        looked_up.append(host)
+        if host.endswith(".dead"):
+            let_go.wait(SECONDS)
+        raise socket.gaierror(-3, "Temporary failure in name resolution")
+
+    monkeypatch.setattr(socket, "getaddrinfo", resolve)
+    woken: Counter[Key] = Counter()
+
+    def hook(name: str) -> FunctionCall:
+        return FunctionCall(Language.WEBHOOK, f"https://{name}/", {"for": name}, timeout_seconds=0.05)
+
+    async def main() -> None:
+        functions = FunctionScheduler(lambda key: woken.update([key]), evaluator=Scripted())
+        limit = CONCURRENCY_LIMITS[Language.WEBHOOK]
+        try:
+            for number in range(20):
+                functions.submit(Key("V", "evil", f"v{number}"), [hook(f"h{number}.dead")], START)
+            good, other = Key("V", "good", "cel"), Key("V", "good", "hook")
+            async with asyncio.timeout(SECONDS / 2):
+                while sum(woken.values()) < (limit.per_namespace or 0):  # noqa: ASYNC110 - threads move it
+                    await asyncio.sleep(0.01)
+                functions.submit(good, [cel("1 + 1")], START)
+                functions.submit(other, [hook("not.there")], START)
+                while not (woken[good] and woken[other]):  # noqa: ASYNC110 - threads move it
+                    await asyncio.sleep(0.01)
+            dead = [host for host in looked_up if host.endswith(".dead")]
+            assert len(dead) == limit.per_namespace  # each holds its place until its thread is back
+            let_go.set()
+            async with asyncio.timeout(SECONDS / 2):
+                while len({host for host in looked_up if host.endswith(".dead")}) < 20:  # noqa: ASYNC110
+                    await asyncio.sleep(0.01)
+        finally:
+            let_go.set()
+            await functions.close()
+
+    asyncio.run(main())

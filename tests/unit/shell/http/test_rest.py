@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -14,6 +15,7 @@ from mabeam.api.rest import Capacity
 from mabeam.api.rest_openapi import PATHS, document
 from mabeam.core.decision import Event, Reason
 from mabeam.core.reports.report import Report, remember
+from mabeam.shell.http import rest
 from mabeam.shell.http.rest import RestApi
 from mabeam.shell.http.server import serve
 from mabeam.shell.kube.client import Client
@@ -243,3 +245,39 @@ def test_a_page_is_never_larger_than_its_bound_whatever_agents_report() -> None:
         assert len(system["performance"]["individual"]) <= 100
 
     asking(scenario)
+
+
+def test_more_requests_at_once_than_are_served_are_refused_with_the_time_to_ask_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(rest, "REFUSAL_SECONDS", 0.01)
+
+    async def scenario(asked: Asked) -> None:
+        await asked.api._one_at_a_time.acquire()  # as if a long answer were being made
+        waiting = [asyncio.create_task(asked.get("/v1/agents")) for _ in range(rest.MAX_REQUESTS)]
+        while not asked.api._requests.locked():  # noqa: ASYNC110 - they come by a socket
+            await asyncio.sleep(0.01)
+        async with asked.session.get(f"http://127.0.0.1:{asked.port}/v1/agents") as answer:
+            assert (answer.status, answer.headers["Retry-After"]) == (503, "1")
+        asked.api._one_at_a_time.release()
+        assert {status for status, _ in await asyncio.gather(*waiting)} == {200}
+
+    asking(scenario)
+
+
+def test_a_page_of_records_is_made_beside_the_event_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    threads: set[str] = set()
+    plain = rest.agent_info
+
+    def info(seen: Any) -> Any:
+        threads.add(threading.current_thread().name)
+        return plain(seen)
+
+    monkeypatch.setattr(rest, "agent_info", info)
+
+    async def scenario(asked: Asked) -> None:
+        assert (await asked.get("/v1/agents"))[0] == 200
+
+    asking(scenario)
+    assert threads
+    assert threading.main_thread().name not in threads

@@ -72,7 +72,7 @@ def busy(times: int, **headers: str) -> tuple[Handler, list[str]]:
 
 def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = naps(monkeypatch)
-    handler, asked = busy(2, **{"Retry-After": "7"})
+    handler, asked = busy(2, **{"Retry-After": "2"})
 
     async def main() -> None:
         async with a_cluster(handler) as cluster:
@@ -80,7 +80,7 @@ def test_a_busy_server_is_asked_again_when_it_says_so(monkeypatch: pytest.Monkey
 
     asyncio.run(main())
     assert asked == ["POST"] * 3
-    assert taken == [7, 7]
+    assert taken == [2, 2]
 
 
 @pytest.mark.parametrize("word", ["soon", "-1", "1.5", None])
@@ -108,6 +108,20 @@ def test_a_server_that_stays_busy_is_left_in_peace_for_the_queue_to_come_back(mo
 
     asyncio.run(main())
     assert len(asked) == BUSY_TRIES
+
+
+def test_a_server_that_asks_for_a_long_pause_holds_no_worker_for_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = naps(monkeypatch)
+    handler, asked = busy(100, **{"Retry-After": "30"})
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            with pytest.raises(ApiError) as error:
+                await cluster.create("Pod", "team", {})
+            assert error.value.retry_after == 30
+
+    asyncio.run(main())
+    assert (asked, taken) == (["POST"], [])
 
 
 def test_the_lease_that_is_lost_while_a_busy_server_is_waited_for_stops_the_write(

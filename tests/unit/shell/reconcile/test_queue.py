@@ -158,6 +158,7 @@ def test_failures_are_retried_ever_later_up_to_a_minute_and_a_success_starts_ane
         queue.forget(A)
         assert queue.retry(A) == 0.1
         assert queue.retry(B, at_least=7) == 7
+        assert queue.retry(B, at_least=86_400) == MAX_BACKOFF_SECONDS
 
     running(scenario)
 

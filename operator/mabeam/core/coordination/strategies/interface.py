@@ -33,6 +33,7 @@ class StrategyInputs:
     results_used_at: datetime | None = (
         None  # when a decision last had all its results; None: not since the operator started
     )
+    reading_since: datetime | None = None  # since when the operator reads reports
 
     @property
     def before(self) -> OrchestrationVariableStatus:
