@@ -7,7 +7,7 @@ first of them is news; so each of them must wake the same keys.
 import asyncio
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -45,8 +45,12 @@ def _label(api: Any, name: str, labels: JsonDict) -> None:
 
 
 @pytest.fixture(scope="module", autouse=True)
-def _quiet() -> None:
-    logging.getLogger("mabeam").setLevel(logging.CRITICAL)
+def _quiet() -> Iterator[None]:
+    logger = logging.getLogger("mabeam")
+    before = logger.level
+    logger.setLevel(logging.CRITICAL)
+    yield
+    logger.setLevel(before)
 
 
 def a_team() -> ShellInMemory:
