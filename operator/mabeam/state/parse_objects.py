@@ -240,10 +240,10 @@ def _autoscaler(fields: Any) -> str:
         for entry in (fields if isinstance(fields, list) else ())
         if isinstance(entry, dict) and "f:replicas" in ((entry.get("fieldsV1") or {}).get("f:spec") or {})
     ]
-    managers = [str(entry.get("manager", "")) for entry in owners if entry.get("subresource") == "scale"]
-    if len(managers) != len(owners) or any(manager.startswith("kubectl") for manager in managers):
+    scalers = [str(entry.get("manager", "")) for entry in owners if entry.get("subresource") == "scale"]
+    if len(scalers) != len(owners) or any(manager.startswith("kubectl") for manager in scalers):
         return ""
-    return managers[0][:253] if managers else ""
+    return scalers[0][:253] if scalers else ""
 
 
 def _status(model: type[Status], body: JsonDict) -> tuple[Status, StoredStatus | None]:

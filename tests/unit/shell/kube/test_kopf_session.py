@@ -333,3 +333,9 @@ def test_kopf_keeps_nothing_of_its_own_on_an_object() -> None:
     progress.purge(key="x", body=body, patch=patch)
     progress.touch(body=body, patch=patch, value="x")
     assert (dict(patch), diffbase.fetch(body=body), progress.fetch(key="x", body=body)) == ({}, None, None)
+
+
+def test_kopf_kills_no_process_that_is_still_winding_up() -> None:
+    settings = kopf.OperatorSettings()
+    kopf_watch.configure(settings)
+    assert settings.process.ultimate_exiting_timeout is None
