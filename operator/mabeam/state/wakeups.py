@@ -66,7 +66,7 @@ def _of_agent(change: Change, cache: Cache) -> Iterator[WakeUp]:
 
 
 def _led_agents(was: ParsedAgent | None, now: ParsedAgent | None, cache: Cache) -> Iterator[WakeUp]:
-    """The agents that follow a leader which this one may be or have been, when it runs since another time or prefers otherwise."""
+    """The agents that follow a leader, which this one may be or have been: it runs since another time, or prefers otherwise."""
     if _candidacy(was) == _candidacy(now):
         return
     seen: set[str] = set()
