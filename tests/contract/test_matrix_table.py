@@ -9,10 +9,11 @@ from e2e.matrix import CAUSES, HEADER, RESTARTS, SUPERVISIONS, Cause, expected, 
 from mabeam.api.agent import RestartStrategy, SupervisionStrategy
 from mabeam.api.agent_status import FailureCause
 
-# Not in the matrix: tests/unit/core/pods has all, tests/e2e has all but Preempted on a real cluster.
+# Not in the matrix: tests/unit/core/pods has all, tests/e2e has all but Preempted and SidecarFailed on a real cluster.
 NOT_TRIED = {
     FailureCause.CONFIG_ERROR,
     FailureCause.PREEMPTED,
+    FailureCause.SIDECAR_FAILED,
     FailureCause.STORAGE_EXCEEDED,
     FailureCause.DEADLINE_EXCEEDED,
 }
