@@ -181,7 +181,7 @@ def lint(
         typer.Option("--filename", "-f", help="Objects: multi-document YAML; - for standard input; may be repeated."),
     ],
 ) -> None:
-    """Check Supervisor trees: missing children, cycles, budgets that multiply; exit code 1 if there are errors."""
+    """Check objects before they are applied: trees, budgets, resources, variables; exit code 1 if there are errors."""
     from mabeam.offline.lint import lint as look
 
     found = _of_world("lint", filename, look)

@@ -7,7 +7,7 @@ from typing import Any, Final
 from mabeam.api.base import JsonDict
 from mabeam.core.algorithms.domain import format_value
 from mabeam.offline.documents import InvalidWorld
-from mabeam.offline.lint import lint
+from mabeam.offline.lint_trees import of_trees
 from mabeam.offline.world import World
 from mabeam.simulation.run import Simulation
 from mabeam.simulation.scenario import MAX_SECONDS, Scenario, check_length, read_scenario
@@ -44,7 +44,7 @@ def simulate(
 
 def _doubts(world: World, scenario: Scenario, seconds: float, runs: int) -> Iterator[str]:
     """What can be played and is hardly meant: a tree that cannot start as it is, faults after the end, runs without chance."""
-    yield from (str(finding) for finding in lint(world) if finding.level == "error")
+    yield from (str(finding) for finding in of_trees(world) if finding.level == "error")
     late = [fault.at for fault in scenario.faults if fault.at >= seconds]
     if late:
         yield f"{len(late)} of the faults come after the end ({seconds:g} s), the first at {min(late):g} s: see --until"
