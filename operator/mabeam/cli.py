@@ -33,6 +33,14 @@ class Output(StrEnum):
     YAML = "yaml"
 
 
+class PlanFormat(StrEnum):
+    """How a plan is printed."""
+
+    JSON = "json"
+    YAML = "yaml"
+    SUMMARY = "summary"
+
+
 class SimulationFormat(StrEnum):
     """How the result of a simulation is printed."""
 
@@ -155,10 +163,17 @@ def plan(
         typer.Option("--filename", "-f", help="Objects: multi-document YAML; - for standard input; may be repeated."),
     ],
     now: Annotated[str | None, typer.Option("--now", help="Time of the pass, RFC 3339; default: now.")] = None,
-    output: Annotated[Output, typer.Option("--output", "-o", help="How to print.")] = Output.YAML,
+    output: Annotated[
+        PlanFormat,
+        typer.Option("--output", "-o", help="How to print: whole, or a line for each object, write and Event."),
+    ] = PlanFormat.YAML,
 ) -> None:
-    """Decide without a cluster: make one pass over the objects in files, and print what the operator would write."""
+    """Decide without a cluster: make one pass over the objects in files, and print what the operator would write.
+
+    The exit code is 1 when an object is not accepted or a function fails, and 2 when the input cannot be used.
+    """
     from mabeam.offline import plan as planning
+    from mabeam.offline import plan_summary
     from mabeam.offline.documents import InvalidWorld
     from mabeam.offline.world import parse_now, read_world
 
@@ -171,7 +186,11 @@ def plan(
     except OSError as problem:
         typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
         raise typer.Exit(2) from None
-    _print(result, output)
+    if output is PlanFormat.SUMMARY:
+        typer.echo(plan_summary.as_text(result))
+    else:
+        _print(result, Output(output.value))
+    raise typer.Exit(1 if plan_summary.failures(result) else 0)
 
 
 @app.command()

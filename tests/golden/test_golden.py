@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from mabeam.api.agent import RestartStrategy
 from mabeam.cli import app
+from mabeam.offline.plan_summary import failures
 from support.compact_json import dumps
 
 HERE = Path(__file__).parent
@@ -62,8 +63,8 @@ def plan(case: str) -> dict[str, Any]:
 @pytest.mark.parametrize("case", CASES)
 def test_the_plan_is_the_one_that_was_agreed_on(case: str, request: pytest.FixtureRequest) -> None:
     result = CliRunner().invoke(app, arguments(case))
-    assert (result.exit_code, result.stderr) == (0, "")
     found = json.loads(result.stdout)
+    assert (result.exit_code, result.stderr) == (1 if failures(found) else 0, "")
     assert result.stdout == json.dumps(found, indent=2) + "\n"
     text = dumps(found if case in WITH_BODIES else with_digests(found))
     agreed = HERE / case / "plan.json"

@@ -1,7 +1,7 @@
 """Findings about variables: what the operator itself would say of them just after they are applied, and who competes.
 
 Each variable is decided once by the operator's own path, over the world without statuses and pods. So a function that does not
-compile, a selector that matches nothing or a misspelt protocol is told here in the operator's words.
+compile, a selector that matches nothing or a misspelt protocol is found here in the operator's words.
 """
 
 from collections.abc import Iterator
@@ -16,6 +16,7 @@ from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.snapshot import Key, NamespacedName
 from mabeam.offline.finding import Finding, Level
 from mabeam.offline.plan import Planner
+from mabeam.offline.plan_summary import FALLBACK
 from mabeam.offline.world import World
 from mabeam.state.cache import AGENT, NODE, RESOURCE_QUOTA, SUPERVISOR, VARIABLE
 
@@ -29,10 +30,14 @@ def of_variables(world: World) -> tuple[Finding, ...]:
     if not world.variables:
         return ()
     planner = Planner(_just_applied(world))
+    spaces = {space for space, _ in world.agents}
     return tuple(
         Finding(level, f"OrchestrationVariable/{space}/{name}", text)
         for space, name in sorted(world.variables)
-        for level, text in (*_told(planner, (space, name)), *_competitors(world, (space, name)))
+        for level, text in (
+            *_found_by_deciding(planner, (space, name), space not in spaces),
+            *_competitors(world, (space, name)),
+        )
     )
 
 
@@ -51,7 +56,7 @@ def _without_status(kind: str, body: JsonDict) -> JsonDict:
     return {field: value for field, value in body.items() if field != "status"}
 
 
-def _told(planner: Planner, name: NamespacedName) -> Iterator[tuple[Level, str]]:
+def _found_by_deciding(planner: Planner, name: NamespacedName, without_agents: bool) -> Iterator[tuple[Level, str]]:
     """What a first decision says is wrong, each thing once."""
     decision = planner.decide(Key(VARIABLE, *name), _NOW)
     seen: set[str] = set()
@@ -60,12 +65,19 @@ def _told(planner: Planner, name: NamespacedName) -> Iterator[tuple[Level, str]]
         stalled = condition.type == "Stalled" and condition.status == "True"
         if (refused or stalled) and condition.message not in seen:
             seen.add(condition.message)
-            yield "error", condition.message
+            absent = condition.reason == Reason.AGENT_UNAVAILABLE
+            yield (_level(str(condition.reason), without_agents) if absent else "error"), condition.message
     for event in decision.events:
         if event.type == "Warning" and not any(text in event.note for text in seen):
             seen.add(event.note)
-            # The world may hold a part of what is applied, so a missing agent is a doubt; a function is wrong wherever it is.
-            yield ("error" if f" by {Reason.FUNCTION_FAILED}: " in event.note else "warning"), event.note
+            yield _level(event.note, without_agents), event.note
+
+
+def _level(note: str, without_agents: bool) -> Level:
+    """How grave a Warning of a first decision is. Files without an Agent hold a part: the agents are somewhere else."""
+    if FALLBACK in note or (without_agents and str(Reason.AGENT_UNAVAILABLE) in note):
+        return "note"
+    return "error" if f" by {Reason.FUNCTION_FAILED}: " in note else "warning"
 
 
 def _competitors(world: World, name: NamespacedName) -> Iterator[tuple[Level, str]]:
