@@ -6,7 +6,7 @@ from mabeam.api.agent_status import FailureCause
 from mabeam.core.algorithms.otp import ExitKind
 from mabeam.core.pods.lifecycle import PodExit, find_exit
 from mabeam.core.pods.terminations import DISRUPTION_CAUSES, DISRUPTIONS, POD_REASON_CAUSES, UNKNOWN_NODE, PodNode
-from mabeam.core.snapshot import ContainerFacts, PodFacts
+from mabeam.core.snapshot import ContainerFacts, OtherContainer, PodFacts
 from support.builders import a_pod, an_agent, at, exited, waiting
 
 SPEC = an_agent(normalExitCodes=[42]).spec
@@ -115,6 +115,13 @@ def test_a_process_that_went_down_with_its_node_did_not_crash(
     found = ended(a_pod(main=main), node)
     assert found.cause is cause
     assert (found.kind is ExitKind.DISRUPTION) == (cause is FailureCause.NODE_LOST)
+
+
+@pytest.mark.parametrize("reason", ["Unknown", "ContainerStatusUnknown"])
+def test_an_init_container_that_went_down_with_its_node_did_not_fail(reason: str) -> None:
+    init = OtherContainer("setup", "init", now=exited(255, reason=reason))
+    found = ended(a_pod(phase="Failed", main=waiting("PodInitializing"), others=(init,)))
+    assert (found.kind, found.cause, found.container) == (ExitKind.DISRUPTION, FailureCause.NODE_LOST, "setup")
 
 
 @pytest.mark.parametrize(
