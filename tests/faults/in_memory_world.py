@@ -43,6 +43,10 @@ class RefusedPods:
         name = uid.removeprefix("uid-of-")
         return PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.agents else None
 
+    def by_pod_quota(self, namespace: str) -> frozenset[str]:
+        """None: no quota refuses them."""
+        return frozenset()
+
 
 def parsed_status(snapshot: Snapshot) -> AnyStatus:
     """The stored status, as the snapshot has it."""

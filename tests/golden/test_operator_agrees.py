@@ -18,7 +18,7 @@ from mabeam.core.passes import agent, supervisor, variable
 from mabeam.core.reports.report import remember
 from mabeam.core.snapshot import Key, Snapshot
 from mabeam.offline.plan import plan
-from mabeam.offline.world import World, parse_now, read_world
+from mabeam.offline.world import World, note_missing_nodes, parse_now, read_world
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reports.reader import ReportReader
@@ -58,6 +58,7 @@ def watched(world: World) -> Cache:
         named |= {record.node for parsed in cache.agents.values() for record in parsed.agent.status.pods}
         for name in named - {None}:
             cache.upsert("Node", {"metadata": {"name": name, "uid": name}})
+    note_missing_nodes(cache)  # as the operator does when the apiserver answers a GET with 404
     return cache
 
 

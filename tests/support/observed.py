@@ -15,6 +15,7 @@ from mabeam.api.base import JsonDict
 from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import PodFacts, Progress
+from mabeam.offline.world import note_missing_nodes
 from mabeam.state.cache import STORES, Cache
 from mabeam.state.observe import NoRefusals, Observer, RefusalLookup
 
@@ -52,6 +53,7 @@ def cache_of(*bodies: JsonDict) -> Cache:
     for body in bodies:
         kind, meta = body["kind"], body["metadata"]
         cache.put(kind, (meta.get("namespace", ""), meta["name"]), _parsed(kind, marshal.dumps(body, 2)))
+    note_missing_nodes(cache)
     return cache
 
 

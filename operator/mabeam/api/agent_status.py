@@ -61,6 +61,13 @@ class PodRecord(StatusModel):
     state: Annotated[AgentState, Field(description="State of this replica.")] = AgentState.STARTING
     node: Annotated[str | None, Field(max_length=253), Field(description="Node of the pod.")] = None
     start_time: Annotated[Time | None, Field(description="When the main container started.")] = None
+    created: Annotated[
+        bool | None,
+        Field(
+            description="True: the pod of a Transient or Temporary agent was seen before it ran; if it is gone, it has "
+            "ended and is not created a second time."
+        ),
+    ] = None
     boot_id: Annotated[
         str | None,
         Field(max_length=253, description="The node's boot ID (`status.nodeInfo.bootID`) when the container started."),

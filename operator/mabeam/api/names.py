@@ -124,6 +124,7 @@ class Reason(StrEnum):
     AGENT_PROBED = "AgentProbed"
     AGENT_DISRUPTED = "AgentDisrupted"
     AGENT_MIGRATED = "AgentMigrated"
+    POD_ADOPTED = "PodAdopted"
     RUNNING = "Running"
     STARTING = "Starting"
     NOT_READY = "NotReady"

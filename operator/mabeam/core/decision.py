@@ -15,7 +15,7 @@ from mabeam.core.snapshot import WriteRefused
 
 Status = TypeVar("Status", AgentStatus, OrchestrationVariableStatus, SupervisorStatus)
 
-Verb = Literal["create", "apply", "patch", "delete"]
+Verb = Literal["create", "apply", "patch", "adopt", "delete"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,8 @@ class Effect:
     Those before the status are carried out until one fails.
 
     `create`: a 409 for an object of the same owner is success. `apply` replaces the data of a ConfigMap or the spec of a
-    NetworkPolicy, guarded by `resource_version`. `patch` is a JSON merge patch. `delete` is guarded by `uid`.
+    NetworkPolicy, guarded by `resource_version`. `patch` is a JSON merge patch. `adopt` adds an owner to an object without
+    one, guarded by `uid`, if the owner still exists. `delete` is guarded by `uid`.
     """
 
     verb: Verb

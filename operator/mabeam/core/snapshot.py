@@ -49,7 +49,7 @@ class OtherContainer:
 
 @dataclass(frozen=True, slots=True)
 class PodFacts:
-    """One pod of the agent; that it is the agent's was proven by the uid in its controller reference."""
+    """One pod of the agent, as proven by the uid in its controller reference; an orphan has the agent's labels instead."""
 
     name: str
     uid: str
@@ -91,6 +91,7 @@ class PodFacts:
     actual: JsonDict | None = None  # requests and limits that the kubelet reports in effect (KEP-1287)
     resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None  # None: no resize is pending
     resize_message: str | None = None
+    orphaned: bool = False  # it lost its controller: the agent takes it over
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,6 +146,8 @@ class PodRefused:
 
     message: str  # the apiserver's
     retry_in: float | None = None  # seconds until the create is tried again; None: never for this spec
+    pod: str = ""  # the name of the refused pod
+    of_server: bool = False  # the server failed (5xx, a webhook that is down): not the fault of the pod
 
     @property
     def is_retry_due(self) -> bool:
@@ -244,11 +247,16 @@ class AgentSnapshot:
     unreadable: Mapping[str, UnreadableReport] = field(
         default_factory=dict
     )  # pod name → why it has not been read lately
-    nodes: frozenset[str] | None = None  # names of all nodes; None: not observed
+    namesake_pods: tuple[
+        PodFacts, ...
+    ] = ()  # named for the agent, and owned by another uid: a deleted Agent's of its name
+    # Names of all nodes that are not known to be gone, also of those that no watch has reported; None: not observed.
+    nodes: frozenset[str] | None = None
     cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods, or are being drained or deleted
     unreachable: frozenset[str] = frozenset()  # names of the nodes whose kubelets do not answer
     boot_ids: Mapping[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
     refused: PodRefused | None = None
+    pod_quota_used_up: bool = False  # a pod of the namespace is refused because of the number of pod objects in it
     name_taken: str | None = None  # name of a pod that the agent needs and another owner has
     refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written
     parent: ParentInstruction = NoParent()

@@ -81,6 +81,7 @@ class World:
         cache = Cache()
         for kind, body in self.complete_bodies():
             cache.upsert(kind, body)
+        note_missing_nodes(cache)
         return cache
 
     def complete_bodies(self) -> list[tuple[str, JsonDict]]:
@@ -90,6 +91,14 @@ class World:
             for kind, bodies in sorted(self.bodies.items())
             for name, body in sorted(bodies.items())
         ]
+
+
+def note_missing_nodes(cache: Cache) -> None:
+    """Note in the cache that the nodes which only pods and records name are gone: a world has all of its nodes."""
+    named = {owned.pod.node for owned in cache.pods.values()}
+    named |= {record.node for parsed in cache.agents.values() for record in parsed.agent.status.pods}
+    for name in sorted(name for name in named if name and name not in cache.node_names):
+        cache.note_gone_node(name)
 
 
 class WorldReports:

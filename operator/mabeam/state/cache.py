@@ -5,9 +5,9 @@ event never replaces a newer one, and the relister (`shell/kube/relist.py`) remo
 """
 
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any, Final, Generic, TypeVar
 
@@ -31,7 +31,7 @@ from mabeam.state.parse_objects import (
     parse_supervisor,
     parse_variable,
 )
-from mabeam.state.parse_pods import parse_pod
+from mabeam.state.parse_pods import is_orphan, parse_pod
 from mabeam.state.parse_status import StoredStatus
 from mabeam.state.requested import Amounts, RequestedAmounts, sum_amounts, write_amounts
 
@@ -45,6 +45,9 @@ CONFIG_MAP: Final = "ConfigMap"
 NODE: Final = "Node"
 NETWORK_POLICY: Final = "NetworkPolicy"
 RESOURCE_QUOTA: Final = "ResourceQuota"
+
+# Nodes that are gone are kept for pods and records that still name them; a cluster that scales loses many.
+MAX_GONE_NODES: Final = 4096
 
 T = TypeVar("T")
 
@@ -67,10 +70,10 @@ class Version:
 
 @dataclass(frozen=True, slots=True)
 class OwnedPod:
-    """A pod that an Agent controls."""
+    """A pod that an Agent controls, or that lost its controller (`kubectl delete --cascade=orphan`)."""
 
     pod: PodFacts
-    owner: str  # the uid in the controller reference, the only proof of ownership
+    owner: str  # the uid in the controller reference, the only proof of ownership; empty for an orphan
     agent: str  # the name of the agent, taken from the pod's name
 
 
@@ -113,11 +116,15 @@ class Cache:
     agents_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
     variables_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
     supervisors_in: dict[str, set[str]] = field(default_factory=dict)  # namespace → names
-    pods_of: dict[str, set[NamespacedName]] = field(default_factory=dict)  # uid of the Agent → pods
+    pods_of: dict[NamespacedName, set[NamespacedName]] = field(
+        default_factory=dict
+    )  # the Agent that a pod is named for → pods
     config_maps_of: dict[str, set[NamespacedName]] = field(default_factory=dict)  # uid of the controller → ConfigMaps
 
     # Every pass asks for these, and nodes hardly ever change.
     node_names: frozenset[str] = frozenset()
+    # Names of nodes that were known and are deleted, or that the apiserver does not know; the oldest first.
+    gone_nodes: dict[str, None] = field(default_factory=dict)
     cordoned: frozenset[str] = frozenset()  # names of the nodes that take no new pods, or are being drained or deleted
     unreachable: frozenset[str] = frozenset()  # names of the nodes whose kubelets do not answer
     boot_ids: dict[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
@@ -197,8 +204,26 @@ class Cache:
 
     def pods_owned_by(self, agent: Agent) -> tuple[PodFacts, ...]:
         """The agent's pods by name: those whose controller reference carries its uid; a label alone proves nothing."""
-        names = self.pods_of.get(agent.metadata.uid, ())
-        return tuple(sorted((self.pods[name].pod for name in names), key=lambda pod: pod.name))
+        return self._pods_named_for(agent, lambda owner: owner == agent.metadata.uid)
+
+    def orphans_of(self, agent: Agent) -> tuple[PodFacts, ...]:
+        """The pods that carry the agent's labels and have no controller (any more), by name."""
+        return self._pods_named_for(agent, lambda owner: not owner)
+
+    def namesake_pods(self, agent: Agent) -> tuple[PodFacts, ...]:
+        """The pods that are named for the agent and belong to another uid, as of a deleted Agent of the same name; by name."""
+        return self._pods_named_for(agent, lambda owner: owner not in ("", agent.metadata.uid))
+
+    def _pods_named_for(self, agent: Agent, is_wanted: Callable[[str], bool]) -> tuple[PodFacts, ...]:
+        names = self.pods_of.get((agent.metadata.namespace, agent.metadata.name), ())
+        found = (self.pods[name] for name in names)
+        return tuple(sorted((one.pod for one in found if is_wanted(one.owner)), key=lambda pod: pod.name))
+
+    def note_gone_node(self, name: str) -> None:
+        """Keep that the node does not exist. The oldest of many are dropped: then the apiserver is asked again."""
+        self.gone_nodes[name] = None
+        while len(self.gone_nodes) > MAX_GONE_NODES:
+            del self.gone_nodes[next(iter(self.gone_nodes))]
 
     def config_maps_owned_by(self, variable: OrchestrationVariable) -> tuple[ConfigMapFacts, ...]:
         """The ConfigMaps that the variable controls, by name."""
@@ -246,7 +271,7 @@ class KindStore:
     objects: Callable[[Cache], dict[NamespacedName, Any]]  # where their facts are kept
     parse: Callable[[JsonDict, Any], Any]  # body and the facts before → facts; None: not the operator's
     # name and facts → the index, the key in it, and the member under that key
-    index: Callable[[Cache, NamespacedName, Any], tuple[dict[str, set[Any]], str, object]] | None = None
+    index: Callable[[Cache, NamespacedName, Any], tuple[dict[Any, set[Any]], Hashable, object]] | None = None
     on_change: Callable[[Cache], None] | None = None  # keeps what is derived from all objects of the kind
     # name, facts before and after: keeps a sum or a set over all objects of the kind
     account: Callable[[Cache, NamespacedName, Any, Any], None] | None = None
@@ -254,7 +279,12 @@ class KindStore:
 
 def _owned_pod(body: JsonDict, _: object) -> OwnedPod | None:
     pod, owner = parse_pod(body), owner_uid(body, AGENT)
-    return OwnedPod(pod, owner, pod.name.rsplit("-", 2)[0]) if pod is not None and owner is not None else None
+    if pod is None:
+        return None
+    agent = pod.name.rsplit("-", 2)[0]
+    if owner is not None:
+        return OwnedPod(pod, owner, agent)
+    return OwnedPod(replace(pod, orphaned=True), "", agent) if is_orphan(body, pod) else None
 
 
 def _owned_config_map(body: JsonDict, _: object) -> Owned[ConfigMapFacts]:
@@ -269,7 +299,12 @@ def _owned_policy(body: JsonDict, _: object) -> Owned[NetworkPolicyFacts]:
 
 
 def _derive_nodes(cache: Cache) -> None:
+    known = cache.node_names
     cache.node_names = frozenset(name for _, name in cache.nodes)
+    for name in sorted(known - cache.node_names):
+        cache.note_gone_node(name)
+    for name in cache.gone_nodes.keys() & cache.node_names:
+        del cache.gone_nodes[name]
     cache.cordoned = frozenset(name for (_, name), node in cache.nodes.items() if node.cordoned)
     cache.unreachable = frozenset(name for (_, name), node in cache.nodes.items() if node.unreachable)
     cache.boot_ids = {name: node.boot_id for (_, name), node in cache.nodes.items() if node.boot_id is not None}
@@ -315,7 +350,7 @@ STORES: Final[Mapping[str, KindStore]] = {
     POD: KindStore(
         lambda cache: cache.pods,
         _owned_pod,
-        lambda cache, name, pod: (cache.pods_of, pod.owner, name),
+        lambda cache, name, pod: (cache.pods_of, (name[0], pod.agent), name),
         account=_account_pod,
     ),
     CONFIG_MAP: KindStore(
@@ -336,7 +371,7 @@ _STATUSES: Final[Mapping[str, Callable[[Any], AnyStatus]]] = {
 RECONCILED_KINDS: Final = tuple(_STATUSES)
 
 
-def _discard(index: dict[str, set[Any]], key: str, member: object) -> None:
+def _discard(index: dict[Any, set[Any]], key: Hashable, member: object) -> None:
     members = index.get(key)
     if members is not None:
         members.discard(member)

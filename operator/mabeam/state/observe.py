@@ -11,7 +11,7 @@ from mabeam.api.supervisor import ChildKind
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.desired import peers_named_by
 from mabeam.core.functions import FunctionCall, FunctionResults
-from mabeam.core.pods.lifecycle import is_ready
+from mabeam.core.pods.lifecycle import is_ready, is_terminal
 from mabeam.core.pods.resources import main_container_name
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.reports.reading import UnreadableReport
@@ -66,6 +66,10 @@ class RefusalLookup(Protocol):
         """The refusal of the agent's pod with that spec hash; None when there is none. `now` in monotonic seconds."""
         ...
 
+    def by_pod_quota(self, namespace: str) -> frozenset[str]:
+        """The uids of the namespace's agents whose pods are refused because of the number of pod objects in it."""
+        ...
+
 
 class FunctionLookup(Protocol):
     """The user functions that decisions called, and their results."""
@@ -111,6 +115,10 @@ class NoRefusals:
         """None."""
         return None
 
+    def by_pod_quota(self, namespace: str) -> frozenset[str]:
+        """None."""
+        return frozenset()
+
 
 @dataclass
 class Observer:
@@ -143,6 +151,7 @@ class Observer:
         agent = parsed.agent
         uid = agent.metadata.uid
         pods = self._pods_of(agent)
+        namesakes = self.cache.namesake_pods(agent)
         config_map = self.cache.config_maps.get((namespace, directives_config_map(name)))
         supervisors = self.cache.supervisors_by_name(namespace) if agent.spec.supervisor else {}
         variables = self.cache.variables_of(agent)
@@ -155,12 +164,14 @@ class Observer:
             reports=self.reports.of_pods(pods),
             progress=self.reports.progress_of(pods),
             unreadable=self.reports.unreadable(pods),
-            nodes=self.cache.node_names if self.nodes_observed else None,
+            namesake_pods=namesakes,
+            nodes=self._nodes(agent, (*pods, *namesakes)),
             cordoned=self.cache.cordoned,
             unreachable=self.cache.unreachable,
             boot_ids=self.cache.boot_ids,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             refused_writes=self.refused_writes(uid, monotonic),
+            pod_quota_used_up=self._is_pod_quota_used_up(agent),
             name_taken=self.refusals.names_taken.get(uid),
             parent=parent_instruction(agent, supervisors),
             invalid=parsed.invalid,
@@ -174,7 +185,31 @@ class Observer:
     def _pods_of(self, agent: Agent) -> tuple[PodFacts, ...]:
         """The agent's pods; one that does not say which container is the agent's process is read by the agent's template."""
         main = main_container_name(agent.spec)
-        return tuple(pod.candidates.get(main, pod) for pod in self.cache.pods_owned_by(agent))
+        owned, orphans = self.cache.pods_owned_by(agent), self.cache.orphans_of(agent)
+        adopted = (replace(pod.candidates.get(main, pod), orphaned=True) for pod in orphans)
+        return (*(pod.candidates.get(main, pod) for pod in owned), *adopted)
+
+    def _nodes(self, agent: Agent, pods: Iterable[PodFacts]) -> frozenset[str] | None:
+        """The known nodes, and those that only pods and records name: the watch of nodes may lag behind that of pods."""
+        if not self.nodes_observed:
+            return None
+        known, gone = self.cache.node_names, self.cache.gone_nodes
+        named = {pod.node for pod in pods} | {record.node for record in agent.status.pods}
+        unheard = frozenset(name for name in named if name and name not in known and name not in gone)
+        return known | unheard if unheard else known
+
+    def _is_pod_quota_used_up(self, agent: Agent) -> bool:
+        """Whether the agent's ended pods take the room that a refused pod needs: its own, or one of an agent that has none."""
+        namespace = agent.metadata.namespace
+        refused = self.refusals.by_pod_quota(namespace)
+        if not refused or agent.metadata.uid in refused:
+            return bool(refused)
+        others = (self.cache.agents[namespace, name].agent for name in self.cache.agents_in.get(namespace, ()))
+        return any(
+            not any(map(is_terminal, self.cache.pods_owned_by(other)))
+            for other in others
+            if other.metadata.uid in refused
+        )
 
     def _peers(self, agent: Agent, variables: Iterable[OrchestrationVariable]) -> dict[str, PeerFacts]:
         """The agents that topologies name as peers of this one: name → role and the addresses of ready pods."""

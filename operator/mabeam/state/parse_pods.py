@@ -19,6 +19,7 @@ from mabeam.api.names import (
     MAIN_CONTAINER,
     pod_name,
 )
+from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.conventions.times import parse_instant
 from mabeam.core.snapshot import PodFacts
 from mabeam.state.parse_containers import main_container_facts, other_containers, restarts_in_place
@@ -83,6 +84,15 @@ def _facts(name: str, ordinal: int, incarnation: int, *, main: str, body: JsonDi
         **_annotated(meta.get("annotations") or {}),
         **_resources(main, spec, status, conditions),
     )
+
+
+def is_orphan(body: JsonDict, pod: PodFacts) -> bool:
+    """Whether the pod has all labels that its Agent's operator gave it, and no controller any more."""
+    meta: Mapping[str, Any] = body.get("metadata") or {}
+    if any(reference.get("controller") for reference in meta.get("ownerReferences") or ()):
+        return False
+    labels = meta.get("labels") or {}
+    return pod_labels(pod.name.rsplit("-", 2)[0], pod.ordinal, pod.incarnation).items() <= labels.items()
 
 
 def _disruption(conditions: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import pytest
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
 from mabeam.api.names import API_VERSION
+from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.reports.reading import UnreadableReport
 from mabeam.core.reports.report import Report
 from mabeam.core.snapshot import AgentSnapshot, Key, PodFacts, Progress, SupervisorSnapshot, VariableSnapshot
@@ -155,3 +156,40 @@ def test_a_supervisor_is_seen_with_the_agents_that_it_lists_and_every_supervisor
     found = observer(*bodies).snapshot(Key(SUPERVISOR, "team", "low"), 0.0)
     assert isinstance(found, SupervisorSnapshot)
     assert (sorted(found.agents), sorted(found.supervisors)) == (["a"], ["low", "top"])
+
+
+# --- pods without an owner, and of other owners -------------------------------------------------------------------------------
+
+
+def test_a_pod_of_an_earlier_agent_of_that_name_is_a_namesakes_and_not_the_agents() -> None:
+    earlier = a_pod("a-0-7", "10.0.0.7")
+    earlier["metadata"]["ownerReferences"][0]["uid"] = "uid-of-another"
+    snapshot = agent_snapshot(observer(agent_body("a"), earlier, a_pod("a-0-1", "10.0.0.1")))
+    assert [pod.name for pod in snapshot.pods] == ["a-0-1"]
+    assert [pod.name for pod in snapshot.namesake_pods] == ["a-0-7"]
+
+
+def test_a_pod_that_lost_its_owner_is_the_agents_by_its_labels() -> None:
+    orphan = a_pod("a-0-7", "10.0.0.7", labels=pod_labels("a", 0, 7), ownerReferences=[])
+    unlabelled = a_pod("a-0-8", "10.0.0.8", ownerReferences=[])
+    mislabelled = a_pod("a-0-9", "10.0.0.9", labels=pod_labels("a", 0, 8), ownerReferences=[])
+    controller = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": "r", "uid": "u", "controller": True}
+    foreign = a_pod("a-1-1", "10.0.0.2", labels=pod_labels("a", 1, 1), ownerReferences=[controller])
+    snapshot = agent_snapshot(observer(agent_body("a"), orphan, unlabelled, mislabelled, foreign))
+    assert [(pod.name, pod.orphaned) for pod in snapshot.pods] == [("a-0-7", True)]
+    assert snapshot.namesake_pods == ()
+
+
+def test_a_node_that_nobody_has_heard_of_counts_as_there_until_it_is_known_to_be_gone() -> None:
+    seen = observer(agent_body("a"), a_pod("a-0-1", "10.0.0.1"), a_node("node-2"))
+    assert agent_snapshot(seen).nodes == {"node-1", "node-2"}
+    seen.cache.note_gone_node("node-1")
+    assert agent_snapshot(seen).nodes == {"node-2"}
+
+
+def test_a_node_that_was_known_and_is_deleted_is_gone_until_it_comes_back() -> None:
+    seen = observer(agent_body("a"), a_pod("a-0-1", "10.0.0.1"), a_node("node-1"))
+    seen.cache.remove("Node", ("", "node-1"))
+    assert agent_snapshot(seen).nodes == frozenset()
+    seen.cache.upsert("Node", a_node("node-1"))
+    assert (agent_snapshot(seen).nodes, seen.cache.gone_nodes) == ({"node-1"}, {})

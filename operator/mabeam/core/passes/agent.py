@@ -21,6 +21,7 @@ from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
 from mabeam.core.supervision import exits, ledger, pod_effects, records, release, rollout, status
+from mabeam.core.supervision.refusal import refusal_events
 from mabeam.core.supervision.report_condition import report_events
 from mabeam.core.supervision.working_set import MAX_COUNT, AgentPass, is_stop_desired
 from mabeam.core.tree.instruction import adopt_instruction
@@ -127,6 +128,7 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
                 *status.unused_fields_event(snapshot),
                 *report_events(before.conditions, after.conditions),
                 *status.delivery_events(before, after),
+                *refusal_events(snapshot, after),
             ),
         ),
         requeue_after=soonest(pass_.requeue_after, delivery.requeue_after),

@@ -105,7 +105,12 @@ def _only_starts(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
 
 
 def _is_first_start(record: PodRecord) -> bool:
-    return record.incarnation == 1 and record.state is AgentState.STARTING and record.start_time is None
+    return (
+        record.incarnation == 1
+        and record.state is AgentState.STARTING
+        and record.start_time is None
+        and not record.created
+    )
 
 
 def _has_no_status(agent: Agent) -> bool:

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final, Literal
 
-from mabeam.api.agent import ExitCodeAction, SupervisionStrategy
+from mabeam.api.agent import ExitCodeAction, RestartStrategy, SupervisionStrategy
 from mabeam.api.agent_status import AgentState, Failure, FailureCause, PodRecord
 from mabeam.api.names import Reason
 from mabeam.core.algorithms.backoff import restart_delay
@@ -89,7 +89,7 @@ def _find_exit(pass_: AgentPass, record: PodRecord, current: PodFacts | None) ->
     stored = pass_.stored.get(record.ordinal)
     if stored is None or stored.incarnation != record.incarnation:
         return None
-    if stored.state is not AgentState.RUNNING and stored.start_time is None:
+    if stored.state is not AgentState.RUNNING and stored.start_time is None and not stored.created:
         return None  # not created yet
     # The pod ran and is gone, and the operator did not delete it: its intents to do so are stored in the status first.
     # Perhaps drained while the operator did not run (or drained itself): the eviction left no other trace than the node's.
@@ -320,6 +320,7 @@ def _not_ready(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> PodRecord:
     spec, node = pass_.snapshot.agent.spec, pod.node or record.node
     _requeue_for_start(pass_, pod)
     if not lifecycle.is_running(pod):
+        record = _with_creation(pass_, record, node)
         failure = start_failure(pod, spec)
         reason = failure.reason if failure is not None else None
         if reason is None or is_same_start_failure(reason, record.reason):
@@ -345,6 +346,7 @@ def _start_fields(pass_: AgentPass, record: PodRecord, pod: PodFacts) -> dict[st
         "node": node,
         "start_time": record.start_time or pod.main.started_at or pass_.now,
         "boot_id": record.boot_id or pass_.snapshot.boot_ids.get(node or ""),
+        "created": None,  # a recorded start says more
     }
 
 
@@ -355,6 +357,17 @@ def _requeue_for_start(pass_: AgentPass, pod: PodFacts) -> None:
     for at in (start_deadline(pod, spec), due):
         if at is not None and at > pass_.now:
             pass_.requeue_at(at)
+
+
+def _with_creation(pass_: AgentPass, record: PodRecord, node: str | None) -> PodRecord:
+    """The record, `created` for an agent that must not run again after an end: the pod may run and be gone before anybody looks.
+
+    A Permanent agent is started again after any end, so the status write would buy it nothing.
+    """
+    is_restarted_anyway = pass_.snapshot.agent.spec.restart_strategy is RestartStrategy.PERMANENT
+    if record.created or record.start_time is not None or is_restarted_anyway:
+        return record
+    return record.model_copy(update={"created": True, "node": node})
 
 
 def _started_event(record: PodRecord, node: str | None) -> Event:

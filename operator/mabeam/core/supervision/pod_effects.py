@@ -8,16 +8,20 @@ from datetime import timedelta
 
 from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
-from mabeam.core.decision import Effect, soonest
+from mabeam.api.names import Reason
+from mabeam.core.conventions.metadata import owner_reference
+from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.resources import same_resources
 from mabeam.core.pods.spec import BRUTAL_GRACE_SECONDS, PodRequest, pod_body
-from mabeam.core.snapshot import PodFacts
+from mabeam.core.snapshot import AgentSnapshot, PodFacts
+from mabeam.core.supervision.fencing import blocking_namesake, may_still_run
 from mabeam.core.supervision.working_set import AgentPass
 
 
 def act_on_stored_intent(pass_: AgentPass) -> None:
     """Append to `pass_.effects` the writes for every ordinal whose record is stored, and mark processes that still end."""
+    _adopt_orphans(pass_)
     step = ordered_step(pass_)
     for ordinal, record in pass_.records.items():
         if same_intent(record, pass_.stored.get(ordinal)):
@@ -82,7 +86,7 @@ def ordered_step(pass_: AgentPass) -> OrderedStep | None:
     stopping = [
         ordinal
         for ordinal, record in pass_.records.items()
-        if any(_may_still_run(pass_, pod) for pod in _pods_to_stop(pass_, record))
+        if any(may_still_run(pass_.snapshot, pod) for pod in _pods_to_stop(pass_, record))
     ]
     starting = (
         ordinal
@@ -96,6 +100,23 @@ def _is_ready(pod: PodFacts | None) -> bool:
     return pod is not None and lifecycle.is_ready(pod)
 
 
+# --- orphans ----------------------------------------------------------------------------------------------------------
+
+
+def _adopt_orphans(pass_: AgentPass) -> None:
+    """Take over the pods that lost their controller, as a ReplicaSet does: they run on, and count as the agent's from here on.
+
+    Source: kubernetes pkg/controller/controller_ref_manager.go.
+    """
+    meta = pass_.snapshot.agent.metadata
+    for pod in pass_.snapshot.pods:
+        if pod.orphaned and not pod.deleting:
+            reference = owner_reference("Agent", meta.name, meta.uid)
+            body = {"metadata": {"uid": pod.uid, "ownerReferences": [reference]}}
+            pass_.effects.append(Effect("adopt", "Pod", meta.namespace, pod.name, "orphaned", body, uid=pod.uid))
+            pass_.events.append(Event(Reason.POD_ADOPTED, f"{pod.name} had no owner and is taken over", action="Adopt"))
+
+
 # --- deletes ----------------------------------------------------------------------------------------------------------
 
 
@@ -103,11 +124,13 @@ def _delete_pods(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) 
     """Delete the pods that are to stop, then the ended ones whose logs are not kept."""
     reason = "superseded" if record.is_alive else "stopped"
     for pod in _pods_to_stop(pass_, record):
-        waits = step is not None and not step.may_stop(record.ordinal) and _may_still_run(pass_, pod)
+        waits = step is not None and not step.may_stop(record.ordinal) and may_still_run(pass_.snapshot, pod)
         if not pod.deleting and not waits and not _ends_by_itself(pass_, pod):
             pass_.effects.append(_delete(pass_, pod, reason))
+    crowded = pass_.snapshot.pod_quota_used_up
     for pod in _ended_pods_to_delete(pass_, record):
-        pass_.effects.append(_delete(pass_, pod, "newer-log-kept", can_wait=True))
+        why = "gives-way-in-quota" if crowded else "newer-log-kept"
+        pass_.effects.append(_delete(pass_, pod, why, can_wait=not crowded))
 
 
 def _pods_to_stop(pass_: AgentPass, record: PodRecord) -> tuple[PodFacts, ...]:
@@ -143,17 +166,15 @@ def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:
 
 
 def _ended_pods_to_delete(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
-    """Ended pods whose logs are not kept: all but the newest of an ordinal, and all of an ordinal that was scaled away."""
+    """Ended pods whose logs are not kept: all but the newest of an ordinal, and all of an ordinal that was scaled away.
+
+    None is kept while ended pods take up the quota that a pod is refused for.
+    """
     current = pass_.current_pod(record)
     by_age = sorted(pass_.pods_of(record), key=lambda pod: pod is current)  # the current one counts as the newest
     ended = [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
-    return ended if record.ordinal >= pass_.snapshot.agent.spec.replicas else ended[:-1]
-
-
-def _may_still_run(pass_: AgentPass, pod: PodFacts) -> bool:
-    """Fencing: a pod that is being deleted may run until its object is gone, or its node is."""
-    nodes = pass_.snapshot.nodes
-    return nodes is None or pod.node is None or pod.node in nodes
+    keeps_none = record.ordinal >= pass_.snapshot.agent.spec.replicas or pass_.snapshot.pod_quota_used_up
+    return ended if keeps_none else ended[:-1]
 
 
 def _delete(pass_: AgentPass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:
@@ -188,7 +209,9 @@ def _create_pod(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -
     """Create the record's pod, when none of the ordinal's processes may run, it is the ordinal's turn, and no delay is left."""
     if not record.is_alive or pass_.current_pod(record) is not None:
         return
-    if any(_may_still_run(pass_, pod) for pod in _pods_to_stop(pass_, record)):
+    if any(may_still_run(pass_.snapshot, pod) for pod in _pods_to_stop(pass_, record)):
+        return
+    if blocking_namesake(pass_.snapshot, record) is not None:
         return
     if (step is not None and not step.may_start(record.ordinal)) or _must_wait(pass_, record):
         return
@@ -197,7 +220,7 @@ def _create_pod(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -
         agent=agent,
         ordinal=record.ordinal,
         incarnation=record.incarnation,
-        generation=agent.status.directives.generation if agent.status.directives else 0,
+        generation=_written_generation(pass_.snapshot),
         defaults=pass_.snapshot.defaults,
         avoided_node=_node_to_avoid(pass_, record),
         pod_hash=pass_.pod_hash,
@@ -205,6 +228,13 @@ def _create_pod(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -
     )
     body = pod_body(request)
     pass_.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _written_generation(snapshot: AgentSnapshot) -> int:
+    """The generation of directives that a new pod finds: the stored one, or that of a ConfigMap that could not be written yet."""
+    directives, config_map = snapshot.agent.status.directives, snapshot.config_map
+    stored = directives.generation if directives is not None else 0
+    return min(stored, config_map.generation) if config_map is not None and config_map.owned else stored
 
 
 def _must_wait(pass_: AgentPass, record: PodRecord) -> bool:
@@ -216,7 +246,8 @@ def _must_wait(pass_: AgentPass, record: PodRecord) -> bool:
         pass_.requeue_at(at)
         return True
     refused = pass_.snapshot.refused
-    if refused is not None and not refused.is_retry_due:
+    concerned = refused is not None and (not refused.of_server or refused.pod == record.name)
+    if refused is not None and concerned and not refused.is_retry_due:
         pass_.requeue_after = soonest(pass_.requeue_after, refused.retry_in)
         return True
     return False

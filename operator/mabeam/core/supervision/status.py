@@ -10,6 +10,7 @@ from mabeam.core.conventions.conditions import KStatus, condition, kstatus_condi
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods.restart_policies import unused_restart_policies
 from mabeam.core.snapshot import AgentSnapshot
+from mabeam.core.supervision.refusal import refusal_in_force
 from mabeam.core.supervision.report_condition import reports_valid
 from mabeam.core.supervision.summary import AgentSummary, stop_reason, summarize
 
@@ -38,7 +39,8 @@ def with_conditions(
 ) -> AgentStatus:
     """The status with its state and conditions; `problems` say why directives cannot be delivered."""
     summary = summarize(snapshot, status, now)
-    accepted = snapshot.refused is None
+    refused = refusal_in_force(snapshot, status.pods)
+    accepted = refused is None or refused.of_server
     conditions = _conditions(snapshot, status, summary, problems, now, accepted=accepted)
     return status.model_copy(update={"state": summary.state, "conditions": conditions})
 

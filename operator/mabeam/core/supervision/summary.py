@@ -14,7 +14,9 @@ from mabeam.core.pods.lifecycle import describe_end
 from mabeam.core.pods.sidecars import sidecar_failure
 from mabeam.core.pods.starting import start_failure, wait_description, worth_telling_at
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, held_by, permanent_stop
+from mabeam.core.supervision.fencing import blocking_namesake
 from mabeam.core.supervision.ledger import failed_starts_in_a_row, failures_in_window
+from mabeam.core.supervision.refusal import refusal_in_force, refusal_message
 from mabeam.core.supervision.working_set import escalates, is_held
 
 
@@ -40,11 +42,12 @@ def summarize(snapshot: AgentSnapshot, status: AgentStatus, now: datetime) -> Ag
 
 
 def _pod_refused(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
-    if snapshot.refused is None:
+    refused = refusal_in_force(snapshot, status.pods)
+    if refused is None:
         return None
     state = AgentState.RUNNING if status.ready_replicas else AgentState.REGISTERED
-    message = f"the apiserver refused the pod: {snapshot.refused.message}"
-    return AgentSummary(state, False, Reason.POD_REFUSED, message, stalled=True)
+    stalled = not refused.of_server
+    return AgentSummary(state, False, Reason.POD_REFUSED, refusal_message(refused), stalled=stalled)
 
 
 def _parked(snapshot: AgentSnapshot, status: AgentStatus) -> AgentSummary | None:
@@ -248,6 +251,10 @@ def _with_wait(snapshot: AgentSnapshot, status: AgentStatus, summary: AgentSumma
 
 
 def _fencing(snapshot: AgentSnapshot, record: PodRecord) -> tuple[str, str] | None:
+    namesake = blocking_namesake(snapshot, record)
+    if namesake is not None:
+        earlier = f"an earlier Agent {snapshot.agent.metadata.name}, which was deleted"
+        return Reason.FENCING, f"{record.name} waits until {namesake.name} is gone: it belongs to {earlier}"
     fenced = next((p for p in snapshot.pods if p.ordinal == record.ordinal and lifecycle.is_fenced(p)), None)
     if fenced is None:
         return None

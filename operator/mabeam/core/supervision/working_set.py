@@ -1,11 +1,11 @@
 """The working set of one pass over an Agent: what the pass starts from, and what its stages change before it becomes a status."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final, Self
 
-from mabeam.api.agent import AgentEscalationPolicy
+from mabeam.api.agent import MAX_REPLICAS, AgentEscalationPolicy
 from mabeam.api.agent_status import DesiredState, Failure, PodRecord
 from mabeam.api.supervision import Supervision
 from mabeam.core.decision import Effect, Event, soonest
@@ -16,9 +16,9 @@ from mabeam.core.snapshot import AgentSnapshot, Instructed, PodFacts, held_by
 MAX_COUNT: Final = 2**31 - 1
 # A stored record with this incarnation could have no successor. Only a hand-edited or corrupted status can hold it: ignored.
 MAX_INCARNATION: Final = MAX_COUNT
-# A pod label above this is out of range too. Far below MAX_INCARNATION, because a record follows the newest pod: a record
-# that reached the ignored number would be created and ignored in alternating passes.
-MAX_POD_INCARNATION: Final = 10**9
+# A pod further ahead of its ordinal's record than this is not the operator's: it stores a number before it makes the pod of
+# that number, so only a status from a backup is behind, by the restarts since then.
+MAX_LEAP: Final = 100_000
 
 
 @dataclass(kw_only=True)
@@ -64,6 +64,9 @@ class AgentPass:
     ) -> Self:
         """The working set of a pass that starts from the stored status and the observed pods."""
         before = snapshot.agent.status
+        pods = believed_pods(snapshot)
+        if len(pods) != len(snapshot.pods):
+            snapshot = replace(snapshot, pods=pods)
         return cls(
             snapshot=snapshot,
             now=now,
@@ -111,11 +114,26 @@ def stored_records(snapshot: AgentSnapshot) -> dict[int, PodRecord]:
     return {record.ordinal: record for record in records if record.incarnation < MAX_INCARNATION}
 
 
+def believed_pods(snapshot: AgentSnapshot) -> tuple[PodFacts, ...]:
+    """The agent's pods without those that the operator cannot have made: anybody who may create pods can name its uid.
+
+    A pod of that name with an ordinal that no spec allows, or a number far ahead of the record, would push the agent's own pods
+    out of sight, or its status past what the CRD takes.
+    """
+    stored = stored_records(snapshot)
+    known = {ordinal: record.incarnation for ordinal, record in stored.items()}
+    return tuple(
+        pod
+        for pod in snapshot.pods
+        if (pod.ordinal < MAX_REPLICAS or pod.ordinal in known)
+        and pod.incarnation <= min(known.get(pod.ordinal, 0) + MAX_LEAP, MAX_INCARNATION - 1)
+    )
+
+
 def pods_by_ordinal(pods: Iterable[PodFacts]) -> dict[int, tuple[PodFacts, ...]]:
-    """The pods by ordinal, oldest incarnation first, without those whose incarnation is out of range."""
+    """The pods by ordinal, oldest incarnation first."""
     result: dict[int, tuple[PodFacts, ...]] = {}
-    valid = (pod for pod in pods if pod.incarnation <= MAX_POD_INCARNATION)
-    for pod in sorted(valid, key=lambda pod: (pod.ordinal, pod.incarnation)):
+    for pod in sorted(pods, key=lambda pod: (pod.ordinal, pod.incarnation)):
         result[pod.ordinal] = (*result.get(pod.ordinal, ()), pod)
     return result
 

@@ -267,7 +267,7 @@ class RestApi:
         if parsed is None:
             return None
         agent = parsed.agent
-        pods = self.cache.pods_of.get(agent.metadata.uid, ())
+        pods = [(where[0], pod.name) for pod in self.cache.pods_owned_by(agent)]
         report = self.reports.of_agents((agent,)).get(agent.metadata.name)
         return ObservedAgent(agent, parsed.invalid is not None, report, self.usage.of_pods(pods))
 

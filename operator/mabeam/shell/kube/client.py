@@ -198,6 +198,10 @@ class Client:
         """The object after a JSON merge patch."""
         return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name), body)
 
+    async def adopt(self, kind: str, namespace: str, name: str, body: JsonDict) -> JsonDict:
+        """The object after a strategic merge patch, which adds owners to those that it has; `metadata.uid` guards it (409)."""
+        return await self._write("PATCH", kind, RESOURCES[kind].path(namespace, name), body, STRATEGIC)
+
     async def resize(self, namespace: str, pod: str, body: JsonDict) -> JsonDict:
         """The pod after a strategic merge patch of its subresource `resize`: containers are found by their names."""
         path = RESOURCES["Pod"].path(namespace, pod, "resize")

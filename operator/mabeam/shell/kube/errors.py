@@ -17,6 +17,12 @@ class ApiError(Exception):
         """Whether the namespace is being terminated: final, whatever is retried."""
         return self.status == 403 and "because it is being terminated" in self.message
 
+    @property
+    def of_server(self) -> bool:
+        """Whether the server failed, or something that it asks, such as a webhook: not the fault of the object."""
+        # plugin/pkg/admission: each admission plugin says so until its informers have synced.
+        return self.status >= 500 or (self.status == 403 and "not yet ready to handle request" in self.message)
+
 
 class NotLeading(Exception):
     """A write was about to happen without the Lease; it did not."""

@@ -40,7 +40,7 @@ WORKLOAD_RULES: Final = (
     PolicyRule(("metrics.k8s.io",), ("pods",), ("list",)),  # the resource usage of agents
 )
 NODE_RULES: Final = (
-    PolicyRule(("",), ("nodes",), ("list", "watch")),  # fencing: is the old pod's node gone?
+    PolicyRule(("",), ("nodes",), ("get", "list", "watch")),  # fencing: is the old pod's node gone?
     PolicyRule(("metrics.k8s.io",), ("nodes",), ("list",)),  # the load
 )
 LEASE_RULES: Final = (

@@ -13,7 +13,7 @@ from typing import Final
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
 from mabeam.core.snapshot import Key
-from mabeam.shell.kube.client import Client
+from mabeam.shell.kube.client import REQUEST_TIMEOUT, Client
 from mabeam.shell.kube.errors import ApiError, NotLeading, error_text
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
 from mabeam.shell.reconcile.refused_writes import (
@@ -37,9 +37,16 @@ MAX_FAILING_SECONDS: Final = 5.0
 # The HTTP status of an object that its CRD does not allow.
 INVALID: Final = 422
 
+_NO_ANSWER: Final = f"no answer within {REQUEST_TIMEOUT.total:.0f} s: it may wait for an admission webhook"
+
 
 class PodCreateRefused(Exception):
-    """The apiserver refused the pod; the message is the apiserver's."""
+    """The apiserver did not create the pod; the message is the apiserver's."""
+
+    def __init__(self, message: str, pod: str, *, of_server: bool = False) -> None:
+        super().__init__(message)
+        self.pod = pod  # its name
+        self.of_server = of_server  # the server failed, or something that it asks: not the fault of the pod
 
 
 class NameTaken(Exception):
@@ -207,6 +214,8 @@ class Applier:
                 self._take_answer(effect, answer, deleted)
             case "patch":
                 await self._patch(effect, deleted)
+            case "adopt":
+                await self._adopt(effect, owner, deleted)
             case "delete":
                 answer_or_none = await self.client.delete(
                     effect.kind, effect.namespace, effect.name, effect.uid, effect.grace_seconds
@@ -237,6 +246,20 @@ class Applier:
         self.without_effect.record(effect.kind, effect.namespace, effect.name, taken=taken, now=now)
         self.take_in(effect.kind, answer, deleted)
 
+    async def _adopt(self, effect: Effect, owner: ObjectMeta, deleted: set[str]) -> None:
+        """Make the owner the object's controller, unless the owner is being deleted: that may be what orphaned the object."""
+        kind = effect.body["metadata"]["ownerReferences"][0]["kind"]
+        seen = await self.client.get(kind, owner.namespace, owner.name)
+        if seen is None or seen["metadata"]["uid"] != owner.uid or seen["metadata"].get("deletionTimestamp"):
+            return
+        try:
+            answer = await self.client.adopt(effect.kind, effect.namespace, effect.name, effect.body)
+        except ApiError as error:
+            if error.status not in (404, 409):  # it is gone, or its name has another object
+                raise
+        else:
+            self.take_in(effect.kind, answer, deleted)
+
     async def _create(self, effect: Effect, owner: ObjectMeta, deleted: set[str]) -> None:
         try:
             answer = await self.client.create(effect.kind, effect.namespace, effect.body)
@@ -251,9 +274,14 @@ class Applier:
                 if effect.kind == "Pod":
                     raise NameTaken(effect.name) from None
                 raise StoreRefused(f"{effect.slot} has another owner; delete or rename it") from None
-            if effect.kind == "Pod" and error.status in POD_REFUSALS and not error.namespace_terminating:
-                raise PodCreateRefused(error.message) from None
+            refuses = error.status in POD_REFUSALS or error.of_server
+            if effect.kind == "Pod" and refuses and not error.namespace_terminating:
+                raise PodCreateRefused(error.message, effect.name, of_server=error.of_server) from None
             raise _store_refused(effect, error) or error from None
+        except TimeoutError:
+            if effect.kind != "Pod":
+                raise
+            raise PodCreateRefused(_NO_ANSWER, effect.name, of_server=True) from None
         # The agent need not look at its new pod: the next status that the scheduler or the kubelet writes enqueues it.
         new_pod = Key(AGENT, owner.namespace, owner.name) if effect.kind == "Pod" else None
         self.take_in(effect.kind, answer, deleted, new_pod)
@@ -284,9 +312,9 @@ def _is_blocked(effect: Effect, failures: list[tuple[Effect, Exception]]) -> boo
     """Whether the effect depends on one that failed: on a ConfigMap that it announces, or on the consent to a pod like it."""
     if effect.needs_config_maps and any(failed.kind == "ConfigMap" for failed, _ in failures):
         return True
-    # The pods of an agent are alike but for their names: who refused one of them refuses the others.
+    # The pods of an agent are alike but for their names: who refused one refuses the others. A server that failed may not.
     is_create = (effect.verb, effect.kind) == ("create", "Pod")
-    return is_create and any(isinstance(problem, PodCreateRefused) for _, problem in failures)
+    return is_create and any(isinstance(p, PodCreateRefused) and not p.of_server for _, p in failures)
 
 
 def _labels(body: JsonDict) -> JsonDict:

@@ -17,15 +17,17 @@ from mabeam.core.passes.supervisor import decide as decide_supervisor
 from mabeam.core.passes.variable import decide as decide_variable
 from mabeam.core.pods.spec_hash import pod_hash
 from mabeam.core.snapshot import AgentSnapshot, Key, VariableSnapshot
+from mabeam.core.supervision.fencing import nodes_in_question
 from mabeam.core.supervision.ledger import new_failures
+from mabeam.core.supervision.refusal import is_pod_quota_used_up, refusal_in_force
 from mabeam.core.views import metrics
 from mabeam.shell.functions.scheduler import FunctionScheduler
 from mabeam.shell.kube.client import Client
 from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, NotLeading, error_text
-from mabeam.shell.reconcile.applier import Applier, NameTaken, PodCreateRefused
+from mabeam.shell.reconcile.applier import Applied, Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refusals import FIRST_SERVER_RETRY_SECONDS, Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.reports.targets import awaited_generation, never_read_of, targets_of
@@ -90,6 +92,8 @@ class Reconciler:
         span = self.tracing.begin()
         now, moment = self.client.clock.now(), asyncio.get_running_loop().time()
         snapshot = self.observer.agent(key.namespace, key.name, moment)
+        if snapshot is not None and await self._look_up_nodes(snapshot):
+            snapshot = self.observer.agent(key.namespace, key.name, moment)
         if snapshot is None:
             self._forget(key)
             return None
@@ -107,14 +111,34 @@ class Reconciler:
         self.functions.submit(key, decision.function_calls, now)
         span.agent_events(agent, decision.events)
         self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
+        if _is_refusal_over(snapshot, decision, applied):
+            self.refusals.clear(agent.metadata.uid)
         try:
             applied.raise_failure()
         except PodCreateRefused as problem:
-            self.refusals.record(agent.metadata.uid, pod_hash(agent.spec), str(problem), moment)
-            return 0.0  # the next pass puts the refusal into the status, and knows when to try again
-        if any(effect.verb == "create" and effect.kind == "Pod" for effect in decision.effects):
-            self.refusals.clear(agent.metadata.uid)
+            return self._record_refusal(snapshot, problem, moment)
         return 0.0 if news else decision.requeue_after
+
+    def _record_refusal(self, snapshot: AgentSnapshot, problem: PodCreateRefused, moment: float) -> float:
+        """Record that no pod was created; the seconds until the pass that tells it, or that tries again."""
+        meta = snapshot.agent.metadata
+        if not problem.of_server and is_pod_quota_used_up(str(problem)):
+            # What the namespace's agents keep for its logs may have to give way.
+            for name in self.cache.agents_in.get(meta.namespace, ()):
+                self.queue.add(Key(AGENT, meta.namespace, name))
+        shape = pod_hash(snapshot.agent.spec)
+        self.refusals.record(
+            meta.uid,
+            meta.namespace,
+            problem.pod,
+            str(problem),
+            spec_hash=shape,
+            now=moment,
+            of_server=problem.of_server,
+        )
+        known = self.refusals.of(meta.uid, shape, moment)
+        log.warning("%s/%s: its pod was not created: %s", meta.namespace, meta.name, problem)
+        return 0.0 if known is not None else FIRST_SERVER_RETRY_SECONDS
 
     def _decide_agent(self, key: Key, snapshot: AgentSnapshot, now: datetime, moment: float) -> Decision[AgentStatus]:
         """The decision, with the writes that precede the status first; pods before all else while other keys wait."""
@@ -150,6 +174,25 @@ class Reconciler:
                 self.applier.take_in("Pod", await self.applier.put_labels_back("Pod", body, made), deleted)
             hidden = hidden or (agent.namespace, failure.pod) in self.cache.pods
         return hidden
+
+    async def _look_up_nodes(self, snapshot: AgentSnapshot) -> bool:
+        """Whether the cache knows more of the nodes now: one GET for each node that matters and no watch has reported.
+
+        A node that is not in the cache is not gone: on a new one the watch of nodes may lag behind that of pods.
+        """
+        unheard = nodes_in_question(snapshot) & ((snapshot.nodes or frozenset()) - self.cache.node_names)
+        with self.cache.deleted_since() as deleted:
+            for name in sorted(unheard):
+                try:
+                    body = await self.client.get("Node", "", name)
+                except ApiError as problem:
+                    log.warning("node %s cannot be read, and counts as there: %s", name, problem)
+                    continue
+                if body is None:
+                    self.cache.note_gone_node(name)
+                else:
+                    self.applier.take_in("Node", body, deleted)
+        return bool(unheard)
 
     async def _variable(self, key: Key) -> float | None:
         started = asyncio.get_running_loop().time()
@@ -242,6 +285,18 @@ class Reconciler:
                         self.applier.take_in(kind, body, deleted)
         except REQUEST_ERRORS as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
+
+
+def _is_refusal_over(snapshot: AgentSnapshot, decision: Decision[AgentStatus], applied: Applied) -> bool:
+    """Whether the refusal of the agent's pods is over: the apiserver took what it refused, or no pod is wanted any more."""
+    refused = snapshot.refused
+    if refused is not None and refusal_in_force(snapshot, decision.status.pods) is None:
+        return True
+    if any(isinstance(problem, PodCreateRefused) for _, problem in applied.failures):
+        return False
+    asked = {effect.name for effect in decision.effects if (effect.verb, effect.kind) == ("create", "Pod")}
+    created = asked - {effect.name for effect, _ in applied.failures}
+    return bool(created) and (refused is None or not refused.of_server or refused.pod in created)
 
 
 _PASSES: Final[Mapping[str, Callable[[Reconciler, Key], Awaitable[float | None]]]] = {

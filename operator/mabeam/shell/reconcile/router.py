@@ -3,6 +3,7 @@
 Watches, LISTs, answers to the operator's own writes and agents' reports all come in here, and nothing else adds keys for them.
 """
 
+import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
@@ -15,7 +16,7 @@ from mabeam.shell.reconcile.refusals import Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state import wakeups
-from mabeam.state.cache import AGENT, VARIABLE, Cache, Change, SharedInput
+from mabeam.state.cache import AGENT, RESOURCE_QUOTA, VARIABLE, Cache, Change, SharedInput
 from mabeam.state.parse_objects import ParsedAgent, ParsedSupervisor, ParsedVariable
 
 # Reports of several agents of one variable arrive within so many seconds of each other, and then cost it one pass.
@@ -60,6 +61,19 @@ class EventRouter:
         for key, delay in wakeups.affected_keys(change, self.cache):
             if key != foreseen_by:
                 self.queue.add_after(key, delay)
+        if change.kind == RESOURCE_QUOTA:
+            self._retry_refused(change.namespaced_name[0])
+
+    def _retry_refused(self, namespace: str) -> None:
+        """Have the refused pods of a namespace created soon: its quota, or what is used of it, has changed."""
+        due = self.refusals.retry_soon(namespace)
+        if not due:
+            return
+        now = asyncio.get_running_loop().time()
+        for name in self.cache.agents_in.get(namespace, ()):
+            uid = self.cache.agents[namespace, name].agent.metadata.uid
+            if uid in due:
+                self.queue.add_after(Key(AGENT, namespace, name), max(0.0, due[uid] - now))
 
     def route_report(self, namespace: str, agent: str, acknowledged: bool, changed: bool) -> None:
         """Enqueue the agent when its report is about its directives, and its variables when what it reports for them changed."""

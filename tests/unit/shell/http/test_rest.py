@@ -25,7 +25,8 @@ from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.load import LoadMeter
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.shell.telemetry.usage import Amounts, UsageReader
-from mabeam.state.cache import Cache
+from mabeam.state.cache import Cache, OwnedPod
+from support.builders import a_pod
 from support.overview import critic_body, planner_body, temperature_body
 
 
@@ -112,7 +113,8 @@ def test_the_leader_tells_what_it_heard_measured_and_counted() -> None:
         api.reports._remembered["uid-of-planner"] = {
             0: remember(None, Report(performance={"": 0.9}, bids={"gpu": 3.0}), api.clock.now(), 5)
         }
-        api.cache.pods_of["uid-of-planner"] = {("team", "planner-0-2")}
+        owned = OwnedPod(a_pod("planner-0-2"), "uid-of-planner", "planner")
+        api.cache.put("Pod", ("team", "planner-0-2"), owned)
         api.usage.pods = {("team", "planner-0-2"): Amounts(0.25, 1024.0)}
         api.usage._measured_at = asyncio.get_running_loop().time()
         api.recorder.record(Regarding("Agent", "team", "planner", "u"), (Event(Reason.AGENT_STARTED, "runs"),))

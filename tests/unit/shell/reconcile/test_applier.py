@@ -212,7 +212,7 @@ def test_a_status_that_a_stranger_began_is_written_whole_as_well() -> None:
 
 def test_the_events_of_a_status_that_was_written_outlive_an_effect_that_fails() -> None:
     bench = Bench()
-    bench.cluster.trouble["create"] = ApiError(500, "InternalError", "etcd")
+    bench.cluster.trouble["create"] = ApiError(429, "TooManyRequests", "busy")
     with pytest.raises(ApiError):
         bench.apply(bench.decision(CREATE))
     assert [event.reason for event in bench.recorder.events] == [Reason.AGENT_STARTED]
@@ -274,7 +274,7 @@ def test_effects_that_take_long_to_fail_give_the_worker_back(monkeypatch: pytest
         raise ApiError(500, "InternalError", "failed calling webhook: context deadline exceeded")
 
     bench.cluster.create = slow  # type: ignore[method-assign]
-    with pytest.raises(ApiError, match="deadline"):
+    with pytest.raises(PodCreateRefused, match="deadline"):
         bench.apply(bench.decision(CREATE, replace(CREATE, name="a-1-1"), replace(CREATE, name="a-2-1")))
     assert bench.cluster.calls == [("status", "Agent"), ("create", "Pod")]
 
@@ -354,7 +354,6 @@ def test_a_pod_the_apiserver_does_not_take_is_told_in_its_own_words(code: int) -
             403,
             'pods "a-0-1" is forbidden: unable to create new content in namespace team because it is being terminated',
         ),
-        (500, "etcd"),
         (429, "busy"),
         (409, "the object has been modified"),
     ],
@@ -364,6 +363,21 @@ def test_what_is_not_the_pods_fault_is_not_blamed_on_it(code: int, message: str)
     with pytest.raises(ApiError) as error:
         bench.apply(bench.decision(CREATE))
     assert error.value.status == code
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (500, 'failed calling webhook "x": connection refused'),
+        (503, "etcdserver: leader changed"),
+        (403, 'pods "a-0-1" is forbidden: not yet ready to handle request'),
+    ],
+)
+def test_a_server_that_cannot_make_a_pod_is_told_and_the_pod_is_not_blamed(code: int, message: str) -> None:
+    bench = refused_create(code, "InternalError", message)
+    with pytest.raises(PodCreateRefused) as problem:
+        bench.apply(bench.decision(CREATE))
+    assert (str(problem.value), problem.value.of_server) == (message, True)
 
 
 MAP = replace(CREATE, kind="ConfigMap", name="a-mabeam")

@@ -76,7 +76,7 @@ def test_directives_are_delivered_while_a_pod_cannot_be_created_and_pods_run_whi
         del shell.api.refusals["create", "Pod"]
         shell.api.refusals["patch", "ConfigMap", "a-mabeam"] = WEBHOOK_DOWN
         shell.api.edit("OrchestrationVariable", "temperature", value=0.7)
-        await shell.settle()
+        await shell.settle(seconds=60)
         assert "a-0-2" in shell.api.names("Pod")
         generations = [pod["metadata"]["annotations"]["mabeam.dev/directives-generation"] for pod in pods(shell)]
         assert set(generations) == {"1"}  # no pod is told of a generation that is not written

@@ -2,13 +2,16 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 from typing import Any, cast
 
 import pytest
 
 from mabeam.api.agent import Agent
+from mabeam.api.names import API_VERSION
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_status import OrchestrationVariableStatus
+from mabeam.core.conventions.metadata import pod_labels
 from mabeam.core.decision import Event
 from mabeam.core.snapshot import Key
 from mabeam.shell.functions.scheduler import FunctionScheduler
@@ -37,6 +40,9 @@ class Apiserver:
         self.clock = ServerClock()
         self.bodies: dict[tuple[str, str], dict[str, Any]] = {}
         self.trouble: Exception | None = None
+        self.nodes: list[str] = []
+        self.adopted: list[str] = []
+        self.no_pods: ApiError | None = None  # the answer to the creation of a pod
         self.versions = 10
 
     def _stored(self, body: dict[str, Any]) -> dict[str, Any]:
@@ -51,7 +57,19 @@ class Apiserver:
         self.bodies[kind, name] = self._stored({**old, "status": status})
         return self.bodies[kind, name]
 
+    async def get(self, kind: str, namespace: str, name: str) -> dict[str, Any] | None:
+        if kind == "Node":
+            return {"metadata": {"name": name, "uid": name, "resourceVersion": "1"}} if name in self.nodes else None
+        return self.bodies.get((kind, name))
+
+    async def adopt(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
+        self.adopted.append(name)
+        old = self.bodies[kind, name]
+        return self._stored({**old, "metadata": {**old["metadata"], **body["metadata"]}})
+
     async def create(self, kind: str, namespace: str, body: dict[str, Any]) -> dict[str, Any]:
+        if kind == "Pod" and self.no_pods is not None:
+            raise self.no_pods
         return self._stored({**body, "metadata": {**body["metadata"], "uid": "new"}})
 
     async def patch(self, kind: str, namespace: str, name: str, body: dict[str, Any]) -> dict[str, Any]:
@@ -169,5 +187,102 @@ def test_an_agents_directives_are_counted_when_they_are_issued_and_its_life_is_t
         assert world.figure("mabeam_directives_total", action="AdjustParameters", outcome="issued") == 1
         assert world.telemetry.directive_counts == {"issued": 1}
         assert world.traces.told == ["planner AgentRegistered"]
+
+    in_a_world(scenario)
+
+
+# --- pods that are refused ------------------------------------------------------------------------------------------------
+
+
+QUOTA = ApiError(403, "Forbidden", 'pods "planner-0-1" is forbidden: exceeded quota: q, requested: pods=1')
+DEAD_WEBHOOK = ApiError(500, "InternalError", 'failed calling webhook "x": connection refused')
+
+
+def ready_condition(world: World) -> tuple[str, str] | None:
+    status = world.api.bodies["Agent", "planner"].get("status", {})
+    return next(((c["reason"], c["message"]) for c in status.get("conditions", ()) if c["type"] == "Ready"), None)
+
+
+@pytest.mark.parametrize(("trouble", "passes"), [(QUOTA, 3), (DEAD_WEBHOOK, 4)])
+def test_a_new_agent_whose_pod_is_refused_says_so_in_its_status(trouble: ApiError, passes: int) -> None:
+    async def scenario(world: World) -> None:
+        world.api.no_pods = trouble
+        world.knows("Agent", agent_body("planner"))
+        for _ in range(passes):
+            await world.reconciler._agent(AGENT_KEY)
+        condition = ready_condition(world)
+        assert condition is not None
+        assert (condition[0], trouble.message in condition[1]) == ("PodRefused", True)
+
+    in_a_world(scenario)
+
+
+def test_a_refusal_is_forgotten_when_the_apiserver_takes_the_pod() -> None:
+    async def scenario(world: World) -> None:
+        world.api.no_pods = QUOTA
+        world.knows("Agent", agent_body("planner"))
+        for _ in range(3):
+            await world.reconciler._agent(AGENT_KEY)
+        assert world.reconciler.refusals.retry_soon("team") != {}
+        world.api.no_pods = None
+        refused = world.reconciler.refusals.refused
+        refused["uid-of-planner"] = replace(refused["uid-of-planner"], retry_at=0.0)
+        await world.reconciler._agent(AGENT_KEY)
+        assert refused == {}
+
+    in_a_world(scenario)
+
+
+# --- nodes that no watch has reported, and pods without an owner ----------------------------------------------------------
+
+
+def ending_pod(node: str) -> dict[str, Any]:
+    """The first pod of the agent, which is being deleted on that node."""
+    owner = {"apiVersion": API_VERSION, "kind": "Agent", "name": "planner", "uid": "uid-of-planner", "controller": True}
+    times = {"deletionTimestamp": "2026-01-01T00:00:30Z", "deletionGracePeriodSeconds": 30}
+    meta = {"name": "planner-0-1", "namespace": "team", "uid": "p1", "ownerReferences": [owner]}
+    return {
+        "kind": "Pod",
+        "metadata": meta | times | {"labels": pod_labels("planner", 0, 1)},
+        "spec": {"nodeName": node, "containers": [{"name": "agent"}]},
+        "status": {"phase": "Running"},
+    }
+
+
+def superseded() -> dict[str, Any]:
+    """The agent, whose second pod waits for the end of the first."""
+    pod = {"ordinal": 0, "name": "planner-0-2", "incarnation": 2, "state": "Starting"}
+    return agent_body("planner", status={"observedGeneration": 1, "state": "Starting", "pods": [pod]})
+
+
+@pytest.mark.parametrize(("nodes", "creates"), [(["new"], False), ([], True)])
+def test_a_node_that_no_watch_has_reported_is_asked_for_before_it_counts_as_gone(
+    nodes: list[str], creates: bool
+) -> None:
+    async def scenario(world: World) -> None:
+        world.api.nodes = nodes
+        world.knows("Agent", superseded())
+        world.knows("Pod", ending_pod("new"))
+        await world.reconciler._agent(AGENT_KEY)
+        assert (("team", "planner-0-2") in world.cache.pods) is creates
+
+    in_a_world(scenario)
+
+
+@pytest.mark.parametrize("agent_is_deleted", [False, True])
+def test_an_orphan_is_adopted_unless_its_agent_is_being_deleted_behind_the_cache(agent_is_deleted: bool) -> None:
+    async def scenario(world: World) -> None:
+        orphan = ending_pod("node1")
+        orphan["metadata"] = {k: v for k, v in orphan["metadata"].items() if not k.startswith("deletion")}
+        orphan["metadata"]["ownerReferences"] = []
+        world.knows("Agent", agent_body("planner"))
+        world.knows("Pod", orphan)
+        if agent_is_deleted:
+            body = world.api.bodies["Agent", "planner"]
+            gone = {**body["metadata"], "deletionTimestamp": "2026-01-01T00:00:00Z"}
+            world.api.bodies["Agent", "planner"] = {**body, "metadata": gone}
+        await world.reconciler._agent(AGENT_KEY)
+        assert world.api.adopted == ([] if agent_is_deleted else ["planner-0-1"])
+        assert world.cache.pods["team", "planner-0-1"].owner == ("" if agent_is_deleted else "uid-of-planner")
 
     in_a_world(scenario)
