@@ -6,6 +6,7 @@ schema takes whole, bodies that can be sent, a condition that says why, and an e
 
 import copy
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
@@ -18,7 +19,7 @@ from mabeam.api.names import API_VERSION
 from mabeam.core.decision import AnyStatus, Decision, Effect
 from mabeam.core.passes.decide import decide
 from mabeam.core.reports.report import Report
-from mabeam.core.snapshot import AgentSnapshot, Key, PodRefused, Snapshot, SupervisorSnapshot
+from mabeam.core.snapshot import AgentSnapshot, Key, PodRefused, ResizeRefused, Snapshot, SupervisorSnapshot
 from mabeam.state.observe import Observer
 from support.builders import at
 from support.observed import FixedReports, node_body, observer_of
@@ -42,6 +43,10 @@ class RefusedPods:
         """The refusal of the agent's pod."""
         name = uid.removeprefix("uid-of-")
         return PodRefused("spec.containers[0].image: Required value", 15.0) if name in self.agents else None
+
+    def of_resizes(self, uid: str, namespace: str) -> Mapping[str, ResizeRefused]:
+        """None."""
+        return {}
 
     def by_pod_quota(self, namespace: str) -> frozenset[str]:
         """None: no quota refuses them."""

@@ -58,7 +58,7 @@ class DirectiveReason(StrEnum):
     DROPPED = "Dropped"  # RestoreLastGood set it aside after a failure of the agent.
     CANNOT_BE_DONE = "CannotBeDone"  # The operator refuses it; it is issued anew when the obstacle is gone.
     REFUSED_BY_AGENT = "RefusedByAgent"  # A process of the agent refuses it (`mabeam_refused`).
-    RESOURCE_EXHAUSTED = "ResourceExhausted"  # The kubelet cannot resize the pods to the amounts.
+    RESOURCE_EXHAUSTED = "ResourceExhausted"  # The apiserver or the kubelet does not resize the pods to the amounts.
     NOT_DELIVERED = "NotDelivered"  # Not in the pods' ConfigMap volume within the timeout.
     NOT_ACKNOWLEDGED = "NotAcknowledged"  # Delivered, and not acknowledged within the timeout.
     LIMIT_REACHED = "LimitReached"  # The agent follows as many variables of higher precedence as one agent can.

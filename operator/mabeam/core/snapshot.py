@@ -169,6 +169,15 @@ class WriteRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ResizeRefused:
+    """The apiserver's refusal to give a pod other amounts."""
+
+    resources: JsonDict  # that were asked for, of the main container
+    message: str  # the apiserver's
+    is_retry_due: bool = False  # what refused it may have changed: it is to be asked for again
+
+
+@dataclass(frozen=True, slots=True)
 class PodDefaults:
     """What the operator's settings add to a `module` pod that names no image."""
 
@@ -256,6 +265,9 @@ class AgentSnapshot:
     unreachable: frozenset[str] = frozenset()  # names of the nodes whose kubelets do not answer
     boot_ids: Mapping[str, str] = field(default_factory=dict)  # node name → the ID of its present boot, where known
     refused: PodRefused | None = None
+    refused_resizes: Mapping[str, ResizeRefused] = field(
+        default_factory=dict
+    )  # pod name → the refusal of its last resize
     pod_quota_used_up: bool = False  # a pod of the namespace is refused because of the number of pod objects in it
     name_taken: str | None = None  # name of a pod that the agent needs and another owner has
     refused_writes: Mapping[str, WriteRefused] = field(default_factory=dict)  # "kind name" → why it cannot be written

@@ -24,6 +24,7 @@ from mabeam.core.snapshot import (
     PodFacts,
     PodRefused,
     Progress,
+    ResizeRefused,
     Snapshot,
     SupervisorSnapshot,
     VariableSnapshot,
@@ -64,6 +65,10 @@ class RefusalLookup(Protocol):
 
     def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
         """The refusal of the agent's pod with that spec hash; None when there is none. `now` in monotonic seconds."""
+        ...
+
+    def of_resizes(self, uid: str, namespace: str) -> Mapping[str, ResizeRefused]:
+        """Pod name → the refusal of its last resize, of the agent's pods."""
         ...
 
     def by_pod_quota(self, namespace: str) -> frozenset[str]:
@@ -114,6 +119,10 @@ class NoRefusals:
     def of(self, uid: str, spec_hash: str, now: float) -> PodRefused | None:
         """None."""
         return None
+
+    def of_resizes(self, uid: str, namespace: str) -> Mapping[str, ResizeRefused]:
+        """None."""
+        return {}
 
     def by_pod_quota(self, namespace: str) -> frozenset[str]:
         """None."""
@@ -171,6 +180,7 @@ class Observer:
             boot_ids=self.cache.boot_ids,
             refused=self.refusals.of(uid, pod_hash(agent.spec), monotonic),
             refused_writes=self.refused_writes(uid, monotonic),
+            refused_resizes=self.refusals.of_resizes(uid, namespace),
             pod_quota_used_up=self._is_pod_quota_used_up(agent),
             name_taken=self.refusals.names_taken.get(uid),
             parent=parent_instruction(agent, supervisors),

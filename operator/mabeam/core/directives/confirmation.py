@@ -1,13 +1,13 @@
 """Acknowledgement of directives about pods by the observed pods: one predicate for each action."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from mabeam.api.agent_status import PodRecord
 from mabeam.api.directive import DirectiveAction
-from mabeam.core.pods.resources import ContainerResources, same_resources
-from mabeam.core.snapshot import PodFacts
+from mabeam.core.pods.resources import ContainerResources, has_resources
+from mabeam.core.snapshot import PodFacts, ResizeRefused
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,12 @@ class RolloutState:
     shape: str = ""  # wanted hash of what a pod is made from
     migrations: int = 0  # the number that every record must have reached
     amounts: ContainerResources | None = None  # wanted of each main container; None: no directive allots any
+    refused_resizes: Mapping[str, ResizeRefused] = field(default_factory=dict)  # pod name → the apiserver's refusal
+
+    @property
+    def may_resize_again(self) -> bool:
+        """Whether a resize that the apiserver refused is to be asked for again."""
+        return any(refused.is_retry_due for refused in self.refused_resizes.values())
 
 
 Ready = tuple[PodFacts, ...]
@@ -59,7 +65,7 @@ def _resized(state: RolloutState, ready: Ready) -> bool:
         return bool(ready)
     wanted = state.amounts.to_wire()
     return bool(ready) and all(
-        same_resources(pod.resources, wanted) and pod.resize is None and same_resources(pod.actual or wanted, wanted)
+        has_resources(pod.resources, wanted) and pod.resize is None and has_resources(pod.actual or wanted, wanted)
         for pod in ready
     )
 
@@ -79,12 +85,19 @@ STARTS_AND_STOPS: Final = frozenset({DirectiveAction.START, DirectiveAction.STOP
 
 
 def infeasible_resize(state: RolloutState, ready: Ready, *, late: bool) -> str | None:
-    """Why the kubelet cannot resize a pod to the wanted amounts: Infeasible, or still Deferred when `late`; None if it can."""
+    """Why a pod cannot have the wanted amounts; None if it can.
+
+    The apiserver refuses them (since Kubernetes 1.36 also those that the node cannot give), or the kubelet finds them Infeasible,
+    or has still Deferred them when it is `late`.
+    """
     if state.amounts is None:
         return None
     wanted = state.amounts.to_wire()
     for pod in ready:
-        asked = pod.resources is not None and same_resources(pod.resources, wanted)
+        refused = state.refused_resizes.get(pod.name)
+        if refused is not None and refused.resources == wanted and not refused.is_retry_due:
+            return refused.message
+        asked = pod.resources is not None and has_resources(pod.resources, wanted)
         if asked and (pod.resize == "Infeasible" or (pod.resize == "Deferred" and late)):
             return f"{pod.name}: {pod.resize_message or pod.resize}"
     return None

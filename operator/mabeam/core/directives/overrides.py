@@ -16,7 +16,7 @@ from mabeam.core.pods.resources import (
     ContainerResources,
     allotted_resources,
     declared_resources,
-    same_resources,
+    has_resources,
 )
 from mabeam.core.snapshot import AgentSnapshot
 
@@ -63,7 +63,7 @@ def _resources(snapshot: AgentSnapshot, shares: dict[str, str]) -> ContainerReso
     own = declared_resources(spec)
     resized = effective is not None and effective.resources
     differ = (
-        is_live(pod) and pod.resources and not same_resources(pod.resources, own.to_wire()) for pod in snapshot.pods
+        is_live(pod) and pod.resources and not has_resources(pod.resources, own.to_wire()) for pod in snapshot.pods
     )
     return own if resized and any(differ) else None
 

@@ -2,7 +2,9 @@
 
 from typing import Any, Final
 
-from mabeam.api.directive import AgentDirective, DirectiveAction, DirectiveReason, DirectiveState
+from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveReason, DirectiveState
+from mabeam.api.names import Reason
+from mabeam.core.decision import Event
 from mabeam.core.directives.confirmation import CONFIRMATIONS, STARTS_AND_STOPS, infeasible_resize
 from mabeam.core.directives.document import document_carries
 from mabeam.core.directives.effective import PARAMETRIC, SET_ASIDE_REASONS, EffectiveSet, same_directive
@@ -25,8 +27,10 @@ def advance(pass_: DeliveryPass, wanted: EffectiveSet, index: int, *, generation
     item, aside = wanted.items[index], wanted.set_aside.get(index)
     old = next((i for i in pass_.before.items if i.variable == item.variable and same_directive(i, item)), None)
     was_aside = old is not None and old.state is DirectiveState.REFUSED and old.reason in SET_ASIDE_REASONS
+    again = item.reason is DirectiveReason.RESOURCE_EXHAUSTED and pass_.rollout.may_resize_again
     if (
-        old is None
+        again
+        or old is None
         or was_aside != (aside is not None)
         or (aside is None and _was_replaced(pass_, wanted, item, generation=generation))
     ):
@@ -48,6 +52,25 @@ def _is_in_file(pass_: DeliveryPass, wanted: EffectiveSet, item: AgentDirective)
         values = {name: wanted.parameters.get(name, value) for name, value in item.parameters.items()}
         item = item.model_copy(update={"parameters": values})
     return document_carries(pass_.document, item)
+
+
+def refused_allotment_events(before: AgentDirectives, after: AgentDirectives | None) -> tuple[Event, ...]:
+    """An Event for each allotment that became Refused, because the cluster does not give it."""
+    known = {item.variable for item in before.items if item.reason is DirectiveReason.RESOURCE_EXHAUSTED}
+    return tuple(
+        Event(
+            Reason.RESOURCE_EXHAUSTED,
+            f"variable {item.variable} allots {_amounts(item)}: {item.message}; the amounts before it stay in force",
+            "Warning",
+            action="Resize",
+        )
+        for item in (after.items if after is not None else ())
+        if item.reason is DirectiveReason.RESOURCE_EXHAUSTED and item.variable not in known
+    )
+
+
+def _amounts(item: AgentDirective) -> str:
+    return ", ".join(f"{amount} {resource}" for resource, amount in sorted(item.parameters.items()))
 
 
 def _progress(

@@ -14,9 +14,11 @@ from mabeam.core.conventions.metadata import annotation_request, released_by
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.confirmation import RolloutState
 from mabeam.core.directives.delivery import Delivery, deliver
+from mabeam.core.directives.generations import stored_directives
 from mabeam.core.directives.last_good import HealthChange
 from mabeam.core.directives.network_policy import network_policy_effects, network_policy_problems
 from mabeam.core.directives.overrides import SpecOverrides, apply_overrides, spec_overrides
+from mabeam.core.directives.progress import refused_allotment_events
 from mabeam.core.directives.working_set import DeliveryPass
 from mabeam.core.pods import lifecycle, spec_hash
 from mabeam.core.snapshot import AgentSnapshot, PodFacts, supervision_of
@@ -82,6 +84,7 @@ def _deliver(pass_: AgentPass, overrides: SpecOverrides) -> Delivery:
         shape=overrides.shape,
         migrations=overrides.migrations,
         amounts=overrides.resources,
+        refused_resizes=snapshot.refused_resizes,
     )
     return deliver(
         DeliveryPass(
@@ -128,6 +131,7 @@ def _conclude(pass_: AgentPass, overrides: SpecOverrides, delivery: Delivery) ->
                 *status.unused_fields_event(snapshot),
                 *report_events(before.conditions, after.conditions),
                 *status.delivery_events(before, after),
+                *refused_allotment_events(stored_directives(snapshot), delivery.directives),
                 *refusal_events(snapshot, after),
             ),
         ),

@@ -119,9 +119,12 @@ def _limit(resource: str, amount: Fraction, was: Fraction, limit: Fraction, boun
     return unit.write(max(unit.ceil(amount), unit.floor(moved)))
 
 
-def same_resources(one: Mapping[str, Any] | None, other: Mapping[str, Any] | None) -> bool:
-    """Whether two containers' `resources` are the same amounts of cpu and memory, in whatever notation."""
-    return _resizable(one) == _resizable(other)
+def has_resources(actual: Mapping[str, Any] | None, wanted: Mapping[str, Any] | None) -> bool:
+    """Whether a container has the wanted amounts of cpu and memory, in whatever notation.
+
+    Amounts that nobody asked for are no difference: a LimitRange or an admission webhook adds them to every pod.
+    """
+    return _resizable(wanted).items() <= _resizable(actual).items()
 
 
 def _resizable(resources: Mapping[str, Any] | None) -> dict[tuple[str, str], Fraction]:

@@ -12,7 +12,7 @@ from mabeam.api.names import Reason
 from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods import lifecycle
-from mabeam.core.pods.resources import same_resources
+from mabeam.core.pods.resources import ContainerResources, has_resources
 from mabeam.core.pods.spec import BRUTAL_GRACE_SECONDS, PodRequest, pod_body
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.supervision.fencing import blocking_namesake, may_still_run
@@ -195,7 +195,10 @@ def _resize_pod(pass_: AgentPass, record: PodRecord) -> None:
         return
     if pod.deleting or not lifecycle.is_live(pod) or pod.resources is None or not pod.main_name:
         return
-    if same_resources(pod.resources, wanted.to_wire()):
+    refused = pass_.snapshot.refused_resizes.get(pod.name)
+    if has_resources(pod.resources, wanted.to_wire()):
+        return
+    if refused is not None and refused.resources == wanted.to_wire() and not refused.is_retry_due:
         return
     body = {"spec": {"containers": [{"name": pod.main_name, "resources": wanted.to_wire()}]}}
     space = pass_.snapshot.agent.metadata.namespace
@@ -224,10 +227,19 @@ def _create_pod(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) -
         defaults=pass_.snapshot.defaults,
         avoided_node=_node_to_avoid(pass_, record),
         pod_hash=pass_.pod_hash,
-        resources=pass_.resources,
+        resources=_allotted_resources(pass_),
     )
     body = pod_body(request)
     pass_.effects.append(Effect("create", "Pod", agent.metadata.namespace, record.name, "start", body))
+
+
+def _allotted_resources(pass_: AgentPass) -> ContainerResources | None:
+    """The amounts of a new pod; None, as the spec declares, after a refusal: an allotment must not keep the agent from running.
+
+    If the allotment was what refused it, the resize of the new pod is refused as well, and so is the directive then.
+    """
+    refused = pass_.snapshot.refused
+    return pass_.resources if refused is None or refused.of_server else None
 
 
 def _written_generation(snapshot: AgentSnapshot) -> int:

@@ -5,6 +5,7 @@ only those that depend on it; the failure is raised when the others are done.
 """
 
 import asyncio
+import json
 import logging
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,7 +13,8 @@ from typing import Final
 
 from mabeam.api.base import JsonDict, ObjectMeta
 from mabeam.core.decision import AnyDecision, AnyStatus, Effect
-from mabeam.core.snapshot import Key
+from mabeam.core.pods.resources import has_resources
+from mabeam.core.snapshot import Key, ResizeRefused
 from mabeam.shell.kube.client import REQUEST_TIMEOUT, Client
 from mabeam.shell.kube.errors import ApiError, NotLeading, error_text
 from mabeam.shell.kube.event_recorder import EventRecorder, Regarding
@@ -49,6 +51,10 @@ class PodCreateRefused(Exception):
         self.of_server = of_server  # the server failed, or something that it asks: not the fault of the pod
 
 
+class PodResizeRefused(Exception):
+    """The apiserver did not give the pod the amounts; the message is the apiserver's."""
+
+
 class NameTaken(Exception):
     """A pod of that name exists and has another owner; the message is the name."""
 
@@ -63,10 +69,19 @@ class Applied:
     status_written: bool
     failures: Failures = ()
 
+    def refused_resizes(self) -> dict[str, ResizeRefused]:
+        """Pod name → the refusal, of the resizes that the apiserver did not make."""
+        found = ((effect, problem) for effect, problem in self.failures if isinstance(problem, PodResizeRefused))
+        return {
+            effect.name: ResizeRefused(effect.body["spec"]["containers"][0]["resources"], str(problem))
+            for effect, problem in found
+        }
+
     def raise_failure(self) -> None:
         """Raise the failure that says most about the next pass, and log the others; return when there is none."""
-        # Refused ConfigMaps and NetworkPolicies become a condition, and are tried again at their own time.
-        failures = [failure for failure in self.failures if not isinstance(failure[1], StoreRefused)]
+        # The next pass decides about refused resizes. Refused ConfigMaps and NetworkPolicies become a condition, and are tried
+        # again at their own time.
+        failures = [failure for failure in self.failures if not isinstance(failure[1], StoreRefused | PodResizeRefused)]
         ranked = sorted(failures, key=lambda failure: _rank(failure[1]))
         for effect, problem in ranked[1:]:
             log.warning("%s %s/%s failed as well: %s", effect.verb, effect.namespace, effect.name, error_text(problem))
@@ -230,14 +245,14 @@ class Applier:
             else:
                 answer = await self.client.patch(effect.kind, effect.namespace, effect.name, effect.body)
         except ApiError as error:
-            if effect.subresource == "resize" and error.status in POD_REFUSALS:
-                # No later pass succeeds: the directive expires, and its message says so.
-                log.warning("%s/%s is not resized: %s", effect.namespace, effect.name, error.message)
-                return
+            if effect.subresource == "resize" and error.status in POD_REFUSALS and not error.of_server:
+                raise PodResizeRefused(error.message) from None
             if error.status != 404:  # a pod that is gone needs no annotation
                 raise
         else:
             self._take_answer(effect, answer, deleted)
+            if effect.subresource == "resize" and (wrong := _other_amounts(effect.body, answer)) is not None:
+                raise PodResizeRefused(wrong)
 
     def _take_answer(self, effect: Effect, answer: JsonDict, deleted: set[str]) -> None:
         """Put the answer to a write into the cache, and remember whether it holds what was sent."""
@@ -315,6 +330,18 @@ def _is_blocked(effect: Effect, failures: list[tuple[Effect, Exception]]) -> boo
     # The pods of an agent are alike but for their names: who refused one refuses the others. A server that failed may not.
     is_create = (effect.verb, effect.kind) == ("create", "Pod")
     return is_create and any(isinstance(p, PodCreateRefused) and not p.of_server for _, p in failures)
+
+
+def _other_amounts(asked: JsonDict, answer: JsonDict) -> str | None:
+    """Why a resize that was accepted is none: an admission webhook wrote other amounts. None: the pod has what was asked for."""
+    stored = {c.get("name"): c.get("resources") for c in (answer.get("spec") or {}).get("containers") or ()}
+    for container in asked["spec"]["containers"]:
+        found = stored.get(container["name"])
+        if found is not None and not has_resources(found, container["resources"]):
+            return (
+                f"the apiserver stored other amounts than were asked for (an admission webhook?): {json.dumps(found)}"
+            )
+    return None
 
 
 def _labels(body: JsonDict) -> JsonDict:

@@ -111,15 +111,30 @@ class Reconciler:
         self.functions.submit(key, decision.function_calls, now)
         span.agent_events(agent, decision.events)
         self.telemetry.record_agent(metrics.agent_metrics(agent.status, decision.status, now))
+        resize_refused = self._record_resizes(snapshot, decision, applied)
         if _is_refusal_over(snapshot, decision, applied):
             self.refusals.clear(agent.metadata.uid)
         try:
             applied.raise_failure()
         except PodCreateRefused as problem:
-            return self._record_refusal(snapshot, problem, moment)
-        return 0.0 if news else decision.requeue_after
+            return self._record_refusal(snapshot, decision, problem, moment)
+        return 0.0 if news or resize_refused else decision.requeue_after
 
-    def _record_refusal(self, snapshot: AgentSnapshot, problem: PodCreateRefused, moment: float) -> float:
+    def _record_resizes(self, snapshot: AgentSnapshot, decision: Decision[AgentStatus], applied: Applied) -> bool:
+        """Whether the apiserver refused to resize a pod; records it, and forgets what is over."""
+        meta, refused = snapshot.agent.metadata, applied.refused_resizes()
+        resized = {effect.name for effect in decision.effects if effect.subresource == "resize"} - refused.keys()
+        gone = self.refusals.of_resizes(meta.uid, meta.namespace).keys() - {pod.name for pod in snapshot.pods}
+        if resized or gone:
+            self.refusals.forget_resizes(meta.uid, meta.namespace, resized | gone)
+        for pod, refusal in refused.items():
+            log.warning("%s/%s is not resized: %s", meta.namespace, pod, refusal.message)
+            self.refusals.record_resize(meta.uid, meta.namespace, pod, refusal)
+        return bool(refused)
+
+    def _record_refusal(
+        self, snapshot: AgentSnapshot, decision: Decision[AgentStatus], problem: PodCreateRefused, moment: float
+    ) -> float:
         """Record that no pod was created; the seconds until the pass that tells it, or that tries again."""
         meta = snapshot.agent.metadata
         if not problem.of_server and is_pod_quota_used_up(str(problem)):
@@ -135,6 +150,7 @@ class Reconciler:
             spec_hash=shape,
             now=moment,
             of_server=problem.of_server,
+            allotted=not problem.of_server and _is_allotted(snapshot, decision),
         )
         known = self.refusals.of(meta.uid, shape, moment)
         log.warning("%s/%s: its pod was not created: %s", meta.namespace, meta.name, problem)
@@ -285,6 +301,13 @@ class Reconciler:
                         self.applier.take_in(kind, body, deleted)
         except REQUEST_ERRORS as problem:
             log.debug("%s could not be refreshed: %s", key, problem)
+
+
+def _is_allotted(snapshot: AgentSnapshot, decision: Decision[AgentStatus]) -> bool:
+    """Whether the pods that this pass created have the amounts of an allotment: not after a refusal."""
+    effective = decision.status.effective
+    refused_before = snapshot.refused is not None and not snapshot.refused.of_server
+    return not refused_before and effective is not None and bool(effective.resources)
 
 
 def _is_refusal_over(snapshot: AgentSnapshot, decision: Decision[AgentStatus], applied: Applied) -> bool:

@@ -53,7 +53,7 @@ class EventRouter:
             self.client.accepts_again(change.namespaced_name[0])
         if change.kind == AGENT and was is not None and now != was:
             self.forget_reports(was)
-            self.refusals.clear(was)
+            self.refusals.forget(was)
         if was is not None and now != was:
             self.refused_writes.forget(was)
         if not self.telemetry.leads:

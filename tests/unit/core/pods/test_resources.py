@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from mabeam.core.pods.resources import allotted_resources, declared_resources, main_container, same_resources
+from mabeam.core.pods.resources import allotted_resources, declared_resources, has_resources, main_container
 from support.builders import an_agent
 
 
@@ -88,7 +88,14 @@ def test_other_resources_are_the_process_own_business() -> None:
 
 
 def test_the_same_amounts_are_the_same_however_they_are_written() -> None:
-    assert same_resources({"requests": {"cpu": "0.1", "x": "1"}}, {"requests": {"cpu": "100m"}})
-    assert same_resources({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1"}, "requests": {"cpu": "1000m"}})
-    assert not same_resources({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}})
-    assert same_resources({"requests": {"cpu": "lots"}}, None)
+    assert has_resources({"requests": {"cpu": "0.1", "x": "1"}}, {"requests": {"cpu": "100m"}})
+    assert has_resources({"limits": {"cpu": "1"}}, {"limits": {"cpu": "1"}, "requests": {"cpu": "1000m"}})
+    assert not has_resources({"requests": {"cpu": "1"}}, {"requests": {"cpu": "2"}})
+    assert has_resources({"requests": {"cpu": "lots"}}, None)
+    assert not has_resources({"requests": {"cpu": "1"}}, {"requests": {"cpu": "1", "memory": "1Gi"}})
+    assert not has_resources(None, {"requests": {"cpu": "1"}})
+
+
+def test_amounts_that_nobody_asked_for_are_no_difference() -> None:
+    by_limit_range = {"requests": {"cpu": "500m", "memory": "128Mi"}, "limits": {"memory": "256Mi"}}
+    assert has_resources(by_limit_range, {"requests": {"cpu": "0.5"}})
