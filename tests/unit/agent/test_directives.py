@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import os
 import threading
 import time
@@ -333,8 +334,11 @@ REASONS = {
 
 @pytest.mark.parametrize(("error", "reason"), REASONS.values(), ids=REASONS)
 def test_whatever_a_handler_raises_the_reason_is_reported(
-    agent: Agent, mount: Mount, error: Exception, reason: str
+    agent: Agent, mount: Mount, error: Exception, reason: str, caplog: pytest.LogCaptureFixture
 ) -> None:
+    # The log of a test travels between the processes of a parallel run, which takes no lone surrogate.
+    caplog.set_level(logging.CRITICAL, logger="mabeam.agent")
+
     def handler(directives: Directives) -> None:
         if directives.generation == 1:
             raise error
