@@ -98,7 +98,7 @@ def test_a_plugin_answers_what_its_function_returns(evaluator: Evaluator) -> Non
     agents = [{"performance": 1}, {"performance": 2}]
     assert asked(evaluator, "mean", agents=agents).answer == FunctionResult(1.5)
     assert asked(evaluator, "echo", a=[1, 2.5, None, {"b": "c"}]).answer == FunctionResult(
-        {"a": [1, 2.5, None, {"b": "c"}]}
+        {"a": [1, 2.5, {"b": "c"}]}  # what is null inside a value is dropped wherever a value enters
     )
 
 
