@@ -20,6 +20,7 @@ from mabeam.api.base import (
     list_map,
     spelt_like,
 )
+from mabeam.api.module_pod import EnvFrom, EnvVar, Volume, VolumeMount
 from mabeam.api.names import MAX_NAME_LENGTH, REPORT_PATH, REPORT_PORT
 from mabeam.api.pod_template import PodTemplate
 
@@ -364,6 +365,9 @@ class Preference(KubeModel):
     ] = None
 
 
+_OF_MODULES: Final = frozenset({"env", "env_from", "volumes", "volume_mounts", "service_account_name"})
+
+
 class AgentSpec(KubeModel):
     """What to run (`module` with `image`, or `template`), and by which of OTP's rules it is supervised."""
 
@@ -394,6 +398,34 @@ class AgentSpec(KubeModel):
             max_length=512,
             min_length=1,
             description="The image for `module`; default: the operator's stock runner image.",
+        ),
+    ] = None
+    env: Annotated[
+        tuple[EnvVar, ...],
+        Field(max_length=64, json_schema_extra=list_map("name")),
+        Field(description="Environment variables for `module`; a Secret's key by `valueFrom.secretKeyRef`."),
+    ] = ()
+    env_from: Annotated[
+        tuple[EnvFrom, ...],
+        Field(
+            max_length=16, description="Secrets and ConfigMaps whose keys become environment variables for `module`."
+        ),
+    ] = ()
+    volumes: Annotated[
+        tuple[Volume, ...],
+        Field(max_length=16, json_schema_extra=list_map("name")),
+        Field(description="Volumes of the pod for `module`."),
+    ] = ()
+    volume_mounts: Annotated[
+        tuple[VolumeMount, ...],
+        Field(max_length=32, json_schema_extra=list_map("mountPath")),
+        Field(description="Where the `volumes` appear in the files of `module`."),
+    ] = ()
+    service_account_name: Annotated[
+        ObjectName | None,
+        Field(
+            description="Service account of the pod for `module`; its token is mounted, unless the account says otherwise. "
+            "Without one the pod has no token."
         ),
     ] = None
     template: Annotated[PodTemplate | None, Field(description="A whole pod template, instead of `module`.")] = None
@@ -494,6 +526,18 @@ class AgentSpec(KubeModel):
             "!has(self.image) || has(self.module)",
             "`image` goes with `module`; in a `template` the image belongs to its containers",
             lambda spec: spec.image is None or spec.module is not None,
+        ),
+        Rule(
+            "has(self.module) || (!has(self.env) && !has(self.envFrom) && !has(self.volumes) && !has(self.volumeMounts)"
+            " && !has(self.serviceAccountName))",
+            "`env`, `envFrom`, `volumes`, `volumeMounts` and `serviceAccountName` go with `module`; in a `template` they belong "
+            "to its pod",
+            lambda spec: spec.module is not None or not (_OF_MODULES & spec.model_fields_set),
+        ),
+        Rule(
+            "!has(self.volumeMounts) || self.volumeMounts.all(m, has(self.volumes) && self.volumes.exists(v, v.name == m.name))",
+            "every entry of `volumeMounts` must name one of the `volumes`",
+            lambda spec: {mount.name for mount in spec.volume_mounts} <= {volume.name for volume in spec.volumes},
         ),
         Rule(
             "(has(self.role) && self.role == 'Custom') == has(self.customRole)",

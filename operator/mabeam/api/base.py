@@ -22,7 +22,7 @@ from pydantic import (
     WithJsonSchema,
     model_validator,
 )
-from pydantic.alias_generators import to_camel
+from pydantic.alias_generators import to_camel, to_snake
 from pydantic_core import PydanticCustomError
 
 JsonDict = dict[str, Any]
@@ -113,7 +113,7 @@ def _unique_lists(model: type[BaseModel]) -> tuple[tuple[str, tuple[str, ...]], 
         kind = extra.get("x-kubernetes-list-type") if isinstance(extra, dict) else None
         if kind in ("set", "map") and isinstance(extra, dict):
             keys = extra.get("x-kubernetes-list-map-keys")
-            found.append((name, tuple(str(key) for key in keys) if isinstance(keys, list) else ()))
+            found.append((name, tuple(to_snake(str(key)) for key in keys) if isinstance(keys, list) else ()))
     return tuple(found)
 
 

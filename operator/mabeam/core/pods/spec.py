@@ -21,6 +21,8 @@ from mabeam.api.names import (
     READINESS_PATH,
     REPORT_PORT,
     REPORT_PORT_NAME,
+    TMP_DIR,
+    TMP_VOLUME,
     directives_config_map,
     pod_name,
 )
@@ -104,7 +106,8 @@ def _pod_spec(request: PodRequest) -> JsonDict:
     agent, spec = request.agent, request.agent.spec
     pod_spec = _from_template(spec.template) if spec.template else _from_module(spec, request.defaults)
     remove_restart_policies(pod_spec)
-    pod_spec.setdefault("automountServiceAccountToken", False)
+    if spec.service_account_name is None:
+        pod_spec.setdefault("automountServiceAccountToken", False)
     if spec.template is None or "shutdown" in spec.model_fields_set:
         pod_spec["terminationGracePeriodSeconds"] = _grace_seconds(spec)
     else:
@@ -148,14 +151,22 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
         "startupProbe": _STARTUP | ready,
         "readinessProbe": _READINESS | ready,
         "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
-        "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],  # noqa: S108 - an emptyDir of the container's own
+        "env": [variable.to_wire() for variable in spec.env],
+        "volumeMounts": [
+            {"name": TMP_VOLUME, "mountPath": TMP_DIR},
+            *(mount.to_wire() for mount in spec.volume_mounts),
+        ],
     }
+    if spec.env_from:
+        container["envFrom"] = [source.to_wire() for source in spec.env_from]
     if spec.image is None:
         container["imagePullPolicy"] = defaults.image_pull_policy
+    account = {} if spec.service_account_name is None else {"serviceAccountName": spec.service_account_name}
     return {
         "containers": [container],
         "securityContext": copy.deepcopy(_RESTRICTED_POD),
-        "volumes": [{"name": "tmp", "emptyDir": {}}],
+        "volumes": [{"name": TMP_VOLUME, "emptyDir": {}}, *(volume.to_wire() for volume in spec.volumes)],
+        **account,
     }
 
 

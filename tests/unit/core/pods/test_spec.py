@@ -227,3 +227,54 @@ def test_a_template_keeps_its_own_probes_and_gets_none() -> None:
     assert own["readinessProbe"] == probe
     assert {"startupProbe", "livenessProbe"}.isdisjoint(own)
     assert {"readinessProbe", "startupProbe"}.isdisjoint(other)
+
+
+def test_a_modules_pod_gets_its_environment_its_volumes_and_its_account_and_stays_restricted() -> None:
+    key = {"name": "API_KEY", "valueFrom": {"secretKeyRef": {"name": "llm", "key": "token", "optional": True}}}
+    plain = {"name": "HOME", "value": "/data"}
+    volume = {"name": "data", "persistentVolumeClaim": {"claimName": "cache"}}
+    mount = {"name": "data", "mountPath": "/data"}
+    pod = body(
+        env=[key, plain],
+        envFrom=[{"configMapRef": {"name": "settings"}, "prefix": "APP_"}],
+        volumes=[volume],
+        volumeMounts=[mount],
+        serviceAccountName="worker",
+    )["spec"]
+    [container] = pod["containers"]
+    assert container["env"][:2] == [key, plain]
+    assert {"MABEAM_AGENT", "MABEAM_POD"} <= {variable["name"] for variable in container["env"]}
+    assert container["envFrom"] == [{"configMapRef": {"name": "settings"}, "prefix": "APP_"}]
+    assert (volume in pod["volumes"], mount in container["volumeMounts"]) == (True, True)
+    assert pod["serviceAccountName"] == "worker"
+    assert "automountServiceAccountToken" not in pod
+    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert body()["spec"]["automountServiceAccountToken"] is False
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"env": [{"name": "MABEAM_POD", "value": "x"}]}, "`name` must not begin with MABEAM_"),
+        ({"env": [{"name": "A", "value": "x"}, {"name": "A", "value": "y"}]}, "`env` must not hold A twice"),
+        (
+            {"env": [{"name": "A", "value": "x", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]},
+            "only one of",
+        ),
+        ({"env": [{"name": "A", "valueFrom": {}}]}, "exactly one of `secretKeyRef`"),
+        ({"envFrom": [{}]}, "exactly one of `secretRef`"),
+        ({"volumes": [{"name": "tmp", "emptyDir": {}}]}, "`name` must not be tmp or mabeam-directives"),
+        ({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "hostPath"),
+        ({"volumes": [{"name": "data"}]}, "exactly one of `secret`"),
+        ({"volumeMounts": [{"name": "data", "mountPath": "/data"}]}, "must name one of the `volumes`"),
+        (
+            {"volumes": [{"name": "d", "emptyDir": {}}], "volumeMounts": [{"name": "d", "mountPath": "/etc/mabeam/x"}]},
+            "neither /tmp nor /etc/mabeam",
+        ),
+        ({"serviceAccountName": "w", "template": WITH_SIDECAR}, "go with `module`"),
+    ],
+)
+def test_what_the_operator_sets_itself_is_refused_in_words(spec: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValidationError) as refused:
+        an_agent(**spec)
+    assert message in str(refused.value)
