@@ -235,6 +235,13 @@ class AgentStatus(StatusModel):
         str | None,
         Field(max_length=1024, description="The last value of the annotation `mabeam.dev/migrate` that was used."),
     ] = None
+    restarted_by: Annotated[
+        str | None,
+        Field(
+            max_length=1024,
+            description="The last value of the annotation `mabeam.dev/restart` that was used: pods from before it are replaced.",
+        ),
+    ] = None
     effective: Annotated[EffectiveAgent | None, Field(description="The spec as changed by directives.")] = None
     directives: Annotated[
         AgentDirectives | None, Field(description="The directives in force and how far they were applied.")

@@ -32,6 +32,8 @@ RESERVED_PREFIX: Final = "mabeam.dev/"
 ANNOTATION_RELEASE: Final = "mabeam.dev/release"
 # Put on an Agent: each new value moves its pods to other nodes.
 ANNOTATION_MIGRATE: Final = "mabeam.dev/migrate"
+# Put on an Agent: each new value replaces its pods, one replica at a time.
+ANNOTATION_RESTART: Final = "mabeam.dev/restart"
 # Put on a pod by an outside observer: the pod counts as failed; the value is the reason.
 ANNOTATION_FAILED: Final = "mabeam.dev/failed"
 # Put on a variable by a human: the id of an accepted proposal, which this approves or rejects.

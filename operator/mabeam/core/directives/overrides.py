@@ -5,6 +5,8 @@ from functools import partial
 
 from mabeam.api.agent import Agent, AgentResources, AgentSpec
 from mabeam.api.directive import AgentDirective, AgentDirectives, DirectiveAction, DirectiveReason
+from mabeam.api.names import ANNOTATION_RESTART
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.directives.conflicts import ConflictContext, group_leader
 from mabeam.core.directives.effective import OVERRULED_REASONS, EffectiveSet, effective_set, same_directive
 from mabeam.core.directives.generations import stored_directives
@@ -31,6 +33,7 @@ class SpecOverrides:
     shares: dict[str, str]  # resource → quantity in force; of a refused allotment the ones that the pods had before it
     migrations: int  # all that were ever asked for; each replica takes part in every one
     reconfigurations: int  # all that were ever asked for
+    restarted_by: str | None  # the last value of the annotation mabeam.dev/restart; None: there was none
 
 
 def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
@@ -44,14 +47,17 @@ def spec_overrides(snapshot: AgentSnapshot) -> SpecOverrides:
         directives = effective_set(agent, snapshot.variables, before.items, context=context)
     status = agent.status
     reconfigurations = (status.reconfigurations or 0) + _newly_in_force(directives, before, DirectiveAction.RECONFIGURE)
+    restarted_by = annotation_request(agent.metadata, ANNOTATION_RESTART) or status.restarted_by
+    shape_spec = _with_network_priority(agent.spec, directives)
     shares = _shares(directives, before)
     return SpecOverrides(
         directives=directives,
-        shape=spec_hash.effective_pod_hash(_with_network_priority(agent.spec, directives), reconfigurations),
+        shape=spec_hash.effective_pod_hash(shape_spec, reconfigurations, restarted_by),
         resources=_resources(snapshot, shares),
         shares=shares,
         migrations=(status.migrations or 0) + _newly_in_force(directives, before, DirectiveAction.MIGRATE),
         reconfigurations=reconfigurations,
+        restarted_by=restarted_by,
     )
 
 

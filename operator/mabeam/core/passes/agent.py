@@ -171,6 +171,7 @@ def _directive_fields(pass_: AgentPass, overrides: SpecOverrides, delivery: Deli
         "role": directives.role or spec.role_name,
         "active": is_active,
         "reconfigurations": overrides.reconfigurations or None,
+        "restarted_by": overrides.restarted_by,
         "effective": EffectiveAgent(
             replicas=spec.replicas,
             desired_state=spec.desired_state,

@@ -151,12 +151,13 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
         "startupProbe": _STARTUP | ready,
         "readinessProbe": _READINESS | ready,
         "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
-        "env": [variable.to_wire() for variable in spec.env],
         "volumeMounts": [
             {"name": TMP_VOLUME, "mountPath": TMP_DIR},
             *(mount.to_wire() for mount in spec.volume_mounts),
         ],
     }
+    if spec.env:
+        container["env"] = [variable.to_wire() for variable in spec.env]
     if spec.env_from:
         container["envFrom"] = [source.to_wire() for source in spec.env_from]
     if spec.image is None:

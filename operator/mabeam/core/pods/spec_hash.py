@@ -39,9 +39,12 @@ def pod_hash(spec: AgentSpec) -> str:
     return _hashes(spec)[0]
 
 
-def effective_pod_hash(spec: AgentSpec, reconfigurations: int) -> str:
-    """`pod_hash` combined with the number of times that directives had the pods replaced (Reconfigure)."""
+def effective_pod_hash(spec: AgentSpec, reconfigurations: int, restarted_by: str | None = None) -> str:
+    """`pod_hash` combined with the number of times that directives had the pods replaced (Reconfigure), and the last request of
+    their restart (the annotation mabeam.dev/restart)."""
     own = pod_hash(spec)
+    if restarted_by:
+        return short_digest([own, reconfigurations, restarted_by])
     return short_digest([own, reconfigurations]) if reconfigurations else own
 
 

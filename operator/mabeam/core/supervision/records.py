@@ -102,9 +102,15 @@ def serves_earlier_spec(pass_: AgentPass, record: PodRecord) -> bool:
 
 
 def has_halted_roll(pass_: AgentPass) -> bool:
-    """Whether a replica of the present spec has failed for good: the roll goes no further than to that one."""
+    """Whether a replica has failed for good by a spec that others have not got: the roll goes no further than to that one.
+
+    A Temporary replica ends for many reasons; only one that was made from the present spec speaks against it.
+    """
+    temporary = pass_.snapshot.agent.spec.restart_strategy is RestartStrategy.TEMPORARY
     return any(
-        record.state is AgentState.FAILED and record.spec_hash == pass_.pod_hash and not must_migrate(pass_, record)
+        record.state is AgentState.FAILED
+        and not must_migrate(pass_, record)
+        and (not temporary or record.spec_hash == pass_.pod_hash)
         for record in pass_.records.values()
     )
 

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 from mabeam.api.agent import SupervisionStrategy
 from mabeam.api.agent_status import PodRecord
-from mabeam.api.names import Reason
+from mabeam.api.names import ANNOTATION_RESTART, Reason
 from mabeam.core.algorithms.otp import restart_group
+from mabeam.core.conventions.metadata import annotation_request
 from mabeam.core.decision import Event
 from mabeam.core.pods import lifecycle
 from mabeam.core.supervision.records import has_halted_roll, made_from, must_migrate, new_incarnation
@@ -73,4 +74,6 @@ def _replace_group(pass_: AgentPass, strategy: SupervisionStrategy, outdated: Se
 def _replaced(pass_: AgentPass, record: PodRecord, subject: str) -> Event:
     if must_migrate(pass_, record):
         return Event(Reason.MIGRATING, f"{subject}: migrating from {record.node}; not counted", action="Migrate")
-    return Event(Reason.REPLACING, f"{subject}: replaced because the spec changed; not counted")
+    asked = annotation_request(pass_.snapshot.agent.metadata, ANNOTATION_RESTART)
+    why = f"the spec changed, or {ANNOTATION_RESTART}={asked[:64]} asks for it" if asked else "the spec changed"
+    return Event(Reason.REPLACING, f"{subject}: replaced because {why}; not counted")

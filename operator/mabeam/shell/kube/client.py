@@ -60,6 +60,10 @@ class _GuardedBody(aiohttp.BytesPayload):
         await super().write_with_length(writer, content_length)
 
 
+_STRICT: Final = {"fieldValidation": "Strict"}
+_NONE: Final[Mapping[str, str]] = {}
+
+
 @dataclass
 class Client:
     """Requests to the apiserver, at most `max_in_flight` at once. While `may_write` returns False a write raises NotLeading."""
@@ -179,7 +183,9 @@ class Client:
         if (known := self._refusal_of(namespace)) is not None:
             raise known
         try:
-            return await self._write("POST", kind, RESOURCES[kind].path(namespace), body)
+            # A field that the apiserver does not know, such as a misspelt probe of a template, is refused in its words. Else
+            # it would be dropped, with a warning that only the operator sees (KEP-2885).
+            return await self._write("POST", kind, RESOURCES[kind].path(namespace), body, parameters=_STRICT)
         except ApiError as problem:
             if problem.namespace_terminating:
                 self._terminating[namespace] = asyncio.get_running_loop().time() + self.terminating_seconds, problem
@@ -244,11 +250,22 @@ class Client:
         query = f"?{urlencode(parameters)}" if parameters else ""
         return URL(f"{self.connection.server}{path}{query}", encoded=True)
 
-    async def _write(self, verb: str, kind: str, path: str, body: JsonDict, content_type: str = "") -> JsonDict:
+    async def _write(
+        self,
+        verb: str,
+        kind: str,
+        path: str,
+        body: JsonDict,
+        content_type: str = "",
+        *,
+        parameters: Mapping[str, str] = _NONE,
+    ) -> JsonDict:
         if not self.may_write():
             raise NotLeading(f"{verb} {path}")
-        parameters = {} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
-        return await self._call(verb, kind, path, body=body, parameters=parameters, content_type=content_type)
+        named = {} if verb == "DELETE" else {"fieldManager": FIELD_MANAGER}
+        return await self._call(
+            verb, kind, path, body=body, parameters={**named, **parameters}, content_type=content_type
+        )
 
     async def _call(
         self,

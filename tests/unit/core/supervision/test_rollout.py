@@ -1,5 +1,6 @@
 """A changed spec replaces the pods, one ordinal at a time."""
 
+from mabeam.api.names import ANNOTATION_RESTART
 from support.agent_ends import crash
 from support.builders import NO_BACKOFF, PLAIN_BACKOFF, agent_body
 from support.world import World, up
@@ -95,3 +96,44 @@ def test_an_agent_whose_replicas_all_have_the_spec_that_spends_the_budget_is_par
     world.settle()
     assert world.status.parked_at is not None
     assert world.live() == []
+
+
+def test_a_restart_that_is_asked_for_replaces_one_replica_at_a_time_and_counts_nothing() -> None:
+    world = up(agent_body(replicas=2, max_failures=0), prompt=False)
+    world.annotate(ANNOTATION_RESTART, "monday")
+    for ordinal in range(2):
+        world.settle()
+        assert [n for n in world.live() if "deletionTimestamp" in world.pods[n]["metadata"]] == [f"a-{ordinal}-1"]
+        world.reap(f"a-{ordinal}-1")
+        world.settle()
+        world.start(f"a-{ordinal}-2")
+    world.advance(600)
+    assert (world.state, world.live()) == ("Running", ["a-0-2", "a-1-2"])
+    assert (world.status.failures, world.status.restarts, world.status.restarted_by) == ((), 0, "monday")
+    assert "mabeam.dev/restart=monday" in world.told("Replacing")[0]
+
+
+def test_a_restart_that_came_with_the_agent_or_was_taken_back_restarts_nothing() -> None:
+    world = World(agent_body(annotations={ANNOTATION_RESTART: "1"}))
+    world.advance(100)
+    assert (world.live(), world.status.restarted_by) == (["a-0-1"], "1")
+    world.annotate(ANNOTATION_RESTART, "")
+    world.advance(100)
+    assert (world.live(), world.status.restarted_by) == (["a-0-1"], "1")
+    world.annotate(ANNOTATION_RESTART, "2")
+    world.advance(100)
+    assert world.live() == ["a-0-2"]
+
+
+def test_a_restart_takes_no_further_replica_to_a_spec_that_failed() -> None:
+    world = up(agent_body(replicas=2, max_failures=0), prompt=False)
+    world.change(image="worker:bad")
+    world.settle()
+    world.reap("a-0-1")
+    world.settle()
+    world.start("a-0-2", ready=False)
+    crash(world, "a-0-2")
+    world.annotate(ANNOTATION_RESTART, "1")
+    world.advance(60)
+    assert world.live() == ["a-1-1"]
+    assert "deletionTimestamp" not in world.pods["a-1-1"]["metadata"]

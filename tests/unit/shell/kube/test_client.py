@@ -140,6 +140,21 @@ def test_the_lease_that_is_lost_while_a_busy_server_is_waited_for_stops_the_writ
     assert len(asked) == 1
 
 
+def test_a_create_asks_the_apiserver_to_refuse_unknown_fields() -> None:
+    asked: list[str] = []
+
+    async def handler(request: web.Request) -> web.Response:
+        asked.append(request.query_string)
+        return web.json_response({"kind": "Pod"})
+
+    async def main() -> None:
+        async with a_cluster(handler) as cluster:
+            await cluster.create("Pod", "team", {})
+
+    asyncio.run(main())
+    assert asked == ["fieldManager=mabeam&fieldValidation=Strict"]
+
+
 def test_every_answer_tells_the_time() -> None:
     async def answer(request: web.Request) -> web.Response:
         return web.json_response({}, headers={"Date": "Fri, 15 Jan 2027 08:00:00 GMT"})
