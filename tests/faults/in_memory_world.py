@@ -172,7 +172,8 @@ class HostileWorld:
                 objects[effect.name]["data"] = copy.deepcopy(effect.body["data"])
             case _ if effect.name in objects:
                 meta = objects[effect.name]["metadata"]
-                meta["annotations"] = (meta.get("annotations") or {}) | effect.body["metadata"]["annotations"]
+                for field_, values in effect.body["metadata"].items():
+                    meta[field_] = (meta.get(field_) or {}) | values
         return True
 
 

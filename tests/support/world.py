@@ -209,6 +209,10 @@ class World:
         if effect.kind != "Pod":
             raise ImpossibleState(f"this world has no {effect.kind}")
         match effect.verb:
+            case "patch" if "labels" in effect.body["metadata"]:
+                if (pod := self.pods.get(effect.name)) is not None:
+                    labels = pod["metadata"].get("labels", {}) | effect.body["metadata"]["labels"]
+                    self.pods[effect.name] = pod | {"metadata": pod["metadata"] | {"labels": labels}}
             case "create":
                 if effect.name in self.pods:
                     raise ImpossibleState(f"{effect.name} is created twice")

@@ -23,6 +23,8 @@ LABEL_AGENT: Final = "mabeam.dev/agent"
 LABEL_VARIABLE: Final = "mabeam.dev/variable"
 LABEL_ORDINAL: Final = "mabeam.dev/ordinal"
 LABEL_INCARNATION: Final = "mabeam.dev/incarnation"
+# On a pod that has ended and is kept for its log: the scale subresource's selector leaves it out.
+LABEL_ENDED: Final = "mabeam.dev/ended"
 MANAGED_BY: Final = "mabeam"
 
 # A pod template must not set these: a forged selector label would take over another agent's identity.

@@ -91,6 +91,7 @@ class PodFacts:
     actual: JsonDict | None = None  # requests and limits that the kubelet reports in effect (KEP-1287)
     resize: Literal["Infeasible", "Deferred", "InProgress"] | None = None  # None: no resize is pending
     resize_message: str | None = None
+    marked_ended: bool = False  # has the label mabeam.dev/ended
     orphaned: bool = False  # it lost its controller: the agent takes it over
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from mabeam.api.agent import Agent
 from mabeam.api.base import JsonDict
-from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, directives_config_map
+from mabeam.api.names import ANNOTATION_GENERATION, ANNOTATION_NUDGE, LABEL_ENDED, directives_config_map
 from mabeam.api.supervisor import Supervisor
 from mabeam.core.decision import AnyStatus, Effect
 from mabeam.core.pods.lifecycle import is_live, is_running
@@ -165,6 +165,8 @@ class MemoryCluster:
             changed["generation"] = int(annotations[ANNOTATION_GENERATION])
         if ANNOTATION_NUDGE in annotations:
             changed["nudge"] = annotations[ANNOTATION_NUDGE]
+        if LABEL_ENDED in effect.body.get("metadata", {}).get("labels", {}):
+            changed["marked_ended"] = True
         for container in effect.body.get("spec", {}).get("containers", ()):
             if container.get("name") == owned.pod.main_name:
                 changed["resources"] = changed["actual"] = container["resources"]

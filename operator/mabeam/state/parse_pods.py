@@ -16,6 +16,7 @@ from mabeam.api.names import (
     ANNOTATION_SPEC_HASH,
     ENV_POD,
     LABEL_AGENT,
+    LABEL_ENDED,
     MAIN_CONTAINER,
     pod_name,
 )
@@ -82,6 +83,7 @@ def _facts(name: str, ordinal: int, incarnation: int, *, main: str, body: JsonDi
         **_containers(main, spec, status, conditions),
         **_disruption(conditions),
         **_annotated(meta.get("annotations") or {}),
+        marked_ended=LABEL_ENDED in (meta.get("labels") or {}),
         **_resources(main, spec, status, conditions),
     )
 

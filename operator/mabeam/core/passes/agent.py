@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from mabeam.api.agent_status import MAX_RECORDS, AgentStatus, EffectiveAgent, FailureCause
-from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT
+from mabeam.api.names import ANNOTATION_MIGRATE, LABEL_AGENT, LABEL_ENDED
 from mabeam.core.conventions.metadata import annotation_request, released_by
 from mabeam.core.decision import Decision, soonest
 from mabeam.core.directives.confirmation import RolloutState
@@ -151,7 +151,7 @@ def _supervision_fields(pass_: AgentPass) -> dict[str, Any]:
         "disruptions": min(pass_.disruptions, MAX_COUNT),
         "replicas": sum(1 for record in pass_.records.values() if record.is_alive),
         "ready_replicas": len(_ready_pods(pass_)),
-        "selector": f"{LABEL_AGENT}={agent.metadata.name}",
+        "selector": f"{LABEL_AGENT}={agent.metadata.name},!{LABEL_ENDED}",
         "spec_hash": spec_hash.spec_hash(pass_.snapshot.user_spec),
         "failures": ledger.trim(pass_.ledger, agent.spec.fault_tolerance),
         "parked_at": pass_.parked_at,

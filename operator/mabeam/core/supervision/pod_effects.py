@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from mabeam.api.agent import MigrationStrategy, RecoveryStrategy, ShutdownPolicy, SupervisionStrategy
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
-from mabeam.api.names import Reason
+from mabeam.api.names import LABEL_ENDED, Reason
 from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods import lifecycle
@@ -28,6 +28,7 @@ def act_on_stored_intent(pass_: AgentPass) -> None:
             _delete_pods(pass_, record, step)
             _resize_pod(pass_, record)
             _create_pod(pass_, record, step)
+            _mark_ended_pods(pass_, record)
         pass_.records[ordinal] = _with_terminating(pass_, record)
     # What is to stop needs nobody's consent, and may free what a new pod waits for.
     pass_.effects.sort(key=lambda effect: effect.verb != "delete" or effect.can_wait)
@@ -165,14 +166,32 @@ def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:
     return migrating and independent and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
 
 
+def _ended_pods(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
+    """The ordinal's ended pods that are not being deleted, the oldest first."""
+    current = pass_.current_pod(record)
+    by_age = sorted(pass_.pods_of(record), key=lambda pod: pod is current)  # the current one counts as the newest
+    return [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
+
+
+def _mark_ended_pods(pass_: AgentPass, record: PodRecord) -> None:
+    """Label the kept pods as ended, after all that matters more: a HorizontalPodAutoscaler counts only pods without the label.
+
+    It would take a Succeeded pod for one whose metrics are missing (kubernetes podautoscaler/replica_calculator.go).
+    """
+    space = pass_.snapshot.agent.metadata.namespace
+    outdated = _ended_pods_to_delete(pass_, record)
+    for pod in _ended_pods(pass_, record):
+        if not pod.marked_ended and pod not in outdated:
+            body = {"metadata": {"labels": {LABEL_ENDED: "true"}}}
+            pass_.effects.append(Effect("patch", "Pod", space, pod.name, "ended", body, uid=pod.uid, can_wait=True))
+
+
 def _ended_pods_to_delete(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
     """Ended pods whose logs are not kept: all but the newest of an ordinal, and all of an ordinal that was scaled away.
 
     None is kept while ended pods take up the quota that a pod is refused for.
     """
-    current = pass_.current_pod(record)
-    by_age = sorted(pass_.pods_of(record), key=lambda pod: pod is current)  # the current one counts as the newest
-    ended = [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
+    ended = _ended_pods(pass_, record)
     keeps_none = record.ordinal >= pass_.snapshot.agent.spec.replicas or pass_.snapshot.pod_quota_used_up
     return ended if keeps_none else ended[:-1]
 

@@ -87,7 +87,11 @@ def test_a_pass_that_others_wait_behind_makes_the_pod_first_and_tidies_up_in_a_l
         if life == 1:
             world.settle()
     decided = decide(world.look(), world.now)
-    assert [(effect.verb, effect.name) for effect in decided.effects] == [("delete", "a-0-1"), ("create", "a-0-3")]
+    assert [(effect.verb, effect.name) for effect in decided.effects] == [
+        ("delete", "a-0-1"),
+        ("create", "a-0-3"),
+        ("patch", "a-0-2"),
+    ]
     hurried = pods_first(decided)
     assert [(effect.verb, effect.name) for effect in hurried.effects] == [("create", "a-0-3")]
     assert (hurried.status, hurried.requeue_after) == (decided.status, 5.0)
@@ -101,5 +105,5 @@ def test_a_pass_that_makes_no_pod_tidies_up_whoever_waits() -> None:
     world.change(desiredState="Stopped")
     world.pass_once()
     decided = decide(world.look(), world.now)
-    assert [(effect.verb, effect.name) for effect in decided.effects] == [("delete", "a-0-1")]
+    assert [(effect.verb, effect.name) for effect in decided.effects] == [("delete", "a-0-1"), ("patch", "a-0-2")]
     assert pods_first(decided) is decided

@@ -81,7 +81,7 @@ def test_a_restart_that_the_server_cannot_make_says_so_and_no_time_that_is_over(
 
 def test_an_ended_pod_is_kept_for_its_log_until_it_takes_the_room_of_the_next_one() -> None:
     restarted = snapshot(record("a-0-2"))
-    kept = replace(restarted, pods=(a_pod("a-0-1", exited(3)),))
+    kept = replace(restarted, pods=(a_pod("a-0-1", exited(3), marked_ended=True),))
     assert decide(kept, at(20)).effects == ()
     gives_way = decide(replace(kept, pod_quota_used_up=True), at(20)).effects
     assert [(e.verb, e.name, e.reason, e.can_wait) for e in gives_way] == [
