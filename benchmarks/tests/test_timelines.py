@@ -14,7 +14,7 @@ from mabeam.api.agent import Agent
 from mabeam.api.directive import directives_document
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.core.directives.document import directives_config_map_body
-from mabeam.core.pods.spec import PodRequest, pod_body
+from mabeam.core.pods.body import PodRequest, pod_body
 
 NO_API = cast(Api, None)  # a timeline that is only written into asks nobody
 

@@ -10,7 +10,7 @@ import yaml
 
 from e2e import agents as on_nodes
 from mabeam.api.agent import Agent
-from mabeam.core.pods.spec import PodRequest, pod_body
+from mabeam.core.pods.body import PodRequest, pod_body
 from mabeam.core.snapshot import PodDefaults
 from support.kube import JsonDict, Kube, Refused, condition, namespace, until
 from support.operator_process import operator

@@ -17,7 +17,7 @@ TESTED_IN: dict[str, str] = {
     "core/algorithms/consensus.py": "properties/test_consensus.py",
     "core/algorithms/fair_division.py": "properties/test_division.py",
     "core/algorithms/peer_graph.py": "properties/test_topology.py",
-    "core/conventions/hashing.py": "unit/core/pods/test_spec.py",
+    "core/conventions/hashing.py": "unit/core/pods/test_body.py",
     "core/coordination/config_maps/decision.py": "unit/offline/test_explain.py",
     "core/coordination/config_maps/write.py": "unit/core/passes/test_variable.py",
     "core/coordination/round_record.py": "unit/core/coordination/test_rounds.py",

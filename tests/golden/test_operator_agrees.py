@@ -20,7 +20,7 @@ from mabeam.core.snapshot import Key, Snapshot
 from mabeam.offline.plan import plan
 from mabeam.offline.world import World, note_missing_nodes, parse_now, read_world
 from mabeam.shell.functions.scheduler import FunctionScheduler
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_pods import Refusals
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.simulation.run import START, Simulation
 from mabeam.simulation.scenario import Scenario

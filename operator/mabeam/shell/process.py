@@ -32,7 +32,7 @@ from mabeam.shell.kube.relist import Relister
 from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_pods import Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites, WritesWithoutEffect
 from mabeam.shell.reconcile.router import EventRouter
 from mabeam.shell.reports.prometheus import Prometheus

@@ -12,8 +12,8 @@ from mabeam.api.names import LABEL_ENDED, Reason
 from mabeam.core.conventions.metadata import owner_reference
 from mabeam.core.decision import Effect, Event, soonest
 from mabeam.core.pods import lifecycle
+from mabeam.core.pods.body import BRUTAL_GRACE_SECONDS, PodRequest, pod_body
 from mabeam.core.pods.resources import ContainerResources, has_resources
-from mabeam.core.pods.spec import BRUTAL_GRACE_SECONDS, PodRequest, pod_body
 from mabeam.core.snapshot import AgentSnapshot, PodFacts
 from mabeam.core.supervision.fencing import blocking_namesake, may_still_run
 from mabeam.core.supervision.working_set import AgentPass

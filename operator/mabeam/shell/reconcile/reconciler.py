@@ -27,7 +27,7 @@ from mabeam.shell.kube.errors import REQUEST_ERRORS, ApiError, NotLeading, error
 from mabeam.shell.reconcile.applier import Applied, Applier, NameTaken, PodCreateRefused
 from mabeam.shell.reconcile.early_writes import DeferredStatus, EarlyDelivery
 from mabeam.shell.reconcile.queue import WorkQueue
-from mabeam.shell.reconcile.refusals import FIRST_SERVER_RETRY_SECONDS, Refusals
+from mabeam.shell.reconcile.refused_pods import FIRST_SERVER_RETRY_SECONDS, Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.reports.targets import awaited_generation, never_read_of, targets_of

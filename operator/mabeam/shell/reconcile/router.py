@@ -12,7 +12,7 @@ from mabeam.api.base import JsonDict
 from mabeam.core.snapshot import Key
 from mabeam.shell.kube.client import Client
 from mabeam.shell.reconcile.queue import WorkQueue
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_pods import Refusals
 from mabeam.shell.reconcile.refused_writes import RefusedWrites
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state import wakeups

@@ -8,7 +8,7 @@ import pytest
 from faults.in_memory_specs import built
 from mabeam.api.agent_status import AgentStatus
 from mabeam.api.base import format_time
-from mabeam.core.pods.spec import PodRequest, pod_body
+from mabeam.core.pods.body import PodRequest, pod_body
 from support.builders import agent_body, an_agent
 
 WORKER = {"module": "team.work:Worker"}

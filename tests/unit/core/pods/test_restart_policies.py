@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
+from mabeam.core.pods.body import PodRequest, pod_body
 from mabeam.core.pods.restart_policies import unused_restart_policies
-from mabeam.core.pods.spec import PodRequest, pod_body
 from support.builders import an_agent
 
 RULES = [{"action": "Restart", "exitCodes": {"operator": "In", "values": [42]}}]

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from mabeam.api.agent import AgentSpec
-from mabeam.core.pods.spec import PodRequest, pod_body
+from mabeam.core.pods.body import PodRequest, pod_body
 from mabeam.core.pods.spec_hash import POD_FIELDS, pod_hash, spec_hash
 from mabeam.core.snapshot import PodDefaults
 from support.builders import WITH_SIDECAR, an_agent

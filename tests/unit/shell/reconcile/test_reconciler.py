@@ -22,7 +22,7 @@ from mabeam.shell.kube.server_time import ServerClock
 from mabeam.shell.reconcile.applier import Applier
 from mabeam.shell.reconcile.queue import WorkQueue
 from mabeam.shell.reconcile.reconciler import Reconciler
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_pods import Refusals
 from mabeam.shell.reports.reader import ReportReader
 from mabeam.shell.telemetry.metrics import Telemetry
 from mabeam.state.cache import AGENT, VARIABLE, Cache

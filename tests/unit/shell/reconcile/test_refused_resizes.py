@@ -10,7 +10,7 @@ from mabeam.core.decision import Effect
 from mabeam.core.snapshot import ResizeRefused
 from mabeam.shell.kube.errors import ApiError
 from mabeam.shell.reconcile.applier import Applied, PodResizeRefused
-from mabeam.shell.reconcile.refusals import Refusals
+from mabeam.shell.reconcile.refused_pods import Refusals
 from tests.unit.shell.reconcile.test_applier import Bench, a_pod_body, applied
 
 ALLOTTED = {"requests": {"memory": "200Mi"}}

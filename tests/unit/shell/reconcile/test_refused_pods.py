@@ -1,7 +1,7 @@
 """When a refused pod is asked for again, and which refusals are told."""
 
 from mabeam.core.snapshot import PodRefused
-from mabeam.shell.reconcile.refusals import MAX_RETRY_SECONDS, Refusals
+from mabeam.shell.reconcile.refused_pods import MAX_RETRY_SECONDS, Refusals
 
 OBJECTS = (
     'pods "a-0-2" is forbidden: exceeded quota: q, requested: count/pods=1, used: count/pods=1, limited: count/pods=1'
