@@ -83,3 +83,18 @@ def test_a_misspelt_field_of_a_template_is_refused_in_the_apiservers_words(lab: 
     lab.apply(body)
     refused = reached(lab, "misspelt", "is refused", lambda s: readiness(s).get("reason") == "PodRefused")
     assert 'unknown field "spec.containers[0].readinesProbe"' in readiness(refused)["message"]
+
+
+def test_plain_kubectl_drain_moves_a_module(lab: Kube) -> None:
+    lab.apply(of_module("mover", "lab:Quick"))
+    running(lab, "mover")
+    node = lab.get("pod", "mover-0-1")["spec"]["nodeName"]
+    try:
+        lab.run("drain", node, "--pod-selector=mabeam.dev/agent=mover", "--ignore-daemonsets", "--timeout=60s")
+        moved = reached(
+            lab, "mover", "runs elsewhere", lambda s: s["pods"][0]["incarnation"] == 2 and s.get("readyReplicas") == 1
+        )
+    finally:
+        lab.run("uncordon", node)
+    assert moved["pods"][0]["node"] != node
+    assert (moved.get("restarts", 0), moved["disruptions"]) == (0, 1)

@@ -8,7 +8,7 @@ from typing import Annotated, ClassVar, Final, Literal
 from pydantic import Field
 
 from mabeam.api.base import DNS_LABEL, KubeModel, ObjectName, Quantity, Rule
-from mabeam.api.names import DIRECTIVES_DIR, DIRECTIVES_VOLUME, RESERVED_ENV_PREFIX, TMP_DIR, TMP_VOLUME
+from mabeam.api.names import DIRECTIVES_DIR, DIRECTIVES_VOLUME, RESERVED_ENV_PREFIX
 
 KeyName = Annotated[str, Field(pattern=r"^[-._a-zA-Z0-9]+$", min_length=1, max_length=253)]
 RelativePath = Annotated[str, Field(pattern=r"^[^/:][^:]*$", max_length=256)]
@@ -144,7 +144,6 @@ class ClaimVolume(KubeModel):
 
 
 _SOURCES: Final = ("secret", "config_map", "empty_dir", "persistent_volume_claim")
-_OWN_VOLUMES: Final = (TMP_VOLUME, DIRECTIVES_VOLUME)
 
 
 class Volume(KubeModel):
@@ -163,9 +162,9 @@ class Volume(KubeModel):
             lambda volume: sum(getattr(volume, source) is not None for source in _SOURCES) == 1,
         ),
         Rule(
-            f"!(self.name in {list(_OWN_VOLUMES)!r})",
-            f"`name` must not be {' or '.join(_OWN_VOLUMES)}: the operator adds those volumes",
-            lambda volume: volume.name not in _OWN_VOLUMES,
+            f"self.name != '{DIRECTIVES_VOLUME}'",
+            f"`name` must not be {DIRECTIVES_VOLUME}: the operator adds that volume",
+            lambda volume: volume.name != DIRECTIVES_VOLUME,
         ),
     )
 
@@ -182,12 +181,8 @@ class VolumeMount(KubeModel):
     sub_path: Annotated[RelativePath | None, Field(description="The part of the volume that appears there.")] = None
     rules: ClassVar[tuple[Rule, ...]] = (
         Rule(
-            f"self.mountPath != '{TMP_DIR}' && self.mountPath != '{TMP_DIR}/' && self.mountPath != '{DIRECTIVES_DIR}'"
-            f" && !self.mountPath.startsWith('{DIRECTIVES_DIR}/')",
-            f"`mountPath` must be neither {TMP_DIR} nor {DIRECTIVES_DIR} nor below that: the operator mounts those",
-            lambda mount: (
-                mount.mount_path not in (TMP_DIR, f"{TMP_DIR}/", DIRECTIVES_DIR)
-                and not mount.mount_path.startswith(f"{DIRECTIVES_DIR}/")
-            ),
+            f"self.mountPath != '{DIRECTIVES_DIR}' && !self.mountPath.startsWith('{DIRECTIVES_DIR}/')",
+            f"`mountPath` must be neither {DIRECTIVES_DIR} nor below it: the operator mounts the directives there",
+            lambda mount: mount.mount_path != DIRECTIVES_DIR and not mount.mount_path.startswith(f"{DIRECTIVES_DIR}/"),
         ),
     )

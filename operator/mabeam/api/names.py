@@ -54,8 +54,6 @@ DIRECTIVES_DIR: Final = "/etc/mabeam"
 DIRECTIVES_KEY: Final = "directives.json"
 HISTORY_KEY: Final = "history.json"
 DIRECTIVES_VOLUME: Final = "mabeam-directives"
-TMP_DIR: Final = "/tmp"  # noqa: S108 - an emptyDir of the container's own
-TMP_VOLUME: Final = "tmp"
 # Environment variables of the contract (docs/agent-contract.md): the operator alone sets them.
 RESERVED_ENV_PREFIX: Final = "MABEAM_"
 MAIN_CONTAINER: Final = "agent"

@@ -21,8 +21,6 @@ from mabeam.api.names import (
     READINESS_PATH,
     REPORT_PORT,
     REPORT_PORT_NAME,
-    TMP_DIR,
-    TMP_VOLUME,
     directives_config_map,
     pod_name,
 )
@@ -43,11 +41,9 @@ from mabeam.core.snapshot import PodDefaults
 BRUTAL_GRACE_SECONDS: Final = 1
 
 _RESTRICTED_POD: Final = {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-_RESTRICTED_CONTAINER: Final = {
-    "allowPrivilegeEscalation": False,
-    "capabilities": {"drop": ["ALL"]},
-    "readOnlyRootFilesystem": True,
-}
+# The root filesystem is writable, for /tmp: an emptyDir there would make `kubectl drain` refuse the node ("local storage").
+# docs/design/0018-module-readiness.md, "Draining".
+_RESTRICTED_CONTAINER: Final = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
 
 
 # While a module's class is set up it is asked every second, and however long that takes nothing is restarted: the operator
@@ -151,10 +147,7 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
         "startupProbe": _STARTUP | ready,
         "readinessProbe": _READINESS | ready,
         "securityContext": copy.deepcopy(_RESTRICTED_CONTAINER),
-        "volumeMounts": [
-            {"name": TMP_VOLUME, "mountPath": TMP_DIR},
-            *(mount.to_wire() for mount in spec.volume_mounts),
-        ],
+        "volumeMounts": [mount.to_wire() for mount in spec.volume_mounts],
     }
     if spec.env:
         container["env"] = [variable.to_wire() for variable in spec.env]
@@ -166,7 +159,7 @@ def _from_module(spec: AgentSpec, defaults: PodDefaults) -> JsonDict:
     return {
         "containers": [container],
         "securityContext": copy.deepcopy(_RESTRICTED_POD),
-        "volumes": [{"name": TMP_VOLUME, "emptyDir": {}}, *(volume.to_wire() for volume in spec.volumes)],
+        "volumes": [volume.to_wire() for volume in spec.volumes],
         **account,
     }
 

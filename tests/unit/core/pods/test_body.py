@@ -136,7 +136,11 @@ def test_a_module_runs_restricted_in_its_image() -> None:
     assert (container["image"], container["command"]) == ("worker:1", ["mabeam-agent", "run", "team.work:Worker"])
     assert "imagePullPolicy" not in container
     assert pod["spec"]["securityContext"] == {"runAsNonRoot": True, "seccompProfile": {"type": "RuntimeDefault"}}
-    assert container["securityContext"]["readOnlyRootFilesystem"] is True
+    assert container["securityContext"] == {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}}
+
+
+def test_a_modules_pod_has_no_local_storage_that_kubectl_drain_would_refuse() -> None:
+    assert not any("emptyDir" in volume for volume in body()["spec"]["volumes"])
 
 
 def test_a_module_without_an_image_runs_in_the_stock_one() -> None:
@@ -248,7 +252,7 @@ def test_a_modules_pod_gets_its_environment_its_volumes_and_its_account_and_stay
     assert (volume in pod["volumes"], mount in container["volumeMounts"]) == (True, True)
     assert pod["serviceAccountName"] == "worker"
     assert "automountServiceAccountToken" not in pod
-    assert container["securityContext"]["readOnlyRootFilesystem"]
+    assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
     assert body()["spec"]["automountServiceAccountToken"] is False
 
 
@@ -263,13 +267,13 @@ def test_a_modules_pod_gets_its_environment_its_volumes_and_its_account_and_stay
         ),
         ({"env": [{"name": "A", "valueFrom": {}}]}, "exactly one of `secretKeyRef`"),
         ({"envFrom": [{}]}, "exactly one of `secretRef`"),
-        ({"volumes": [{"name": "tmp", "emptyDir": {}}]}, "`name` must not be tmp or mabeam-directives"),
+        ({"volumes": [{"name": "mabeam-directives", "emptyDir": {}}]}, "`name` must not be mabeam-directives"),
         ({"volumes": [{"name": "host", "hostPath": {"path": "/"}}]}, "hostPath"),
         ({"volumes": [{"name": "data"}]}, "exactly one of `secret`"),
         ({"volumeMounts": [{"name": "data", "mountPath": "/data"}]}, "must name one of the `volumes`"),
         (
             {"volumes": [{"name": "d", "emptyDir": {}}], "volumeMounts": [{"name": "d", "mountPath": "/etc/mabeam/x"}]},
-            "neither /tmp nor /etc/mabeam",
+            "neither /etc/mabeam nor below it",
         ),
         ({"serviceAccountName": "w", "template": WITH_SIDECAR}, "go with `module`"),
     ],
