@@ -28,11 +28,13 @@ RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,ta
  && python3 -m compileall -q --invalidation-mode unchecked-hash /opt/mabeam/lib
 
 FROM libraries AS program
-COPY pyproject.toml README.md LICENSE ./
+COPY pyproject.toml setup.py README.md LICENSE ./
+COPY packages/mabeam-agent/LICENSE packages/mabeam-agent/README.md packages/mabeam-agent/pyproject.toml packages/mabeam-agent/
 COPY operator/mabeam operator/mabeam
 COPY examples/annealers/annealers annealers
 RUN --mount=type=secret,id=pip,target=/etc/pip.conf --mount=type=secret,id=ca,target=/run/secrets/ca.crt \
-    python3 -m pip --python /opt/mabeam/bin/python install --quiet --no-warn-script-location --no-compile --no-deps --root /program . \
+    python3 -m pip --python /opt/mabeam/bin/python install --quiet --no-warn-script-location --no-compile --no-deps --root /program \
+      ./packages/mabeam-agent . \
  && cp -r annealers /program/opt/mabeam/lib/python3*/site-packages/ \
  && python3 -m compileall -q -s /program --invalidation-mode unchecked-hash /program/opt/mabeam/lib
 

@@ -49,12 +49,13 @@ test: $(STAMP) check scan-offline test-cluster ## Run every check and every test
 .PHONY: venv
 venv: $(STAMP) ## Make the virtual environment with the locked dependencies
 
-$(STAMP): requirements/dev.txt pyproject.toml
+$(STAMP): requirements/dev.txt pyproject.toml packages/mabeam-agent/pyproject.toml
 	@echo "· the virtual environment, from requirements/dev.txt"
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed")'
 	@$(PYTHON) -m venv --clear $(VENV)
 	@$(BIN)/pip install --progress-bar off --disable-pip-version-check --require-hashes -r requirements/dev.txt | $(PIP_PROGRESS)
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable packages/mabeam-agent
 	@touch $@
 
 .PHONY: check
@@ -118,12 +119,13 @@ scan: $(STAMP) $(SCAN_STAMP) ## Scan for security: bandit, checkov, pip-audit (d
 scan-offline: $(STAMP) $(SCAN_STAMP) ## The same without asking an advisory service
 	@$(BIN)/python hack/scan.py --offline
 
+# The SDK's wheel is on no index: it is looked for in dist/, and left out of the locks, because it is installed from this tree.
 .PHONY: lock
-lock: $(STAMP) ## Lock the dependencies anew (requirements/*.txt)
+lock: $(STAMP) dist ## Lock the dependencies anew (requirements/*.txt)
 	@$(BIN)/pip install --quiet pip-tools==7.6.2
 	@for set in run dev; do \
-	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --allow-unsafe --no-header \
-	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
+	  $(BIN)/pip-compile --quiet --generate-hashes --strip-extras --unsafe-package mabeam-agent --no-header \
+	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host --find-links dist \
 	    $$([ $$set = dev ] && echo "--extra dev --all-build-deps") --output-file requirements/$$set.txt pyproject.toml; \
 	done
 	@for set in sbom scan; do \
@@ -131,6 +133,10 @@ lock: $(STAMP) ## Lock the dependencies anew (requirements/*.txt)
 	    --no-emit-find-links --no-emit-index-url --no-emit-trusted-host \
 	    --output-file requirements/$$set.txt requirements/$$set.in; \
 	done
+
+.PHONY: dist
+dist: $(STAMP) ## Build the wheels of mabeam-agent (the SDK) and mabeam (the operator) into dist/
+	@$(BIN)/python hack/dist.py
 
 ## Clusters and images
 .PHONY: cluster-up
@@ -191,4 +197,4 @@ matrix: $(STAMP) test-cluster ## Try every cause with every strategy on real con
 ## Tidying
 .PHONY: clean
 clean: ## Remove the virtual environment and the caches in this folder
-	@rm -rf $(VENV) $(SCAN_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build operator/*.egg-info
+	@rm -rf $(VENV) $(SCAN_VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache build dist operator/*.egg-info
