@@ -167,7 +167,7 @@ def test_the_documented_dockerfile_takes_the_sdk_by_its_name_and_runs_as_nobody_
 
 
 def stand_in_for_python_slim(builder: str, folder: Path) -> str:
-    """The name of an image, whose Dockerfile is written into the folder: Debian's Python, whose pip wants a flag, without an index."""
+    """The name of an image, whose Dockerfile is written here: Debian's Python, whose pip wants a flag, without an index."""
     folder.mkdir()
     environment = "PIP_BREAK_SYSTEM_PACKAGES=1 PIP_NO_INDEX=1 PIP_ROOT_USER_ACTION=ignore"
     (folder / "Dockerfile").write_text(f"FROM localhost/{builder}\nENV {environment}\n")
