@@ -8,7 +8,7 @@ import pytest
 import yaml
 from pydantic.alias_generators import to_camel
 
-from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_REJECT
+from mabeam.api.names import ANNOTATION_APPROVE, ANNOTATION_APPROVER, ANNOTATION_REJECT
 from mabeam.core.pods.spec_hash import POD_FIELDS
 from support.rendered import MANIFESTS, ROOT, Document, chart, kustomized, of_kind, the
 
@@ -91,7 +91,9 @@ def test_the_chart_and_the_component_ship_the_same_approval_policy() -> None:
 def test_the_approval_policy_judges_the_very_annotations_that_the_operator_reads() -> None:
     spec = the(approvers(), KINDS[0])["spec"]
     (condition,) = spec["matchConditions"]
-    assert {ANNOTATION_APPROVE, ANNOTATION_REJECT} == set(re.findall(r"'(mabeam\.dev/\w+)'", condition["expression"]))
+    assert {ANNOTATION_APPROVE, ANNOTATION_REJECT, ANNOTATION_APPROVER} == set(
+        re.findall(r"'(mabeam\.dev/\w+)'", condition["expression"])
+    )
     assert spec["failurePolicy"] == "Fail"
     (rule,) = spec["matchConstraints"]["resourceRules"]
     assert rule["resources"] == ["orchestrationvariables"]
