@@ -29,7 +29,7 @@ def helm(*arguments: str) -> str:
 def install(*values: str) -> None:
     """Install or upgrade, and wait until the operator is ready."""
     repository, _, tag = required("MABEAM_TEST_IMAGE").rpartition(":")
-    settings = (f"image.repository={repository}", f"image.tag={tag}", *values)
+    settings = (f"image.repository={repository}", *values)
     # CRDs that other tests applied by hand become the release's own.
     helm(
         "upgrade",
@@ -39,6 +39,7 @@ def install(*values: str) -> None:
         "--take-ownership",
         "--wait",
         "--timeout=180s",
+        *("--set-string", f"image.tag={tag}"),  # a tag of twelve decimal digits would be a number
         *(word for value in settings for word in ("--set", value)),
     )
     Kube(NAMESPACE).run("rollout", "status", f"deployment/{RELEASE}", "--timeout=180s", timeout=200)
