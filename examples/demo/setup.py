@@ -79,7 +79,8 @@ def install(page: Page, tools: Tools, image: str) -> None:
     unstick(page, tools)
     repository, _, tag = image.rpartition(":")
     command = ("helm", "upgrade", "--install", RELEASE, CHART, "--namespace", OPERATOR_NAMESPACE, "--create-namespace",
-               "--set", f"image.repository={repository}", "--set-string", f"image.tag={tag}", "--wait", "--timeout", "5m")  # fmt: skip
+               "--set", f"image.repository={repository}", "--set-string", f"image.tag={tag}",
+               "--wait", "--timeout", "5m")  # fmt: skip
     with page.waiting("until the operator is ready"):
         output = tools.run(tools.helm, *command[1:], seconds=330)
     kept = [line for line in output.splitlines() if line.startswith(("NAME:", "STATUS", "REVISION"))]
