@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from difflib import get_close_matches
 from enum import StrEnum
 from functools import cache
 from typing import Annotated, Any, ClassVar, Final, Self
@@ -49,12 +50,18 @@ def spelt_like(field: str, built_in: Iterable[str]) -> Rule:
     return Rule(
         None,  # only the operator checks it
         f"`{to_camel(field)}` must be {', '.join(names.values())}, spelt like this, or the name of a plug-in",
-        lambda model: names.get(_letters(getattr(model, field)), getattr(model, field)) == getattr(model, field),
+        lambda model: getattr(model, field) in names.values() or not _resembles(getattr(model, field), names),
     )
 
 
-def _letters(text: str) -> str:
-    return "".join(letter for letter in text.lower() if letter.isalnum())
+def _resembles(text: str, names: Iterable[str]) -> bool:
+    """Whether the text is one of the names in lower case but for its spelling, or for a letter or so of it."""
+    letters = "".join(letter for letter in text.lower() if letter.isalnum())
+    return bool(get_close_matches(letters, names, n=1, cutoff=_SAME_NAME))
+
+
+# The share of letters in which a typo still agrees with what was meant (difflib's ratio): one letter of about ten.
+_SAME_NAME = 0.9
 
 
 def not_supported_yet(field: str, wire: str | None = None) -> Rule:

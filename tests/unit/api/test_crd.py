@@ -33,7 +33,10 @@ def test_every_kind_has_a_definition_that_can_be_made() -> None:
     ]
 
 
-@pytest.mark.parametrize("spelling", ["Simplemajority", "simple-majority", "SIMPLEMAJORITY", "weighted_voting"])
+@pytest.mark.parametrize(
+    "spelling",
+    ["Simplemajority", "simple-majority", "SIMPLEMAJORITY", "weighted_voting", "SimpleMajorty", "WeightedVotin"],
+)
 def test_another_spelling_of_a_built_in_name_is_refused_with_the_right_one(spelling: str) -> None:
     with pytest.raises(
         ValidationError, match="`protocol` must be SimpleMajority, WeightedVoting, Unanimous, spelt like"
