@@ -58,7 +58,10 @@ def lab(kube: Kube) -> Kube:
 
 def test_a_module_is_ready_once_its_init_has_returned_and_has_what_was_given_to_it(lab: Kube) -> None:
     lab.apply(of_module("slow", "lab:Slow"))
-    until("it runs", lambda: "running" in str(lab.get("pod", "slow-0-1")["status"].get("containerStatuses")))
+    until(
+        "it runs",
+        lambda: "running" in str((lab.find("pod", "slow-0-1") or {}).get("status", {}).get("containerStatuses")),
+    )
     reached(lab, "slow", "says what it waits for", lambda s: "not ready yet" in readiness(s).get("message", ""))
     assert readiness(status(lab, "slow"))["status"] == "False"
     lab.run("exec", "slow-0-1", "--", "python3", "-c", "open('/tmp/loaded', 'w')")

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from e2e.agents import STAY, agent, container, failures, reached, running, template
-from support.kube import JsonDict, Kube
+from support.kube import JsonDict, Kube, namespace
 
 # One restart, and then a wait that no test outlasts: the ledger keeps the one entry that the tests read.
 ONCE: JsonDict = {"maxFailures": 5, "failureWindowSeconds": 600, "backoff": {"initialSeconds": 0, "maxSeconds": 0}}
@@ -25,7 +25,6 @@ def the_agents() -> list[JsonDict]:
     return [
         agent("filled", template=template(container(FILL_ONCE), volumes=SMALL_DISK), faultTolerance=ONCE),
         agent("overdue", template=template(container(STAY), activeDeadlineSeconds=8), restart="Transient"),
-        agent("first", template=template(container(STAY, ports=HOST_PORT), **home)),
         agent("too-large", template=template(container(STAY, resources={"requests": {"cpu": "900"}}), **home)),
         agent("leaving", STAY),
     ]
@@ -51,9 +50,12 @@ def test_a_pod_that_no_node_has_room_for_is_rejected_and_its_agent_is_not_to_bla
 
 
 def test_a_pod_whose_host_port_is_taken_is_rejected_by_the_kubelet(started: Kube) -> None:
-    running(started, "first", incarnation=1)
-    started.apply(agent("second", template=template(container(STAY, ports=HOST_PORT), nodeName="node-1")))
-    found = first_failure(started, "second")
+    # The Pod Security Standard `restricted` of the other namespaces allows no host port.
+    with namespace(f"{started.namespace}-ports") as kube:
+        kube.apply(agent("first", template=template(container(STAY, ports=HOST_PORT), nodeName="node-1")))
+        running(kube, "first", incarnation=1)
+        kube.apply(agent("second", template=template(container(STAY, ports=HOST_PORT), nodeName="node-1")))
+        found = first_failure(kube, "second")
     assert (found["cause"], found["reason"], found["counted"]) == ("Evicted", "NodePorts", False)
 
 

@@ -84,8 +84,9 @@ def test_a_vote_that_nobody_answers_ends_at_its_deadline_and_a_human_may_have_th
     council.apply(variable("pace", ["keen", "silent"], value=3, consensus=rules | {"requireApproval": True}))
     seen = decided(council, "pace", "a human is awaited", lambda s: readiness(s).get("reason") == "AwaitingApproval")
     assert (seen["value"], len(seen["consensus"]["votes"])) == (1, 2)
-    council.run("annotate", "mov", "pace", f"mabeam.dev/approve={seen['consensus']['proposal']}")
-    assert voted(council, "pace", "Accepted", 3)["consensus"]["approvedBy"] == "mabeam.dev/approve"
+    approval = (f"mabeam.dev/approve={seen['consensus']['proposal']}", "mabeam.dev/approver=ada")
+    council.run("annotate", "mov", "pace", *approval)
+    assert voted(council, "pace", "Accepted", 3)["consensus"]["approvedBy"] == "ada"
     assert obeyed(council, "pace")["value"] == 3
     until("it is told", lambda: reads(council, "silent-0-1")["parameters"] == {"pace": 3})
     dismiss(council, "pace")
