@@ -174,18 +174,13 @@ def plan(
     """
     from mabeam.offline import plan as planning
     from mabeam.offline import plan_summary
-    from mabeam.offline.documents import InvalidWorld
-    from mabeam.offline.world import parse_now, read_world
+    from mabeam.offline.world import World, parse_now
 
-    try:
+    def decide(world: World) -> dict[str, Any]:
         at = parse_now(now) if now is not None else datetime.now(UTC)  # noqa: TID251 - a default for people
-        result = planning.plan(read_world([(name, _read(name)) for name in filename]), at)
-    except InvalidWorld as problem:
-        typer.echo(f"mabeam plan: {problem}", err=True)
-        raise typer.Exit(2) from None
-    except OSError as problem:
-        typer.echo(f"mabeam plan: {problem.filename}: {problem.strerror}", err=True)
-        raise typer.Exit(2) from None
+        return planning.plan(world, at)
+
+    result = _of_world("plan", filename, decide)
     if output is PlanFormat.SUMMARY:
         typer.echo(plan_summary.as_text(result))
     else:

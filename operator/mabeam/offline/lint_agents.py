@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping
 
 from mabeam.api.agent import Agent, Backoff, RestartStrategy
 from mabeam.core.algorithms.backoff import capped_exponential
-from mabeam.core.algorithms.quantity import parse
 from mabeam.offline.finding import Finding, Level
 from mabeam.offline.world import World
+from mabeam.state.requested import parse_amount
 
 
 def of_agents(world: World) -> tuple[Finding, ...]:
@@ -73,15 +73,9 @@ def _requests_above_limits(agent: Agent) -> Iterator[tuple[Level, str]]:
 def _above(where: str, requests: Mapping[str, object], limits: Mapping[str, object]) -> Iterator[tuple[Level, str]]:
     for name, requested in sorted(requests.items()):
         limit = limits.get(name)
-        if limit is not None and _is_above(str(requested), str(limit)):
+        amount, most = parse_amount(str(requested)), parse_amount(str(limit))
+        if amount is not None and most is not None and amount > most:
             yield (
                 "error",
                 f"`{where}.requests.{name}` {requested} is above its limit {limit}: the API server refuses such a pod",
             )
-
-
-def _is_above(requested: str, limit: str) -> bool:
-    try:
-        return parse(requested) > parse(limit)
-    except ValueError:
-        return False  # no quantity: the API server says so

@@ -10,13 +10,14 @@ from datetime import UTC, datetime
 from itertools import combinations
 from typing import Final
 
-from mabeam.api.base import JsonDict
-from mabeam.api.names import Reason
+from mabeam.api.base import ConditionStatus, JsonDict
+from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.conventions.conditions import find_condition
+from mabeam.core.coordination.gate import BY_FALLBACK
 from mabeam.core.snapshot import Key, NamespacedName
 from mabeam.offline.finding import Finding, Level
 from mabeam.offline.plan import Planner
-from mabeam.offline.plan_summary import FALLBACK
 from mabeam.offline.world import World
 from mabeam.state.cache import AGENT, NODE, RESOURCE_QUOTA, SUPERVISOR, VARIABLE
 
@@ -30,15 +31,14 @@ def of_variables(world: World) -> tuple[Finding, ...]:
     if not world.variables:
         return ()
     planner = Planner(_just_applied(world))
-    spaces = {space for space, _ in world.agents}
-    return tuple(
-        Finding(level, f"OrchestrationVariable/{space}/{name}", text)
-        for space, name in sorted(world.variables)
-        for level, text in (
-            *_found_by_deciding(planner, (space, name), space not in spaces),
-            *_competitors(world, (space, name)),
-        )
-    )
+    spaces, competitors = {space for space, _ in world.agents}, _competitors(world)
+    findings: list[Finding] = []
+    for space, name in sorted(world.variables):
+        about = f"OrchestrationVariable/{space}/{name}"
+        wrong = _found_by_deciding(planner, (space, name), space not in spaces)
+        findings += (Finding(level, about, text) for level, text in wrong)
+        findings += (Finding("warning", about, text) for text in competitors.get((space, name), ()))
+    return tuple(findings)
 
 
 def _just_applied(world: World) -> World:
@@ -61,38 +61,48 @@ def _found_by_deciding(planner: Planner, name: NamespacedName, without_agents: b
     decision = planner.decide(Key(VARIABLE, *name), _NOW)
     seen: set[str] = set()
     for condition in decision.status.conditions:
-        refused = condition.type == "Accepted" and condition.status == "False"
-        stalled = condition.type == "Stalled" and condition.status == "True"
+        refused = condition.type == ConditionType.ACCEPTED and condition.status is ConditionStatus.FALSE
+        stalled = condition.type == ConditionType.STALLED and condition.status is ConditionStatus.TRUE
         if (refused or stalled) and condition.message not in seen:
             seen.add(condition.message)
             absent = condition.reason == Reason.AGENT_UNAVAILABLE
-            yield (_level(str(condition.reason), without_agents) if absent else "error"), condition.message
+            yield (_absence(without_agents) if absent else "error"), condition.message
+    ready = find_condition(decision.status.conditions, ConditionType.READY)
     for event in decision.events:
         if event.type == "Warning" and not any(text in event.note for text in seen):
             seen.add(event.note)
-            yield _level(event.note, without_agents), event.note
+            yield _level_of_failure(ready.reason if ready is not None else "", event.note, without_agents), event.note
 
 
-def _level(note: str, without_agents: bool) -> Level:
-    """How grave a Warning of a first decision is. Files without an Agent hold a part: the agents are somewhere else."""
-    if FALLBACK in note or (without_agents and str(Reason.AGENT_UNAVAILABLE) in note):
+def _level_of_failure(reason: str, note: str, without_agents: bool) -> Level:
+    """How grave the failure of a first decision is; one for which the author has named a fallback value is foreseen."""
+    if BY_FALLBACK in note:
         return "note"
-    return "error" if f" by {Reason.FUNCTION_FAILED}: " in note else "warning"
+    if reason == Reason.AGENT_UNAVAILABLE:
+        return _absence(without_agents)
+    return "error" if reason == Reason.FUNCTION_FAILED else "warning"
 
 
-def _competitors(world: World, name: NamespacedName) -> Iterator[tuple[Level, str]]:
-    """The variables later in the order of names that set the same parameter of the same agent with the same priority."""
-    for first, second in combinations(sorted(world.variables), 2):
-        if first != name or second[0] != name[0]:
-            continue
-        one, other = world.variables[first], world.variables[second]
-        shared = _shared_agents(world, one, other)
-        if one.parameter == other.parameter and one.spec.priority == other.spec.priority and shared:
-            yield (
-                "warning",
-                f"{second[1]} sets {one.parameter} of {', '.join(shared[:3])}{' …' if len(shared) > 3 else ''} too, with the"
-                f" same priority {one.spec.priority}: the older one wins; give one of them another `spec.priority`",
-            )
+def _absence(without_agents: bool) -> Level:
+    """How grave missing agents are: files without any hold a part, and the agents are somewhere else."""
+    return "note" if without_agents else "warning"
+
+
+def _competitors(world: World) -> dict[NamespacedName, list[str]]:
+    """By variable: what is to say of those later in the order of names that set the same parameter at the same priority."""
+    alike: dict[tuple[str, str, int], list[NamespacedName]] = {}
+    for place, variable in sorted(world.variables.items()):
+        alike.setdefault((place[0], variable.parameter, variable.spec.priority), []).append(place)
+    found: dict[NamespacedName, list[str]] = {}
+    for (_, parameter, priority), places in alike.items():
+        for first, second in combinations(places, 2):
+            shared = _shared_agents(world, world.variables[first], world.variables[second])
+            if shared:
+                found.setdefault(first, []).append(
+                    f"{second[1]} sets {parameter} of {', '.join(shared[:3])}{' …' if len(shared) > 3 else ''} too, with the"
+                    f" same priority {priority}: the older one wins; give one of them another `spec.priority`"
+                )
+    return found
 
 
 def _shared_agents(world: World, one: OrchestrationVariable, other: OrchestrationVariable) -> list[str]:

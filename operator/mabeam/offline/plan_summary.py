@@ -1,21 +1,12 @@
 """The short form of a plan: a line for each object, its writes counted, and what fails."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
-from typing import Final
+from collections.abc import Iterator
 
-from mabeam.api.base import JsonDict
-
-# How a status is found in a plan, and what its object's kind is called.
-_KINDS: Final[Mapping[str, str]] = {
-    "agents": "Agent",
-    "supervisors": "Supervisor",
-    "variables": "OrchestrationVariable",
-}
-
-
-# In the note of a decision whose function failed and whose author had said what holds then.
-FALLBACK: Final = " by fallbackValue: "
+from mabeam.api.base import ConditionStatus, JsonDict
+from mabeam.api.names import ConditionType, Reason
+from mabeam.core.coordination.gate import BY_FALLBACK
+from mabeam.offline.plan import PLANNED_KINDS
 
 
 def failures(plan: JsonDict) -> list[str]:
@@ -24,12 +15,14 @@ def failures(plan: JsonDict) -> list[str]:
         f"{kind}/{place}: {condition['message']}"
         for kind, place, status in _statuses(plan)
         for condition in status.get("conditions", ())
-        if (condition["type"], condition["status"]) == ("Accepted", "False")
+        if (condition["type"], condition["status"]) == (ConditionType.ACCEPTED, ConditionStatus.FALSE)
     ]
     failed = [
-        f"{event['regarding']}: {event['note']}"
-        for event in plan["events"]
-        if " by FunctionFailed: " in event["note"] and FALLBACK not in event["note"]
+        f"{kind}/{place}: {last['rule']}: {last['message']}"
+        for kind, place, status in _statuses(plan)
+        if (last := status.get("lastDecision"))
+        and last["rule"] == Reason.FUNCTION_FAILED
+        and BY_FALLBACK not in last["message"]
     ]
     return refused + failed
 
@@ -58,7 +51,7 @@ def as_text(plan: JsonDict) -> str:
 
 
 def _statuses(plan: JsonDict) -> Iterator[tuple[str, str, JsonDict]]:
-    for part, kind in _KINDS.items():
+    for kind, part in PLANNED_KINDS.items():
         for place, status in plan.get(part, {}).items():
             yield kind, place, status
 

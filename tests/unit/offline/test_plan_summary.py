@@ -42,9 +42,19 @@ def test_a_function_that_fails_is_exit_code_1_in_every_form(output: str) -> None
     assert "FunctionFailed" in result.stdout
 
 
-def test_a_function_that_fails_is_listed_last() -> None:
-    result = plan(AGENT, variable_body("v", ["a"], value=1, function={"cel": "nobody"}))
-    assert "\nfails:\n  OrchestrationVariable/team/v: v = 1 by FunctionFailed" in result.stdout
+@pytest.mark.parametrize("spec", [{"value": 1}, {"value": None}], ids=["with a value", "without one"])
+def test_a_function_that_fails_is_listed_last(spec: dict[str, Any]) -> None:
+    body = variable_body("v", ["a"], function={"cel": "nobody"}, **spec)
+    body["spec"] = {field: value for field, value in body["spec"].items() if value is not None}
+    result = plan(AGENT, body)
+    assert result.exit_code == 1
+    assert "\nfails:\n  OrchestrationVariable/team/v: FunctionFailed: " in result.stdout
+
+
+def test_a_function_that_fails_where_the_author_has_named_a_fallback_is_no_failure_of_the_plan() -> None:
+    tolerance = {"recoveryStrategy": "Fallback", "fallbackValue": 3}
+    result = plan(AGENT, variable_body("v", ["a"], value=1, function={"cel": "nobody"}, faultTolerance=tolerance))
+    assert (result.exit_code, "fails:" in result.stdout) == (0, False)
 
 
 def test_input_that_cannot_be_used_is_exit_code_2() -> None:

@@ -1,7 +1,7 @@
 """What a decided value passes before it is in force: constraints, the fallback of a failure, the vote and the approval."""
 
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Final
 
 from mabeam.api.base import JsonDict
 from mabeam.api.names import Reason
@@ -27,6 +27,9 @@ from mabeam.core.coordination.strategies.interface import (
 )
 from mabeam.core.coordination.strategies.parameter import SPEC_VALUE
 from mabeam.core.functions import FunctionCall, Language
+
+# In the message of a failed decision whose author has said which value holds then.
+BY_FALLBACK: Final = "by fallbackValue"
 
 
 @dataclass(frozen=True)
@@ -189,7 +192,7 @@ def _with_fallback(inputs: StrategyInputs, decided: Decided) -> Decided | Pendin
     if checked.broken is not None:
         message = f"{decided.message}; nor is fallbackValue {shown} allowed: {checked.broken}"
         return replace(decided, message=message)
-    return replace(decided, value=fallback, message=f"{shown} by fallbackValue: {decided.message}")
+    return replace(decided, value=fallback, message=f"{shown} {BY_FALLBACK}: {decided.message}")
 
 
 # --- vote ---------------------------------------------------------------------------------------------------------------------
