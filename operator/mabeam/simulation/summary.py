@@ -7,7 +7,9 @@ from datetime import datetime
 from typing import Final
 
 from mabeam.api.base import JsonDict
+from mabeam.api.names import ConditionType
 from mabeam.api.variable import OrchestrationVariable
+from mabeam.core.conventions.conditions import find_condition
 from mabeam.core.snapshot import Key, NamespacedName
 from mabeam.simulation.run import START, Simulation
 from mabeam.state.cache import AGENT, SUPERVISOR
@@ -60,7 +62,7 @@ def _supervisor(run: Simulation, place: NamespacedName) -> JsonDict:
 
 def _variable(variable: OrchestrationVariable) -> JsonDict:
     status = variable.status
-    ready = next((one for one in status.conditions if one.type == "Ready"), None)
+    ready = find_condition(status.conditions, ConditionType.READY)
     return {"value": status.value, "round": status.round, "ready": ready.reason if ready is not None else None}
 
 

@@ -297,10 +297,9 @@ def test_one_variable_can_be_refused_while_the_rest_is_applied(agent: Agent, mou
     assert samples(agent)["mabeam_refused"] == {refusal: 1}
 
 
-@pytest.mark.parametrize("error", [KeyError("model"), SystemExit(3), GeneratorExit()])
-def test_a_handler_that_fails_refuses_and_hears_the_next_directives(
-    agent: Agent, mount: Mount, error: BaseException
-) -> None:
+def refuses_and_goes_on(agent: Agent, mount: Mount, error: BaseException, reason: str) -> None:
+    """A handler that raises the error refuses generation 1 for that reason, and applies generation 2."""
+
     def handler(directives: Directives) -> None:
         if directives.generation == 1:
             raise error
@@ -309,9 +308,16 @@ def test_a_handler_that_fails_refuses_and_hears_the_next_directives(
     mount.tell(1)
     eventually(lambda: "mabeam_refused" in samples(agent))
     (labels,) = samples(agent)["mabeam_refused"]
-    assert dict(labels)["reason"] == f"handler raised {type(error).__name__}: {error}".removesuffix(": ")
+    assert dict(labels)["reason"] == reason
     mount.tell(2)
     eventually(lambda: applied(agent) == 2)
+
+
+@pytest.mark.parametrize("error", [KeyError("model"), SystemExit(3), GeneratorExit()])
+def test_a_handler_that_fails_refuses_and_hears_the_next_directives(
+    agent: Agent, mount: Mount, error: BaseException
+) -> None:
+    refuses_and_goes_on(agent, mount, error, f"handler raised {type(error).__name__}: {error}".removesuffix(": "))
 
 
 class Unprintable(Exception):
@@ -339,17 +345,7 @@ def test_whatever_a_handler_raises_the_reason_is_reported(
     # The log of a test travels between the processes of a parallel run, which takes no lone surrogate.
     caplog.set_level(logging.CRITICAL, logger="mabeam.agent")
 
-    def handler(directives: Directives) -> None:
-        if directives.generation == 1:
-            raise error
-
-    agent.on_directives(handler)
-    mount.tell(1)
-    eventually(lambda: "mabeam_refused" in samples(agent))
-    (labels,) = samples(agent)["mabeam_refused"]
-    assert dict(labels)["reason"] == reason
-    mount.tell(2)
-    eventually(lambda: applied(agent) == 2)
+    refuses_and_goes_on(agent, mount, error, reason)
 
 
 def test_an_async_handler_that_nothing_awaits_is_no_acknowledgement(agent: Agent, mount: Mount) -> None:

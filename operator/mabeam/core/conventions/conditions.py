@@ -47,6 +47,19 @@ def _content(c: Condition) -> tuple[object, ...]:
     return c.status, c.reason, c.message, c.observed_generation
 
 
+def find_condition(conditions: Iterable[Condition], type_: ConditionType) -> Condition | None:
+    """The condition of that type; None when it is missing."""
+    return next((c for c in conditions if c.type == type_), None)
+
+
+def new_problem(before: Iterable[Condition], after: Iterable[Condition], type_: ConditionType) -> Condition | None:
+    """The condition of that type while it is False with another message than before; None otherwise."""
+    was, now = find_condition(before, type_), find_condition(after, type_)
+    if now is None or now.status is not ConditionStatus.FALSE or (was is not None and was.message == now.message):
+        return None
+    return now
+
+
 def is_true(conditions: Conditions, type_: ConditionType) -> bool:
     """Whether the condition of that type is True; False when it is missing."""
     return any(c.type == type_ and c.status is ConditionStatus.TRUE for c in conditions)

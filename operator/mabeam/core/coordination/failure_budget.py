@@ -11,7 +11,7 @@ from mabeam.api.variable_blocks import VariableEscalation, VariableFaultToleranc
 from mabeam.api.variable_status import CoordinationFailure, OrchestrationVariableStatus
 from mabeam.core.algorithms.backoff import capped_exponential
 from mabeam.core.algorithms.otp import count_in_window
-from mabeam.core.conventions.conditions import KStatus
+from mabeam.core.conventions.conditions import KStatus, find_condition
 from mabeam.core.conventions.metadata import release_command, released_by
 from mabeam.core.decision import Event
 from mabeam.core.directives.suspension import is_released
@@ -110,7 +110,7 @@ def _is_new_failure(
 ) -> bool:
     """Whether this failure counts: one that lasts counts once, and again with each due retry that failed."""
     tolerance = variable.spec.fault_tolerance
-    ready = next((c for c in variable.status.conditions if c.type == ConditionType.READY), None)
+    ready = find_condition(variable.status.conditions, ConditionType.READY)
     last = ledger.failures[-1] if ledger.failures and not ledger.failures[-1].released else None
     if ready is None or ready.reason != kstatus.reason or last is None or last.error != kstatus.reason:
         return True

@@ -10,7 +10,7 @@ from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import Mode, OrchestrationVariable
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
 from mabeam.core.algorithms import domain as domains
-from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions
+from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, new_problem
 from mabeam.core.coordination.ballots import approval_command, unmatched_answer
 from mabeam.core.coordination.failure_budget import failure_events
 from mabeam.core.coordination.gate import RoundResult
@@ -211,10 +211,8 @@ def _recorded_condition(pass_: VariablePass) -> tuple[Condition, ...]:
 
 def record_events(before: OrchestrationVariableStatus, after: OrchestrationVariableStatus) -> tuple[Event, ...]:
     """The Event of a refused record, when that is new or has another cause."""
-    was, now = (next((c for c in one.conditions if c.type == ConditionType.RECORDED), None) for one in (before, after))
-    if now is None or now.reason != Reason.RECORDS_REFUSED or (was is not None and was.message == now.message):
-        return ()
-    return (Event(Reason.RECORDS_REFUSED, now.message, "Warning", action="Record"),)
+    problem = new_problem(before.conditions, after.conditions, ConditionType.RECORDED)
+    return (Event(Reason.RECORDS_REFUSED, problem.message, "Warning", action="Record"),) if problem is not None else ()
 
 
 def _consensus_condition(variable: OrchestrationVariable, vote: ConsensusRound | None) -> tuple[Condition, ...]:

@@ -19,6 +19,7 @@ from typing import Final
 from mabeam.api.agent import Agent
 from mabeam.api.agent_status import AgentState, AgentStatus, PodRecord
 from mabeam.api.names import ConditionType, Reason
+from mabeam.core.conventions.conditions import find_condition
 from mabeam.core.decision import Decision, Effect
 from mabeam.core.directives.delivery import writes_only_directives
 from mabeam.core.snapshot import AgentSnapshot
@@ -93,7 +94,7 @@ def _first_creates(
 
 def _only_starts(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
     """Whether every first pod exists and nothing else happened yet: none runs, none failed, none cannot start."""
-    ready = next((c for c in status.conditions if c.type == ConditionType.READY), None)
+    ready = find_condition(status.conditions, ConditionType.READY)
     if not _has_no_status(snapshot.agent) or ready is None or ready.reason != Reason.STARTING:
         return False
     return (

@@ -129,7 +129,7 @@ def _delete_pods(pass_: AgentPass, record: PodRecord, step: OrderedStep | None) 
         if not pod.deleting and not waits and not _ends_by_itself(pass_, pod):
             pass_.effects.append(_delete(pass_, pod, reason))
     crowded = pass_.snapshot.pod_quota_used_up
-    for pod in _ended_pods_to_delete(pass_, record):
+    for pod in _ended_pods(pass_, record).outdated:
         why = "gives-way-in-quota" if crowded else "newer-log-kept"
         pass_.effects.append(_delete(pass_, pod, why, can_wait=not crowded))
 
@@ -166,34 +166,36 @@ def _overlaps(pass_: AgentPass, record: PodRecord) -> bool:
     return migrating and independent and spec.migration_strategy is MigrationStrategy.MAKE_BEFORE_BREAK
 
 
-def _ended_pods(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
-    """The ordinal's ended pods that are not being deleted, the oldest first."""
+@dataclass(frozen=True, slots=True)
+class _EndedPods:
+    """An ordinal's ended pods that are not being deleted: those that are, and the one that is kept for its log (at most one)."""
+
+    outdated: list[PodFacts]
+    kept: list[PodFacts]
+
+
+def _ended_pods(pass_: AgentPass, record: PodRecord) -> _EndedPods:
+    """The ordinal's ended pods: the newest one is kept, unless the ordinal was scaled away.
+
+    None is kept while ended pods take up the quota that a pod is refused for.
+    """
     current = pass_.current_pod(record)
     by_age = sorted(pass_.pods_of(record), key=lambda pod: pod is current)  # the current one counts as the newest
-    return [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
+    ended = [pod for pod in by_age if lifecycle.is_terminal(pod) and not pod.deleting]
+    keeps_none = record.ordinal >= pass_.snapshot.agent.spec.replicas or pass_.snapshot.pod_quota_used_up
+    return _EndedPods(ended, []) if keeps_none else _EndedPods(ended[:-1], ended[-1:])
 
 
 def _mark_ended_pods(pass_: AgentPass, record: PodRecord) -> None:
-    """Label the kept pods as ended, after all that matters more: a HorizontalPodAutoscaler counts only pods without the label.
+    """Label the kept pod as ended, after all that matters more: a HorizontalPodAutoscaler counts only pods without the label.
 
     It would take a Succeeded pod for one whose metrics are missing (kubernetes podautoscaler/replica_calculator.go).
     """
     space = pass_.snapshot.agent.metadata.namespace
-    outdated = _ended_pods_to_delete(pass_, record)
-    for pod in _ended_pods(pass_, record):
-        if not pod.marked_ended and pod not in outdated:
+    for pod in _ended_pods(pass_, record).kept:
+        if not pod.marked_ended:
             body = {"metadata": {"labels": {LABEL_ENDED: "true"}}}
             pass_.effects.append(Effect("patch", "Pod", space, pod.name, "ended", body, uid=pod.uid, can_wait=True))
-
-
-def _ended_pods_to_delete(pass_: AgentPass, record: PodRecord) -> list[PodFacts]:
-    """Ended pods whose logs are not kept: all but the newest of an ordinal, and all of an ordinal that was scaled away.
-
-    None is kept while ended pods take up the quota that a pod is refused for.
-    """
-    ended = _ended_pods(pass_, record)
-    keeps_none = record.ordinal >= pass_.snapshot.agent.spec.replicas or pass_.snapshot.pod_quota_used_up
-    return ended if keeps_none else ended[:-1]
 
 
 def _delete(pass_: AgentPass, pod: PodFacts, reason: str, *, can_wait: bool = False) -> Effect:

@@ -6,7 +6,7 @@ from typing import Final
 from mabeam.api.agent_status import AgentState, AgentStatus
 from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.names import ConditionType, Reason
-from mabeam.core.conventions.conditions import condition
+from mabeam.core.conventions.conditions import condition, find_condition
 from mabeam.core.decision import Event
 from mabeam.core.reports.report import expects_reports
 from mabeam.core.snapshot import AgentSnapshot
@@ -27,7 +27,7 @@ def wants_reports(snapshot: AgentSnapshot, *, has_directives: bool) -> bool:
 
 def reports_valid(snapshot: AgentSnapshot, status: AgentStatus) -> list[Condition]:
     """The condition, from the first problem on; an agent that never had one does not have it."""
-    known = next((c for c in status.conditions if c.type == ConditionType.REPORTS_VALID), None)
+    known = find_condition(status.conditions, ConditionType.REPORTS_VALID)
     unreadable = _unreadable(snapshot, status)
     bad = sorted({problem for report in snapshot.reports.values() for problem in report.problems})
     if unreadable or bad:
@@ -54,7 +54,7 @@ def _is_unknown(snapshot: AgentSnapshot, status: AgentStatus) -> bool:
 
 def report_events(before: Iterable[Condition], after: Iterable[Condition]) -> tuple[Event, ...]:
     """An Event when the reports become unusable, for another reason than before, and one when they are usable again."""
-    was, now = _condition(before), _condition(after)
+    was, now = (find_condition(one, ConditionType.REPORTS_VALID) for one in (before, after))
     if now is None or (was is not None and (was.status, was.reason) == (now.status, now.reason)):
         return ()
     if now.status is ConditionStatus.FALSE:
@@ -62,7 +62,3 @@ def report_events(before: Iterable[Condition], after: Iterable[Condition]) -> tu
     if was is None:
         return ()
     return (Event(Reason.REPORTS_OK, "its reports are read, and every sample is usable", action="ReadReports"),)
-
-
-def _condition(conditions: Iterable[Condition]) -> Condition | None:
-    return next((c for c in conditions if c.type == ConditionType.REPORTS_VALID), None)

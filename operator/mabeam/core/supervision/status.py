@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState
-from mabeam.api.base import Condition, ConditionStatus
+from mabeam.api.base import Condition
 from mabeam.api.names import ConditionType, Reason
-from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions
+from mabeam.core.conventions.conditions import KStatus, condition, kstatus_conditions, merge_conditions, new_problem
 from mabeam.core.decision import Decision, Event
 from mabeam.core.pods.restart_policies import unused_restart_policies
 from mabeam.core.snapshot import AgentSnapshot
@@ -73,11 +73,8 @@ def _unused(snapshot: AgentSnapshot) -> str | None:
 
 def delivery_events(before: AgentStatus, after: AgentStatus) -> tuple[Event, ...]:
     """The Event of directives that cannot be delivered, when that is new or has another cause."""
-    type_ = ConditionType.DIRECTIVES_DELIVERABLE
-    was, now = (next((c for c in one.conditions if c.type == type_), None) for one in (before, after))
-    if now is None or now.status is not ConditionStatus.FALSE or (was is not None and was.message == now.message):
-        return ()
-    return (Event(Reason.NOT_DELIVERABLE, now.message, "Warning", action="Deliver"),)
+    problem = new_problem(before.conditions, after.conditions, ConditionType.DIRECTIVES_DELIVERABLE)
+    return (Event(Reason.NOT_DELIVERABLE, problem.message, "Warning", action="Deliver"),) if problem is not None else ()
 
 
 def status_reason(before: AgentStatus, after: AgentStatus) -> str:

@@ -8,6 +8,7 @@ from typing import Final
 from mabeam.api.agent import ExitCodeAction, RestartStrategy
 from mabeam.api.agent_status import AgentState, AgentStatus, DesiredState, Failure, FailureCause, PodRecord
 from mabeam.api.names import ConditionType, Reason
+from mabeam.core.conventions.conditions import find_condition
 from mabeam.core.conventions.metadata import release_command
 from mabeam.core.pods import lifecycle
 from mabeam.core.pods.lifecycle import describe_end
@@ -269,7 +270,7 @@ def _first_message(snapshot: AgentSnapshot, record: PodRecord, reason: str, mess
 
     The kubelet rephrases its message at every try, and each new one would cost a status write.
     """
-    ready = next((c for c in snapshot.agent.status.conditions if c.type == ConditionType.READY), None)
+    ready = find_condition(snapshot.agent.status.conditions, ConditionType.READY)
     if ready is not None and ready.reason == reason and ready.message.startswith(f"{record.name} "):
         return ready.message
     return f"{record.name} {message}"

@@ -11,6 +11,7 @@ from mabeam.api.names import ConditionType, Reason
 from mabeam.api.variable import OrchestrationVariable
 from mabeam.api.variable_blocks import ConsensusProtocol
 from mabeam.api.variable_status import ConsensusRound, OrchestrationVariableStatus
+from mabeam.core.conventions.conditions import find_condition
 from mabeam.core.decision import Event
 from mabeam.core.directives.effective import OVERRULED_REASONS
 from mabeam.core.supervision.ledger import new_failures
@@ -61,7 +62,7 @@ def _recovered(before: AgentStatus, after: AgentStatus, last: Failure) -> bool:
     if record is None or last.pod is None or last.pod.rpartition("-")[2] != str(record.incarnation - 1):
         return False
     former = next((known for known in before.pods if known.ordinal == last.ordinal), None)
-    ready = next((c for c in before.conditions if c.type == ConditionType.READY), None)
+    ready = find_condition(before.conditions, ConditionType.READY)
     unready_since = ready.last_transition_time if ready is not None else None
     started_now = former is None or former.state is not AgentState.RUNNING or former.incarnation != record.incarnation
     return started_now or unready_since is None or record.start_time is None or record.start_time >= unready_since

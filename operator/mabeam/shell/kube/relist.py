@@ -112,20 +112,17 @@ class Relister:
         """Tell which namespaces are lost or came back, once each, and forget what was known of one that stays lost."""
         for scope in sorted(self.lost.keys() - denied.keys()):
             log.info("namespace %s is served again", scope)
+        lost: dict[str, LostScope] = {}
         for scope, problem in denied.items():
             known = self.lost.get(scope)
             if known is None:
                 log.warning("namespace %s is not served until it can be listed again: %s", scope, problem)
-        now = self.client.clock.now()
-        self.lost = {
-            scope: replace(self.lost[scope], problem=str(problem), lists=self.lost[scope].lists + 1)
-            if scope in self.lost
-            else LostScope(str(problem), now)
-            for scope, problem in denied.items()
-        }
-        for scope, lost in self.lost.items():
-            if lost.lists == FORGET_AFTER_LISTS:
-                self._forget(scope)
+                lost[scope] = LostScope(str(problem), self.client.clock.now())
+            else:
+                lost[scope] = replace(known, problem=str(problem), lists=known.lists + 1)
+        self.lost = lost
+        for scope in [scope for scope, one in lost.items() if one.lists == FORGET_AFTER_LISTS]:
+            self._forget(scope)
 
     def _forget(self, scope: str) -> None:
         for kind in WATCHED_KINDS:

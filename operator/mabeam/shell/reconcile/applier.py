@@ -219,9 +219,9 @@ class Applier:
             case "create":
                 await self._create(effect, owner, deleted)
             case "apply":
+                content = content_of(effect)
                 guard = {"resourceVersion": effect.resource_version} if effect.resource_version else {}
-                content: JsonDict = {key: effect.body[key] for key in ("data", "spec") if key in effect.body}
-                body: JsonDict = {"metadata": guard | _labels(effect.body), **content}
+                body: JsonDict = {**content, "metadata": guard | content.get("metadata", {})}
                 try:
                     answer = await self.client.patch(effect.kind, effect.namespace, effect.name, body)
                 except ApiError as error:
@@ -342,12 +342,3 @@ def _other_amounts(asked: JsonDict, answer: JsonDict) -> str | None:
                 f"the apiserver stored other amounts than were asked for (an admission webhook?): {json.dumps(found)}"
             )
     return None
-
-
-def _labels(body: JsonDict) -> JsonDict:
-    meta = body.get("metadata", {})
-    found: JsonDict = {}
-    for key in ("labels", "annotations"):
-        if meta.get(key):
-            found[key] = meta[key]
-    return found

@@ -2,7 +2,7 @@
 
 from mabeam.api.base import Condition, ConditionStatus
 from mabeam.api.names import ConditionType
-from mabeam.core.conventions.conditions import condition, merge_conditions
+from mabeam.core.conventions.conditions import condition, find_condition, merge_conditions, new_problem
 from support.builders import at
 
 
@@ -49,3 +49,12 @@ def test_conditions_of_strangers_give_way_when_there_is_no_room() -> None:
     many = [Condition(type=f"x{n}", status=ConditionStatus.TRUE) for n in range(16)]
     merged = merge_conditions(many, [condition(ConditionType.READY, True, "Running")], 1, at(1))
     assert (len(merged), merged[0].type) == (16, "Ready")
+
+
+def test_a_problem_is_new_when_it_begins_and_when_its_message_changes() -> None:
+    type_ = ConditionType.RECORDED
+    none, over = (), (condition(type_, True, "RecordsStored"),)
+    one, other = ((condition(type_, False, "RecordsRefused", text),) for text in ("quota", "size"))
+    assert [new_problem(before, one, type_) for before in (none, over, other, one)] == [*one, *one, *one, None]
+    assert [new_problem(one, after, type_) for after in (none, over)] == [None, None]
+    assert find_condition(one, ConditionType.READY) is None
